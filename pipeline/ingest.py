@@ -1,0 +1,211 @@
+"""Ingest: read the source, clean it, hash the media, split it, check it, and stage it in buckets.
+
+- the two queries fill DuckDB tables; `sql/stage/` judges every row and says why one is dropped;
+- `sql/stage/split_*.sql` cuts the log, and a seeded share of items is held out to measure cold start;
+- `sql/checks/` return offending rows, and stop the night or warn;
+- each media file's bytes are hashed, so that the next step knows what has changed without decoding anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.errors import CheckFailed, MediaError, SourceError
+from pipeline.media import read_media
+from pipeline.night import Night, StepReceipt
+from pipeline.source import execute, read, set_variables, sql_folder
+from pipeline.workspace import Json, Workspace, digest
+
+log = logging.getLogger("medley")
+LAYOUT = "staged/layout.json"
+MEDIA = ("image", "audio")
+
+
+def run(night: Night) -> StepReceipt:
+    """Stages a snapshot of the source as of the night's "now".
+
+    Raises SourceError, ConfigError or CheckFailed; nothing is left behind then.
+    """
+    return night.content_step("ingest", "staged", lambda folder: _Staging(night, folder).stage())
+
+
+@dataclass(frozen=True)
+class _Staging:
+    night: Night
+    folder: Path
+
+    def stage(self) -> Json:
+        config = self.night.config
+        with _connect(config, spill=self.folder.with_suffix(".spill")) as connection:
+            read(connection, config.source)
+            buckets = _buckets(self.night.workspace, connection, config)
+            self._clean_and_split(connection, buckets)
+            checks = _check(connection, config.ingest.warn_only)
+            self._write_items(connection, buckets)
+            self._write_interactions(connection)
+            summary = _summary(connection, config, buckets, checks)
+        (self.folder / "split.json").write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
+        return {"rows": summary["items"], **summary}
+
+    def _clean_and_split(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
+        config = self.night.config.ingest
+        set_variables(
+            connection,
+            {
+                "as_of": self.night.as_of.replace(tzinfo=None),
+                "seed": str(self.night.config.seed),
+                "buckets": buckets,
+                **config.model_dump(exclude={"rows_per_bucket", "split", "warn_only"}),
+            },
+        )
+        execute(connection, "stage/items.sql")
+        execute(connection, "stage/interactions.sql")
+        _k_core(connection)
+        execute(connection, f"stage/split_{config.split}.sql")
+        execute(connection, "stage/hold_out_cold.sql")
+
+    def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
+        (self.folder / "items").mkdir()
+        root = media_root(self.night.config)
+        limits = {m: getattr(getattr(self.night.config.extract, m), "max_bytes", 0) for m in MEDIA}
+        for bucket in range(buckets):
+            query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
+            table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
+            for modality in MEDIA:
+                if getattr(self.night.config.extract, modality):
+                    table = _with_hashes(table, modality, root, limits[modality])
+            pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=16_384)
+
+    def _write_interactions(self, connection: duckdb.DuckDBPyConnection) -> None:
+        batches = connection.sql(
+            "select user_id, item_id, cast(ts as timestamp) at time zone 'UTC' as ts, weight, part "
+            "from interactions order by user_id, ts, item_id"
+        ).to_arrow_reader(65_536)
+        with pq.ParquetWriter(self.folder / "interactions.parquet", batches.schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+
+
+def media_root(config: Config) -> Path | None:
+    """The folder media paths start at, or None where no medium is used.
+
+    Raises SourceError if it is not there.
+    """
+    if not any(getattr(config.extract, modality) for modality in MEDIA):
+        return None
+    folder = config.source.media_root or config.source.params.get("root", "")
+    if not folder or not Path(folder).is_dir():
+        raise SourceError(f"media folder {folder or '(none)'} does not exist; set source.media_root to where files are")
+    return Path(folder)
+
+
+def _connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
+    threads = str(config.threads or os.cpu_count() or 1)
+    connection = duckdb.connect(":memory:", config={"threads": threads, "temp_directory": str(spill)})
+    connection.execute("load icu; set timezone = 'UTC'")
+    return connection
+
+
+def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config: Config) -> int:
+    kept = workspace.read_json(LAYOUT)
+    if kept is None:
+        rows = _scalar(connection, "select count(*) from items_read")
+        kept = {"buckets": max(4, -(-rows // config.ingest.rows_per_bucket))}
+        workspace.write_json(LAYOUT, kept)
+    return int(str(kept["buckets"]))
+
+
+def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
+    before = -1
+    while before != (now := _scalar(connection, "select count(*) from log")):
+        before = now
+        execute(connection, "stage/k_core.sql")
+
+
+def _check(connection: duckdb.DuckDBPyConnection, warn_only: tuple[str, ...]) -> list[Json]:
+    checks: list[Json] = []
+    for path in sorted((sql_folder() / "checks").glob("assert_*.sql")):
+        query = path.read_text("utf-8")
+        offending = connection.execute(query)
+        columns = [column[0] for column in offending.description or ()]
+        rows = offending.fetchall()
+        why = query.splitlines()[0].removeprefix("--").strip()
+        level = "warn" if path.stem in warn_only else "error"
+        checks.append({"name": path.stem, "why": why, "rows": len(rows), "level": level})
+        if rows:
+            example = ", ".join(f"{name}={value}" for name, value in zip(columns, rows[0], strict=True))
+            message = f"check {path.stem}: {len(rows)} rows, the first {example}. {why}"
+            if level == "error":
+                raise CheckFailed(f"{message} Mend the source, or list it in ingest.warn_only.")
+            log.warning(message)
+    return checks
+
+
+def _with_hashes(table: pa.Table, modality: str, root: Path | None, max_bytes: int) -> pa.Table:
+    assert root is not None
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda path: _hash(root, path, modality, max_bytes), table[modality].to_pylist()))
+    hashes = pa.array([hash_ for hash_, _ in found], pa.binary(32))
+    problems = pa.array([problem for _, problem in found], pa.string())
+    return table.append_column(f"{modality}_hash", hashes).append_column(f"{modality}_problem", problems)
+
+
+def _hash(root: Path, path: str | None, modality: str, max_bytes: int) -> tuple[bytes | None, str | None]:
+    if not path:
+        return None, f"no {modality}"
+    try:
+        return hashlib.sha256(read_media(root, path, max_bytes)).digest(), None
+    except MediaError as error:
+        return None, str(error)
+
+
+def _summary(connection: duckdb.DuckDBPyConnection, config: Config, buckets: int, checks: list[Json]) -> Json:
+    execute(connection, "stage/summary.sql")
+    ((items, cold_items, users, validation_cut, test_cut),) = connection.execute("from counts").fetchall()
+    in_buckets = dict(connection.execute("from bucket_counts").fetchall())
+    return {
+        "kind": config.ingest.split,
+        "seed": config.seed,
+        "buckets": buckets,
+        "bucket_rows": [in_buckets.get(bucket, 0) for bucket in range(buckets)],
+        "validation_cut": _iso(validation_cut),
+        "test_cut": _iso(test_cut),
+        "cold_items": cold_items,
+        "parts": dict(sorted(connection.execute("from part_counts").fetchall())),
+        "users": users,
+        "items": items,
+        "intake": [_intake(connection, table) for table in ("items", "interactions")],
+        "checks": checks,
+    }
+
+
+def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> Json:
+    counts = {reason: rows for name, reason, rows in connection.execute("from intake").fetchall() if name == table}
+    read = sum(counts.values())
+    kept = counts.pop(None, 0)
+    return {"table": table, "read": read, "kept": kept, "dropped": dict(sorted(counts.items()))}
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _iso(moment: object) -> str | None:
+    return f"{moment}Z".replace(" ", "T") if moment is not None else None
+
+
+def inputs_digest(receipt: StepReceipt, *names: str) -> str:
+    """The digest of those files of a receipt whose path holds one of `names`."""
+    return digest({path: sha for path, sha in receipt.outputs.items() if any(name in path for name in names)})

@@ -1,0 +1,91 @@
+"""The log as coded arrays, and the one definition of "time-decayed mean of what a user chose"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """A log of n interactions: users and items as codes, sorted by user, then oldest first, then item.
+
+    user: (n,) int32 in [0, n_users). item: (n,) int32 in [0, n_items).
+    age_days: (n,) float64 >= 0, before the newest interaction of the whole log, whatever part of it this holds.
+    weight: (n,) float32 > 0.
+    """
+
+    user: Codes
+    item: Codes
+    age_days: npt.NDArray[np.float64]
+    weight: Floats
+    n_users: int
+    n_items: int
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def subset(self, keep: Mask) -> Interactions:
+        """The interactions where `keep`, (n,) bool, is true; codes and ages stay."""
+        return Interactions(
+            self.user[keep], self.item[keep], self.age_days[keep], self.weight[keep], self.n_users, self.n_items
+        )
+
+    def concat(self, other: Interactions) -> Interactions:
+        """Both logs as one, sorted again; they must share codes and the moment that ages are counted from."""
+        if (self.n_users, self.n_items) != (other.n_users, other.n_items):
+            raise ValueError("the two logs are coded differently: their numbers of users and items differ")
+        user = np.concatenate([self.user, other.user])
+        item = np.concatenate([self.item, other.item])
+        age_days = np.concatenate([self.age_days, other.age_days])
+        weight = np.concatenate([self.weight, other.weight])
+        order = np.lexsort((item, -age_days, user))
+        return Interactions(user[order], item[order], age_days[order], weight[order], self.n_users, self.n_items)
+
+    def matrix(self) -> sp.csr_matrix:
+        """The log as a (n_users, n_items) float32 matrix; the weights of a repeated pair add up."""
+        shape = (self.n_users, self.n_items)
+        matrix = sp.csr_matrix((self.weight, (self.user, self.item)), shape=shape, dtype=np.float32)
+        matrix.sum_duplicates()
+        return matrix
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each user's interactions start: (n_users + 1,) int64, as in a CSR matrix."""
+        return np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=self.n_users))]).astype(np.int64)
+
+
+def decay(history: Interactions, half_life_days: float) -> Floats:
+    """Each interaction's weight, halved with every half life since its user's newest one: (n,) float32.
+
+    Counting from the user's own newest interaction leaves the direction of a mean as it is, and keeps a user who
+    was last seen decades of half lives ago from vanishing below the smallest float.
+    """
+    newest = np.full(history.n_users, np.inf)
+    np.minimum.at(newest, history.user, history.age_days)
+    age_days = history.age_days - newest[history.user]
+    return (history.weight * np.exp2(-age_days / half_life_days)).astype(np.float32)
+
+
+def decayed_mean(vectors: Floats, history: Interactions, half_life_days: float) -> Floats:
+    """Users as the mean of what they chose, an interaction counting half at each half life of age.
+
+    vectors: (n_items, d) float32, a zero row for an item without one, which then counts for nothing.
+    Returns (n_users, d) float32 of unit norm; a zero row for a user of whom nothing is known.
+    """
+    shape = (history.n_users, history.n_items)
+    matrix = sp.csr_matrix((decay(history, half_life_days), (history.user, history.item)), shape=shape)
+    return unit_rows((matrix @ vectors).astype(np.float32))
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Rows scaled to length 1, in float32; a zero row stays zero."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Floats = (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
+    return scaled

@@ -1,0 +1,194 @@
+"""A night: one run's configuration, its "now", and the receipts of its steps in `runs/<run_id>/`."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipeline.config import Config
+from pipeline.errors import ConfigError, StepFailed
+from pipeline.workspace import Artefact, Json, Workspace
+
+log = logging.getLogger("medley")
+
+
+@dataclass(frozen=True)
+class StepReceipt:
+    """What one step did: the digest and files it left, how many rows, how long, how much memory."""
+
+    step: str
+    path: str
+    digest: str
+    rows: int
+    encoded_rows: int
+    missing_rows: int
+    skipped: bool
+    seconds: float
+    peak_rss_bytes: int
+    outputs: dict[str, str] = field(default_factory=dict)
+    details: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What every step of one run shares."""
+
+    config: Config
+    workspace: Workspace
+    run_id: str
+    as_of: datetime
+    full: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The run's folder in the workspace."""
+        return f"runs/{self.run_id}"
+
+    def step(self, name: str, parent: str, key: str, build: Callable[[Path], Json]) -> StepReceipt:
+        """Commits the folder `parent/key`, or skips it where it is there already, and leaves a receipt.
+
+        `build` returns what to note; its `rows`, `encoded_rows` and `missing_rows` become the receipt's counts.
+        """
+        return self._perform(
+            name, f"{parent}/{key}", lambda: self.workspace.commit_folder(parent, key, build), may_skip=not self.full
+        )
+
+    def shard(self, name: str, path: str, build: Callable[[Path], Json]) -> StepReceipt:
+        """As `step`, for one file."""
+        return self._perform(name, path, lambda: self.workspace.commit_file(path, build), may_skip=not self.full)
+
+    def content_step(self, name: str, parent: str, build: Callable[[Path], Json]) -> StepReceipt:
+        """As `step`, for a folder that is named by its content and so has to be made to be known."""
+        return self._perform(name, "", lambda: self.workspace.commit_folder(parent, None, build), may_skip=False)
+
+    def receipt(self, step: str) -> StepReceipt:
+        """What an earlier step of this run left.
+
+        Raises StepFailed if it has not run yet.
+        """
+        found = self.workspace.read_json(f"{self.folder}/steps/{step}.json")
+        if found is None:
+            verb = step.split(".")[0]
+            raise StepFailed(f"run {self.run_id} has no receipt of {step}; run `medley {verb}` with this run id first")
+        return StepReceipt(**found)
+
+    def receipts(self) -> list[StepReceipt]:
+        """What every step of this run left so far."""
+        names = sorted(path.stem for path in self.workspace.path(self.folder, "steps").glob("*.json"))
+        return [self.receipt(name) for name in names]
+
+    def _perform(self, name: str, path: str, commit: Callable[[], Artefact], may_skip: bool) -> StepReceipt:
+        begin = time.perf_counter()
+        _reset_peak_rss()
+        artefact = self.workspace.artefact(path) if may_skip else None
+        skipped = artefact is not None
+        artefact = artefact or commit()
+        receipt = StepReceipt(
+            step=name,
+            path=artefact.path,
+            digest=artefact.digest,
+            rows=_count(artefact, "rows"),
+            encoded_rows=0 if skipped else _count(artefact, "encoded_rows"),
+            missing_rows=_count(artefact, "missing_rows"),
+            skipped=skipped,
+            seconds=round(time.perf_counter() - begin, 3),
+            peak_rss_bytes=peak_rss_bytes(),
+            outputs=artefact.files,
+            details=artefact.details,
+        )
+        self.workspace.write_json(f"{self.folder}/steps/{name}.json", asdict(receipt))
+        log.info("%s", describe(receipt))
+        return receipt
+
+
+def describe(receipt: StepReceipt) -> str:
+    """One line for the night's log."""
+    rate = receipt.encoded_rows / receipt.seconds if receipt.seconds else 0
+    parts = [f"{receipt.step:<26}", f"rows={receipt.rows}"]
+    if receipt.missing_rows:
+        parts.append(f"missing={receipt.missing_rows}")
+    if receipt.encoded_rows:
+        parts.append(f"encoded={receipt.encoded_rows} rows/s={rate:.0f}")
+    parts.append("skipped, it is there already" if receipt.skipped else f"{receipt.seconds:.1f} s")
+    parts.append(f"rss={receipt.peak_rss_bytes / 1e9:.1f} GB")
+    return " ".join(parts)
+
+
+def begin(config: Config, as_of: str | None, run_id: str | None, full: bool = False) -> Night:
+    """Opens the workspace for a run; a new run's id is its time of start.
+
+    Raises ConfigError if `as_of` is no ISO time or `run_id` is not made of letters, digits, dot, dash, underscore.
+    """
+    now = datetime.now(UTC)
+    moment = parse_time(as_of) if as_of else now
+    name = run_id or now.strftime("%Y%m%dT%H%M%S.%fZ")
+    if not name.strip(".") or not all(c.isalnum() or c in "._-" for c in name):
+        raise ConfigError(f"--run-id {name}: use letters, digits, dot, dash and underscore")
+    night = Night(config, Workspace(Path(config.workspace)), name, moment, full)
+    opened = f"{night.folder}/run.json"
+    if night.workspace.read_json(opened) is None:
+        started = {"run_id": name, "as_of": moment.isoformat(), "started_at": now.isoformat()}
+        night.workspace.write_json(opened, {**started, "config": config.model_dump(mode="json")})
+    return night
+
+
+def resume(config: Config, run_id: str | None, full: bool = False) -> Night:
+    """Opens a run that `medley ingest` began; without an id, the newest.
+
+    Raises StepFailed if there is none.
+    """
+    workspace = Workspace(Path(config.workspace))
+    newest = max((str(run["run_id"]) for run in runs(workspace)), default=None)
+    name = run_id or newest
+    opened = workspace.read_json(f"runs/{name}/run.json") if name else None
+    if opened is None or name is None:
+        raise StepFailed(f"workspace {workspace.root} has no run {name or ''}: begin one with `medley ingest`")
+    return Night(config, workspace, name, parse_time(str(opened["as_of"])), full)
+
+
+def runs(workspace: Workspace) -> list[Json]:
+    """The `run.json` of every run in the workspace, oldest first."""
+    found = [workspace.read_json(str(p.relative_to(workspace.root))) for p in workspace.root.glob("runs/*/run.json")]
+    return sorted((run for run in found if run), key=lambda run: str(run["started_at"]))
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time as UTC; one without a zone is UTC already.
+
+    Raises ConfigError if it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--as-of {text}: write an ISO time such as 2026-01-31T00:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def peak_rss_bytes() -> int:
+    """Peak resident memory of this process: since the step began where the kernel can tell, else since its start."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reset_peak_rss() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        log.debug("the kernel does not reset peak memory: steps report the process's peak")
+
+
+def _count(artefact: Artefact, name: str) -> int:
+    value: JsonValue = artefact.details.get(name, 0)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,82 @@
+"""What a recommender is: anything that ends as item vectors and user vectors whose inner product is the score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.interactions import Floats, Interactions, Mask
+
+Epoch = dict[str, float]
+OnEpoch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a recommender may see of the items.
+
+    vectors: (n_items, width) float32 fused vectors of unit norm, a zero row where the item has none.
+    present: (n_items,) bool, whether it has one.
+    """
+
+    vectors: Floats
+    present: Mask
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a fit went.
+
+    chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
+    curve: one entry an epoch: `epoch`, `loss`, and `ndcg@10` where there was a validation part.
+    """
+
+    chosen_epochs: int = 0
+    curve: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Recommender(ABC):
+    """A recommender; the score of a user and an item is the inner product of their vectors.
+
+    name: as in the configuration and in metrics.json.
+    inductive: whether an item nobody has chosen yet can be scored, from its content.
+    """
+
+    name: ClassVar[str]
+    inductive: ClassVar[bool]
+
+    @abstractmethod
+    def fit(
+        self,
+        content: Content,
+        train: Interactions,
+        validation: Interactions | None = None,
+        epochs: int | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Fit:
+        """Learns from the training interactions; afterwards `item_vectors` and `user_vectors` can be asked for.
+
+        validation: choose the number of epochs by NDCG@10 on these, given the training ones as history.
+        epochs: run exactly so many, for the fit that is published; goes before `validation`.
+        on_epoch: called after every epoch with its entry of the curve, for a progress display.
+        """
+
+    @property
+    @abstractmethod
+    def item_vectors(self) -> Floats:
+        """(n_items, d) float32, a row for every item, also for those never chosen."""
+
+    @abstractmethod
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, d) float32 made from the given history, which may be longer than what was learned from.
+
+        A user without history gets the model's answer to knowing nothing: a zero row, or what suits everyone.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Writes `model.safetensors` into the folder where the model has weights of its own; nothing is pickled."""
+        return

@@ -1,0 +1,138 @@
+"""The two towers, and the windows on a log that the user tower reads.
+
+Shapes are in brackets: b moments of users, h history, d width, n items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import Train
+from pipeline.interactions import Interactions
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The latest interactions of some users before some moment, newest first.
+
+    item: [b x h] int64. present: [b x h] bool, false in padding. gap_days: [b x h] float32, older than the newest by.
+    newer: [b x h] float32, how many in the window are strictly newer: what shares a moment shares its number.
+    """
+
+    item: Tensor
+    present: Tensor
+    gap_days: Tensor
+    newer: Tensor
+
+    def to(self, device: torch.device) -> Windows:
+        """The same on another device."""
+        moved = (tensor.to(device) for tensor in (self.item, self.present, self.gap_days, self.newer))
+        return Windows(*moved)
+
+
+def windows(log: Interactions, users: Rows, ends: Rows, length: int) -> Windows:
+    """The last `length` interactions before row `ends` of the log, for each of `users`.
+
+    users: (b,) codes. ends: (b,) rows of the log, one past the newest interaction to show.
+    """
+    rows = ends[:, None] - 1 - np.arange(length)
+    present = rows >= log.offsets()[users][:, None]
+    rows = np.where(present, rows, 0)
+    age_days = log.age_days[rows]
+    gap_days = np.where(present, np.maximum(age_days - age_days[:, :1], 0), 0).astype(np.float32)
+    later = np.concatenate([np.ones((len(ends), 1), bool), gap_days[:, 1:] > gap_days[:, :-1]], axis=1)
+    newer = np.maximum.accumulate(np.where(later, np.arange(length), 0), axis=1).astype(np.float32)
+    item = log.item[rows].astype(np.int64)
+    return Windows(*(torch.from_numpy(array) for array in (item, present, gap_days, newer)))
+
+
+class ItemTower(nn.Module):
+    """v = W f + e and bias w·f + b: f the fused vector; e and b are the item's own, where it was ever chosen."""
+
+    def __init__(self, items: int, content_width: int, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.content = _linear(content_width, width, generator)
+        self.content_bias = nn.Parameter(torch.zeros(content_width))
+        self.ids = nn.Parameter(torch.randn(items, width, generator=generator) * 0.05)
+        self.id_bias = nn.Parameter(torch.zeros(items))
+
+    def forward(self, codes: Tensor, content: Tensor, present: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """codes: [n], of content: [n x width], present, known: [n] float, 1 or 0. Returns [n x d] and biases [n]."""
+        vectors = self.content(content) * present[:, None] + self.ids[codes] * known[:, None]
+        return vectors, content @ self.content_bias * present + self.id_bias[codes] * known
+
+
+class UserTower(nn.Module):
+    """Reads a history in several ways at once: each head pools it with attention that fades with age.
+
+    The weight of an interaction in head k is softmax over the history of q_k·v - λ_k log(1 + newer) - μ_k log(1 +
+    gap_days), with learned λ, μ > 0: some heads read the last few choices, some the whole taste.
+    """
+
+    def __init__(self, settings: Train, generator: torch.Generator) -> None:
+        super().__init__()
+        width, heads = settings.width, settings.heads
+        self.queries = nn.Parameter(torch.zeros(width, heads))
+        self.fade_order = nn.Parameter(torch.linspace(0, 1.5, heads))
+        self.fade_days = nn.Parameter(torch.linspace(-2, -1.7, heads))
+        self.join = nn.Linear(heads * width, width)
+        # It starts as the mean of the heads, so that a user begins near what they chose.
+        self.join.weight.data = torch.eye(width).repeat(1, heads) / heads
+        self.join.bias.data.zero_()
+        self.norm = nn.LayerNorm(width)
+        self.widen = _linear(width, 2 * width, generator)
+        self.narrow = _linear(2 * width, width, generator)
+        self.dropout = Dropout(settings.dropout, generator)
+
+    def forward(self, history: Tensor, window: Windows) -> Tensor:
+        """history: [b x h x d], the item vectors of the window. Returns [b x d]."""
+        logits = history @ self.queries
+        logits = logits - nn.functional.softplus(self.fade_order) * torch.log1p(window.newer)[..., None]
+        logits = logits - nn.functional.softplus(self.fade_days) * torch.log1p(window.gap_days)[..., None]
+        share = torch.softmax(logits.masked_fill(~window.present[..., None], -1e9), dim=1)
+        pooled = torch.einsum("bhk,bhd->bkd", share, history).flatten(1)
+        user = self.join(self.dropout(pooled))
+        hidden = nn.functional.gelu(self.widen(self.norm(user)))
+        read: Tensor = user + self.narrow(self.dropout(hidden))
+        return read
+
+
+class Dropout(nn.Module):
+    """Dropout that draws from a generator of its own, so that nothing else in the process changes what it draws."""
+
+    def __init__(self, share: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.share = share
+        self.generator = generator
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Any shape; the same shape."""
+        if not self.training or self.share == 0:
+            return values
+        drawn = torch.rand(values.shape, generator=self.generator).to(values.device)
+        return values * (drawn >= self.share) / max(1 - self.share, 1e-6)
+
+
+class Towers(nn.Module):
+    """Both towers; the user tower reads the item tower's vectors."""
+
+    def __init__(self, shape: tuple[int, ...], settings: Train, generator: torch.Generator) -> None:
+        """shape: (n_items, width) of the fused vectors."""
+        super().__init__()
+        self.item = ItemTower(shape[0], shape[1], settings.width, generator)
+        self.user = UserTower(settings, generator)
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    bound = inputs**-0.5
+    layer.weight.data.uniform_(-bound, bound, generator=generator)
+    layer.bias.data.zero_()
+    return layer

@@ -1,0 +1,167 @@
+"""The map of the fused item space.
+
+- at most MAX_POINTS items that have a vector, a seeded sample where there are more;
+- PCA to at most 50 dimensions, then t-SNE started from the first two components; PCA alone below 30 items;
+- coloured by each attribute column with 2 to 12 values, and by the modalities an item has;
+- a thumbnail for at most MAX_PICTURES of them, which bounds the size of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from pipeline.config import MODALITIES
+from pipeline.report.cards import Colouring, ItemMap, MapPoint
+from pipeline.report.files import RunFiles, dataset, rows_of
+from pipeline.report.items import Item, items_of
+from pipeline.report.pictures import DOT, DOT_LARGE, Studio
+
+MAX_POINTS = 2000
+MAX_PICTURES = 1500
+MAX_LARGE_PICTURES = 700
+MAX_COLOURS = 12
+MAX_COLOURINGS = 4
+_MIN_TSNE = 30
+_MIN_SPREAD = 1e-6
+_PREFERRED = ("genre", "category", "type", "kind", "style")
+
+Matrix = npt.NDArray[np.float32]
+
+
+def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> ItemMap:
+    """Builds the map; `popularity` is how often each item was chosen."""
+    chosen, mappable = _sample(run)
+    table = rows_of(run.fused / "items", "item_id", chosen).sort_by("item_id")
+    ids: list[str] = table["item_id"].to_pylist()
+    places, method = project(_matrix(table["vector"]), run.seed)
+    items = items_of(run, ids)
+    details = [items.get(item_id, Item(item_id, item_id, None, ())) for item_id in ids]
+    shares = _shares(table)
+    colourings, groups = colour(details, shares)
+    pictured = {item.item_id for item in _illustrated(details, run.seed)}
+    size = DOT_LARGE if len(pictured) <= MAX_LARGE_PICTURES else DOT
+    tiles = studio.tiles({i.item_id: (i.title, i.image if i.item_id in pictured else None) for i in details}, size)
+    points = tuple(
+        MapPoint(
+            item_id=item.item_id,
+            title=item.title,
+            attributes=item.attributes,
+            x=float(places[row, 0]),
+            y=float(places[row, 1]),
+            interactions=popularity.get(item.item_id, 0),
+            shares=shares[row],
+            groups=groups[row],
+            tile=tiles[item.item_id],
+        )
+        for row, item in enumerate(details)
+    )
+    return ItemMap(method, mappable, colourings, points)
+
+
+def _sample(run: RunFiles) -> tuple[list[str], int]:
+    valid = ds.field("vector").is_valid()
+    ids = sorted(dataset(run.fused / "items").to_table(columns=["item_id"], filter=valid)["item_id"].to_pylist())
+    return _seeded(ids, MAX_POINTS, run.seed), len(ids)
+
+
+def _seeded(values: list[str], most: int, seed: int) -> list[str]:
+    if len(values) <= most:
+        return values
+    picked = np.random.default_rng(seed).choice(len(values), most, replace=False)
+    return [values[place] for place in sorted(picked)]
+
+
+def _illustrated(items: list[Item], seed: int) -> list[Item]:
+    with_picture = {item.item_id: item for item in items if item.image}
+    return [with_picture[item_id] for item_id in _seeded(list(with_picture), MAX_PICTURES, seed)]
+
+
+def _matrix(column: pa.ChunkedArray) -> Matrix:
+    array = column.combine_chunks()
+    values: Matrix = np.asarray(array.flatten(), dtype=np.float32).reshape(-1, array.type.list_size)
+    return values
+
+
+def project(vectors: Matrix, seed: int) -> tuple[Matrix, str]:
+    """Returns places in [-1, 1], shape (n, 2), and the method's name, for vectors of shape (n, width).
+
+    Equal vectors share one place: scikit-learn's t-SNE divides by the spread of its start, and crashes where
+    there is none.
+    """
+    from sklearn.decomposition import PCA  # takes seconds to import, and every verb imports this module
+
+    distinct, back = np.unique(vectors, axis=0, return_inverse=True)
+    rows = len(distinct)
+    if rows < 3:
+        return np.linspace([-0.5, 0], [0.5, 0], rows, dtype=np.float32).reshape(rows, 2)[back.ravel()], "one line"
+    reduced = PCA(min(50, *distinct.shape), random_state=seed).fit_transform(distinct)
+    spread = float(reduced[:, 0].std())
+    if rows < _MIN_TSNE or reduced.shape[1] < 3 or spread < _MIN_SPREAD:
+        return _square(_two(reduced))[back.ravel()], "PCA"
+    return _square(_tsne(reduced / spread, seed))[back.ravel()], "t-SNE"
+
+
+def _tsne(vectors: Matrix, seed: int) -> Matrix:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    perplexity = min(30.0, (len(vectors) - 1) / 4)
+    tsne = TSNE(perplexity=perplexity, init="pca", max_iter=600, random_state=seed, n_jobs=1)
+    # One thread: threads that wait for each other at every iteration take ten times as long on a busy machine.
+    with threadpool_limits(1):
+        places: Matrix = tsne.fit_transform(vectors)
+    return places
+
+
+def _two(places: Matrix) -> Matrix:
+    return np.pad(places, ((0, 0), (0, max(0, 2 - places.shape[1]))))[:, :2]
+
+
+def _square(places: Matrix) -> Matrix:
+    centred = places - (places.max(0) + places.min(0)) / 2
+    extent = np.abs(centred).max(0)
+    return (centred / np.where(extent > 0, extent, 1)).astype(np.float32)
+
+
+def _shares(table: pa.Table) -> list[tuple[tuple[str, float], ...]]:
+    present = [name for name in MODALITIES if name in table.column_names]
+    rows = table.select(present).to_pylist()
+    return [tuple((name, float(row[name] or 0)) for name in present) for row in rows]
+
+
+def colour(
+    items: list[Item], shares: list[tuple[tuple[str, float], ...]]
+) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:
+    """Returns the ways to colour the map, the best first, and each item's group under every one of them."""
+    names = _attribute_names(items)
+    columns = {name: _decades([dict(item.attributes).get(name, "") for item in items]) for name in names}
+    usable = {name: values for name, values in columns.items() if 2 <= len(set(values) - {""}) <= MAX_COLOURS}
+    named = sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, list(usable).index(name)))
+    chosen = {name: usable[name] for name in named[: MAX_COLOURINGS - 1]}
+    chosen["modalities"] = [" + ".join(name for name, share in row if share > 0) or "none" for row in shares]
+    colourings, groups = [], []
+    for name, values in chosen.items():
+        ordered = _by_frequency(values)
+        colourings.append(Colouring(name, tuple(value or "not given" for value in ordered)))
+        groups.append([ordered.index(value) for value in values])
+    return tuple(colourings), list(zip(*groups, strict=True))
+
+
+def _decades(values: list[str]) -> list[str]:
+    """Turns years into decades, so that they can be colours; anything else stays as it is."""
+    given = set(values) - {""}
+    years = len(given) > MAX_COLOURS and all(len(value) == 4 and value.isdecimal() for value in given)
+    return [f"{value[:3]}0s" if years and value else value for value in values]
+
+
+def _by_frequency(values: list[str]) -> list[str]:
+    return sorted(set(values), key=lambda value: (value == "", -values.count(value), value))
+
+
+def _attribute_names(items: list[Item]) -> list[str]:
+    return list(dict.fromkeys(name for item in items for name, _ in item.attributes))

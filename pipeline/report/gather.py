@@ -1,0 +1,55 @@
+"""Reads the files of a finished run into the data of its report."""
+
+from __future__ import annotations
+
+from pipeline.report.atlas import map_of
+from pipeline.report.files import RunFiles, read_json
+from pipeline.report.intake import (
+    catalogue_of,
+    checks_of,
+    example_ids,
+    intake_of,
+    modalities_of,
+    receipts,
+    split_of,
+    steps_of,
+)
+from pipeline.report.items import items_of, popularity
+from pipeline.report.model import Gate, Report
+from pipeline.report.pictures import Studio, aspect
+from pipeline.report.scores import curves_of, headline_of, metrics_of
+from pipeline.report.shelves import shelves_of
+
+
+def gather(run: RunFiles) -> Report:
+    """Reads receipts, split, metrics, curves, fused and published vectors, and staged tables of one run.
+
+    Raises WorkspaceError if one of them is missing or unreadable.
+    """
+    split, metrics = read_json(run.staged / "split.json"), read_json(run.folder / "metrics.json")
+    curves, documents = curves_of(read_json(run.model / "curves.json")), receipts(run)
+    studio = Studio(run.media_root, run.max_image_bytes, run.max_image_pixels)
+    chosen = popularity(run)
+    shelves, tiles = shelves_of(run, studio, chosen)
+    titles = {item_id: item.title for item_id, item in items_of(run, example_ids(documents)).items()}
+    return Report(
+        name=run.name,
+        note=run.note,
+        run_id=run.run_id,
+        as_of=run.as_of,
+        index_digest=run.index.name,
+        seed=run.seed,
+        gate=Gate(run.published, run.gate),
+        catalogue=catalogue_of(split),
+        headline=headline_of(metrics, curves.model, run.headline_metric, run.headline_segment),
+        intake=intake_of(split),
+        checks=checks_of(split),
+        split=split_of(split),
+        modalities=modalities_of(documents, titles),
+        metrics=metrics_of(metrics, curves.model),
+        curves=curves,
+        map=map_of(run, studio, chosen),
+        shelves=shelves,
+        card_ratio=aspect(tiles),
+        steps=steps_of(documents),
+    )

@@ -1,0 +1,91 @@
+"""Items as small pictures: JPEG thumbnails as `data:` URIs, or a placeholder made from the title and the id."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import statistics
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.errors import MediaError
+from pipeline.media import open_image, read_media
+from pipeline.report.cards import Tile
+
+TONES = 12
+
+
+@dataclass(frozen=True)
+class Size:
+    """Longest side in pixels and JPEG quality of a thumbnail."""
+
+    pixels: int
+    quality: int
+
+
+# A thumbnail of 96 pixels is about 3.5 kB, of 64 pixels 2 kB, of 160 pixels 7 kB, before base64 adds a third.
+DOT_LARGE = Size(96, 70)
+DOT = Size(64, 70)
+CARD = Size(160, 76)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Makes thumbnails from the media folder; a picture that cannot be read becomes a placeholder."""
+
+    root: Path | None
+    max_bytes: int
+    max_pixels: int
+
+    def tiles(self, items: Mapping[str, tuple[str, str | None]], size: Size) -> dict[str, Tile]:
+        """Returns a tile for each item id; `items` maps it to its title and its picture's relative path."""
+        with ThreadPoolExecutor(2) as pool:
+            pictures = pool.map(lambda entry: self._picture(entry[1], size), items.values())
+            return {
+                item_id: Tile(picture, initials(title), tone(item_id))
+                for (item_id, (title, _)), picture in zip(items.items(), pictures, strict=True)
+            }
+
+    def _picture(self, relative: str | None, size: Size) -> str:
+        if self.root is None or not relative:
+            return ""
+        try:
+            data = read_media(self.root, relative, self.max_bytes)
+            return _encode(open_image(data, self.max_pixels, draft=(2 * size.pixels, 2 * size.pixels)), size)
+        except MediaError:
+            return ""
+
+
+def _encode(image: Image.Image, size: Size) -> str:
+    image.thumbnail((size.pixels, size.pixels), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=size.quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def initials(title: str) -> str:
+    """Returns one or two letters that stand for a title: `The Blue Hour` gives TB."""
+    words = re.findall(r"\w+", title)
+    return "".join(word[0] for word in words[:2]).upper() or "–"
+
+
+def tone(item_id: str) -> int:
+    """Returns the placeholder's colour, 0 to 11: the same for an id on every night."""
+    return hashlib.sha256(item_id.encode("utf-8")).digest()[0] % TONES
+
+
+def aspect(tiles: Mapping[str, Tile]) -> float:
+    """Returns the usual width / height of the pictures, between 2:3 and 3:2, and 1 if there are none."""
+    ratios = [_ratio(tile.picture) for tile in list(tiles.values())[:60] if tile.picture]
+    return min(max(statistics.median(ratios), 2 / 3), 3 / 2) if ratios else 1.0
+
+
+def _ratio(picture: str) -> float:
+    image = Image.open(io.BytesIO(base64.b64decode(picture.split(",", 1)[1])))
+    return image.width / image.height

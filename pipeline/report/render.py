@@ -1,0 +1,127 @@
+"""Turns a Report into one self-contained HTML page.
+
+- jinja2 with autoescape: titles, reasons and user ids are not trusted;
+- data for the two plotly charts goes into a `<script type="application/json">`, with `<`, `>` and `&` escaped;
+- a content security policy allows inline data pictures and the page's own two scripts (by their hashes) and nothing
+  else, so the page makes no network request and a script smuggled into a title would not run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.report.cards import ItemMap, MapPoint
+from pipeline.report.formats import FILTERS
+from pipeline.report.model import Curves, Report
+
+FAMILIES = {
+    "ndcg": ("NDCG", "rewards test items for standing near the top of a user's list"),
+    "recall": ("Recall", "share of a user's test items that are in the list"),
+    "hitrate": ("Hit rate", "share of users with at least one test item in the list"),
+    "mrr": ("MRR", "one over the rank of a user's first test item"),
+    "coverage": ("Coverage", "share of the catalogue that is in anybody's list"),
+}
+SEGMENTS = {
+    "all": ("Everything", "all test interactions, ranked over all items"),
+    "warm": ("Warm items", "items the evaluated fit has seen, ranked over all items"),
+    "cold": ("Cold items", "items held out of training, ranked among themselves"),
+    "cold_among_all": ("Cold among all", "items held out of training, ranked over all items"),
+}
+LABELS = {"als": "ALS", "two_tower": "two-tower"}
+PARTS = {"train": "training", "held_out": "held out with cold items"}
+
+
+def render(report: Report) -> str:
+    """Returns the page; it needs no other file and no network."""
+    from plotly.offline import get_plotlyjs  # takes a second to import, and every verb imports this module
+
+    plotly, script = _script(get_plotlyjs()), _script(_asset("page.js"))
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            families=FAMILIES,
+            segments=SEGMENTS,
+            parts=PARTS,
+            style=Markup(_asset("style.css")),
+            plotly=plotly,
+            script=script,
+            policy=_policy(plotly, script),
+            data=data_block({"map": _map(report.map), "curves": _curves(report.curves)}),
+        )
+    )
+
+
+def data_block(value: Mapping[str, object]) -> Markup:
+    """Returns JSON that cannot end its script element, whatever a title holds.
+
+    Raises ValueError if there is a NaN in it.
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS, label=lambda name: LABELS.get(name, name))
+    return environment
+
+
+def _asset(name: str) -> str:
+    return files("pipeline.report").joinpath(name).read_text("utf-8")
+
+
+def _script(text: str) -> Markup:
+    # A browser hashes the script after turning CR LF into LF, so the hash here must too.
+    return Markup(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _policy(*scripts: str) -> str:
+    hashes = (base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'"
+
+
+def _map(item_map: ItemMap) -> dict[str, object]:
+    return {
+        "colourings": [{"name": colouring.name, "values": colouring.values} for colouring in item_map.colourings],
+        "points": [_point(point) for point in item_map.points],
+    }
+
+
+def _point(point: MapPoint) -> dict[str, object]:
+    return {
+        "id": point.item_id,
+        "title": point.title,
+        "attributes": point.attributes,
+        "x": round(point.x, 4),
+        "y": round(point.y, 4),
+        "n": point.interactions,
+        "shares": [(name, round(share, 3)) for name, share in point.shares],
+        "groups": point.groups,
+        "picture": point.tile.picture,
+        "initials": point.tile.initials,
+        "tone": point.tile.tone,
+    }
+
+
+def _curves(curves: Curves) -> dict[str, object]:
+    return {
+        "chosen": curves.chosen,
+        "evaluated": [(epoch.epoch, epoch.loss, epoch.ndcg) for epoch in curves.evaluated],
+        "published": [(epoch.epoch, epoch.loss) for epoch in curves.published],
+    }

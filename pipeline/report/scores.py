@@ -1,0 +1,104 @@
+"""How good it is: metrics beside the baselines, the headline, and the training curves."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.report.files import Document, count, listing, number, section
+from pipeline.report.model import Comparison, Curves, Epoch, Headline, Interval, MetricView, ModelScore, Panel
+
+BASELINES = ("als", "popularity", "random")
+SEGMENTS = ("all", "warm", "cold", "cold_among_all")
+_FAMILIES = ("ndcg", "recall", "hitrate", "mrr", "coverage")
+
+
+def metrics_of(metrics: Document, trained: str) -> tuple[MetricView, ...]:
+    """Returns one view per metric, by family and cutoff; `trained` is the model that the gate judges."""
+    test = section(metrics, "test")
+    models = [section(section(test, segment), model) for segment in test for model in section(test, segment)]
+    names = {metric for model in models for metric in model}
+    segments = [name for name in SEGMENTS if section(test, name)] + sorted(set(test) - set(SEGMENTS))
+    return tuple(_view(metric, test, segments, trained) for metric in sorted(names, key=_rank))
+
+
+def _rank(metric: str) -> tuple[int, str, int]:
+    family, _, cutoff = metric.partition("@")
+    place = _FAMILIES.index(family) if family in _FAMILIES else len(_FAMILIES)
+    return place, family, int(cutoff) if cutoff.isdigit() else 0
+
+
+def _view(metric: str, test: Document, segments: list[str], trained: str) -> MetricView:
+    panels = (_panel(metric, segment, section(test, segment), trained) for segment in segments)
+    return MetricView(metric, tuple(panel for panel in panels if panel))
+
+
+def _panel(metric: str, segment: str, models: Document, trained: str) -> Panel | None:
+    scores, users = [], None
+    for model in _ordered(models, trained):
+        entry = section(section(models, model), metric)
+        score = interval(entry)
+        if score is None:
+            continue
+        users = count(entry.get("users")) or users
+        scores.append(ModelScore(model, _role(model, trained), score))
+    if not scores:
+        return None
+    return Panel(segment, users, axis_top(max(s.score.high or s.score.mean for s in scores)), tuple(scores))
+
+
+def _ordered(models: Document, trained: str) -> list[str]:
+    ranks = {trained: 0, "content": 1, **{name: 3 + place for place, name in enumerate(BASELINES)}}
+    ranks[trained] = 0
+    return sorted(models, key=lambda name: (ranks.get(name, 2), name))
+
+
+def _role(model: str, trained: str) -> str:
+    if model == trained:
+        return "trained"
+    return "baseline" if model in BASELINES else "content"
+
+
+def interval(entry: Document) -> Interval | None:
+    """Reads mean, low and high; None where there is no finite mean."""
+    mean = number(entry.get("mean"))
+    return None if mean is None else Interval(mean, number(entry.get("low")), number(entry.get("high")))
+
+
+def axis_top(value: float) -> float:
+    """Returns the smallest of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten that is not below `value`."""
+    if value <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return next(step * unit for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= value * 0.999)
+
+
+def headline_of(metrics: Document, trained: str, metric: str, segment: str) -> Headline | None:
+    """Returns the trained model's score and its ratios to popularity and als, None if it was not evaluated."""
+    models = section(section(metrics, "test"), segment)
+    score = interval(section(section(models, trained), metric))
+    if score is None:
+        return None
+    comparisons = []
+    for baseline in ("popularity", "als"):
+        other = interval(section(section(models, baseline), metric))
+        if other is not None:
+            comparisons.append(Comparison(baseline, other, score.mean / other.mean if other.mean else None))
+    return Headline(metric, segment, trained, score, tuple(comparisons))
+
+
+def curves_of(document: Document) -> Curves:
+    """Reads `curves.json`."""
+    chosen = number(document.get("chosen_epochs"))
+    return Curves(
+        model=str(document.get("model") or ""),
+        evaluated=_epochs(document, "evaluated"),
+        published=_epochs(document, "published"),
+        chosen=int(chosen) if chosen else None,
+    )
+
+
+def _epochs(document: Document, fit: str) -> tuple[Epoch, ...]:
+    return tuple(
+        Epoch(count(entry.get("epoch")), number(entry.get("loss")), number(entry.get("ndcg@10")))
+        for entry in listing(document, fit)
+    )

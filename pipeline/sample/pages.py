@@ -1,0 +1,94 @@
+"""The texts beside the shop: README.txt, which tells what is planted, and a medley.yaml that is ready to run."""
+
+from __future__ import annotations
+
+import textwrap
+
+from pipeline.sample.dirt import KINDS, Planted
+from pipeline.sample.tastes import SHOWS_ONLY_IN, TRAITS
+
+_TOLD_IN = {"text": "the blurb", "image": "the sleeve", "audio": "the clip"}
+_MISSING = {
+    "text": ("blurb_empty",),
+    "image": ("sleeve_path_empty", "sleeve_file_absent", "sleeve_corrupt", "sleeve_outside_folder"),
+    "audio": ("clip_path_empty", "clip_file_absent", "clip_truncated"),
+}
+_HIGHEST_DEFAULT_RATE = 0.05
+_SMALL_SHOP_RATE = 0.5
+
+
+def readme(items: int, users: int, purchases: int, seed: int, planted: Planted) -> str:
+    """The README of a shop."""
+    dirt = "\n".join(_entry(KINDS[kind], planted[kind]) for kind in KINDS)
+    traits = "\n".join(f"  {trait:<6} {', '.join(levels)}  ({_shown(trait)})" for trait, levels in TRAITS.items())
+    return _README.format(items=items, users=users, purchases=purchases, seed=seed, traits=traits, dirt=dirt)
+
+
+def settings(items: int, planted: Planted) -> str:
+    """The medley.yaml of a shop of so many records."""
+    return _SETTINGS + _small_shop(items, planted)
+
+
+def _small_shop(items: int, planted: Planted) -> str:
+    shares = {modality: sum(len(planted[kind]) for kind in kinds) / items for modality, kinds in _MISSING.items()}
+    strict = [modality for modality, share in shares.items() if share >= _HIGHEST_DEFAULT_RATE]
+    if not strict:
+        return ""
+    rates = "".join(f"  {modality}: {{max_error_rate: {_SMALL_SHOP_RATE}}}\n" for modality in strict)
+    return f"\n# The shop is so small that its planted dirt exceeds the usual limit of 5 %.\nextract:\n{rates}"
+
+
+def _entry(meaning: str, names: tuple[str, ...]) -> str:
+    return textwrap.fill(f"{meaning}: {', '.join(names)}", 100, initial_indent="  ", subsequent_indent="      ")
+
+
+def _shown(trait: str) -> str:
+    return f"told by {_TOLD_IN[SHOWS_ONLY_IN[trait]]} alone" if trait in SHOWS_ONLY_IN else _SHARED[trait]
+
+
+_SHARED = {
+    "genre": "in the blurb, the sleeve, the clip and a column",
+    "mood": "in the title, the blurb, the sleeve and the clip",
+    "era": "in the blurb, the sleeve and, as the year, a column",
+}
+
+_README = """\
+A synthetic record shop
+=======================
+
+Everything here is synthetic: no such record, artist, label or buyer exists. Sleeves, music, blurbs and
+purchases were drawn by `medley sample` with seed {seed}. The files may be used for anything.
+
+  items.csv       {items} records: titles, artists, blurbs, paths of sleeves and clips
+  purchases.csv   {purchases} rows by {users} buyers, times in UTC
+  sleeves/        JPEG
+  clips/          WAV, FLAC, Ogg Vorbis and MP3, three to four seconds
+  medley.yaml     ready: medley run -c medley.yaml
+
+Planted tastes
+--------------
+Every record has six traits, drawn independently:
+
+{traits}
+
+Every buyer likes some levels of each more than others, partly as their scene does, and goes on liking them.
+A purchase is drawn by softmax over a record's liked traits and a little popularity. Three traits show in one
+modality alone, so a recommender that leaves a modality out must lose something.
+
+Planted dirt
+------------
+{dirt}
+"""
+
+_SETTINGS = """\
+# Run with: medley run -c medley.yaml
+name: Synthetic record shop
+note: "Synthetic data: no such record, artist or buyer exists; drawn by medley sample, see README.txt."
+workspace: workspace
+source:
+  items: sources/sample/items.sql
+  interactions: sources/sample/interactions.sql
+  params: {root: .}
+ingest: {split: time}
+nightly: {retry_delay_seconds: 5}
+"""

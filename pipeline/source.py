@@ -1,0 +1,122 @@
+"""The source: two SQL queries, run by DuckDB over files or by PostgreSQL on its server, read into DuckDB tables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import duckdb
+
+from pipeline.config import Source
+from pipeline.errors import ConfigError, SourceError
+
+URI_VARIABLE = "MEDLEY_SOURCE_URI"
+TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "items": (("item_id", "title"), ("text", "image", "audio")),
+    "interactions": (("user_id", "item_id", "ts"), ("weight",)),
+}
+RESERVED = {"bucket", "cold", "dropped", "position", "occurrence"}
+
+
+def sql_folder() -> Path:
+    """The folder of Medley's queries: `sql/` of a checkout, or what an installed wheel carries."""
+    here = Path(__file__).parent
+    packaged = here / "_sql"
+    return packaged if packaged.is_dir() else here.parent / "sql"
+
+
+def read(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Fills `items_read` and `interactions_read` with every row and column the two queries return.
+
+    Raises ConfigError if a query's file is not found, SourceError if a query fails or lacks a column.
+    """
+    for table, (required, optional) in TABLES.items():
+        query = _query(getattr(source, table))
+        _run(connection, source, table, query)
+        _shape(connection, table, required, optional)
+
+
+def execute(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Runs every statement of one file of Medley's own `sql/`."""
+    connection.execute((sql_folder() / name).read_text("utf-8"))
+
+
+def set_variables(connection: duckdb.DuckDBPyConnection, values: dict[str, object]) -> None:
+    """Makes values readable to SQL as `getvariable('name')`.
+
+    Raises ConfigError if a name is not a plain word.
+    """
+    for name, value in values.items():
+        if not name.isidentifier():
+            raise ConfigError(f"source.params.{name}: a parameter's name is letters, digits and underscores")
+        connection.execute(f"set variable {name} = $value", {"value": value})
+
+
+def _query(setting: str) -> str:
+    if not setting.endswith(".sql"):
+        return setting
+    for candidate in (Path(setting), sql_folder() / setting):
+        if candidate.is_file():
+            return candidate.read_text("utf-8")
+    raise ConfigError(f"source: no such query {setting}; give a path relative to the YAML file, or the SQL itself")
+
+
+def _run(connection: duckdb.DuckDBPyConnection, source: Source, table: str, query: str) -> None:
+    query = query.strip().rstrip(";")
+    try:
+        if source.engine == "postgresql":
+            _run_on_postgresql(connection, source, table, query)
+        else:
+            set_variables(connection, dict(source.params))
+            connection.execute(f"create or replace table {table}_read as from ({query})")
+    except duckdb.Error as error:
+        raise SourceError(f"source.{table}: {_sentence(error)}") from None
+
+
+def _run_on_postgresql(connection: duckdb.DuckDBPyConnection, source: Source, table: str, query: str) -> None:
+    from adbc_driver_manager import Error
+    from adbc_driver_postgresql import dbapi
+
+    uri = os.environ.get(URI_VARIABLE)
+    if not uri:
+        raise ConfigError(
+            f"source.engine is postgresql: set {URI_VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    try:
+        with dbapi.connect(uri) as server, server.cursor() as cursor:
+            for name, value in source.params.items():
+                cursor.execute("select set_config($1, $2, false)", (f"medley.{name}", value))
+                cursor.fetchall()
+            cursor.execute(query)
+            rows = cursor.fetch_record_batch()  # noqa: F841 - DuckDB finds it by its name
+            connection.execute(f"create or replace table {table}_read as from rows")
+    except Error as error:
+        raise SourceError(f"source.{table}: PostgreSQL says: {_sentence(error)}") from None
+
+
+def _shape(
+    connection: duckdb.DuckDBPyConnection, table: str, required: tuple[str, ...], optional: tuple[str, ...]
+) -> None:
+    columns = [str(row[0]) for row in connection.execute(f"describe {table}_read").fetchall()]
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise SourceError(
+            f"source.{table}: the query returns no column {', '.join(missing)}; it returns {', '.join(columns)}; "
+            f"name the column with `as {missing[0]}`"
+        )
+    taken = RESERVED.intersection(columns)
+    if taken:
+        raise SourceError(f"source.{table}: column {', '.join(sorted(taken))} is Medley's own; give it another name")
+    default = {"weight": "1.0"}
+    for name in optional:
+        if name not in columns:
+            connection.execute(
+                f"alter table {table}_read add column {name} varchar default {default.get(name, 'null')}"
+            )
+    known = ("item_id", "user_id", "title", "text", "image", "audio")
+    texts = ", ".join(f"cast({name} as varchar) as {name}" for name in (*required, *optional) if name in known)
+    connection.execute(f"create or replace table {table}_read as select * replace ({texts}) from {table}_read")
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]

@@ -1,0 +1,107 @@
+"""Train: fits the recommender twice, once to be judged and once to go out.
+
+- `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
+- `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now".
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.errors import StepFailed
+from pipeline.ingest import inputs_digest
+from pipeline.interactions import Interactions
+from pipeline.night import Night, StepReceipt
+from pipeline.recommend import Content, Fit, OnEpoch, Recommender, build
+from pipeline.runtime import threads
+from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
+from pipeline.workspace import Json, digest
+
+VERSION = 1
+
+
+def run(night: Night) -> StepReceipt:
+    """Writes `models/<digest>/`: item and user vectors and weights of both fits, and their curves.
+
+    Raises StepFailed if the training part is empty.
+    """
+    fused = night.receipt("fuse")
+    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
+    half_life = night.config.fuse.half_life_days
+    key = digest("train", VERSION, night.config.train, night.config.seed, half_life, fused.digest, log_digest)
+    return night.step("train", "models", key, lambda folder: _build(night, folder))
+
+
+def content_of(night: Night, log: Log) -> Content:
+    """The catalogue's fused vectors, in the log's order of items."""
+    ids, vectors = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
+    if ids != log.items:
+        raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
+    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
+
+
+def _build(night: Night, folder: Path) -> Json:
+    log = read_log(night)
+    content = content_of(night, log)
+    training = log.of("train")
+    if not len(training):
+        raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
+    settings = night.config.train
+    judged = build(settings.model, night.config, threads(night.config))
+    with _progress("evaluated fit", settings.max_epochs) as on_epoch:
+        chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
+    _save(judged, log, log.of("train", "validation"), folder / "evaluated")
+    published = build(settings.model, night.config, threads(night.config))
+    with _progress("published fit", max(chosen.chosen_epochs, 1)) as on_epoch:
+        final = published.fit(content, log.interactions, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
+    _save(published, log, log.interactions, folder / "published")
+    (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
+    return {
+        "rows": len(log.interactions),
+        "model": settings.model,
+        "inductive": judged.inductive,
+        "chosen_epochs": chosen.chosen_epochs,
+        "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
+    }
+
+
+def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
+    folder.mkdir()
+    items = pa.table({"item_id": pa.array(log.items), "vector": vector_column(model.item_vectors)})
+    write_vectors(folder / "item_vectors.parquet", items)
+    users = pa.table({"user_id": pa.array(log.users), "vector": vector_column(model.user_vectors(history))})
+    write_vectors(folder / "user_vectors.parquet", users)
+    model.save(folder)
+
+
+def _curves(model: str, chosen: Fit, final: Fit) -> str:
+    curves = {
+        "model": model,
+        "chosen_epochs": chosen.chosen_epochs,
+        "evaluated": chosen.curve,
+        "published": final.curve,
+    }
+    return json.dumps(curves, indent=1, sort_keys=True)
+
+
+@contextmanager
+def _progress(name: str, epochs: int) -> Iterator[OnEpoch]:
+    """A bar on a terminal; nothing in a log file, where a bar is noise."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(name, total=epochs, now="")
+
+        def advance(epoch: dict[str, float]) -> None:
+            now = " ".join(f"{name} {value:.4g}" for name, value in epoch.items())
+            progress.update(bar, completed=epoch["epoch"], now=now)
+
+        yield advance

@@ -1,0 +1,34 @@
+-- Every row of the log, with the reason why it is dropped, if it is.
+create or replace table interactions_judged as
+with typed as (
+    select
+        rowid as position,
+        nullif(trim(user_id), '') as user_id,
+        nullif(trim(item_id), '') as item_id,
+        try_cast(ts as timestamp) as ts,
+        try_cast(weight as double) as weight
+    from interactions_read
+),
+numbered as (
+    select
+        *,
+        row_number() over (partition by user_id, item_id, ts order by weight desc nulls last, position) as occurrence
+    from typed
+)
+select
+    numbered.* exclude (position, occurrence),
+    case
+        when numbered.user_id is null then 'no user_id'
+        when numbered.item_id is null then 'no item_id'
+        when items.item_id is null then 'item_id is not in the catalogue'
+        when ts is null then 'no readable time'
+        when ts < timestamp '1990-01-01' then 'time before 1990'
+        when ts >= getvariable('as_of') then 'time at or after the night''s as-of'
+        when weight is null or isnan(weight) or weight <= 0 or isinf(weight) then 'weight is not a positive number'
+        when occurrence > 1 then 'same user, item and time seen before'
+    end as dropped
+from numbered
+left join items using (item_id);
+
+create or replace table log as
+select user_id, item_id, ts, weight from interactions_judged where dropped is null;

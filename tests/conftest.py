@@ -1,0 +1,97 @@
+"""What tests of every part share: the real data, a small shop, and one published night of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.sample import ShopSummary, write_shop
+
+ROOT = Path(__file__).parents[1]
+AS_OF = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real data sets, in MEDLEY_TEST_DATA or beside the project; the test skips where there are none."""
+    folder = Path(os.environ.get("MEDLEY_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no data sets in {folder}: set MEDLEY_TEST_DATA to the folder that holds them")
+    return folder
+
+
+def medley(*arguments: object, status: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in its own process and checks its exit status."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+    )
+    assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def manifest(workspace: Path, run_id: str) -> dict[str, Any]:
+    """A run's manifest."""
+    return json.loads((workspace / "runs" / run_id / "manifest.json").read_text())
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A written sample shop and, where it was run, its workspace."""
+
+    folder: Path
+    summary: ShopSummary
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "medley.yaml"
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "workspace"
+
+    def run(self, run_id: str, *more: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+        """One night at a fixed "now", quick to train."""
+        quick = ("-s", "train.max_epochs=4", "-s", "evaluate.bootstrap_samples=50", "-s", "publish.gate.min_ratio=0")
+        return medley("run", "-c", self.config, "--run-id", run_id, "--as-of", AS_OF, *quick, *more, status=status)
+
+    def copy(self, folder: Path) -> Shop:
+        """The same shop, workspace and all, to be changed by one test."""
+        shutil.copytree(self.folder, folder)
+        return Shop(folder, self.summary)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A small shop that no night has run on; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("shop") / "shop"
+    return Shop(folder, write_shop(folder, items=80, users=60, seed=0))
+
+
+@pytest.fixture(scope="session")
+def published(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The small shop after one published night, run id `first`."""
+    night = shop.copy(tmp_path_factory.mktemp("published") / "shop")
+    night.run("first")
+    return night
+
+
+@pytest.fixture
+def night(published: Shop, tmp_path: Path) -> Iterator[Shop]:
+    """A copy of the published shop, for one test to change."""
+    copy = published.copy(tmp_path / "shop")
+    yield copy
+    shutil.rmtree(copy.folder)

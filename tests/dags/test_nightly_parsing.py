@@ -1,0 +1,44 @@
+"""Parsing the DAG is cheap and never fails: a scheduler does it again and again, perhaps with no ML package at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEAVY = {"torch", "torchvision", "faiss", "pandas", "transformers", "timm", "librosa", "sklearn", "duckdb", "pyarrow"}
+
+
+@pytest.fixture(scope="module")
+def parsed(with_airflow: Any) -> dict[str, Any]:
+    return with_airflow("""
+began = time.process_time()
+parse(None)
+print(json.dumps({"seconds": time.process_time() - began, "modules": sorted(sys.modules)}))
+""")
+
+
+def test_parsing_takes_under_a_second_once_airflow_is_imported(parsed: dict[str, Any]) -> None:
+    assert parsed["seconds"] < 1
+
+
+def test_parsing_imports_no_ml_package(parsed: dict[str, Any]) -> None:
+    assert not HEAVY & set(parsed["modules"])
+
+
+def test_a_missing_or_wrong_configuration_still_parses_and_is_never_scheduled(
+    with_airflow: Any, tmp_path: Path
+) -> None:
+    files = [tmp_path / "absent.yaml"]
+    for number, text in enumerate(("trian: {}", "train: {width: wide}", "- a list", "a: [", "nightly: {schedule: 7}")):
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(text)
+    found = with_airflow(
+        """
+dags = [parse(config)["NIGHTLY"] for config in sys.argv[1:]]
+print(json.dumps([[dag.dag_id, dag.schedule, len(dag.tasks)] for dag in dags]))
+""",
+        *map(str, files),
+    )
+    assert found == [["medley_nightly", None, 7]] * len(files)

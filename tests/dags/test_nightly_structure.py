@@ -1,0 +1,98 @@
+"""The DAG is the night: its tasks are the verbs, in order, each bounded; its form is the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import leaves
+
+DESCRIBE = """
+dag = parse(sys.argv[1])["NIGHTLY"]
+tasks = {
+    task.task_id: {
+        "upstream": sorted(task.upstream_task_ids), "pool": task.pool, "retries": task.retries,
+        "delay": task.retry_delay.total_seconds(), "timeout": task.execution_timeout.total_seconds(),
+        "backoff": bool(task.retry_exponential_backoff), "mapped": task.is_mapped, "rule": str(task.trigger_rule),
+        "outlets": [outlet.name for outlet in task.outlets],
+    }
+    for task in dag.tasks
+}
+params = {name: dag.params.get_param(name) for name in dag.params}
+shown = {name: [param.value, param.schema, param.description] for name, param in params.items()}
+limits = [dag.max_active_runs, dag.catchup, dag.schedule]
+print(json.dumps({"tasks": tasks, "params": shown, "limits": limits}))
+"""
+YAML = """
+name: a name
+workspace: work
+source: {params: {root: data, since: "1990"}}
+extract: {audio: null}
+train: {learning_rate: 1.0e-5}
+evaluate: {cutoffs: [10, 20]}
+nightly: {schedule: "30 2 * * *", retries: 4, retry_delay_seconds: 7, timeout_seconds: 99}
+"""
+ORDER = ["ingest", "extract", "fuse", "train", "evaluate", "index", "publish"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="module")
+def night(with_airflow: Any, folder: Path) -> dict[str, Any]:
+    (folder / "medley.yaml").write_text(YAML)
+    return with_airflow(DESCRIBE, str(folder / "medley.yaml"))
+
+
+def test_the_tasks_are_the_verbs_in_the_order_of_the_night(night: dict[str, Any]) -> None:
+    before = {task: described["upstream"] for task, described in night["tasks"].items()}
+    assert before == {verb: ORDER[max(0, at - 1) : at] for at, verb in enumerate(ORDER)}
+
+
+def test_only_extraction_is_mapped(night: dict[str, Any]) -> None:
+    assert [task for task, described in night["tasks"].items() if described["mapped"]] == ["extract"]
+
+
+def test_heavy_tasks_share_a_pool(night: dict[str, Any]) -> None:
+    assert [task for task in ORDER if night["tasks"][task]["pool"] == "medley_heavy"] == ORDER[1:-1]
+
+
+def test_every_task_has_the_limits_of_the_configuration(night: dict[str, Any]) -> None:
+    for described in night["tasks"].values():
+        limits = {key: described[key] for key in ("retries", "delay", "timeout", "backoff")}
+        assert limits == {"retries": 4, "delay": 7, "timeout": 99, "backoff": True}
+    assert night["limits"] == [1, False, "30 2 * * *"]
+
+
+def test_only_publishing_updates_the_asset(night: dict[str, Any]) -> None:
+    assert {task: described["outlets"] for task, described in night["tasks"].items() if described["outlets"]} == {
+        "publish": ["medley_index"]
+    }
+
+
+def test_every_setting_of_a_run_is_a_typed_param(night: dict[str, Any]) -> None:
+    settings = {path: schema for path, schema in leaves() if not path.startswith(("nightly.", "extract.audio."))}
+    assert set(night["params"]) == {"as_of", "full", *settings}
+    for path, described in settings.items():
+        _, schema, description = night["params"][path]
+        assert described["type"] in schema["type"]
+        assert schema["section"] == (path.rpartition(".")[0] or "general")
+        assert description == described.get("description")
+        expected = {"enum": [described["const"]]} if "const" in described else described
+        for rule in ("minimum", "maximum", "exclusiveMinimum", "items", "minItems", "enum"):
+            assert schema.get(rule) == expected.get(rule), f"{rule} of {path}"
+
+
+def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any], folder: Path) -> None:
+    values = {name: value for name, (value, _, _) in night["params"].items()}
+    assert values["name"] == "a name"
+    assert values["train.learning_rate"] == 1e-5
+    assert values["evaluate.cutoffs"] == [10, 20]
+    assert values["workspace"] == str(folder / "work")
+    assert values["source.params"] == {"root": str(folder / "data"), "since": "1990"}
+    assert values["fuse.width"] == dict(leaves())["fuse.width"]["default"]
+    assert (values["as_of"], values["full"]) == (None, False)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import timm
+import torch
+from PIL import Image
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from pipeline.config import AudioEncoder, Config, ImageEncoder, TextEncoder
+from pipeline.encoders import make
+from pipeline.encoders.base import Text
+from pipeline.encoders.weights import check, locate
+from pipeline.errors import ConfigError, MediaError, WeightsError
+
+TEXTS = ["A quiet record about the sea.", "Loud", "word " * 400]
+
+
+def text(words: str, title: str = "T") -> Text:
+    return Text({"title": title, "text": words})
+
+
+def test_text_vectors_are_those_of_transformers_itself() -> None:
+    encoder = make(Config(), "text")
+    encoder.load()
+    ours = encoder.embed([encoder.decode(text(words)) for words in TEXTS])
+    folder = locate(TextEncoder())
+    tokenizer, network = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    for row, words in enumerate(TEXTS):
+        tokens = tokenizer(f"T. {words.strip()}", truncation=True, max_length=256, return_tensors="pt")
+        with torch.inference_mode():
+            theirs = network(**tokens).last_hidden_state[0].mean(0).numpy()
+        np.testing.assert_allclose(ours[row], theirs, atol=1e-5)
+
+
+def test_a_template_names_its_columns_and_a_blank_text_is_missing() -> None:
+    encoder = make(Config(), "text")
+    with pytest.raises(MediaError, match="no text"):
+        encoder.render(text("  "))
+    odd = make(Config.model_validate({"extract": {"text": {"template": "{colour}"}}}), "text")
+    with pytest.raises(ConfigError, match=r"extract\.text\.template names 'colour'.*title, text"):
+        odd.render(text("x"))
+
+
+def test_a_local_folder_works_as_a_package_does(tmp_path: Path) -> None:
+    BertModel(
+        BertConfig(vocab_size=30_522, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    ).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(locate(TextEncoder())).save_pretrained(tmp_path)
+    encoder = make(Config.model_validate({"extract": {"text": {"weights": f"path:{tmp_path}"}}}), "text")
+    encoder.load()
+    assert encoder.embed([encoder.decode(text("x"))]).shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("path:/nowhere", "does not exist"),
+        ("package:no_such_package/model", "package no_such_package is not installed"),
+        ("package:timm/no_such_file", "timm is installed but holds no no_such_file"),
+        ("nobody/no-such-model", "give the folder as path:FOLDER"),
+    ],
+)
+def test_weights_that_are_not_there_are_one_sentence(weights: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=said) as caught:
+        make(Config.model_validate({"extract": {"text": {"weights": weights}}}), "text")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_digest_are_refused() -> None:
+    settings = ImageEncoder(sha256="0" * 64)
+    with pytest.raises(WeightsError, match="expected 0000"):
+        check(settings, locate(settings))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"weight": Trap()}, tmp_path / "trap.pth")
+    settings = {"extract": {"image": {"weights": f"path:{tmp_path / 'trap.pth'}"}}}
+    encoder = make(Config.model_validate(settings), "image")
+    with pytest.raises(WeightsError, match="not safetensors or a plain state dict"):
+        encoder.load()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_image_vectors_are_those_of_timm_on_the_centre_crop() -> None:
+    encoder = make(Config(), "image")
+    encoder.load()
+    noise = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    ours = encoder.embed([encoder.decode(buffer.getvalue())])[0]
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    tensors = torch.load(locate(ImageEncoder()), weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), tensors.values(), strict=True)))
+    crop = np.asarray(picture, dtype=np.float32)[16:240, 16:240] / 255
+    pixels = torch.from_numpy(((crop - 0.498) / 0.502).transpose(2, 0, 1).astype(np.float32))[None]
+    with torch.inference_mode():
+        theirs = network.forward_head(network.forward_features(pixels), pre_logits=True)[0].numpy()
+    assert float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs)) > 0.999
+
+
+def test_pictures_of_any_shape_give_one_size() -> None:
+    encoder = make(Config(), "image")
+    encoder.load()
+    for size in ((1, 1), (3, 4000), (4000, 3), (500, 333)):
+        buffer = io.BytesIO()
+        Image.new("RGB", size, "teal").save(buffer, "PNG")
+        assert encoder.decode(buffer.getvalue()).shape == (3, 224, 224)
+
+
+def test_mfcc_statistics_are_those_of_librosa() -> None:
+    settings = AudioEncoder(deltas=0, sample_rate_hz=8_000)
+    encoder = make(Config.model_validate({"extract": {"audio": settings.model_dump()}}), "audio")
+    samples = np.sin(np.arange(8_000) / 7).astype(np.float32) * 0.4
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, 8_000, format="FLAC")
+    ours = encoder.decode(buffer.getvalue())
+    power = librosa.feature.melspectrogram(y=samples, sr=8_000, n_fft=2048, hop_length=512, n_mels=64)
+    theirs = librosa.feature.mfcc(S=librosa.power_to_db(power, ref=np.max), n_mfcc=20)
+    np.testing.assert_allclose(ours[1:20], theirs.mean(1)[1:], atol=0.05)
+    np.testing.assert_allclose(ours[21:40], theirs.std(1)[1:], atol=0.05)
+
+
+def test_a_silent_and_a_very_short_clip_have_a_defined_result() -> None:
+    encoder = make(Config(), "audio")
+    for samples, error in ((np.zeros(8_000), "silent clip"), (np.full(40, 0.5), None)):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, 8_000, format="WAV")
+        if error:
+            with pytest.raises(MediaError, match=error):
+                encoder.decode(buffer.getvalue())
+        else:
+            assert np.isfinite(encoder.decode(buffer.getvalue())).all()
+
+
+def test_the_key_follows_what_changes_the_vector_and_nothing_else() -> None:
+    def key(**settings: object) -> str:
+        return make(Config.model_validate({"extract": {"audio": settings}}), "audio").key
+
+    assert key() == key(max_error_rate=0.9, max_bytes=1)
+    assert key() != key(coefficients=13)

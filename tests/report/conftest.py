@@ -1,0 +1,245 @@
+"""Writes a finished run's files, small but in the formats of a workspace, for the report to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.report import GateCheck, RunFiles
+
+WIDTH = 8
+EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
+GENRES = ("ambient", "dub & bass", "folk")
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the run holds: sizes, and what may be wrong with it."""
+
+    items: int = 48
+    users: int = 14
+    published: bool = True
+    trained: str = "two_tower"
+    titles: dict[int, str] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., RunFiles]:
+    """Writes a run's workspace; keywords are those of `Night`."""
+    return lambda **changes: write_night(tmp_path / "workspace", Night(**changes))
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """A run for tests that only read it, with a title and an attribute that try to be markup."""
+    night = Night(titles={0: EVIL}, columns={"label": [EVIL] * 48})
+    return write_night(tmp_path_factory.mktemp("night") / "workspace", night)
+
+
+def item_id(number: int) -> str:
+    return f"r{number:04d}"
+
+
+def write_night(folder: Path, night: Night) -> RunFiles:
+    """Writes the workspace, with pictures for all items but every sixth, and returns where everything is."""
+    run = RunFiles(
+        workspace=folder,
+        run_id="night-1",
+        name="Test shop",
+        note="Synthetic data.",
+        as_of="2025-11-24T03:00:00+00:00",
+        media_root=folder / "media",
+        staged=folder / "staged" / "s1",
+        fused=folder / "fused" / "f1",
+        model=folder / "models" / "m1",
+        index=folder / "index" / "0123456789abcdef",
+        gate=(GateCheck(night.published, "ndcg@10 0.2000 against 0.1000 of popularity"),),
+        published=night.published,
+        seed=7,
+    )
+    rng = np.random.default_rng(1)
+    _items(run, night)
+    _interactions(run, night, rng)
+    _vectors(run, night, rng)
+    _documents(run, night)
+    _pictures(run, night)
+    return run
+
+
+def _has_picture(number: int) -> bool:
+    return number % 6 != 5
+
+
+def _items(run: RunFiles, night: Night) -> None:
+    numbers = range(night.items)
+    columns = {
+        "item_id": [item_id(n) for n in numbers],
+        "title": [night.titles.get(n, f"Record {n}") for n in numbers],
+        "text": ["a record"] * night.items,
+        "image": [f"{n}.jpg" if _has_picture(n) else None for n in numbers],
+        "audio": [None] * night.items,
+        "genre": [GENRES[n % 3] for n in numbers],
+        "label": [f"label {n}" for n in numbers],
+        "cold": [n % 10 == 0 for n in numbers],
+        "image_problem": [None] * night.items,
+        **night.columns,
+    }
+    table = pa.table(columns)
+    half = night.items // 2
+    write(run.staged / "items" / "bucket-00000.parquet", table.slice(0, half))
+    write(run.staged / "items" / "bucket-00001.parquet", table.slice(half))
+
+
+def _interactions(run: RunFiles, night: Night, rng: np.random.Generator) -> None:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    rows = []
+    for user in range(night.users):
+        for place, item in enumerate(rng.choice(night.items - 4, 5, replace=False)):
+            rows.append((f"u{user:02d}", item_id(int(item)), start + timedelta(days=place), 1.0, "train"))
+    types = {"user_id": pa.string(), "item_id": pa.string(), "ts": pa.timestamp("us", "UTC"), "weight": pa.float64()}
+    schema = pa.schema({**types, "part": pa.string()})
+    columns = [[row[place] for row in rows] for place in range(len(schema))]
+    write(run.staged / "interactions.parquet", pa.table(columns, schema=schema))
+    seen = [[r[1] for r in rows if r[0] == f"u{user:02d}"] for user in range(night.users)]
+    users = [f"u{user:02d}" for user in range(night.users)]
+    schema = pa.schema({"user_id": pa.string(), "seen": pa.list_(pa.string())})
+    write(run.index / "users.parquet", pa.table([users, seen], schema=schema))
+
+
+def _vectors(run: RunFiles, night: Night, rng: np.random.Generator) -> None:
+    vectors = _unit(rng.normal(size=(night.items, WIDTH)))
+    ids = [item_id(n) for n in range(night.items)]
+    missing = [n == 1 for n in range(night.items)]
+    shares = {
+        "text": [0.5 if _has_picture(n) else 1.0 for n in range(night.items)],
+        "image": [0.5 if _has_picture(n) else 0.0 for n in range(night.items)],
+    }
+    fused = pa.table({"item_id": ids, "vector": fixed(vectors, missing), **shares})
+    write(run.fused / "items" / "part-0.parquet", fused)
+    write(run.model / "published" / "item_vectors.parquet", pa.table({"item_id": ids, "vector": fixed(vectors)}))
+    users = pa.table(
+        {
+            "user_id": pa.array([f"u{user:02d}" for user in range(night.users)], pa.string()),
+            "vector": fixed(_unit(rng.normal(size=(night.users, WIDTH)))),
+        }
+    )
+    write(run.model / "published" / "user_vectors.parquet", users)
+
+
+def _documents(run: RunFiles, night: Night) -> None:
+    intake = [
+        {"table": "items", "read": night.items + 2, "kept": night.items, "dropped": {"duplicate item_id": 2}},
+        {"table": "interactions", "read": 80, "kept": 70, "dropped": {"after as_of": 4, "unknown item": 6}},
+    ]
+    checks = [{"name": "assert_times_sane", "why": "A clock was wrong.", "rows": 2, "level": "warn"}]
+    split = {
+        "kind": "time",
+        "seed": 0,
+        "buckets": 2,
+        "validation_cut": "2025-01-03T00:00:00+00:00",
+        "test_cut": None,
+        "cold_items": 5,
+        "parts": {"train": 60, "validation": 5, "test": 5, "held_out": 0},
+        "users": night.users,
+        "items": night.items,
+        "intake": intake,
+        "checks": checks,
+    }
+    dump(run.staged / "split.json", split)
+    dump(run.folder / "metrics.json", {"test": {s: _models(night.trained) for s in ("all", "cold")}, "chosen": {}})
+    evaluated = [{"epoch": e, "loss": 5.0 / e, "ndcg@10": 0.1 + 0.01 * min(e, 6)} for e in range(1, 10)]
+    published = [{"epoch": e, "loss": 4.8 / e} for e in range(1, 7)]
+    learned = {"evaluated": evaluated, "published": published, "chosen_epochs": 6}
+    trained = learned if night.trained == "two_tower" else {"evaluated": [], "published": [], "chosen_epochs": 0}
+    dump(run.model / "curves.json", {"model": night.trained, "seconds": 3.5, **trained})
+    for receipt in _receipts(night):
+        bucket = f".bucket-{receipt.pop('bucket'):05d}" if "bucket" in receipt else ""
+        dump(run.folder / "steps" / f"{receipt['step']}{bucket}.json", receipt)
+
+
+def _models(trained: str) -> dict[str, object]:
+    means = {"random": 0.01, "popularity": 0.1, "als": 0.15, "content": 0.12, trained: 0.2}
+    return {
+        model: {
+            **{
+                f"{metric}@{k}": {"mean": mean * k / 10, "low": mean * k / 12, "high": mean * k / 8, "users": 14}
+                for metric in ("ndcg", "recall")
+                for k in (5, 10)
+            },
+            "coverage@10": {"mean": 0.5, "low": None, "high": None},
+        }
+        for model, mean in means.items()
+    }
+
+
+def _receipts(night: Night) -> list[dict[str, object]]:
+    half = night.items // 2
+    common = {"digest": "d", "skipped": False, "outputs": {}, "peak_rss_bytes": 500_000_000}
+    details = [
+        {"errors": {"no image": 3}, "examples": [], "encoder": "e", "model": "lite0", "d": 1280},
+        {"errors": {"no image": 4, "file not found": 1}, "examples": [[item_id(30), "file not found: 30.jpg"]]},
+    ]
+    extract = [
+        {
+            **common,
+            "step": "extract.image",
+            "bucket": bucket,
+            "rows": half,
+            "encoded_rows": half - missing,
+            "missing_rows": missing,
+            "seconds": 1.25,
+            "details": details[bucket],
+        }
+        for bucket, missing in ((0, 3), (1, 5))
+    ]
+    steps = [
+        {
+            **common,
+            "step": step,
+            "rows": night.items,
+            "encoded_rows": None,
+            "missing_rows": None,
+            "seconds": seconds,
+            "details": {},
+        }
+        for step, seconds in (("train", 75.0), ("ingest", 0.4), ("fuse", 0.0))
+    ]
+    return extract + steps
+
+
+def _pictures(run: RunFiles, night: Night) -> None:
+    (run.workspace / "media").mkdir(parents=True)
+    for number in filter(_has_picture, range(night.items)):
+        colour = (number * 5 % 256, number * 11 % 256, 160)
+        Image.new("RGB", (120, 120), colour).save(run.workspace / "media" / f"{number}.jpg")
+    (run.workspace / "media" / "2.jpg").write_bytes(b"not a picture")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def fixed(vectors: np.ndarray, missing: list[bool] | None = None) -> pa.Array:
+    """Returns a FixedSizeList<float32> column."""
+    mask = pa.array(missing) if missing else None
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=mask)
+
+
+def write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def dump(path: Path, document: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document), "utf-8")

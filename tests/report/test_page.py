@@ -1,0 +1,182 @@
+"""The page works in a real browser, offline: no error, no request, hovering shows the item, nothing overflows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.report import RunFiles, write_report
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+# The place of each point in the window, and its distance to the nearest other one.
+PLACES = """
+const space = document.getElementById("space"), box = space.getBoundingClientRect(), full = space._fullLayout;
+const points = JSON.parse(document.getElementById("data").textContent).map.points.map((p) => ({
+  id: p.id, title: p.title, picture: p.picture,
+  x: box.left + full.xaxis._offset + full.xaxis.l2p(p.x), y: box.top + full.yaxis._offset + full.yaxis.l2p(p.y),
+}));
+const room = (p) => Math.min(...points.filter((q) => q !== p).map((q) => Math.hypot(p.x - q.x, p.y - q.y)));
+return points.map((p) => ({...p, room: room(p)}));
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not browser or not chromedriver:
+        pytest.skip("needs chromium and chromedriver on the path (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=chromedriver)
+    with webdriver.Chrome(options=options, service=service) as started:
+        yield started
+
+
+@pytest.fixture
+def page(driver: Any, shared_run: RunFiles, tmp_path: Path) -> Any:
+    """The report, opened afresh at 1400 pixels; its logs hold what it alone did."""
+    write_report(shared_run, tmp_path / "report.html")
+    _width(driver, 1400)
+    driver.get("about:blank")
+    driver.get_log("browser"), driver.get_log("performance")
+    driver.get((tmp_path / "report.html").as_uri())
+    _until(driver, "return document.documentElement.dataset.ready === 'yes'")
+    return driver
+
+
+def _width(driver: Any, pixels: int) -> None:
+    metrics = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def _until(driver: Any, script: str) -> None:
+    WebDriverWait(driver, 20).until(lambda found: found.execute_script(script))
+
+
+def _hover(page: Any, point: dict[str, Any]) -> None:
+    """Moves the mouse onto a point, again where a scroll or a resize that came late moved it away."""
+
+    def shown(driver: Any) -> bool:
+        now = next(place for place in _places(driver) if place["id"] == point["id"])
+        for shift in (3, 0):
+            move = {"type": "mouseMoved", "x": now["x"] + shift, "y": now["y"]}
+            driver.execute_cdp_cmd("Input.dispatchMouseEvent", move)
+        return bool(driver.execute_script("return !document.getElementById('tip').hidden"))
+
+    WebDriverWait(page, 20).until(shown)
+
+
+def _hide_pictures(page: Any) -> None:
+    page.execute_script("document.getElementById('pictures').click()")
+    _until(page, "return !(document.getElementById('space')._fullLayout.images || []).length")
+
+
+def _places(page: Any) -> list[dict[str, Any]]:
+    page.execute_script("document.getElementById('space').scrollIntoView({behavior: 'instant', block: 'center'})")
+    return sorted(page.execute_script(PLACES), key=lambda point: -point["room"])
+
+
+def _text(page: Any, selector: str) -> str:
+    return str(page.execute_script("return document.querySelector(arguments[0]).textContent", selector))
+
+
+def test_opens_offline_without_an_error_or_a_request(page: Any) -> None:
+    assert page.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert [url[:60] for url in asked if not url.startswith(("data:", "file:"))] == []
+    assert len([url for url in asked if url.startswith("file:")]) == 1
+
+
+def test_hovering_a_point_shows_its_title_and_picture(page: Any) -> None:
+    _hide_pictures(page)
+    point = next(point for point in _places(page) if point["picture"])
+    _hover(page, point)
+    assert _text(page, "#tip b") == point["title"]
+    _until(page, "return document.querySelector('#tip img').naturalWidth > 0")
+    assert page.execute_script("return document.querySelector('#tip img').src") == point["picture"]
+
+
+def test_hovering_a_point_without_a_picture_shows_its_placeholder(page: Any) -> None:
+    _hide_pictures(page)
+    point = next(point for point in _places(page) if not point["picture"])
+    _hover(page, point)
+    assert _text(page, "#tip b") == point["title"]
+    assert _text(page, "#tip .tile")
+
+
+def test_hovering_a_picture_on_the_map_shows_that_item(page: Any) -> None:
+    sources = page.execute_script("return document.getElementById('space')._fullLayout.images.map((i) => i.source)")
+    assert sources
+    point = next(point for point in _places(page) if point["picture"] in sources)
+    _hover(page, point)
+    assert _text(page, "#tip b") == point["title"]
+
+
+def test_a_title_that_tries_to_be_markup_stays_text(page: Any) -> None:
+    assert page.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+    assert "<script>alert(1)" in _text(page, "#data").encode().decode("unicode_escape")
+    point = next(point for point in _places(page) if "alert(1)" in point["title"])
+    _hide_pictures(page)
+    _hover(page, point)
+    assert "alert(1)" in _text(page, "#tip")
+    assert page.get_log("browser") == []
+
+
+def test_choosing_a_metric_shows_its_panels_alone(page: Any) -> None:
+    shown = "return [...document.querySelectorAll('.metric:not([hidden])')].map((view) => view.dataset.metric)"
+    assert page.execute_script(shown) == ["ndcg@10"]
+    page.execute_script("document.querySelectorAll('#family button')[1].click()")
+    assert page.execute_script(shown) == ["recall@10"]
+    page.execute_script("document.querySelectorAll('#cutoff button')[0].click()")
+    assert page.execute_script(shown) == ["recall@5"]
+    page.execute_script("document.querySelectorAll('#family button')[2].click()")
+    assert page.execute_script(shown) == ["coverage@10"]
+
+
+def test_a_key_of_the_map_shows_its_items_alone(page: Any) -> None:
+    visible = "return document.getElementById('space').data.filter((trace) => trace.visible).length"
+    assert page.execute_script(visible) == 3
+    page.execute_script("document.querySelector('#keys button').click()")
+    _until(page, visible + " === 1")
+
+
+def test_curves_mark_the_chosen_epoch(page: Any) -> None:
+    assert "chosen: epoch 6" in _text(page, "#ndcg")
+    assert "chosen: epoch 6" in _text(page, "#loss")
+
+
+def test_ten_shelves_show_cards_whose_pictures_load(page: Any) -> None:
+    assert page.execute_script("return document.querySelectorAll('.shelf').length") == 10
+    assert page.execute_script("return [...document.querySelectorAll('.card img')].every((i) => i.naturalWidth > 0)")
+    cards = "return [...document.querySelectorAll('.shelf .next')].map((s) => s.querySelectorAll('.card').length)"
+    assert page.execute_script(cards) == [8] * 10
+
+
+@pytest.mark.parametrize("pixels", [400, 768, 1400])
+def test_nothing_overflows_sideways(page: Any, pixels: int) -> None:
+    _width(page, pixels)
+    page.refresh()
+    _until(page, "return document.documentElement.dataset.ready === 'yes'")
+    assert page.execute_script("return document.documentElement.scrollWidth") <= pixels
+    outside = page.execute_script("""
+      const scrolls = (node) => node.closest(".cards, .scroll, svg, #tip");
+      return [...document.querySelectorAll("body *")]
+        .filter((node) => !scrolls(node) && node.getBoundingClientRect().right > window.innerWidth + 1)
+        .map((node) => node.tagName + "." + node.className);
+    """)
+    assert outside == []

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Fuse, FuseWeights
+from pipeline.errors import ConfigError
+from pipeline.fusion import LinearFusion, Vectors
+
+SETTINGS = Fuse(width=16, weights=FuseWeights(text=2, image=1, audio=1))
+
+
+def modalities(n: int = 200, missing: float = 0.3) -> dict[str, Vectors]:
+    generator = np.random.default_rng(0)
+    vectors = {m: generator.standard_normal((n, d)).astype(np.float32) for m, d in (("text", 24), ("image", 12))}
+    vectors["image"][generator.random(n) < missing] = np.nan
+    return vectors
+
+
+def fitted(vectors: dict[str, Vectors]) -> LinearFusion:
+    return LinearFusion.fit({m: [v[~np.isnan(v[:, 0])]] for m, v in vectors.items()}, SETTINGS, seed=0)  # type: ignore[misc]
+
+
+def test_a_missing_modality_is_left_out_and_the_weights_renormalised() -> None:
+    vectors = modalities()
+    fused, shares = fitted(vectors).transform(vectors)  # type: ignore[arg-type]
+    without = np.isnan(vectors["image"][:, 0])
+    np.testing.assert_allclose(shares[~without], [[2 / 3, 1 / 3]] * int((~without).sum()), rtol=1e-6)
+    np.testing.assert_allclose(shares[without], [[1, 0]] * int(without.sum()))
+    np.testing.assert_allclose(np.linalg.norm(fused, axis=1), 1, rtol=1e-5)
+    text_only, _ = fitted(vectors).transform({"text": vectors["text"][without]})
+    np.testing.assert_allclose(fused[without], text_only, atol=1e-6)
+
+
+def test_an_item_without_any_modality_gets_no_vector() -> None:
+    vectors = modalities()
+    vectors["text"][3] = vectors["image"][3] = np.nan
+    fused, shares = fitted(vectors).transform(vectors)  # type: ignore[arg-type]
+    assert np.isnan(fused[3]).all()
+    assert (shares[3] == 0).all()
+
+
+def test_likeness_within_a_modality_survives_the_projection() -> None:
+    generator = np.random.default_rng(1)
+    kinds = generator.standard_normal((5, 40))
+    kind = generator.integers(0, 5, 300)
+    vectors = (kinds[kind] + 0.3 * generator.standard_normal((300, 40))).astype(np.float32)
+    fused, _ = LinearFusion.fit({"audio": [vectors]}, SETTINGS, 0).transform({"audio": vectors})
+    same = kind[:, None] == kind[None]
+    likeness = fused @ fused.T
+    assert likeness[same].mean() > 0.7
+    assert likeness[~same].mean() < 0.1
+
+
+def test_batches_do_not_matter_and_a_seed_gives_the_same_bytes() -> None:
+    vectors = modalities(missing=0)
+    whole = fitted(vectors)
+    parts = LinearFusion.fit({m: np.array_split(v, 7) for m, v in vectors.items()}, SETTINGS, 0)  # type: ignore[misc]
+    for modality in whole.projections:
+        np.testing.assert_allclose(whole.projections[modality].matrix, parts.projections[modality].matrix, atol=1e-4)
+        assert whole.projections[modality].matrix.tobytes() == fitted(vectors).projections[modality].matrix.tobytes()
+
+
+def test_saved_weights_are_read_back(tmp_path: Path) -> None:
+    vectors = modalities()
+    fitted(vectors).save(tmp_path / "fusion.safetensors")
+    again, _ = LinearFusion.load(tmp_path / "fusion.safetensors").transform(vectors)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again, fitted(vectors).transform(vectors)[0])  # type: ignore[arg-type]
+
+
+def test_weights_of_zero_are_refused() -> None:
+    settings = Fuse(weights=FuseWeights(text=0, image=0, audio=0))
+    with pytest.raises(ConfigError, match=r"fuse\.weights: give at least one of text"):
+        LinearFusion.fit({"text": [np.ones((3, 4), np.float32)]}, settings, 0)

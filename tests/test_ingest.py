@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import ingest
+from pipeline.config import load
+from pipeline.errors import CheckFailed, SourceError
+from pipeline.night import Night, begin
+from tests.conftest import AS_OF, ROOT, Shop
+
+Make = Callable[..., Night]
+ITEMS = [{"item_id": str(i), "title": f"t{i}", "text": "words"} for i in range(200)]
+LOG = [
+    {"user_id": f"u{u}", "item_id": str((u * 7 + i) % 200), "ts": f"2024-01-{i + 1:02d} 00:{u:02d}:00"}
+    for u in range(40)
+    for i in range(9)
+]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a source of two JSON files and opens a night on it."""
+
+    def opened(items: Any = ITEMS, log: Any = LOG, *overrides: str, as_of: str = AS_OF) -> Night:
+        (tmp_path / "items.json").write_text(json.dumps(items))
+        (tmp_path / "log.json").write_text(json.dumps(log))
+        (tmp_path / "medley.yaml").write_text(
+            "source: {params: {root: .}, items: \"from read_json(getvariable('root') || '/items.json')\","
+            " interactions: \"from read_json(getvariable('root') || '/log.json')\"}\n"
+            "extract: {image: null, audio: null}\n"
+        )
+        return begin(load(tmp_path / "medley.yaml", overrides), as_of, None)
+
+    return opened
+
+
+def staged(night: Night) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Items by id, interactions, and what split.json says."""
+    receipt = ingest.run(night)
+    folder = night.workspace.path(receipt.path)
+    items = {row["item_id"]: row for p in sorted((folder / "items").iterdir()) for row in pq.read_table(p).to_pylist()}
+    return (
+        items,
+        pq.read_table(folder / "interactions.parquet").to_pylist(),
+        json.loads((folder / "split.json").read_text()),
+    )
+
+
+def dropped(split: dict[str, Any], table: str) -> dict[str, int]:
+    return next(entry["dropped"] for entry in split["intake"] if entry["table"] == table)
+
+
+def test_every_dropped_row_is_counted_with_its_reason(make: Make) -> None:
+    good = LOG[0]
+    bad = [
+        {**good, "user_id": None},
+        {**good, "user_id": " "},
+        {**good, "item_id": "unknown"},
+        {**good, "ts": "yesterday"},
+        {**good, "ts": "1900-01-01"},
+        {**good, "ts": "2099-01-01"},
+        dict(good),
+    ]
+    log = [{**row, "weight": 1} for row in [*LOG, *bad]] + [{**LOG[1], "weight": -1}, {**LOG[1], "weight": 0}]
+    _, interactions, split = staged(
+        make([*ITEMS, {**ITEMS[0], "title": "again"}, {"item_id": "", "title": "none"}], log)
+    )
+    assert dropped(split, "items") == {"item_id seen before": 1, "no item_id": 1}
+    assert dropped(split, "interactions") == {
+        "item_id is not in the catalogue": 1,
+        "no readable time": 1,
+        "no user_id": 2,
+        "same user, item and time seen before": 1,
+        "time at or after the night's as-of": 1,
+        "time before 1990": 1,
+        "weight is not a positive number": 2,
+    }
+    assert len(interactions) == len(LOG)
+
+
+def test_an_item_stays_in_its_bucket_whatever_rows_come_and_go(make: Make) -> None:
+    def buckets(night: Night) -> dict[str, str]:
+        folder = night.workspace.path(ingest.run(night).path, "items")
+        return {i: p.name for p in folder.iterdir() for i in pq.read_table(p)["item_id"].to_pylist()}
+
+    before = buckets(make())
+    after = buckets(
+        make([row for row in ITEMS if row["item_id"] != "7"] + [{"item_id": "new", "title": "n", "text": "x"}])
+    )
+    assert {i: b for i, b in after.items() if i != "new"} == {i: b for i, b in before.items() if i != "7"}
+
+
+def test_the_time_split_trains_on_the_past_alone(make: Make) -> None:
+    items, interactions, split = staged(make(ITEMS, LOG, "ingest.split=time"))
+    newest = max(row["ts"] for row in interactions if row["part"] == "train")
+    assert newest < min(row["ts"] for row in interactions if row["part"] == "validation")
+    oldest_test = min(row["ts"] for row in interactions if row["part"] == "test")
+    assert all(row["ts"] < oldest_test for row in interactions if row["part"] != "test")
+    assert split["test_cut"] is not None
+    assert 0.05 < sum(row["part"] == "test" for row in interactions) / len(interactions) < 0.25
+    assert not any(items[row["item_id"]]["cold"] for row in interactions if row["part"] in ("train", "validation"))
+
+
+def test_leave_last_out_tests_each_users_last_and_breaks_ties_by_seed(make: Make) -> None:
+    same_moment = [{**row, "ts": "2024-01-01"} for row in LOG]
+    _, one, _ = staged(make(ITEMS, same_moment, "ingest.split=leave_last_out", "ingest.cold_item_share=0"))
+    _, two, _ = staged(make(ITEMS, same_moment, "ingest.split=leave_last_out", "ingest.cold_item_share=0", "seed=1"))
+    for rows in (one, two):
+        assert sorted(row["user_id"] for row in rows if row["part"] == "test") == sorted(
+            {row["user_id"] for row in LOG}
+        )
+        assert sum(row["part"] == "validation" for row in rows) == 40
+    assert one != two
+    _, ordered, _ = staged(make(ITEMS, LOG, "ingest.split=leave_last_out", "ingest.cold_item_share=0"))
+    assert {row["ts"].day for row in ordered if row["part"] == "test"} == {9}
+
+
+def test_every_earlier_interaction_of_a_held_out_item_leaves_the_training(make: Make) -> None:
+    items, interactions, split = staged(make(ITEMS, LOG, "ingest.cold_item_share=0.3"))
+    cold = {item_id for item_id, row in items.items() if row["cold"]}
+    assert split["cold_items"] == len(cold)
+    assert 0.15 < len(cold) / len(items) < 0.45
+    assert {row["part"] for row in interactions if row["item_id"] in cold} == {"held_out", "test"}
+
+
+def test_as_of_hides_what_came_later_and_the_same_content_is_the_same_snapshot(make: Make) -> None:
+    _, early, _ = staged(make(ITEMS, LOG, as_of="2024-01-05T00:00:00Z"))
+    assert max(row["ts"].day for row in early) == 4
+    assert ingest.run(make(ITEMS, LOG)).path == ingest.run(make(ITEMS, LOG, as_of="2026-06-01")).path
+
+
+def test_the_k_core_holds_for_users_and_items_at_once(make: Make) -> None:
+    log = [*LOG, {"user_id": "once", "item_id": "3", "ts": "2024-01-03"}]
+    _, interactions, split = staged(
+        make(ITEMS, log, "ingest.min_user_interactions=2", "ingest.min_item_interactions=2")
+    )
+    counts = [
+        sum(row[key] == value for row in interactions)
+        for key in ("user_id", "item_id")
+        for value in {r[key] for r in interactions}
+    ]
+    assert min(counts) >= 2
+    assert "once" not in {row["user_id"] for row in interactions}
+    assert "user or item with too few interactions (k-core)" in dropped(split, "interactions")
+
+
+@pytest.mark.parametrize(
+    ("items", "log", "error", "said"),
+    [
+        (
+            [{"id": "1", "title": "t"}],
+            LOG,
+            SourceError,
+            r"source\.items: .* no column item_id; it returns id, title.*`as item_id`",
+        ),
+        (ITEMS, [{"user": "1"}], SourceError, r"source\.interactions: .* no column user_id, item_id, ts"),
+        ([{**ITEMS[0], "bucket": 1}], LOG, SourceError, "column bucket is Medley's own"),
+        (ITEMS, [{**row, "item_id": "x"} for row in LOG], CheckFailed, "assert_log_is_not_empty: .*Mend the source"),
+    ],
+)
+def test_a_wrong_source_is_one_sentence(make: Make, items: Any, log: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said) as caught:
+        ingest.run(make(items, log))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_check_can_be_told_to_warn(make: Make) -> None:
+    log = [*LOG, *({**row, "item_id": f"gone-{i}"} for i, row in enumerate([*LOG, *LOG]))]
+    with pytest.raises(CheckFailed, match="assert_most_rows_survive"):
+        ingest.run(make(ITEMS, log))
+    _, _, split = staged(make(ITEMS, log, "ingest.warn_only=[assert_most_rows_survive]"))
+    assert [c["name"] for c in split["checks"] if c["rows"]] == ["assert_most_rows_survive"]
+
+
+def test_the_sample_drops_exactly_its_planted_rows(shop: Shop, tmp_path: Path) -> None:
+    night = begin(load(shop.config, (f"workspace={tmp_path / 'w'}",)), AS_OF, None)
+    items, _, split = staged(night)
+    planted = shop.summary.planted
+    assert sum(dropped(split, "items").values()) >= 1
+    reasons = dropped(split, "interactions")
+    for reason in (
+        "time at or after the night's as-of",
+        "time before 1990",
+        "item_id is not in the catalogue",
+        "no user_id",
+    ):
+        assert reasons[reason] >= 1
+    problems = {i: row["image_problem"] for i, row in items.items() if row["image_problem"]}
+    assert any("leaves the media root" in problem for problem in problems.values()), planted
+    assert any("file not found" in problem for problem in problems.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "items", "kept"), [("movies", "movielens", 9125, 62106), ("creatures", "creatures", 1025, 6614)]
+)
+def test_the_real_sets_are_staged_by_their_sql_alone(
+    data_folder: Path, tmp_path: Path, name: str, source: str, items: int, kept: int
+) -> None:
+    overrides = (f"source.params.root={data_folder / name}", f"workspace={tmp_path}")
+    found, interactions, _ = staged(begin(load(ROOT / f"sql/sources/{source}/medley.yaml", overrides), None, None))
+    assert (len(found), len(interactions)) == (items, kept)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from tests.conftest import AS_OF, Shop, manifest, medley
+
+
+def test_a_model_that_does_not_beat_its_baseline_is_refused_and_reported(night: Shop) -> None:
+    before = (night.workspace / "CURRENT.json").read_text()
+    done = night.run("second", "-s", "publish.gate.min_ratio=1000", status=3)
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("medley:")]
+    assert "not published: two_tower at" in said
+    assert "does not beat 1000.0 × popularity" in said
+    assert (night.workspace / "CURRENT.json").read_text() == before
+    assert manifest(night.workspace, "second")["published"] is None
+    assert (night.workspace / "runs/second/report.html").exists()
+    status = json.loads(medley("status", "-w", night.workspace, "--json").stdout)
+    assert status["run_id"] == "first"
+    assert status["newest_run"] == {"run_id": "second", "published": False}
+
+
+def test_an_index_below_the_recall_is_refused(night: Shop) -> None:
+    path = night.workspace / "runs/first/steps/index.json"
+    receipt = json.loads(path.read_text())
+    receipt["details"]["recall"] = 0.5
+    path.write_text(json.dumps(receipt))
+    done = medley("publish", "-c", night.config, "--run-id", "first", "-s", "publish.gate.min_ratio=0", status=3)
+    assert "index recall@10 of 0.5000 is below 0.99" in done.stderr
+
+
+def test_an_index_file_that_is_not_the_one_written_is_refused(night: Shop) -> None:
+    current = json.loads((night.workspace / "CURRENT.json").read_text())
+    path = night.workspace / current["index"] / "content.faiss"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    done = medley("publish", "-c", night.config, "--run-id", "first", "-s", "publish.gate.min_ratio=0", status=3)
+    assert "content.faiss is not the file that was written" in done.stderr
+
+
+def test_the_sweep_removes_what_no_kept_run_names_and_nothing_else(night: Shop) -> None:
+    night.run("second", "-s", "fuse.width=32")
+    old = time.time() - 7200
+    for path in night.workspace.rglob("*"):
+        os.utime(path, (old, old))
+    forgotten = set(manifest(night.workspace, "first")["artefacts"]) - set(
+        manifest(night.workspace, "second")["artefacts"]
+    )
+    assert forgotten
+    night.run("third", "-s", "fuse.width=32", "-s", "publish.keep_runs=2")
+    assert not (night.workspace / "runs/first").exists()
+    assert not any((night.workspace / name).exists() for name in forgotten)
+    for run_id in ("second", "third"):
+        assert all((night.workspace / name).exists() for name in manifest(night.workspace, run_id)["artefacts"])
+    medley("lookup", "-w", night.workspace, "--user", "buyer-0001")
+    assert manifest(night.workspace, "third")["as_of"].startswith(AS_OF[:10])

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipeline.config import Source
+from pipeline.errors import ConfigError, SourceError
+from pipeline.source import URI_VARIABLE, read
+
+ITEMS = "select item_id, title, blurb as text, current_setting('medley.shop') as shop from records"
+LOG = "select buyer as user_id, item_id, bought_at as ts, 2.5 as weight from purchases"
+
+
+def binaries() -> Path | None:
+    """Where the PostgreSQL server's programs are, if they are installed."""
+    found = shutil.which("initdb")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return next((place for place in reversed(places) if (place / "initdb").exists()), None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of the test's own, as a URI; it refuses to run as root, so root becomes `postgres`."""
+    place = binaries()
+    if place is None:
+        pytest.skip("no PostgreSQL server here: install the package postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="medley-pg-"))
+    owner = "postgres" if os.geteuid() == 0 else None
+    if owner:
+        shutil.chown(folder, owner)
+
+    def call(*command: str) -> None:
+        subprocess.run([str(place / command[0]), *command[1:]], check=True, capture_output=True, user=owner, cwd="/tmp")
+
+    port = free_port()
+    data = str(folder / "data")
+    call("initdb", "-D", data, "-A", "trust", "-U", "medley")
+    call("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
+    try:
+        schema = (
+            "create table records (item_id int, title text, blurb text);"
+            "insert into records select i, 'title ' || i, 'blurb ' || i from generate_series(1, 500) i;"
+            "create table purchases (buyer text, item_id int, bought_at timestamptz);"
+            "insert into purchases select 'b' || i % 20, 1 + i % 500,"
+            " timestamptz '2024-01-01 02:00+02' + i * interval '1 hour' from generate_series(0, 1999) i;"
+        )
+        subprocess.run(
+            ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "medley", "-d", "postgres", "-qc", schema],
+            check=True,
+        )
+        yield f"postgresql://medley@127.0.0.1:{port}/postgres"
+    finally:
+        call("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def source(items: str = ITEMS, log: str = LOG) -> Source:
+    return Source(engine="postgresql", items=items, interactions=log, params={"shop": "Discs"})
+
+
+def test_queries_run_on_the_postgresql_server_and_arrive_typed(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, postgresql)
+    with duckdb.connect() as connection:
+        connection.execute("load icu; set timezone = 'UTC'")
+        read(connection, source())
+        assert connection.execute("select count(*), min(item_id), any_value(shop) from items_read").fetchone() == (
+            500,
+            "1",
+            "Discs",
+        )
+        rows = connection.execute(
+            "select count(*), min(ts)::timestamp::varchar, min(weight) from interactions_read"
+        ).fetchone()
+        assert rows is not None
+        assert (rows[0], rows[1], float(rows[2])) == (2000, "2024-01-01 00:00:00", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ("select nothing from records", "source.items: PostgreSQL says: .*nothing"),
+        ("select item_id from records", "source.items: the query returns no column title"),
+    ],
+)
+def test_a_wrong_query_is_one_sentence(postgresql: str, monkeypatch: pytest.MonkeyPatch, items: str, said: str) -> None:
+    monkeypatch.setenv(URI_VARIABLE, postgresql)
+    with duckdb.connect() as connection, pytest.raises(SourceError, match=said) as caught:
+        read(connection, source(items=items))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dead_database_is_one_sentence_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URI_VARIABLE, f"postgresql://medley:secret@127.0.0.1:{free_port()}/shop")
+    with duckdb.connect() as connection, pytest.raises(SourceError, match=r"PostgreSQL says: .*refused") as caught:
+        read(connection, source())
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_is_a_value_and_never_sql() -> None:
+    with duckdb.connect() as connection:
+        quoted = Source(items="select getvariable('v') as item_id, '' as title", params={"v": "'; drop table x; --"})
+        quoted = quoted.model_copy(update={"interactions": "select 'u' as user_id, '1' as item_id, now() as ts"})
+        read(connection, quoted)
+        assert connection.execute("select item_id from items_read").fetchone() == ("'; drop table x; --",)
+        with pytest.raises(ConfigError, match="a parameter's name is letters"):
+            read(connection, quoted.model_copy(update={"params": {"a = 1; drop": "x"}}))
