@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pipeline.sample import write_shop
 
 ROOT = Path(__file__).parents[2]
@@ -42,15 +44,18 @@ def case(name: str, folder: Path) -> dict[str, Any]:
     config = prepare(name, folder)
     first = night(config, folder, "first")
     if name == "shop":
-        items = folder / "items.csv"
-        items.write_text(
-            items.read_text("utf-8").replace(",sleeves/rec-0007.jpg", " Reissued.,sleeves/rec-0007.jpg", 1)
-        )
+        change_one_text(folder / "items.csv")
     after = night(config, folder, "next")
     full = night(config, folder, "full", "--full")
     metrics = json.loads((folder / "workspace/runs/first/metrics.json").read_text())["test"]
     ratio = round(full["seconds"] / after["seconds"], 2)
     return {"name": name, "nights": [first, after, full], "ratio": ratio, "quality": quality(metrics)}
+
+
+def change_one_text(items: Path) -> None:
+    table = pd.read_csv(items, dtype=str, keep_default_na=False)
+    table.loc[table.index[10], "blurb"] += " Reissued."
+    table.to_csv(items, index=False)
 
 
 def prepare(name: str, folder: Path) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import manifest, medley
+
 pytestmark = pytest.mark.slow
 
 NIGHTLY = Path(__file__).parents[2] / "dags" / "nightly.py"
@@ -194,9 +196,21 @@ def test_extraction_is_mapped_under_readable_names(night: dict[str, Any], airflo
 def test_a_run_keeps_the_id_and_the_now_of_its_dag_run(
     night: dict[str, Any], current: dict[str, Any], airflow: Airflow
 ) -> None:
-    manifest = json.loads((airflow.config.parent / f"workspace/runs/{current['run_id']}/manifest.json").read_text())
-    assert datetime.fromisoformat(manifest["as_of"]) == datetime.fromisoformat(night["run_after"])
+    document = manifest(airflow.config.parent / "workspace", current["run_id"])
+    assert datetime.fromisoformat(document["as_of"]) == datetime.fromisoformat(night["run_after"])
     assert current["run_id"] == "".join(c if c.isalnum() or c in "-_." else "-" for c in night["dag_run_id"])
+
+
+def test_the_command_line_gives_the_same_bytes_for_every_artefact(
+    night: dict[str, Any], current: dict[str, Any], airflow: Airflow, tmp_path: Path
+) -> None:
+    by_dag = manifest(airflow.config.parent / "workspace", current["run_id"])
+    settings = ("-s", "fuse.width=48", "-s", "note=from the form", "-s", "publish.gate.min_ratio=0")
+    elsewhere = ("-c", airflow.config, "-s", f"workspace={tmp_path / 'workspace'}", "--run-id", "by-hand")
+    medley("run", "--as-of", by_dag["as_of"], *elsewhere, *settings)
+    by_hand = manifest(tmp_path / "workspace", "by-hand")
+    assert by_dag["artefacts"] == by_hand["artefacts"]
+    assert by_dag["published"] == by_hand["published"] is not None
 
 
 def test_a_published_index_updates_the_asset_and_starts_its_consumers(
