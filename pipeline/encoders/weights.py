@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config import Weights
 from pipeline.errors import WeightsError
-from pipeline.workspace import sha256_of
+from pipeline.workspace import digest, sha256_of
 
 # The sha256 of the weights that install from the package registry: a changed file is refused before it is loaded.
 KNOWN = {
@@ -17,6 +17,8 @@ KNOWN = {
     ),
 }
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# A folder's other files that decide a vector: the network's shape, the tokenizer, the preprocessing.
+MEANING_FILES = ("*.json", "*.txt", "*.model")
 
 
 def locate(settings: Weights) -> Path:
@@ -36,9 +38,10 @@ def locate(settings: Weights) -> Path:
 
 
 def check(settings: Weights, path: Path) -> str:
-    """The sha256 of the weights file, in hex, after comparing it with the one expected.
+    """A digest of the weights, for the encoder's key, after comparing the weights file's sha256 with the one expected.
 
-    Raises WeightsError if it differs, or a folder holds no weights.
+    A folder counts with every file that decides a vector: another tokenizer beside the same weights is another encoder.
+    Raises WeightsError if the sha256 differs, or a folder holds no weights.
     """
     file = path if path.is_file() else next((path / n for n in WEIGHT_FILES if (path / n).is_file()), None)
     if file is None:
@@ -49,7 +52,10 @@ def check(settings: Weights, path: Path) -> str:
         raise WeightsError(
             f"weights {settings.weights}: sha256 of {file.name} is {found}, expected {expected}; install them again"
         )
-    return found
+    if path.is_file():
+        return found
+    beside = sorted({other for pattern in MEANING_FILES for other in path.glob(pattern)})
+    return digest(found, [(other.name, sha256_of(other)) for other in beside])
 
 
 def _in_package(name: str) -> Path:
@@ -66,9 +72,8 @@ def _in_package(name: str) -> Path:
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=[*MEANING_FILES, "*.safetensors"]))
     except Exception as error:  # the hub's client raises a dozen kinds, for no network, no such name, no permission
         raise WeightsError(
             f"weights {name}: the model hub does not answer or has no such model ({type(error).__name__}); download it "

@@ -47,14 +47,47 @@ def test_a_template_names_its_columns_and_a_blank_text_is_missing() -> None:
         odd.render(text("x"))
 
 
-def test_a_local_folder_works_as_a_package_does(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small transformers model with its tokenizer, as a local folder."""
     BertModel(
         BertConfig(vocab_size=30_522, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     ).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(locate(TextEncoder())).save_pretrained(tmp_path)
-    encoder = make(Config.model_validate({"extract": {"text": {"weights": f"path:{tmp_path}"}}}), "text")
+    return tmp_path
+
+
+def test_a_local_folder_works_as_a_package_does(folder: Path) -> None:
+    encoder = make(Config.model_validate({"extract": {"text": {"weights": f"path:{folder}"}}}), "text")
     encoder.load()
     assert encoder.embed([encoder.decode(text("x"))]).shape == (1, 16)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_another_tokenizer_beside_the_same_weights_is_another_encoder(folder: Path, name: str) -> None:
+    config = Config.model_validate({"extract": {"text": {"weights": f"path:{folder}"}}})
+    before = make(config, "text").key
+    (folder / "README.md").write_text("says nothing of the vectors")
+    assert make(config, "text").key == before
+    (folder / name).write_text((folder / name).read_text() + " ")
+    assert make(config, "text").key != before
+
+
+def test_a_vector_does_not_depend_on_its_batch() -> None:
+    generator = np.random.default_rng(0)
+    words = [" ".join(["sea", "noise", "quiet"][i] for i in generator.integers(0, 3, n)) for n in range(1, 33)]
+    pictures = [Image.fromarray(generator.integers(0, 255, (240, 240, 3), dtype=np.uint8)) for _ in range(32)]
+    files = [io.BytesIO() for _ in pictures]
+    for picture, file in zip(pictures, files, strict=True):
+        picture.save(file, "PNG")
+    for modality, raws in (("text", [text(w) for w in words]), ("image", [f.getvalue() for f in files])):
+        encoder = make(Config(), modality)
+        encoder.load()
+        inputs = [encoder.decode(raw) for raw in raws]
+        together = encoder.embed(inputs)
+        alone = np.concatenate([encoder.embed([one]) for one in inputs])
+        unit = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (together, alone)]
+        np.testing.assert_allclose(*unit, atol=1e-5)
 
 
 @pytest.mark.parametrize(
