@@ -1,44 +1,34 @@
 from __future__ import annotations
 
-import io
 import os
-import struct
-import zlib
+import re
+import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
+import soxr
 
+import pipeline.media
 from pipeline.errors import MediaError
-from pipeline.media import open_audio, open_image, read_media
+from pipeline.media import open_image, read_media
+from tests import media_clip_cases, media_picture_cases
+from tests.media_clip_cases import CLIP_FILES, sound
+from tests.media_files import clip, photo, saved, tone
+from tests.media_picture_cases import MAX_PIXELS, PICTURES, pixels
+
+TABLE = [*media_picture_cases.CASES, *media_clip_cases.CASES]
+LINES = [line for line in (pipeline.media.__doc__ or "").splitlines() if re.match(r"\| (?!file)", line)]
 
 
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def clip(container: str, seconds: float = 1.0, channels: int = 2) -> bytes:
-    samples = np.sin(np.arange(int(seconds * 8000)) / 9)[:, None].repeat(channels, 1) * 0.5
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, 8000, format=container)
-    return buffer.getvalue()
-
-
-def bomb(side: int) -> bytes:
-    """A PNG whose header promises side × side pixels and whose data are a few bytes."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+@pytest.mark.parametrize(("line", "check"), list(zip(LINES, TABLE, strict=True)), ids=[case.__name__ for case in TABLE])
+def test_each_line_of_the_table_holds(
+    line: str, check: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixtures = {"tmp_path": tmp_path, "monkeypatch": monkeypatch}
+    check(**{name: fixtures[name] for name in check.__code__.co_varnames[: check.__code__.co_argcount]})
 
 
 @pytest.mark.parametrize(
@@ -65,70 +55,37 @@ def test_a_path_stays_below_its_root_and_a_size_below_its_limit(tmp_path: Path, 
         read_media(root, path, 9)
 
 
-def test_pictures_of_any_mode_become_rgb_on_white() -> None:
-    transparent = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    assert open_image(png(transparent), 64).getpixel((0, 0)) == (255, 255, 255)
-    for mode in ("L", "P", "1", "LA", "I;16"):
-        assert open_image(png(Image.new(mode, (8, 8))), 64).mode == "RGB"
+def test_a_draft_decodes_a_jpeg_at_the_smallest_scale_above_it() -> None:
+    data = saved(photo(900, 700), "JPEG")
+    assert open_image(data, MAX_PIXELS, draft=(224, 224)).size == (450, 350)
+    assert open_image(PICTURES["png large"], MAX_PIXELS, draft=(100, 100)).size == (700, 500)
 
 
-def test_a_sixteen_bit_picture_keeps_its_brightness() -> None:
-    grey = Image.fromarray(np.full((4, 4), 32_768, np.uint16))
-    assert open_image(png(grey), 64).getpixel((0, 0)) == (127, 127, 127)
+def test_blocks_are_resampled_as_the_whole_clip_would_be() -> None:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (700_000, 2)).astype(np.float32)
+    for rate_hz in (44_100, 32_728, 8_000):
+        whole = soxr.resample(samples.mean(axis=1, dtype=np.float32), rate_hz, 22_050)
+        assert np.abs(sound(clip("WAV", "FLOAT", samples, rate_hz), 22_050, 600) - whole).max() < 1e-6
 
 
-def test_a_turned_photo_is_set_upright() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 10)).save(buffer, "JPEG", exif=exif)
-    assert open_image(buffer.getvalue(), 1000).size == (10, 20)
-
-
-def test_a_decompression_bomb_is_refused_from_its_header() -> None:
-    with pytest.raises(MediaError, match="60000 × 60000 pixels, over the limit"):
-        open_image(bomb(60_000), 50_000_000)
-
-
-@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
-def test_clips_of_every_container_become_mono_at_the_wanted_rate(container: str) -> None:
-    samples = open_audio(clip(container), 16_000, 60)
-    assert samples.dtype == np.float32
-    assert samples.shape == pytest.approx((16_000,), rel=0.1)
-
-
-def test_a_long_clip_is_cut() -> None:
-    assert len(open_audio(clip("WAV", 5), 8_000, 2)) == 16_000
-
-
-def test_a_truncated_flac_and_an_empty_wav_are_named() -> None:
-    with pytest.raises(MediaError, match=r"not a readable clip|truncated clip"):
-        open_audio(clip("FLAC")[:400], 8_000, 60)
-    with pytest.raises(MediaError, match="holds no sample"):
-        open_audio(clip("WAV", 0), 8_000, 60)
-
-
-SEEDS = [
-    png(Image.new("RGB", (9, 7), "red")),
-    clip("WAV", 0.05),
-    clip("FLAC", 0.05),
-    clip("OGG", 0.05),
-    clip("MP3", 0.05),
-]
-
-
-def outcome(decode: Callable[[bytes], object], data: bytes) -> str:
-    """What a decoder makes of some bytes: nothing else but a MediaError may come out of it."""
+def test_memory_of_a_clip_is_its_result_and_one_block() -> None:
+    data = clip("WAV", samples=tone(0.4, 768_000, 64), rate_hz=768_000)
+    tracemalloc.start()
     try:
-        return type(decode(data)).__name__
-    except MediaError as error:
-        return str(error)
+        sound(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # As float32, all at once, it would be 79 MB.
+    assert peak < 16e6
 
 
-@settings(max_examples=300, deadline=10_000)
-@given(st.sampled_from(SEEDS), st.integers(0, 2000), st.binary(max_size=40))
-def test_damaged_files_end_as_data_or_as_a_reason(seed: bytes, at: int, noise: bytes) -> None:
-    at %= len(seed)
-    for data in (seed[:at] + noise + seed[at + len(noise) :], seed[:at], noise):
-        for decode in (lambda raw: open_image(raw, 10_000), lambda raw: open_audio(raw, 8_000, 1)):
-            assert "\n" not in outcome(decode, data)
+def test_threads_decode_as_one_does() -> None:
+    files = [*PICTURES.values()] * 3
+    alone = [pixels(data) for data in files]
+    quiet = [sound(data) for data in CLIP_FILES.values()]
+    with ThreadPoolExecutor(4) as pool:
+        crowd = pool.map(pixels, files)
+        noise = pool.map(sound, CLIP_FILES.values())
+        assert all(np.array_equal(one, other) for one, other in zip(alone, crowd, strict=True))
+        assert all(np.array_equal(one, other) for one, other in zip(quiet, noise, strict=True))

@@ -1,0 +1,142 @@
+"""What each kind of clip must give, one case for each line of the table in `pipeline.media`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pipeline.errors import MediaError
+from pipeline.media import open_audio
+from pipeline.media.mono import Mono
+from tests.media_files import CLIPS, clip, clips, containers, muxed, photo, saved, tone
+from tests.media_picture_cases import refused
+
+CLIP_FILES = clips()
+
+
+def sound(data: bytes, rate_hz: int = 8_000, max_seconds: float = 60) -> np.ndarray:
+    samples = open_audio(data, rate_hz, max_seconds)
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    return samples
+
+
+def any_clip() -> None:
+    assert {name for name in CLIP_FILES if "long" not in name} == set(CLIPS)
+    for name, data in CLIP_FILES.items():
+        samples = sound(data, 16_000)
+        expected = 3 if "long" in name else 0.3
+        assert len(samples) == pytest.approx(expected * 16_000, rel=0.06), name
+        assert dominant_hz(samples, 16_000) == pytest.approx(440, abs=8), name
+        assert np.abs(samples[len(samples) // 3 : len(samples) // 2]).max() == pytest.approx(0.5, abs=0.05), name
+    assert len(sound(CLIP_FILES["ogg long"], 8_000, 1)) == 8_000
+
+
+def dominant_hz(samples: np.ndarray, rate_hz: int) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(samples, 1 << 17))) * rate_hz / (1 << 17))
+
+
+def containers_decoded() -> None:
+    pytest.importorskip("av")
+    for name, data in containers(1.0).items():
+        samples = sound(data, 16_000)
+        assert len(samples) == pytest.approx(16_000, rel=0.1), name
+        assert dominant_hz(samples, 16_000) == pytest.approx(440, abs=4), name
+        assert len(sound(data, 16_000, 0.5)) == 8_000, name
+    cut = muxed("mp4", "aac", tone(2, 44_100), movflags="faststart")
+    refused(sound, cut[: len(cut) // 2], "truncated clip|not a readable clip")
+
+
+def without_av(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the import system marks a module that cannot be imported.
+    monkeypatch.setitem(sys.modules, "av", None)
+    for head in (b"\0\0\0\x20ftypM4A ", b"\xff\xf1\x50\x80", b"\x1aE\xdf\xa3", bytes.fromhex("3026b2758e66cf11")):
+        refused(sound, head + bytes(100), "needs the package av")
+
+
+def channels() -> None:
+    wave = tone(0.3, 8_000, 1)
+    for count in (1, 2, 6, 64):
+        mixed = wave * np.linspace(0, 2, count) if count > 1 else wave
+        assert np.abs(sound(clip("WAV", "FLOAT", mixed)) - wave[:, 0]).max() < 1e-5, count
+    for rate_hz in (1_000, 22_050, 768_000):
+        assert len(sound(clip("WAV", samples=tone(0.3, rate_hz), rate_hz=rate_hz))) == 2_400
+
+
+def no_clip() -> None:
+    refused(sound, clip("WAV", samples=tone(0.1, channels=65)), "65 channels at 8000 Hz is no clip")
+    for rate_hz in (999, 768_001):
+        refused(sound, clip("WAV", samples=tone(0.1), rate_hz=rate_hz), f"2 channels at {rate_hz} Hz is no clip")
+
+
+def too_many_samples() -> None:
+    with pytest.raises(MediaError, match="2949120000 samples in all channels, over the limit of 400000000"):
+        Mono(8_000, 60).start(768_000, 64, 10**12)
+
+
+def index_bombs() -> None:
+    pytest.importorskip("av")
+    for box, before in ((b"trun", 4), (b"stsz", 8)):
+        data = muxed("mp4", "aac", tone(0.3, 44_100), movflags="frag_keyframe+empty_moov")
+        place = data.index(box) + 4 + before
+        refused(sound, data[:place] + b"\x00\xff\x7f\x00" + data[place + 4 :], "bomb .an index of 167")
+
+
+def cut_clips() -> None:
+    for name in ("wav 8", "wav 16", "wav 24", "wav 32", "wav float", "wav double", "mp3"):
+        refused(sound, CLIP_FILES[name][: len(CLIP_FILES[name]) * 2 // 3], r"truncated clip: \d+ of 2400 samples")
+    # Where the writer could not go back, the size says nothing.
+    endless = bytearray(CLIP_FILES["wav 16"])
+    endless[40:44] = b"\xff\xff\xff\xff"
+    assert len(sound(bytes(endless))) == 2_400
+
+
+def cut_flac() -> None:
+    data = CLIP_FILES["flac long"]
+    refused(sound, data[: len(data) // 2], "truncated clip|not a readable clip")
+    assert len(sound(data[: len(data) // 2], 8_000, 0.5)) == 4_000
+
+
+def cut_quietly() -> None:
+    for name in ("aiff", "au", "w64", "rf64"):
+        assert 1_000 < len(sound(CLIP_FILES[name][: len(CLIP_FILES[name]) * 2 // 3])) < 2_400, name
+    refused(sound, CLIP_FILES["ogg vorbis"][:2_000], "not a readable clip")
+
+
+def no_sample() -> None:
+    refused(sound, clip("WAV", samples=tone(0)), "it holds no sample")
+    refused(sound, clip("WAV", samples=tone(0.1)[:1], rate_hz=768_000), "it holds no sample")
+
+
+def not_finite() -> None:
+    for value in (np.nan, np.inf, 3e38):
+        refused(sound, clip("WAV", "FLOAT", np.full((800, 2), value)), "samples are not finite")
+
+
+def other_clips() -> None:
+    # A demuxer that was guessed would open what these name.
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n"
+    concat = b"ffconcat version 1.0\nfile /etc/hostname\n"
+    for data in (b"", playlist, concat, saved(photo(), "JPEG"), b"RIFF" + bytes(99)):
+        refused(sound, data, "not a readable clip")
+
+
+# In the order of the table.
+CASES: list[Callable[..., None]] = [
+    any_clip,
+    containers_decoded,
+    without_av,
+    channels,
+    no_clip,
+    too_many_samples,
+    index_bombs,
+    cut_clips,
+    cut_flac,
+    cut_quietly,
+    no_sample,
+    not_finite,
+    other_clips,
+]
