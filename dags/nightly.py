@@ -1,4 +1,4 @@
-"""The night under Airflow: ingest → extract (mapped) → fuse → train → evaluate → index → publish.
+"""The night under Airflow: ingest → prepare → extract (mapped) → fuse → train → evaluate → index → publish.
 
 Wiring only. Every task runs one `medley` verb in a process of its own, so that no worker ever loads torch or faiss and
 the same night can be run by hand with `medley run`. The environment variable MEDLEY_CONFIG names the YAML file on every
@@ -63,7 +63,7 @@ def settings(config: Config) -> dict[str, Any]:
     """Returns what a run may set, by dotted name: all but `nightly.*` and the modalities that the YAML turns off."""
     document = config.model_dump(mode="json")
     found: dict[str, Any] = {}
-    for path, _ in leaves():
+    for path, _ in leaves(config):
         value: Any = document
         for part in path.split("."):
             value = value.get(part, KeyError) if isinstance(value, dict) else KeyError
@@ -78,7 +78,7 @@ def make_params(values: dict[str, Any]) -> dict[str, Param]:
     return {
         "as_of": Param(None, now, schema={**NULLABLE, "format": "date-time"}),
         "full": Param(False, "compute everything again, whatever is there already", schema={"type": "boolean"}),
-        **{path: make_param(path, values[path], described) for path, described in leaves() if path in values},
+        **{path: make_param(path, values[path], described) for path, described in leaves(CONFIG) if path in values},
     }
 
 
@@ -209,6 +209,10 @@ def nightly() -> None:
         log.info("%d tasks to extract, each as the pool %s has a free slot", len(receipt["extract"]), POOL)
         return receipt["extract"]
 
+    @task(pool=POOL)
+    def prepare() -> dict[str, Any]:
+        return small(medley("extract", "--prepare"))
+
     @task(pool=POOL, map_index_template=GROUP_NAME)
     def extract(group: dict[str, Any]) -> dict[str, Any]:
         buckets = (part for bucket in group["buckets"] for part in ("--bucket", str(bucket)))
@@ -226,7 +230,9 @@ def nightly() -> None:
         context["outlet_events"][INDEX].extra = {**extra, "run_id": context["run_id"]}
         return receipt
 
-    extracted = extract.expand(group=ingest())
+    groups, prepared = ingest(), prepare()
+    extracted = extract.expand(group=groups)
+    groups >> prepared >> extracted
     fused = heavy("fuse", trigger_rule=TriggerRule.NONE_FAILED)  # nothing to extract is no failure
     extracted >> fused >> heavy("train") >> heavy("evaluate") >> heavy("index") >> publish()
 

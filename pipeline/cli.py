@@ -110,6 +110,7 @@ def extract(
     config: ConfigFile,
     modality: Annotated[Modality | None, typer.Option(help="one modality; all by default")] = None,
     bucket: Annotated[list[int] | None, typer.Option(help="one bucket; all by default; repeatable")] = None,
+    prepare: Annotated[bool, typer.Option("--prepare", help="only what comes before any bucket")] = False,
     overrides: Overrides = None,
     run_id: RunId = None,
     full: Full = False,
@@ -117,10 +118,15 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Encode a modality's buckets into Parquet shards."""
+    from pipeline.extract import begin
     from pipeline.extract import run as extract_buckets
 
     night = _resume(config, overrides, run_id, full, quiet)
     chosen = [modality] if modality else _modalities(night.config)
+    if prepare:
+        keys = {name: begin(night, name).encoder.key for name in chosen}
+        _say({"run_id": night.run_id, "step": "prepare", "encoders": keys}, as_json, f"prepared {', '.join(keys)}")
+        return
     receipts = [receipt for name in chosen for receipt in extract_buckets(night, name, bucket)]
     counts = {
         key: sum(getattr(receipt, key) for receipt in receipts) for key in ("rows", "encoded_rows", "missing_rows")

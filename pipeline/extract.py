@@ -1,5 +1,6 @@
 """Extract: one modality of one bucket becomes one Parquet shard of embeddings.
 
+- prepare: see `pipeline.prepare`; what lies in several buckets, byte for byte, is encoded once, before any of them;
 - plan: each row's content hash, from staging (media) or from the text itself; the shard is named by those hashes and
   the encoder's key, so a shard that is there is skipped;
 - reuse: rows whose content an earlier shard of the same bucket and encoder holds are copied from it;
@@ -9,11 +10,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,28 +23,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Modality
-from pipeline.encoders import make, modalities
-from pipeline.encoders.base import Encoder, Text
-from pipeline.errors import MediaError, StepFailed
-from pipeline.ingest import media_root
-from pipeline.media import read_media
+from pipeline.encoders import modalities
+from pipeline.encoders.base import Encoder, Input
+from pipeline.errors import StepFailed
 from pipeline.night import Night, StepReceipt
+from pipeline.prepare import Ready, ensure
+from pipeline.rows import Reader, Row, bucket_rows
+from pipeline.runtime import threads
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
-VERSION = 1
+VERSION = 2
 ROWS_PER_GROUP = 16_384
 EXAMPLES = 20
-
-
-@dataclass(frozen=True)
-class Row:
-    """One item's input: its content hash, or the reason why there is none."""
-
-    item_id: str
-    content_hash: bytes | None
-    problem: str | None
-    source: str | Text | None
+SHARED = "shared"
 
 
 @dataclass(frozen=True)
@@ -81,8 +73,8 @@ def run(night: Night, modality: Modality, buckets: Sequence[int] | None = None) 
     unknown = [bucket for bucket in buckets or () if not 0 <= bucket < count]
     if unknown:
         raise StepFailed(f"--bucket {unknown[0]}: this workspace has buckets 0 to {count - 1}")
-    encoder = _Lazy(make(night.config, modality))
-    receipts = [_bucket(night, modality, encoder, bucket) for bucket in (buckets or range(count))]
+    ready = begin(night, modality)
+    receipts = [_bucket(night, modality, ready, bucket) for bucket in (buckets or range(count))]
     if buckets is None:
         summarise(night, modality)
     return receipts
@@ -108,69 +100,109 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
     return receipts
 
 
-class _Lazy:
-    """Loads the encoder when the first row needs it: a night in which nothing changed loads none."""
+def begin(night: Night, modality: Modality) -> Ready:
+    """What comes before any bucket: the encoder is prepared, and what several buckets share is encoded.
 
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self.loaded = False
+    Nothing is done again that this run did already. Run it once before buckets are extracted side by side.
+    """
+    ready = ensure(night, modality)
+    count = int(str(night.receipt("ingest").details["buckets"]))
+    name = f"extract.{modality}.shared"
+    if count > 1 and night.workspace.read_json(f"{night.folder}/steps/{name}.json") is None:
+        rows = _shared_rows(night, modality, ready.encoder, count)
+        _shard(night, modality, ready, _Part(name, SHARED, rows, shared=True))
+    return ready
 
-    def ready(self) -> Encoder:
-        if not self.loaded:
-            self.encoder.load()
-            self.loaded = True
-        return self.encoder
+
+@dataclass(frozen=True)
+class _Part:
+    """What becomes one shard: a bucket's rows, or those that several buckets share."""
+
+    step: str
+    stem: str
+    rows: list[Row]
+    shared: bool = False
 
 
-def _bucket(night: Night, modality: Modality, encoder: _Lazy, bucket: int) -> StepReceipt:
-    items = pq.read_table(night.workspace.path(night.receipt("ingest").path, "items", f"bucket-{bucket:05d}.parquet"))
-    rows = list(_plan(items, modality, encoder.encoder))
-    name = digest(VERSION, encoder.encoder.key, [(row.item_id, row.content_hash or row.problem) for row in rows])
-    folder = f"embeddings/{modality}/{encoder.encoder.key}"
+def _shared_rows(night: Night, modality: Modality, encoder: Encoder, buckets: int) -> list[Row]:
+    """The first row of each content that lies in more than one bucket, found by the first 8 bytes of its hash."""
+    prefixes = []
+    for bucket in range(buckets):
+        hashes = {row.content_hash[:8] for row in bucket_rows(night, modality, encoder, bucket) if row.content_hash}
+        prefixes.append(np.frombuffer(b"".join(sorted(hashes)), dtype=np.uint64))
+    values, times = np.unique(np.concatenate(prefixes), return_counts=True)
+    wanted = {value.tobytes() for value in values[times > 1]}
+    found: dict[bytes, Row] = {}
+    for bucket in range(buckets if wanted else 0):
+        for row in bucket_rows(night, modality, encoder, bucket):
+            if row.content_hash and row.content_hash[:8] in wanted:
+                found.setdefault(row.content_hash, row)
+    return [found[content_hash] for content_hash in sorted(found)]
+
+
+def _bucket(night: Night, modality: Modality, ready: Ready, bucket: int) -> StepReceipt:
+    stem = f"bucket-{bucket:05d}"
+    rows = bucket_rows(night, modality, ready.encoder, bucket)
+    return _shard(night, modality, ready, _Part(f"extract.{modality}.{stem}", stem, rows))
+
+
+def _shard(night: Night, modality: Modality, ready: Ready, part: _Part) -> StepReceipt:
+    encoder, rows = ready.encoder, part.rows
+    name = digest(VERSION, encoder.key, [(row.item_id, row.content_hash or row.problem) for row in rows])
+    folder = f"{'shared' if part.shared else 'embeddings'}/{modality}/{encoder.key}"
 
     def build(path: Path) -> Json:
-        known = {} if night.full else _earlier(night.workspace.path(folder), bucket)
+        before = Counter(encoder.counts)
+        known = {} if night.full else _earlier(night.workspace.path(folder), part.stem)
+        if not part.shared:
+            known |= _of_shared(night, modality, {row.content_hash for row in rows if row.content_hash})
         fresh = {row.content_hash: row for row in rows if row.content_hash and row.content_hash not in known}
-        known |= _encode(night, modality, encoder.ready(), list(fresh.values())) if fresh else {}
+        known |= _encode(night, modality, ready.load(), list(fresh.values())) if fresh else {}
         results = [known[row.content_hash] if row.content_hash else Result(None, row.problem) for row in rows]
+        width = next((len(r.vector) for r in results if r.vector is not None), None) or (rows and ready.load().width)
+        described = _described(encoder, int(width or 0))
+        _write(path, rows, results, {name: str(value) for name, value in described.items()})
+        counted = {name: encoder.counts[name] - before[name] for name in encoder.counts}
         encoded = sum(1 for row in rows if row.content_hash in fresh)
-        width = next((len(r.vector) for r in results if r.vector is not None), None) or encoder.ready().width
-        _write(path, rows, results, {"encoder": encoder.encoder.key, "model": encoder.encoder.model, "d": str(width)})
-        described = {"encoder": encoder.encoder.key, "model": encoder.encoder.model, "d": width}
-        return _counts(rows, results) | described | {"encoded_rows": encoded}
+        counts = _counts(rows, results) if not part.shared else {"rows": 0, "missing_rows": 0, "shared_rows": len(rows)}
+        return counts | described | {"engine": encoder.prepared.engine, "encoded_rows": encoded, "counts": counted}
 
-    return night.shard(f"extract.{modality}.bucket-{bucket:05d}", f"{folder}/bucket-{bucket:05d}-{name}.parquet", build)
+    return night.shard(part.step, f"{folder}/{part.stem}-{name}.parquet", build)
 
 
-def _plan(items: pa.Table, modality: Modality, encoder: Encoder) -> Iterator[Row]:
-    if modality != "text":
-        columns = (items[name].to_pylist() for name in ("item_id", f"{modality}_hash", f"{modality}_problem", modality))
-        for item_id, content_hash, problem, source in zip(*columns, strict=True):
-            yield Row(item_id, content_hash, problem, source)
-        return
-    fields = [name for name in items.column_names if not name.endswith(("_hash", "_problem"))]
-    for columns_of_item in items.select(fields).to_pylist():
-        text = Text({name: "" if value is None else str(value) for name, value in columns_of_item.items()})
-        try:
-            rendered = encoder.render(text)
-            yield Row(text.columns["item_id"], hashlib.sha256(rendered.encode()).digest(), None, text)
-        except MediaError as error:
-            yield Row(text.columns["item_id"], None, str(error), None)
+def _described(encoder: Encoder, width: int) -> Json:
+    """What a reader of a shard needs to know of its vectors."""
+    precision = {"precision": encoder.prepared.precision, "cosine": encoder.prepared.cosine}
+    return {"encoder": encoder.key, "model": encoder.model, "d": width, "space": encoder.space, **precision}
 
 
-def _earlier(folder: Path, bucket: int) -> dict[bytes, Result]:
+def _earlier(folder: Path, stem: str) -> dict[bytes, Result]:
     """Every row of earlier shards of this bucket and encoder, by content hash; the newest shard wins."""
     found: dict[bytes, Result] = {}
-    for path in sorted(folder.glob(f"bucket-{bucket:05d}-*.parquet"), key=lambda p: p.stat().st_mtime):
-        if not path.with_suffix(".json").exists():
-            continue
-        for batch in pq.ParquetFile(path).iter_batches():
-            vectors = _vectors(batch["vector"])
-            hashes, errors = batch["content_hash"].to_pylist(), batch["error"].to_pylist()
-            for row, (content_hash, error) in enumerate(zip(hashes, errors, strict=True)):
-                if content_hash:
-                    found[content_hash] = Result(None, error) if error else Result(vectors[row], None)
+    for path in sorted(folder.glob(f"{stem}-*.parquet"), key=lambda p: p.stat().st_mtime):
+        if path.with_suffix(".json").exists():
+            for batch in pq.ParquetFile(path).iter_batches():
+                found |= _results(batch)
     return found
+
+
+def _of_shared(night: Night, modality: Modality, hashes: set[bytes]) -> dict[bytes, Result]:
+    """Of what several buckets share, the part that one of them needs."""
+    known = night.workspace.read_json(f"{night.folder}/steps/extract.{modality}.shared.json")
+    if known is None or not hashes:
+        return {}
+    found: dict[bytes, Result] = {}
+    for batch in pq.ParquetFile(night.workspace.path(known["path"])).iter_batches():
+        wanted = pa.array([content_hash in hashes for content_hash in batch["content_hash"].to_pylist()], pa.bool_())
+        found |= _results(batch.filter(wanted))
+    return found
+
+
+def _results(batch: pa.RecordBatch) -> dict[bytes, Result]:
+    vectors = _vectors(batch["vector"])
+    hashes, errors = batch["content_hash"].to_pylist(), batch["error"].to_pylist()
+    rows = enumerate(zip(hashes, errors, strict=True))
+    return {key: Result(None, error) if error else Result(vectors[row], None) for row, (key, error) in rows if key}
 
 
 def _vectors(column: pa.Array) -> np.ndarray:
@@ -181,54 +213,27 @@ def _vectors(column: pa.Array) -> np.ndarray:
 
 
 def _encode(night: Night, modality: Modality, encoder: Encoder, rows: list[Row]) -> dict[bytes, Result]:
-    root = None if modality == "text" else media_root(night.config)
-    limit = getattr(getattr(night.config.extract, modality), "max_bytes", 0)
+    reader = Reader.of(night, modality)
     results: dict[bytes, Result] = {}
-
-    def decode(row: Row) -> np.ndarray | str:
-        try:
-            if isinstance(row.source, Text):
-                return encoder.decode(row.source)
-            if root is None or row.source is None:
-                return f"no {modality}"
-            raw = read_media(root, row.source, limit)
-            if hashlib.sha256(raw).digest() != row.content_hash:
-                return "file changed after it was ingested"
-            return encoder.decode(raw)
-        except MediaError as error:
-            return str(error)
-
     windows = [rows[i : i + encoder.window] for i in range(0, len(rows), encoder.window)]
-    with ThreadPoolExecutor(max(1, night.config.threads or 2)) as pool:
-        pending: list[Future[np.ndarray | str]] = [pool.submit(decode, row) for row in windows[0]]
+    with ThreadPoolExecutor(threads(night.config)) as pool:
+        pending: list[Future[Input | str]] = [pool.submit(reader.decode, encoder, row) for row in windows[0]]
         for number, window in enumerate(windows):
             decoded = [future.result() for future in pending]
             if number + 1 < len(windows):
-                pending = [pool.submit(decode, row) for row in windows[number + 1]]
+                pending = [pool.submit(reader.decode, encoder, row) for row in windows[number + 1]]
             hashes = [row.content_hash or b"" for row in window]
-            results.update(_embed_window(encoder, dict(zip(hashes, decoded, strict=True))))
+            results |= _embed_window(encoder, dict(zip(hashes, decoded, strict=True)))
     return results
 
 
-def _embed_window(encoder: Encoder, decoded: dict[bytes, np.ndarray | str]) -> dict[bytes, Result]:
+def _embed_window(encoder: Encoder, decoded: dict[bytes, Input | str]) -> dict[bytes, Result]:
     results = {key: Result(None, value) for key, value in decoded.items() if isinstance(value, str)}
-    inputs = [(key, value) for key, value in decoded.items() if not isinstance(value, str)]
-    # A stable sort by cost keeps batches, and so the vectors' last bits, the same from run to run.
-    inputs.sort(key=lambda pair: encoder.cost(pair[1]))
-    for batch in _batches([encoder.cost(value) for _, value in inputs], encoder.batch_cost):
-        vectors = encoder.embed([inputs[row][1] for row in batch])
-        for row, vector in zip(batch, vectors, strict=True):
-            results[inputs[row][0]] = _normalised(vector)
+    inputs = {key: value for key, value in decoded.items() if not isinstance(value, str)}
+    if inputs:
+        vectors = encoder.embed(list(inputs.values()))
+        results |= {key: _normalised(vector) for key, vector in zip(inputs, vectors, strict=True)}
     return results
-
-
-def _batches(costs: Sequence[int], budget: int) -> Iterator[range]:
-    """Cuts costs in ascending order into runs whose length times largest cost stays within the budget."""
-    start = 0
-    for end in range(1, len(costs) + 1):
-        if end == len(costs) or (end + 1 - start) * costs[end] > budget:
-            yield range(start, end)
-            start = end
 
 
 def _normalised(vector: np.ndarray) -> Result:
@@ -241,7 +246,7 @@ def _normalised(vector: np.ndarray) -> Result:
 
 
 def _write(path: Path, rows: list[Row], results: list[Result], metadata: dict[str, str]) -> None:
-    width = int(metadata["d"])
+    width = max(1, int(metadata["d"]))
     vectors = np.zeros((len(rows), width), dtype=np.float16)
     for row, result in enumerate(results):
         if result.vector is not None:

@@ -26,7 +26,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.tables import matrix, read_log, read_vectors, vector_column, write_vectors
 from pipeline.workspace import Json, digest
 
-VERSION = 1
+VERSION = 2
 
 
 def run(night: Night) -> StepReceipt:
@@ -37,15 +37,18 @@ def run(night: Night) -> StepReceipt:
     used = modalities(night.config)
     if not used:
         raise StepFailed("no modality is configured: give at least one of extract.text, image, audio an encoder")
-    shards = {m: [night.workspace.path(receipt.path) for receipt in summarise(night, m)] for m in used}
+    receipts = {m: summarise(night, m) for m in used}
+    shards = {m: [night.workspace.path(receipt.path) for receipt in found] for m, found in receipts.items()}
+    spaces = {m: str(found[0].details.get("space", "")) for m, found in receipts.items()}
     names = [path.name for paths in shards.values() for path in paths]
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     key = digest("fuse", VERSION, night.config.fuse, night.config.seed, list(used), names, log_digest)
-    return night.step("fuse", "fused", key, lambda folder: _build(night, shards, folder))
+    return night.step("fuse", "fused", key, lambda folder: _build(night, shards, spaces, folder))
 
 
-def _build(night: Night, shards: dict[Modality, list[Path]], folder: Path) -> Json:
-    fusion = LinearFusion.fit({m: _present(paths) for m, paths in shards.items()}, night.config.fuse, night.config.seed)
+def _build(night: Night, shards: dict[Modality, list[Path]], spaces: dict[Modality, str], folder: Path) -> Json:
+    present = {m: _present(paths) for m, paths in shards.items()}
+    fusion = LinearFusion.fit(present, night.config.fuse, night.config.seed, spaces)
     if not fusion.projections:
         raise StepFailed("no item has any modality: look at the reasons in the shards' `error` column")
     fusion.save(folder / "fusion.safetensors")

@@ -6,13 +6,15 @@ correlation matrix (Pearson 1901) and R a seeded random rotation:
     x̂_m = unit((x - μ) / σ · V · R)            f = unit(Σ_m w_m x̂_m), m over the modalities the item has
 
 The rotation spreads what the modalities have in common by chance evenly over the width: without it the first axis of
-one modality would meet the first axis of another, and unlike things would look alike.
+one modality would meet the first axis of another, and unlike things would look alike. Modalities of one joint space
+(CLIP's text and image) are alike as they are: they share V and R, found on both, and keep only means of their own,
+which takes away the gap between modalities (Liang et al. 2022, "Mind the gap").
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +61,24 @@ class Moments:
         self.total = total if self.total is None else self.total + total
         self.products = products if self.products is None else self.products + products
 
-    def projection(self, width: int, rotation: npt.NDArray[np.float64]) -> Projection:
-        """Standardisation, principal axes and rotation as one matrix."""
-        if self.total is None or self.products is None:
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """The mean vector, (d,). Raises ValueError if no vector was added."""
+        if self.total is None:
             raise ValueError("no vector was added, so there is nothing to project")
-        mean = self.total / self.count
-        covariance = self.products / self.count - np.outer(mean, mean)
+        mean: npt.NDArray[np.float64] = self.total / self.count
+        return mean
+
+    def scatter(self) -> npt.NDArray[np.float64]:
+        """The sum of the products of deviations from the mean, (d, d)."""
+        mean = self.mean
+        scatter: npt.NDArray[np.float64] = np.asarray(self.products) - self.count * np.outer(mean, mean)
+        return scatter
+
+    def projection(self, width: int, rotation: npt.NDArray[np.float64], together: Sequence[Moments] = ()) -> Projection:
+        """Standardisation, principal axes and rotation as one matrix; axes are those of all of `together`, if given."""
+        mean, pooled = self.mean, together or [self]
+        covariance = sum(one.scatter() for one in pooled) / sum(one.count for one in pooled)
         deviation = np.sqrt(np.clip(np.diag(covariance), 0, None))
         scale = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0)
         _, axes = np.linalg.eigh(covariance * np.outer(scale, scale))
@@ -83,21 +97,32 @@ class LinearFusion:
     weights: Mapping[Modality, float]
 
     @classmethod
-    def fit(cls, batches: Mapping[Modality, Iterable[Vectors]], settings: Fuse, seed: int) -> LinearFusion:
+    def fit(
+        cls,
+        batches: Mapping[Modality, Iterable[Vectors]],
+        settings: Fuse,
+        seed: int,
+        spaces: Mapping[Modality, str] | None = None,
+    ) -> LinearFusion:
         """Fits each modality on its present vectors, streamed in batches of shape (n, d).
 
+        spaces: the joint space that a modality's vectors lie in; the same name, the same axes.
         Raises ConfigError if the weights of the modalities in use are all zero.
         """
         weights = {modality: float(getattr(settings.weights, modality)) for modality in batches}
         if not any(weights.values()):
             raise ConfigError(f"fuse.weights: give at least one of {', '.join(batches)} a weight above 0")
-        projections: dict[Modality, Projection] = {}
-        for number, (modality, vectors) in enumerate(batches.items()):
-            moments = Moments()
+        moments = {modality: Moments() for modality in batches}
+        for modality, vectors in batches.items():
             for batch in vectors:
-                moments.add(batch)
-            if moments.count:
-                projections[modality] = moments.projection(settings.width, _rotation(settings.width, [seed, number]))
+                moments[modality].add(batch)
+        present = {modality: found for modality, found in moments.items() if found.count}
+        named = {modality: (spaces or {}).get(modality) or modality for modality in present}
+        projections: dict[Modality, Projection] = {}
+        for modality, found in present.items():
+            like = [other for other in present if named[other] == named[modality]]
+            rotation = _rotation(settings.width, [seed, list(batches).index(like[0])])
+            projections[modality] = found.projection(settings.width, rotation, [present[other] for other in like])
         return cls(projections, weights)
 
     def transform(self, vectors: Mapping[Modality, Vectors]) -> tuple[Vectors, Vectors]:

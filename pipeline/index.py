@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 
 from pipeline import __version__
 from pipeline.config import Index
-from pipeline.encoders import make, modalities
+from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
+from pipeline.prepare import ensure
 from pipeline.tables import Log, read_log, read_vectors, staged_items, vector_column, write_vectors
 from pipeline.workspace import CARD, Json, digest
 
@@ -51,7 +52,7 @@ def run(night: Night) -> StepReceipt:
     """
     fused, trained = night.receipt("fuse"), night.receipt("train")
     staged = inputs_digest(night.receipt("ingest"), "items/", "interactions.parquet")
-    keys: dict[str, str] = {modality: make(night.config, modality).key for modality in modalities(night.config)}
+    keys: dict[str, str] = {modality: ensure(night, modality).encoder.key for modality in modalities(night.config)}
     key = digest("index", VERSION, night.config.index, night.config.seed, fused.digest, trained.digest, staged, keys)
     return night.step("index", "index", key, lambda folder: _build(night, keys, folder))
 
@@ -72,7 +73,8 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     shutil.copyfile(
         night.workspace.path(night.receipt("fuse").path, "fusion.safetensors"), folder / "fusion.safetensors"
     )
-    (folder / "encoders.json").write_text(json.dumps(_encoders(night, keys), indent=1, sort_keys=True), "utf-8")
+    (folder / "encoders.json").write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
+    _copy_fitted(night, folder)
     chosen = {
         "recommend": _write_index(items[kept], users[known], night, folder / "recommend.faiss"),
         "content": _write_index(np.nan_to_num(fused[kept]), fused[kept & has_content], night, folder / "content.faiss"),
@@ -104,9 +106,26 @@ def _write_users(log: Log, users: Floats, known: np.ndarray, folder: Path) -> No
     write_vectors(folder / "users.parquet", table)
 
 
-def _encoders(night: Night, keys: dict[str, str]) -> Json:
-    settings = night.config.extract.model_dump(mode="json", exclude={"rows_per_task"}, exclude_none=True)
-    return {modality: {"key": keys[modality], "settings": settings[modality]} for modality in keys}
+def _copy_fitted(night: Night, folder: Path) -> None:
+    """What was fitted on the catalogue, which a query's encoder needs; a calibrated network is not: see `lookup`."""
+    for modality in modalities(night.config):
+        source = ensure(night, modality).encoder.prepared.folder
+        if source and source.is_dir() and any(source.iterdir()):
+            shutil.copytree(source, folder / "encoders" / modality, ignore=shutil.ignore_patterns("int8.*"))
+
+
+def _encoders(night: Night) -> Json:
+    """What a query's encoder is made from, by modality."""
+    found: Json = {}
+    for modality in modalities(night.config):
+        encoder, settings = ensure(night, modality).encoder, getattr(night.config.extract, modality)
+        found[modality] = {
+            "key": encoder.key,
+            "identity": encoder.identity,
+            "fitted": encoder.prepared.fitted,
+            "settings": settings.model_dump(mode="json"),
+        }
+    return found
 
 
 def _write_index(items: Floats, queries: Floats, night: Night, path: Path) -> list[Choice]:

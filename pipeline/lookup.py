@@ -19,7 +19,7 @@ from pipeline.interactions import Floats, unit_rows
 from pipeline.workspace import Json, read_json
 
 if TYPE_CHECKING:
-    from pipeline.encoders.base import Encoder, Text
+    from pipeline.encoders.base import Encoder, Input, Text
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Index:
         if query.text is not None:
             from pipeline.encoders.base import Text
 
-            raw["text"] = Text({"title": "", "text": query.text})
+            raw["text"] = Text({"text": query.text}, query=True)
         if query.image is not None:
             raw["image"] = _read(query.image)
         if query.audio is not None:
@@ -158,7 +158,7 @@ class _Index:
 
 def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
     """The query's place in the fused space, by the encoders and weights that the index was made with."""
-    from pipeline.encoders import make
+    from pipeline.encoders import Prepared, make
     from pipeline.fusion import LinearFusion
 
     made_with = json.loads((folder / "encoders.json").read_text("utf-8"))
@@ -170,12 +170,13 @@ def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
             raise ConfigError(
                 f"--{modality}: the published index was made without {modality}; it has {', '.join(made_with)}"
             )
-        encoder = make(config, modality)
-        if encoder.key != made_with[modality]["key"]:
+        # One query is encoded by torch in fp32, which every chosen precision keeps close to.
+        prepared = Prepared(folder / "encoders" / modality, made_with[modality]["fitted"])
+        encoder = make(config, modality, prepared)
+        if encoder.identity != made_with[modality]["identity"]:
             raise ConfigError(f"--{modality}: the weights here are not those of the published index; install the same")
         encoder.load()
-        encoded = encoder.embed([_decode(encoder, value, modality)])
-        vectors[modality] = unit_rows(encoded)
+        vectors[modality] = unit_rows(encoder.embed([_decode(encoder, value, modality)]))
     fused, _ = LinearFusion.load(folder / "fusion.safetensors").transform(vectors)
     if np.isnan(fused).any():
         raise ConfigError("the query has no direction in the fused space; give fuse.weights of its modality above 0")
@@ -185,7 +186,7 @@ def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
 _ALL: tuple[Modality, ...] = ("text", "image", "audio")
 
 
-def _decode(encoder: Encoder, value: bytes | Text, modality: str) -> np.ndarray:
+def _decode(encoder: Encoder, value: bytes | Text, modality: str) -> Input:
     try:
         return encoder.decode(value)
     except MediaError as error:

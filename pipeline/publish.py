@@ -21,7 +21,8 @@ from pipeline.workspace import Json, Workspace, read_json, sha256_of
 
 log = logging.getLogger("medley")
 CURRENT = "CURRENT.json"
-SWEPT = ("staged/*", "embeddings/*/*/*.parquet", "fused/*", "models/*", "evaluations/*", "index/*")
+SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet")
+SWEPT = (*SHARDS, "staged/*", "encoders/*/*", "fused/*", "models/*", "evaluations/*", "index/*")
 GRACE_SECONDS = 3600
 
 
@@ -76,7 +77,7 @@ def manifest(night: Night) -> Json:
     artefacts: dict[str, str] = {}
     for receipt in night.receipts():
         artefacts |= receipt.outputs
-        name = ".".join(part for part in receipt.step.split(".") if not part.startswith("bucket-"))
+        name = ".".join(receipt.step.split(".")[:2])
         steps[name] = _added(steps.get(name), receipt)
     published = night.receipt("publish")
     return {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, leaves, load
+from pipeline.config import Config, Modality, kinds_of, leaves, load
 from pipeline.errors import ConfigError
 
 
@@ -18,6 +18,13 @@ def written(tmp_path: Path, text: str) -> Path:
     ("text", "said"),
     [
         ("extract: {image: {batchrows: 2}}", r"unknown key extract\.image\.batchrows; allowed here: .*batch_rows"),
+        ("extract: {text: {encoder: magic}}", r"extract\.text\.encoder: choose one of 'transformer'.*found 'magic'"),
+        (
+            "extract: {text: {encoder: tfidf, pooling: max}}",
+            r"unknown key extract\.text\.pooling; allowed here: .*ngrams",
+        ),
+        ("extract: {text: {adapt: {rnk: 3}}}", r"unknown key extract\.text\.adapt\.rnk; allowed here: .*rank"),
+        ("extract: {audio: {encoder: own}}", r"extract\.audio\.entry_point: Field required"),
         ("trian: {}", r"unknown key trian; allowed here: .*train"),
         ("train: {width: wide}", r"train\.width: .*found 'wide'"),
         ("train: {model: magic}", r"train\.model: .*'content' or 'two_tower'"),
@@ -59,8 +66,26 @@ def test_paths_start_at_the_file_and_overridden_ones_at_the_working_directory(
     assert load(path, ("workspace=w",)).workspace == "/w"
 
 
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_every_kind_of_encoder_is_chosen_by_one_line_and_lists_its_own_settings(modality: Modality) -> None:
+    for kind, model in kinds_of(modality).items():
+        settings = {"encoder": kind, **({"entry_point": "mine"} if kind == "own" else {})}
+        config = Config.model_validate({"extract": {modality: settings}})
+        assert type(getattr(config.extract, modality)) is model
+        found = dict(leaves(config))
+        assert found[f"extract.{modality}.encoder"]["enum"] == list(kinds_of(modality))
+        assert {f"extract.{modality}.{name}" for name in model.model_fields if name != "adapt"} <= set(found)
+        assert Config.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_weights_of_a_relative_path_start_at_the_file(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "extract: {text: {weights: 'path:models/mini'}}"))
+    assert config.extract.text.weights == f"path:{tmp_path}/models/mini"  # type: ignore[union-attr]
+
+
 def test_every_setting_has_a_path_a_type_and_its_default() -> None:
     found = dict(leaves())
     assert found["train.width"]["default"] == Config().train.width
-    assert found["extract.text.pooling"]["enum"] == ["mean", "cls"]
+    assert found["extract.text.pooling"]["default"] == "auto"
+    assert {"mean", "max", "cls", "last", "attention", "joint"} < set(found["extract.text.pooling"]["enum"])
     assert all("type" in schema or "enum" in schema or "const" in schema for schema in found.values())

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract import _batches
+from pipeline.config import Config
+from pipeline.encoders import Encoder, Input, Text, make
+from pipeline.encoders.base import batches
+from pipeline.errors import ConfigError
+from pipeline.rows import Reader, Row, plan
 from tests.conftest import Shop, manifest
 
-Row = dict[str, str]
+CsvRow = dict[str, str]
 
 
-def edit(shop: Shop, change: Callable[[list[Row]], list[Row]]) -> None:
+def edit(shop: Shop, change: Callable[[list[CsvRow]], list[CsvRow]]) -> None:
     """Rewrites the shop's items.csv."""
     path = shop.folder / "items.csv"
     with path.open(newline="") as file:
@@ -44,13 +49,61 @@ def encoded(shop: Shop, run_id: str) -> dict[str, int]:
 @given(st.lists(st.integers(1, 300)), st.integers(300, 5000))
 def test_batches_keep_the_budget_and_every_row(costs: list[int], budget: int) -> None:
     costs.sort()
-    batches = list(_batches(costs, budget))
-    assert [row for batch in batches for row in batch] == list(range(len(costs)))
-    assert all(len(batch) * costs[batch[-1]] <= budget for batch in batches)
+    cut = list(batches(costs, budget))
+    assert [row for batch in cut for row in batch] == list(range(len(costs)))
+    assert all(len(batch) * costs[batch[-1]] <= budget for batch in cut)
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions a piece of work calls: its cost, without a clock."""
+    counted = 0
+
+    def count(*_: object) -> None:
+        nonlocal counted
+        counted += 1
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+def test_the_work_of_planning_a_bucket_grows_with_its_rows_and_no_faster() -> None:
+    encoder = make(Config.model_validate({"extract": {"text": {"encoder": "tfidf"}}}), "text")
+
+    def table(rows: int) -> pa.Table:
+        ids = [f"i{row}" for row in range(rows)]
+        return pa.table({"item_id": ids, "title": ids, "text": ids})
+
+    small, large = (calls(lambda rows=rows: list(plan(table(rows), "text", encoder))) for rows in (300, 3000))
+    assert large < 11 * small
+
+
+def test_whatever_an_encoder_makes_of_one_row_is_a_reason_and_a_wrong_setting_is_not(tmp_path: Path) -> None:
+    class Odd(Encoder):
+        identity = model = "odd"
+        error: Exception = ValueError("axes\nmust match")
+
+        def load(self) -> None: ...
+
+        def decode(self, raw: bytes | Text) -> Input:
+            raise self.error
+
+        def encode(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+            return np.zeros((len(parts), 1), np.float32)
+
+    row = Row("a", b"x", None, Text({"text": "x"}))
+    reader, odd = Reader("text", None, 0), Odd()
+    assert reader.decode(odd, row) == "cannot be decoded (ValueError: axes must match)"
+    odd.error = ConfigError("extract.text.template names no column")
+    with pytest.raises(ConfigError):
+        reader.decode(odd, row)
 
 
 def test_a_shard_opens_without_medley_and_is_as_documented(published: Shop) -> None:
-    for modality, width in (("text", 384), ("image", 1280), ("audio", 120)):
+    for modality, width in (("text", 512), ("image", 1280), ("audio", 120)):
         table = shards(published, modality, "first")
         assert table.schema.field("vector").type == pa.list_(pa.float16(), width)
         assert table.schema.field("content_hash").type == pa.binary(32)
@@ -83,7 +136,7 @@ def test_each_planted_dirt_is_missing_with_its_reason_and_no_item_is_lost(publis
 
 
 def test_one_changed_text_encodes_exactly_one_row(night: Shop) -> None:
-    def change(rows: list[Row]) -> list[Row]:
+    def change(rows: list[CsvRow]) -> list[CsvRow]:
         row = next(row for row in rows if row["record_id"] == "rec-0007")
         row["blurb"] += " A new pressing."
         return rows
@@ -109,7 +162,7 @@ def test_a_removed_item_is_gone_from_every_new_artefact_and_from_lookups(night: 
 def test_a_moved_file_with_the_same_bytes_is_not_encoded_again(night: Shop) -> None:
     shutil.copyfile(night.folder / "sleeves/rec-0005.jpg", night.folder / "sleeves/moved.jpg")
 
-    def change(rows: list[Row]) -> list[Row]:
+    def change(rows: list[CsvRow]) -> list[CsvRow]:
         next(row for row in rows if row["record_id"] == "rec-0005")["sleeve"] = "sleeves/moved.jpg"
         return rows
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Fuse, FuseWeights
+from pipeline.config.sections import Fuse, FuseWeights
 from pipeline.errors import ConfigError
 from pipeline.fusion import LinearFusion, Vectors
 
@@ -74,3 +74,19 @@ def test_weights_of_zero_are_refused() -> None:
     settings = Fuse(weights=FuseWeights(text=0, image=0, audio=0))
     with pytest.raises(ConfigError, match=r"fuse\.weights: give at least one of text"):
         LinearFusion.fit({"text": [np.ones((3, 4), np.float32)]}, settings, 0)
+
+
+def test_modalities_of_one_joint_space_stay_comparable_and_others_do_not() -> None:
+    generator = np.random.default_rng(2)
+    told = generator.standard_normal((400, 16)).astype(np.float32)
+    seen = told + 0.2 * generator.standard_normal((400, 16)).astype(np.float32) + 3  # the gap between modalities
+    vectors = {"text": told, "image": seen}
+
+    def found(spaces: dict[str, str]) -> float:
+        fusion = LinearFusion.fit({m: [v] for m, v in vectors.items()}, SETTINGS, 0, spaces)  # type: ignore[arg-type,misc]
+        text, _ = fusion.transform({"text": told})
+        image, _ = fusion.transform({"image": seen})
+        return float(((text @ image.T).argmax(axis=1) == np.arange(400)).mean())
+
+    assert found({"text": "clip", "image": "clip"}) > 0.9
+    assert found({}) < 0.05

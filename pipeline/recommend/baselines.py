@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.config import Evaluate
+from pipeline.config.sections import Evaluate
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.metrics import Task, evaluate
 from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender

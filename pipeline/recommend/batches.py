@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.config import Train
+from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.recommend.towers import Windows, windows

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Train
+from pipeline.config.sections import Train
 from pipeline.interactions import Interactions
 
 Rows = npt.NDArray[np.int64]

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.config import Train
+from pipeline.config.sections import Train
 from pipeline.interactions import Floats, Interactions, decayed_mean
 from pipeline.metrics import Task, evaluate
 from pipeline.recommend.batches import Batch, Batches

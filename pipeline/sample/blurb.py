@@ -1,24 +1,52 @@
-"""Names and blurbs from a grammar: genre, mood, era and theme are told in words; motif and sound never are."""
+"""Names and blurbs from a grammar: genre, mood, era and theme are told in words; motif and sound never are.
+
+- A blurb's choices are drawn once, as places in the lexicon; each language renders them from its own lexicon.
+- So the blurbs of one record in two languages are translations of each other, sentence by sentence.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.sample.lexicon import ARTIST, FEELING, RULES, STORY, STYLE, TIMES, TITLE
+from pipeline.sample import lexicon_zh
+from pipeline.sample.lexicon import ARTIST, FEELING, RULES, STORY, STYLE, TIMES, TITLE, Words
 from pipeline.sample.tastes import Record, stream
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 _SYMBOL = re.compile(r"\{(\w+)\}")
 _ARTISTS_PER_GENRE = 30
+
+# Of a symbol and its number of alternatives, the place of the one to take.
+_Choose = Callable[[str, int], int]
+
+
+class _Lexicon(NamedTuple):
+    """The words of blurbs in one language: trait level -> alternatives, and the grammar's rules."""
+
+    style: Mapping[str, Words]
+    feeling: Mapping[str, Words]
+    times: Mapping[str, Words]
+    story: Mapping[str, Words]
+    rules: Mapping[str, Words]
+
+
+_LEXICONS: dict[Language, _Lexicon] = {
+    "en": _Lexicon(STYLE, FEELING, TIMES, STORY, RULES),
+    "zh": _Lexicon(lexicon_zh.STYLE, lexicon_zh.FEELING, lexicon_zh.TIMES, lexicon_zh.STORY, lexicon_zh.RULES),
+}
 
 
 def artist_of(record: Record, seed: int) -> str:
     """The artist's name; an artist keeps to one genre."""
     pick = int(stream("artist", seed, record.number).integers(_ARTISTS_PER_GENRE))
     rng = np.random.default_rng([*record.genre.encode(), seed, pick])
-    return _expand(rng, "{name}", {"name": ARTIST[record.genre], **RULES})
+    return _expand("{name}", {"name": ARTIST[record.genre], **RULES}, _drawn(rng))
 
 
 def title_of(record: Record, seed: int) -> str:
@@ -26,27 +54,62 @@ def title_of(record: Record, seed: int) -> str:
     rng = stream("artist", seed, record.number)
     rng.integers(_ARTISTS_PER_GENRE)
     rules = {"title": TITLE["any"], "mood": TITLE[record.mood], "thing": TITLE["thing"], "moment": TITLE["moment"]}
-    return _expand(rng, "{title}", rules)
+    return _expand("{title}", rules, _drawn(rng))
 
 
-def blurb_of(record: Record, seed: int) -> str:
-    """The blurb: 40 to 90 words of English."""
+def language_of(record: Record, seed: int) -> Language:
+    """The language that the shop writes the record's blurb in; each has a chance of one half."""
+    return LANGUAGES[int(stream("language", seed, record.number).integers(len(LANGUAGES)))]
+
+
+def blurb_of(record: Record, seed: int, language: Language | None = None) -> str:
+    """The blurb: 40 to 90 words of English or 70 to 150 characters of Chinese, by default the record's own.
+
+    The two are translations of each other; names of artists stay as they are.
+    """
     rng = stream("blurb", seed, record.number)
-    rules = {
-        **RULES,
-        "style": STYLE[record.genre],
-        "feeling": FEELING[record.mood],
-        "times": TIMES[record.era],
-        "artist": (artist_of(record, seed),),
+    told, retold = (int(place) for place in rng.choice(len(STORY[record.theme]), size=2, replace=False))
+    chosen: dict[str, int] = {}
+
+    def draw(symbol: str, alternatives: int) -> int:
+        # No symbol stands twice in a blurb, so its name is enough to find the choice again.
+        chosen[symbol] = int(rng.integers(alternatives))
+        return chosen[symbol]
+
+    artist = artist_of(record, seed)
+    english = _expand("{blurb}", _rules(record, artist, (told, retold), "en"), draw)
+    if (language or language_of(record, seed)) == "en":
+        return english
+    # Another language may order the symbols of a sentence otherwise: choices are replayed by symbol, not by turn.
+    return _expand("{blurb}", _rules(record, artist, (told, retold), "zh"), lambda symbol, _: chosen[symbol])
+
+
+def _rules(record: Record, artist: str, stories: tuple[int, int], language: Language) -> dict[str, Words]:
+    words = _LEXICONS[language]
+    told, retold = stories
+    return {
+        **words.rules,
+        "style": words.style[record.genre],
+        "feeling": words.feeling[record.mood],
+        "times": words.times[record.era],
+        "story": (words.story[record.theme][told],),
+        "story_again": (words.story[record.theme][retold],),
+        "artist": (artist,),
         "year": (str(record.year),),
     }
-    told, retold = rng.choice(len(STORY[record.theme]), size=2, replace=False)
-    rules |= {"story": (STORY[record.theme][told],), "story_again": (STORY[record.theme][retold],)}
-    return _expand(rng, "{blurb}", rules)
 
 
-def _expand(rng: np.random.Generator, text: str, rules: Mapping[str, tuple[str, ...]]) -> str:
-    """Replaces every {symbol} by one of its rules until none is left."""
+def _drawn(rng: np.random.Generator) -> _Choose:
+    return lambda _, alternatives: int(rng.integers(alternatives))
+
+
+def _expand(text: str, rules: Mapping[str, Words], choose: _Choose) -> str:
+    """Replaces every {symbol} by the chosen one of its rules until none is left."""
+
+    def alternative(found: re.Match[str]) -> str:
+        options = rules[found[1]]
+        return options[choose(found[1], len(options))]
+
     while _SYMBOL.search(text):
-        text = _SYMBOL.sub(lambda found: str(rng.choice(rules[found[1]])), text)
+        text = _SYMBOL.sub(alternative, text)
     return re.sub(r"(^|[.!?] )([a-z])", lambda found: found[1] + found[2].upper(), text)

@@ -15,6 +15,7 @@ _MISSING = {
 }
 _HIGHEST_DEFAULT_RATE = 0.05
 _SMALL_SHOP_RATE = 0.5
+_TEXT_ENCODER = "use_multilingual"
 
 
 def readme(items: int, users: int, purchases: int, seed: int, planted: Planted) -> str:
@@ -26,16 +27,18 @@ def readme(items: int, users: int, purchases: int, seed: int, planted: Planted) 
 
 def settings(items: int, planted: Planted) -> str:
     """The medley.yaml of a shop of so many records."""
-    return _SETTINGS + _small_shop(items, planted)
+    return _SETTINGS + _extract(items, planted)
 
 
-def _small_shop(items: int, planted: Planted) -> str:
+def _extract(items: int, planted: Planted) -> str:
     shares = {modality: sum(len(planted[kind]) for kind in kinds) / items for modality, kinds in _MISSING.items()}
     strict = [modality for modality, share in shares.items() if share >= _HIGHEST_DEFAULT_RATE]
-    if not strict:
-        return ""
-    rates = "".join(f"  {modality}: {{max_error_rate: {_SMALL_SHOP_RATE}}}\n" for modality in strict)
-    return f"\n# The shop is so small that its planted dirt exceeds the usual limit of 5 %.\nextract:\n{rates}"
+    options = {"text": [f"encoder: {_TEXT_ENCODER}"]}
+    for modality in strict:
+        options.setdefault(modality, []).append(f"max_error_rate: {_SMALL_SHOP_RATE}")
+    reason = "# The shop is so small that its planted dirt exceeds the usual limit of 5 %.\n" if strict else ""
+    lines = "".join(f"  {modality}: {{{', '.join(told)}}}\n" for modality, told in options.items())
+    return f"# Blurbs are in English and in Chinese: one encoder reads both.\n{reason}extract:\n{lines}"
 
 
 def _entry(meaning: str, names: tuple[str, ...]) -> str:
@@ -59,11 +62,14 @@ A synthetic record shop
 Everything here is synthetic: no such record, artist, label or buyer exists. Sleeves, music, blurbs and
 purchases were drawn by `medley sample` with seed {seed}. The files may be used for anything.
 
-  items.csv       {items} records: titles, artists, blurbs, paths of sleeves and clips
+  items.csv       {items} records: titles, artists, blurbs and their language, paths of sleeves and clips
   purchases.csv   {purchases} rows by {users} buyers, times in UTC
   sleeves/        JPEG
   clips/          WAV, FLAC, Ogg Vorbis and MP3, three to four seconds
   medley.yaml     ready: medley run -c medley.yaml
+
+About half of the blurbs are in English (language en), the others in Chinese (zh); which is drawn for each record
+and has nothing to do with its traits. Titles and names of artists are in Latin letters throughout.
 
 Planted tastes
 --------------

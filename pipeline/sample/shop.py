@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.sample.blurb import artist_of, blurb_of, title_of
+from pipeline.sample.blurb import artist_of, blurb_of, language_of, title_of
 from pipeline.sample.dirt import KINDS, OUTSIDE, Planted, plan_dirt, spoil_log
 from pipeline.sample.log import draw_log
 from pipeline.sample.music import clip_of, suffix_of
@@ -19,7 +19,7 @@ from pipeline.sample.sleeve import sleeve_of
 from pipeline.sample.tastes import Record, draw_record, stream
 
 FEWEST_ITEMS = 20
-_ITEM_COLUMNS = ("record_id", "title", "artist", "label", "genre", "year", "blurb", "sleeve", "clip")
+_ITEM_COLUMNS = ("record_id", "title", "artist", "label", "genre", "year", "blurb", "language", "sleeve", "clip")
 _LOG_COLUMNS = ("buyer_id", "record_id", "bought_at", "quantity")
 _LABEL = "Synthetic Recordings"
 _GARBAGE_BYTES = 4096
@@ -110,7 +110,8 @@ def _row(record: Record, seed: int, planted: Planted) -> tuple[str, ...]:
     if name in planted["clip_path_empty"]:
         clip = ""
     title, artist = title_of(record, seed), artist_of(record, seed)
-    return name, title, artist, _LABEL, record.genre, str(record.year), blurb, sleeve, clip
+    language = language_of(record, seed)
+    return name, title, artist, _LABEL, record.genre, str(record.year), blurb, language, sleeve, clip
 
 
 def _sleeve_path(record: Record) -> str:

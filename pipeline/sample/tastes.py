@@ -29,7 +29,20 @@ _SCENES = 12
 _SCENE_SHARE = 0.6
 _SHARPNESS = 1.35
 _POPULARITY_SPREAD = 0.45
-_STREAMS = ("record", "buyer", "scene", "sleeve", "clip", "format", "blurb", "artist", "log", "dirt", "log dirt")
+_STREAMS = (
+    "record",
+    "buyer",
+    "scene",
+    "sleeve",
+    "clip",
+    "format",
+    "blurb",
+    "artist",
+    "log",
+    "dirt",
+    "log dirt",
+    "language",
+)
 
 Floats = NDArray[np.float64]
 Likings = dict[str, Floats]

@@ -41,4 +41,4 @@ print(json.dumps([[dag.dag_id, dag.schedule, len(dag.tasks)] for dag in dags]))
 """,
         *map(str, files),
     )
-    assert found == [["medley_nightly", None, 7]] * len(files)
+    assert found == [["medley_nightly", None, 8]] * len(files)

@@ -34,7 +34,7 @@ train: {learning_rate: 1.0e-5}
 evaluate: {cutoffs: [10, 20]}
 nightly: {schedule: "30 2 * * *", retries: 4, retry_delay_seconds: 7, timeout_seconds: 99}
 """
-ORDER = ["ingest", "extract", "fuse", "train", "evaluate", "index", "publish"]
+ORDER = ["ingest", "prepare", "extract", "fuse", "train", "evaluate", "index", "publish"]
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,10 @@ def night(with_airflow: Any, folder: Path) -> dict[str, Any]:
     return with_airflow(DESCRIBE, str(folder / "medley.yaml"))
 
 
-def test_the_tasks_are_the_verbs_in_the_order_of_the_night(night: dict[str, Any]) -> None:
+def test_the_tasks_are_the_verbs_in_order_and_encoders_are_prepared_before_any_bucket(night: dict[str, Any]) -> None:
     before = {task: described["upstream"] for task, described in night["tasks"].items()}
-    assert before == {verb: ORDER[max(0, at - 1) : at] for at, verb in enumerate(ORDER)}
+    expected = {verb: ORDER[max(0, at - 1) : at] for at, verb in enumerate(ORDER)}
+    assert before == {**expected, "extract": ["ingest", "prepare"]}
 
 
 def test_only_extraction_is_mapped(night: dict[str, Any]) -> None:

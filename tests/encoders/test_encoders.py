@@ -3,16 +3,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
-import soundfile
 import timm
 import torch
 from PIL import Image
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from pipeline.config import AudioEncoder, Config, ImageEncoder, TextEncoder
+from pipeline.config import Config, ImageEncoder, TextEncoder
 from pipeline.encoders import make
 from pipeline.encoders.base import Text
 from pipeline.encoders.weights import check, locate
@@ -150,36 +148,3 @@ def test_pictures_of_any_shape_give_one_size() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", size, "teal").save(buffer, "PNG")
         assert encoder.decode(buffer.getvalue()).shape == (3, 224, 224)
-
-
-def test_mfcc_statistics_are_those_of_librosa() -> None:
-    settings = AudioEncoder(deltas=0, sample_rate_hz=8_000)
-    encoder = make(Config.model_validate({"extract": {"audio": settings.model_dump()}}), "audio")
-    samples = np.sin(np.arange(8_000) / 7).astype(np.float32) * 0.4
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, 8_000, format="FLAC")
-    ours = encoder.decode(buffer.getvalue())
-    power = librosa.feature.melspectrogram(y=samples, sr=8_000, n_fft=2048, hop_length=512, n_mels=64)
-    theirs = librosa.feature.mfcc(S=librosa.power_to_db(power, ref=np.max), n_mfcc=20)
-    np.testing.assert_allclose(ours[1:20], theirs.mean(1)[1:], atol=0.05)
-    np.testing.assert_allclose(ours[21:40], theirs.std(1)[1:], atol=0.05)
-
-
-def test_a_silent_and_a_very_short_clip_have_a_defined_result() -> None:
-    encoder = make(Config(), "audio")
-    for samples, error in ((np.zeros(8_000), "silent clip"), (np.full(40, 0.5), None)):
-        buffer = io.BytesIO()
-        soundfile.write(buffer, samples, 8_000, format="WAV")
-        if error:
-            with pytest.raises(MediaError, match=error):
-                encoder.decode(buffer.getvalue())
-        else:
-            assert np.isfinite(encoder.decode(buffer.getvalue())).all()
-
-
-def test_the_key_follows_what_changes_the_vector_and_nothing_else() -> None:
-    def key(**settings: object) -> str:
-        return make(Config.model_validate({"extract": {"audio": settings}}), "audio").key
-
-    assert key() == key(max_error_rate=0.9, max_bytes=1)
-    assert key() != key(coefficients=13)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pipeline.config import Config, Evaluate, Train
+from pipeline.config import Config
+from pipeline.config.sections import Evaluate, Train
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.metrics import Task, evaluate

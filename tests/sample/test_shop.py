@@ -7,12 +7,15 @@ from pathlib import Path
 import duckdb
 import pytest
 import soundfile
+import yaml
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.sample import ShopSummary, write_shop
+from pipeline.sample.blurb import blurb_of, language_of
 from pipeline.sample.dirt import KINDS, plan_dirt
+from pipeline.sample.pages import settings
 from pipeline.sample.tastes import draw_record
 
 QUERIES = Path(__file__).parents[2] / "sql" / "sources" / "sample"
@@ -127,6 +130,23 @@ def test_one_blurb_is_empty_one_row_is_double_and_two_sleeves_are_one(
     assert one == other
 
 
+def test_each_blurb_is_in_the_language_that_its_row_names(rows: dict[str, dict[str, str]]) -> None:
+    columns = list(next(iter(rows.values())))
+    assert columns[columns.index("blurb") + 1] == "language"
+    for number in range(1, ITEMS + 1):
+        record = draw_record(SEED, number)
+        row = rows[record.record_id]
+        assert row["language"] == language_of(record, SEED)
+        assert row["blurb"] in ("", blurb_of(record, SEED, language_of(record, SEED)))
+    assert {row["language"] for row in rows.values()} == {"en", "zh"}
+
+
+def test_the_readme_says_that_blurbs_come_in_english_and_chinese(shop: ShopSummary) -> None:
+    text = (shop.folder / "README.txt").read_text("utf-8")
+    assert "English" in text
+    assert "Chinese" in text
+
+
 def test_the_logs_dirt_is_where_the_summary_says(
     shop: ShopSummary, rows: dict[str, dict[str, str]], log: list[dict[str, str]]
 ) -> None:
@@ -160,14 +180,31 @@ def test_the_settings_are_ready_and_say_that_the_shop_is_synthetic(shop: ShopSum
     assert config.workspace == str(shop.folder / "workspace")
     assert "ynthetic" in config.name
     assert "ynthetic" in config.note
+    assert config.extract.text is not None
+    assert config.extract.text.encoder == "use_multilingual"
     assert config.extract.image is not None
     assert config.extract.image.max_error_rate > 0.05
     assert "SYNTHETIC" in (shop.folder / "README.txt").read_text("utf-8").upper()
 
 
+@pytest.mark.parametrize("items", [20, 60, 600])
+def test_a_shop_of_any_size_reads_both_languages_and_tolerates_its_own_dirt(items: int) -> None:
+    planted = plan_dirt(0, [draw_record(0, number) for number in range(1, items + 1)])
+    text = {20: {"encoder": "use_multilingual", "max_error_rate": 0.5}}.get(items, {"encoder": "use_multilingual"})
+    extract = yaml.safe_load(settings(items, planted))["extract"]
+    assert extract["text"] == text
+    assert [extract.get(modality) for modality in ("image", "audio")] == {
+        20: [{"max_error_rate": 0.5}, {"max_error_rate": 0.5}],
+        60: [{"max_error_rate": 0.5}, {"max_error_rate": 0.5}],
+        600: [None, None],
+    }[items]
+
+
 def test_the_packaged_settings_run_on_any_shop() -> None:
     config = load(QUERIES / "medley.yaml", ("source.params.root=some/shop",))
     assert config.source.params == {"root": str(Path("some/shop").absolute())}
+    assert config.extract.text is not None
+    assert config.extract.text.encoder == "use_multilingual"
 
 
 def test_the_queries_give_the_source_tables_columns_and_keep_the_dirt(shop: ShopSummary) -> None:
@@ -175,6 +212,7 @@ def test_the_queries_give_the_source_tables_columns_and_keep_the_dirt(shop: Shop
     database.execute("set variable root = ?", [str(shop.folder)])
     items = database.sql((QUERIES / "items.sql").read_text("utf-8"))
     assert items.columns[:5] == ["item_id", "title", "text", "image", "audio"]
+    assert "language" in items.columns[5:]
     assert len(items.fetchall()) == ITEMS + len(shop.planted["record_twice"])
     log = database.sql((QUERIES / "interactions.sql").read_text("utf-8"))
     assert log.columns == ["user_id", "item_id", "ts", "weight"]

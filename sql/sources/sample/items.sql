@@ -13,5 +13,6 @@ select
     artist,
     label,
     genre,
-    try_cast(year as integer) as year
+    try_cast(year as integer) as year,
+    language
 from records

@@ -1,0 +1,28 @@
+"""The configuration: one YAML file read into frozen, typed models; an unknown key or a wrong value is named.
+
+This package imports neither torch nor pandas: the scheduler makes its manual-trigger form from these models.
+"""
+
+from __future__ import annotations
+
+from pipeline.config.base import MODALITIES, Modality, Schema, Section, Share
+from pipeline.config.encoders import kinds_of
+from pipeline.config.read import load
+from pipeline.config.sections import Config, Extract, Fuse, Index, Source
+from pipeline.config.walk import leaves
+
+__all__ = [
+    "MODALITIES",
+    "Config",
+    "Extract",
+    "Fuse",
+    "Index",
+    "Modality",
+    "Schema",
+    "Section",
+    "Share",
+    "Source",
+    "kinds_of",
+    "leaves",
+    "load",
+]

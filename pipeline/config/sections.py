@@ -1,0 +1,157 @@
+"""The parts of a night's configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Section, Share
+from pipeline.config.encoders import AudioEncoder, ImageEncoder, MfccAudio, TextEncoder, TimmImage, TransformerText
+
+
+class Source(Section):
+    """Where items and interactions come from: two SQL queries and the folder that media paths start at."""
+
+    engine: Literal["duckdb", "postgresql"] = Field(
+        "duckdb", description="duckdb reads CSV, JSON and Parquet; postgresql runs on the server of MEDLEY_SOURCE_URI"
+    )
+    items: str = Field("items.sql", description="a .sql file (beside this YAML, or below sql/sources/), or the SQL")
+    interactions: str = Field("interactions.sql", description="likewise, for the log")
+    params: dict[str, str] = Field(default_factory=dict, description="values the queries read as getvariable('name')")
+    media_root: str = Field("", description="folder that image and audio paths are relative to; params.root if empty")
+
+
+class Ingest(Section):
+    """Staging: cleaning, buckets and the split."""
+
+    rows_per_bucket: int = Field(4096, ge=1, description="sets the number of buckets at the first run; kept after")
+    min_user_interactions: int = Field(1, ge=1, description="k-core: users with fewer interactions are dropped")
+    min_item_interactions: int = Field(0, ge=0, description="k-core: the log of items with fewer is dropped")
+    split: Literal["time", "leave_last_out"] = Field("time", description="two cut times, or each user's last two")
+    validation_share: Share = Field(0.1, description="time split: share of the log, by time, that is validation")
+    test_share: Share = Field(0.1, description="time split: share of the log, by time, that is test")
+    cold_item_share: Share = Field(0.1, description="share of items held out of the evaluated training")
+    warn_only: tuple[str, ...] = Field((), description="names of sql/checks/assert_*.sql that warn and do not stop")
+
+
+class Extract(Section):
+    """One encoder per modality; a modality set to null is not used."""
+
+    text: TextEncoder | None = TransformerText()
+    image: ImageEncoder | None = TimmImage()
+    audio: AudioEncoder | None = MfccAudio()
+    rows_per_task: int = Field(
+        4096, ge=1, description="the scheduler maps one task over buckets of about this many rows"
+    )
+
+
+class FuseWeights(Section):
+    """The weights of f = αx + βy + γz, renormalised over the modalities an item has."""
+
+    text: float = Field(1.0, ge=0)
+    image: float = Field(1.0, ge=0)
+    audio: float = Field(1.0, ge=0)
+
+
+class Fuse(Section):
+    """From modalities to one vector."""
+
+    kind: Literal["linear"] = "linear"
+    width: int = Field(256, ge=2, description="dimensions of the fused vector")
+    weights: FuseWeights = FuseWeights()
+    half_life_days: float = Field(180, gt=0, description="age at which an interaction counts half in a user's vector")
+
+
+class Train(Section):
+    """The recommender that is evaluated and published."""
+
+    model: Literal["content", "two_tower"] = "two_tower"
+    width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
+    max_epochs: int = Field(60, ge=1)
+    patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    batch_rows: int = Field(128, ge=1)
+    moments_per_user: int = Field(8, ge=1, description="moments of a user's past that one epoch predicts from")
+    targets: int = Field(5, ge=1, description="next choices that one moment predicts")
+    target_fade: float = Field(0.7, gt=0, le=1, description="what each next choice counts, relative to the one before")
+    negatives: int = Field(1024, ge=1, description="sampled items that every target of a batch is ranked against")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    averaging: Annotated[float, Field(ge=0, lt=1, description="share of the served weights kept at every step")] = 0.98
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    heads: int = Field(4, ge=1, description="ways of reading a history, from the last few choices to all of it")
+    history_items: int = Field(50, ge=1, description="latest interactions the user tower reads")
+    content_loss: float = Field(
+        0.3, ge=0, description="weight of the loss with every id left out, which new items need"
+    )
+    new_item_cosine: float = Field(12.0, ge=0, description="weight of likeness to the user's choices, for new items")
+
+
+class Evaluate(Section):
+    """Full ranking over all items, never sampled."""
+
+    cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
+    bootstrap_samples: int = Field(1000, ge=10, description="resamples of users behind each 95 % interval")
+    als_factors: int = Field(64, ge=1)
+    als_iterations: int = Field(15, ge=1)
+    als_regularization: tuple[float, ...] = Field(
+        (20, 5, 1), min_length=1, description="the best on validation is used"
+    )
+    als_alpha: tuple[float, ...] = Field(
+        (4, 10, 1), min_length=1, description="confidence given to an interaction; the best on validation is used"
+    )
+
+
+class Index(Section):
+    """The FAISS index and the latency it must meet."""
+
+    max_latency_ms: float = Field(
+        10, gt=0, description="95th percentile of one query; exact search while it meets this"
+    )
+    min_recall: Share = Field(0.99, description="recall@10 against exact search that an approximate index must reach")
+    queries: int = Field(200, ge=1, description="user vectors that latency and recall are measured with")
+
+
+class Gate(Section):
+    """What must hold before the published index is replaced."""
+
+    metric: str = Field("ndcg@10", description="a metric of metrics.json")
+    segment: str = Field("all", description="a segment of metrics.json")
+    baseline: Literal["popularity", "random", "als"] = "popularity"
+    min_ratio: float = Field(1.0, ge=0, description="the model's mean must exceed this times the baseline's")
+    min_index_recall: Share = Field(0.99, description="recall@10 of the index against exact search")
+
+
+class Publish(Section):
+    """The gate, and how many runs the workspace keeps."""
+
+    gate: Gate = Gate()
+    keep_runs: int = Field(7, ge=1, description="older runs, and what only they name, are swept")
+
+
+class Nightly(Section):
+    """What the scheduler needs to know."""
+
+    schedule: str = Field("@daily", description="cron expression or preset")
+    retries: int = Field(2, ge=0)
+    retry_delay_seconds: int = Field(60, ge=0)
+    timeout_seconds: int = Field(14_400, ge=1, description="longest time one task may take")
+
+
+class Config(Section):
+    """A night's configuration."""
+
+    name: str = Field("medley", description="shown in reports")
+    note: str = Field("", description="shown in reports, for instance that the data are synthetic")
+    workspace: str = Field("workspace", description="folder of everything Medley writes; relative to this file")
+    seed: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, description="compute threads of one step; 0 for the number of cores")
+    source: Source = Source()
+    ingest: Ingest = Ingest()
+    extract: Extract = Extract()
+    fuse: Fuse = Fuse()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    index: Index = Index()
+    publish: Publish = Publish()
+    nightly: Nightly = Nightly()

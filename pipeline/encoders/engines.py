@@ -1,0 +1,182 @@
+"""Engines: what runs a network. Any of them gives the same vectors, as near as its precision allows.
+
+| engine | device | fp32 | bf16 | int8 |
+|---|---|---|---|---|
+| torch | CUDA where there is one, else CPU | yes, `channels_last` | autocast | – |
+| torch_compile | likewise | yes | autocast | – |
+| openvino | CPU | yes | yes | calibrated on the catalogue by nncf |
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.encoders.base import Prepared, Vectors
+from pipeline.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+# OpenVINO and nncf report their use to their makers where this package is found: a night tells nobody.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# What a network takes: one array an input, each with the batch first.
+Batch = tuple[np.ndarray, ...]
+QUANTISED = "int8.xml"
+# Batches that OpenVINO runs side by side. Threads that share a batch wait for each other after every layer, for as long
+# as a decoding thread or a neighbour holds one of their cores; threads with a batch each wait for nobody.
+STREAMS = 2
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Runs a network: one batch to (n, d) float32; up to `streams` threads may call it at a time."""
+
+    run: Callable[[Batch], Vectors]
+    streams: int = 1
+
+    def __call__(self, batch: Batch) -> Vectors:
+        """Runs one batch."""
+        return self.run(batch)
+
+
+def device() -> str:
+    """Where torch runs: CUDA where there is one, else the CPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def make(prepared: Prepared, network: torch.nn.Module, example: Batch) -> Engine:
+    """The engine that was chosen for a network, which takes tensors of `example`'s kinds and gives (n, d).
+
+    Raises WeightsError if the quantised network that was chosen is not there.
+    """
+    if prepared.engine != "openvino":
+        return torch_engine(network, prepared.precision, prepared.engine == "torch_compile")
+    if prepared.precision != "int8":
+        return openvino_engine(to_openvino(network, example), prepared.precision)
+    file = (prepared.folder or Path()) / QUANTISED
+    if not file.is_file():
+        raise WeightsError(f"{file}: the calibrated int8 network is gone; run the night with --full")
+    return openvino_engine(_core().read_model(file), "int8")
+
+
+def torch_engine(network: torch.nn.Module, precision: str, compiled: bool = False) -> Engine:
+    """Runs a network by torch, on CUDA where there is one."""
+    import torch
+
+    place = device()
+    network = network.eval().to(place).to(memory_format=torch.channels_last)
+    run = torch.compile(network, dynamic=True) if compiled else network
+
+    def forward(batch: Batch) -> Vectors:
+        tensors = [torch.from_numpy(array).to(place) for array in batch]
+        autocast = torch.autocast(place, torch.bfloat16, enabled=precision == "bf16")
+        with torch.inference_mode(), autocast:
+            return np.asarray(run(*tensors).float().cpu())
+
+    return Engine(forward)
+
+
+def to_openvino(network: torch.nn.Module, example: Batch) -> Any:
+    """A network as an OpenVINO model with free batch size and lengths; `example` holds rows of unlike length."""
+    import openvino
+    import torch
+
+    with quiet(), torch.inference_mode():
+        model = openvino.convert_model(
+            network.eval().cpu(), example_input=tuple(torch.from_numpy(array) for array in example)
+        )
+    shapes = {}
+    for port, array in zip(model.inputs, example, strict=True):
+        # Rows and lengths vary; what a network's own design fixes (channels, a picture's side) stays.
+        free = 1 if array.ndim > 2 else array.ndim
+        shapes[port] = openvino.PartialShape([-1] * free + list(array.shape[free:]))
+    model.reshape(shapes)
+    return model
+
+
+def openvino_engine(model: Any, precision: str) -> Engine:
+    """Runs an OpenVINO model on the CPU, with as many threads as OMP_NUM_THREADS says."""
+    hint = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[precision]
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(wanted) if wanted.isdigit() else os.cpu_count() or 1
+    streams = min(STREAMS, threads)
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
+    compiled = _core().compile_model(model, "CPU", settings)
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(streams):
+        requests.put(compiled.create_infer_request())
+
+    def forward(batch: Batch) -> Vectors:
+        request = requests.get()
+        try:
+            return np.asarray(request.infer(list(batch), share_inputs=True)[0], dtype=np.float32)
+        finally:
+            requests.put(request)
+
+    return Engine(forward, streams)
+
+
+def quantise(model: Any, batches: Sequence[Batch], transformer: bool, kept: Sequence[str] = ()) -> Any:
+    """An int8 copy of an OpenVINO model, its ranges taken from `batches`; operations named in `kept` stay fp32."""
+    with quiet():
+        import nncf
+
+        data = nncf.Dataset([list(batch) for batch in batches])
+        return nncf.quantize(
+            model.clone(),
+            data,
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            ignored_scope=nncf.IgnoredScope(names=list(kept)) if kept else None,
+        )
+
+
+def operations_of(model: Any, layers: Sequence[str]) -> list[str]:
+    """The names of an OpenVINO model's products that came from these layers of the torch network."""
+    marks = tuple(f"__module.{layer}/" for layer in layers)
+    products = ("MatMul", "Convolution", "GroupConvolution")
+    found = ((op.get_friendly_name(), op.get_type_name()) for op in model.get_ops())
+    return [name for name, kind in found if kind in products and name.startswith(marks)]
+
+
+def save_quantised(model: Any, folder: Path) -> None:
+    """Writes a quantised model to where `make` finds it."""
+    import openvino
+
+    openvino.save_model(model, folder / QUANTISED, compress_to_fp16=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what tracing and quantising print out of the night's log."""
+    loggers = [logging.getLogger(name) for name in ("nncf", "openvino", "transformers", "torch.utils.cpp_extension")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Config
+from pipeline.config.encoders import OwnAudio, OwnImage, OwnText
+from pipeline.encoders import make
+from pipeline.encoders.own import find
+from pipeline.errors import ConfigError, MediaError
+from tests.text_items import item, one_by_one, unit, vectors
+
+# The README shows this text.
+EXAMPLE = '''\
+"""Texts by their three-letter pieces, hashed: spelling mistakes stay near."""
+import zlib
+
+import numpy as np
+
+from pipeline.encoders.template import TemplateEncoder
+
+
+class Trigrams(TemplateEncoder):
+    window = batch_cost = 4096  # texts decoded ahead, and texts in one batch
+    model = "hashed trigrams"
+    identity = "trigrams 1"  # raise the number when other code gives other vectors
+
+    def __init__(self, settings):
+        super().__init__()
+        self.settings = settings
+        self.width = settings.options.get("width", 512)
+
+    def load(self):
+        """Weights would be loaded here, once per process."""
+
+    def decode(self, raw):  # runs in worker threads; one item may have several parts, which are averaged
+        text = f"  {self.text_of(raw).lower()} "
+        pieces = [zlib.crc32(text[i : i + 3].encode()) % self.width for i in range(len(text) - 2)]
+        return [np.bincount(pieces, minlength=self.width)]
+
+    def encode(self, parts):  # (parts, width) float32; the shard makes unit vectors of them
+        return np.stack(parts).astype(np.float32)
+'''
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a distribution with one module and its entry points on the path, as an installation would."""
+    before = set(sys.modules)
+
+    def write(module: str, code: str, points: dict[str, str], version: str = "1.0", name: str = "") -> None:
+        site = tmp_path / (name or module)
+        metadata = site / f"{name or module}-{version}.dist-info"
+        metadata.mkdir(parents=True)
+        (site / f"{module}.py").write_text(code)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name or module}\nVersion: {version}\n")
+        lines = "".join(f"{point} = {value}\n" for point, value in points.items())
+        (metadata / "entry_points.txt").write_text(f"[medley.encoders]\n{lines}")
+        monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+
+    yield write
+    for module in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]
+
+
+def test_the_example_of_the_readme_encodes_text(install: Install) -> None:
+    install("acme_encoders", EXAMPLE, {"acme_trigrams": "acme_encoders:Trigrams"})
+    chosen = {"encoder": "own", "entry_point": "acme_trigrams", "options": {"width": 256}}
+    encoder = make(Config.model_validate({"extract": {"text": chosen}}), "text")
+    encoder.load()
+    texts = ["quiet harbour at night", "quite harbor at nigth", "a loud and crowded street"]
+    rows = vectors(encoder, texts)
+    assert rows.shape == (3, encoder.width) == (3, 256)
+    assert rows.dtype == np.float32
+    alike = unit(rows) @ unit(rows).T
+    assert alike[0, 1] > alike[0, 2] + 0.2
+    np.testing.assert_array_equal(rows, one_by_one(encoder, texts))
+    with pytest.raises(MediaError, match="no text"):
+        encoder.decode(item(" "))
+
+
+def test_the_example_needs_about_twenty_lines_of_code() -> None:
+    assert sum(1 for line in EXAMPLE.splitlines() if line.strip()) <= 25
+
+
+def test_package_version_and_options_make_another_encoder(install: Install) -> None:
+    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    plain = find(OwnText(entry_point="acme")).identity
+    assert find(OwnText(entry_point="acme", max_error_rate=0.9)).identity == plain
+    assert find(OwnText(entry_point="acme", options={"width": 64})).identity != plain
+    assert find(OwnText(entry_point="acme", template="{text}")).identity != plain
+
+
+def test_the_same_code_in_another_version_is_another_encoder(install: Install, tmp_path: Path) -> None:
+    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    before = find(OwnText(entry_point="acme")).identity
+    folder = tmp_path / "acme_encoders"
+    (folder / "acme_encoders-1.0.dist-info").rename(folder / "acme_encoders-1.1.dist-info")
+    metadata = folder / "acme_encoders-1.1.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.0", "1.1"))
+    importlib.invalidate_caches()
+    assert find(OwnText(entry_point="acme")).identity != before
+
+
+IMAGE = """
+import numpy as np
+from pipeline.encoders import Encoder
+class Bytes(Encoder):
+    identity, model, width, batch_cost, window = "bytes", "bytes", 256, 8, 8
+    def __init__(self, settings):
+        super().__init__()
+        self.scale = settings.options["scale"]
+    def load(self): pass
+    def decode(self, raw): return [np.bincount(np.frombuffer(raw, np.uint8), minlength=256)]
+    def encode(self, parts): return np.stack(parts).astype(np.float32) * self.scale
+class Bare(Encoder):
+    model = "x"
+    def __init__(self, settings): super().__init__()
+    load = decode = encode = None
+class Unprepared(Bytes):
+    def __init__(self, settings): pass
+class Abstract(Encoder): pass
+thing = 3
+"""
+POINTS = {name.lower(): f"own_image:{name}" for name in ("Bytes", "Bare", "Unprepared", "Abstract", "thing", "Gone")}
+
+
+@pytest.mark.parametrize("settings", [OwnImage, OwnAudio])
+def test_an_encoder_of_media_takes_its_options(install: Install, settings: type[OwnImage] | type[OwnAudio]) -> None:
+    install("own_image", IMAGE, POINTS)
+    encoder = find(settings(entry_point="bytes", options={"scale": 2}))
+    encoder.load()
+    assert encoder.embed([encoder.decode(b"\x01\x01\x03")])[0, :4].tolist() == [0, 4, 0, 2]
+    assert encoder.key == encoder.identity
+
+
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        ("bare", "own_image:Bare does not set identity, batch_cost, window"),
+        ("unprepared", r"own_image:Unprepared does not call super\(\).__init__\(\)"),
+        ("abstract", "own_image:Abstract cannot be made .TypeError: .*Abstract"),
+        ("thing", "own_image:thing is not a class derived from pipeline.encoders.Encoder"),
+        ("gone", "own_image:Gone cannot be imported .AttributeError"),
+        ("bytes", "own_image:Bytes cannot be made .KeyError: 'scale'"),
+    ],
+)
+def test_what_is_no_encoder_is_refused_in_one_sentence(install: Install, point: str, said: str) -> None:
+    install("own_image", IMAGE, POINTS)
+    with pytest.raises(ConfigError, match=f"^entry_point {point} of own_image 1.0: {said}") as refused:
+        find(OwnImage(entry_point=point))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_package_that_raises_at_import_is_refused_in_one_sentence(install: Install) -> None:
+    install("broken_acme", "raise RuntimeError('needs a licence\\nand more')", {"broken": "broken_acme:X"})
+    with pytest.raises(ConfigError, match=r"broken_acme:X cannot be imported \(RuntimeError: needs a licence\)$"):
+        find(OwnText(entry_point="broken"))
+
+
+def test_an_image_encoder_is_refused_as_a_text_encoder(install: Install) -> None:
+    install("own_image", IMAGE, POINTS)
+    with pytest.raises(ConfigError, match="own_image:Bytes encodes no text; it needs TemplateEncoder as its base"):
+        find(OwnText(entry_point="bytes", options={"scale": 1}))
+
+
+def test_an_unknown_name_is_answered_with_those_that_are_there(install: Install) -> None:
+    with pytest.raises(ConfigError, match=r"entry_point nothing is not in the group medley\.encoders"):
+        find(OwnText(entry_point="nothing"))
+    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams", "beta": "acme_encoders:Trigrams"})
+    with pytest.raises(ConfigError, match=r"entry_point acne is not in .*\(.*acme, beta.*\)"):
+        find(OwnText(entry_point="acne"))
+
+
+def test_one_name_in_two_packages_is_refused(install: Install) -> None:
+    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="2.0", name="rival")
+    with pytest.raises(ConfigError, match=r"of acme_encoders 1\.0 and rival 2\.0; uninstall all but one"):
+        find(OwnText(entry_point="acme"))
