@@ -83,7 +83,7 @@ def test_a_second_night_takes_what_was_prepared_and_full_makes_it_again(fresh: S
 
 def test_buckets_side_by_side_after_prepare_give_the_shards_of_one_extract(fresh: Shop, tmp_path: Path) -> None:
     weights = checkpoints.write("bert", tmp_path / "bert")
-    chosen = (*OFF, "-s", "ingest.rows_per_bucket=30", "-s", f"extract.text={{encoder: tfidf, width: 8}}")
+    chosen = (*OFF, "-s", "ingest.rows_per_bucket=30", "-s", "extract.text={encoder: tfidf, width: 8}")
     chosen += ("-s", f"extract.image={{encoder: transformers, weights: 'path:{_vit(tmp_path)}'}}")
     chosen += ("-s", "extract.audio={encoder: mfcc}")
     assert weights.is_dir()

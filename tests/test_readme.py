@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.config import MODALITIES, Schema, kinds_of, leaves
-from pipeline.config.encoders import Adapt
+from pipeline.config.shared import Adapt
 from pipeline.lookup import Query, ask
 from tests.conftest import ROOT, Shop, medley
 

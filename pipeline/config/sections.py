@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.base import Section, Share
-from pipeline.config.encoders import AudioEncoder, ImageEncoder, MfccAudio, TextEncoder, TimmImage, TransformerText
+from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
+from pipeline.config.images import TimmImage
+from pipeline.config.sounds import MfccAudio
+from pipeline.config.texts import TransformerText
 
 
 class Source(Section):

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.config import Modality
-from pipeline.config.encoders import Adapt
+from pipeline.config.shared import Adapt
 from pipeline.encoders.augment import augment
 from pipeline.encoders.engines import device
 from pipeline.encoders.network import NetworkEncoder

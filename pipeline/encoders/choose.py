@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.encoders import Network
+from pipeline.config.shared import Network
 from pipeline.encoders import engines, sensitivity
 from pipeline.encoders.base import Input, Prepared, Vectors
 from pipeline.encoders.network import NetworkEncoder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config.encoders import AudioSettings
+from pipeline.config.sounds import AudioSettings
 from pipeline.encoders.base import Text
 from pipeline.errors import MediaError
 from pipeline.media import open_audio

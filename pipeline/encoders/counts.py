@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from pipeline.config.encoders import CountText, TfidfText
+from pipeline.config.texts import CountText, TfidfText
 from pipeline.encoders import fitted
 from pipeline.encoders.base import Input, Text, Vectors
 from pipeline.encoders.segment import MEANING, words

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config.encoders import TimmImage, TorchvisionImage
+from pipeline.config.images import TimmImage, TorchvisionImage
 from pipeline.encoders.base import Input, Text
 from pipeline.encoders.engines import Batch
 from pipeline.encoders.network import RUNNING, NetworkEncoder

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pipeline.config.encoders import LogmelAudio
+from pipeline.config.sounds import LogmelAudio
 from pipeline.encoders.base import Input, Text
 from pipeline.encoders.clips import windows
 from pipeline.encoders.engines import Batch

@@ -16,7 +16,7 @@ import scipy.fft
 import scipy.sparse
 from scipy.ndimage import convolve1d
 
-from pipeline.config.encoders import MelSettings
+from pipeline.config.sounds import MelSettings
 from pipeline.encoders.base import Text
 from pipeline.encoders.clips import samples_of
 from pipeline.errors import ConfigError

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import convolve1d
 
-from pipeline.config.encoders import MfccAudio
+from pipeline.config.sounds import MfccAudio
 from pipeline.encoders.base import Encoder, Input, Text, Vectors
 from pipeline.encoders.mel import MelSpectrogram
 from pipeline.workspace import digest

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config.encoders import USE_MULTILINGUAL, USE_TOKENS, MultilingualText
+from pipeline.config.shared import USE_MULTILINGUAL, USE_TOKENS
+from pipeline.config.texts import MultilingualText
 from pipeline.encoders.base import Input, Text, Vectors
 from pipeline.encoders.template import TemplateEncoder
 from pipeline.encoders.weights import check, locate

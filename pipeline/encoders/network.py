@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config.encoders import Network
+from pipeline.config.shared import Network
 from pipeline.encoders import engines
 from pipeline.encoders.base import Encoder, Vectors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-from pipeline.config.encoders import TextSettings
+from pipeline.config.shared import TextSettings
 from pipeline.encoders.base import Encoder, Text
 from pipeline.errors import ConfigError, MediaError
 

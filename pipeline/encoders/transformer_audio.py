@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.encoders import TransformersAudio
+from pipeline.config.sounds import TransformersAudio
 from pipeline.encoders.base import Input, Text
 from pipeline.encoders.clips import samples_of, windows
 from pipeline.encoders.engines import Batch

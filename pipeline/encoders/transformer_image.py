@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipeline.config.encoders import TransformersImage
+from pipeline.config.images import TransformersImage
 from pipeline.encoders.base import Input, Text
 from pipeline.encoders.engines import Batch
 from pipeline.encoders.network import RUNNING, NetworkEncoder

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.encoders import TransformerText
+from pipeline.config.texts import TransformerText
 from pipeline.encoders.base import Input, Text
 from pipeline.encoders.engines import Batch
 from pipeline.encoders.network import RUNNING, NetworkEncoder

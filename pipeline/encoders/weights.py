@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.config.encoders import GLOVE, LITE0, MINILM, SMOLLM2, USE_MULTILINGUAL, USE_TOKENS
+from pipeline.config.shared import GLOVE, LITE0, MINILM, SMOLLM2, USE_MULTILINGUAL, USE_TOKENS
 from pipeline.errors import WeightsError
 from pipeline.workspace import digest, sha256_of
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.config.encoders import Word2VecText
+from pipeline.config.texts import Word2VecText
 from pipeline.encoders.segment import words
 from pipeline.encoders.vectors import WordVectors
 from pipeline.errors import StepFailed

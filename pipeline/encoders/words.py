@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.encoders import GloveText, Word2VecText
+from pipeline.config.texts import GloveText, Word2VecText
 from pipeline.encoders import fitted
 from pipeline.encoders.base import Input, Text, Vectors
 from pipeline.encoders.segment import MEANING, words

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from pipeline.config import Config
-from pipeline.config.encoders import Adapt, TransformerText
+from pipeline.config.shared import Adapt
+from pipeline.config.texts import TransformerText
 from pipeline.encoders import Prepared, Text, make
 from pipeline.encoders.adapt import FILE, Task, blocks_of, pairs_of, restore, train
 from pipeline.encoders.augment import augment

