@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from threadpoolctl import threadpool_limits
 
 from pipeline.config import Fuse, Modality
 from pipeline.errors import ConfigError, ShardCorrupt
@@ -81,7 +82,10 @@ class Moments:
         covariance = sum(one.scatter() for one in pooled) / sum(one.count for one in pooled)
         deviation = np.sqrt(np.clip(np.diag(covariance), 0, None))
         scale = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0)
-        _, axes = np.linalg.eigh(covariance * np.outer(scale, scale))
+        # Spinning threads wait for each other on a shared machine: of two, one busy elsewhere made this take ten times
+        # as long, and on one core it is quick.
+        with threadpool_limits(1, "blas"):
+            _, axes = np.linalg.eigh(covariance * np.outer(scale, scale))
         kept = axes[:, ::-1][:, :width]
         # An eigenvector's sign is arbitrary: fixing it keeps the same night's bytes the same.
         kept = kept * np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
@@ -175,6 +179,7 @@ class LinearFusion:
 
 def _rotation(width: int, seed: list[int]) -> npt.NDArray[np.float64]:
     """A random orthonormal matrix (Stewart 1980): Q of a Gaussian matrix, signs fixed by R's diagonal."""
-    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width)))
+    with threadpool_limits(1, "blas"):
+        q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width)))
     rotation: npt.NDArray[np.float64] = q * np.sign(np.diag(r))
     return rotation
