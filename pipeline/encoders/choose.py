@@ -138,7 +138,8 @@ class _Trials:
     def _candidates(self) -> Iterator[_Candidate]:
         settings, network = self.encoder.settings, self.encoder.network
         cuda = engines.device() == "cuda"
-        precisions = ("fp32", "bf16") if settings.precision == "auto" else ("fp32", settings.precision)
+        worth = ("fp32", "bf16") if engines.computes_bf16() else ("fp32",)
+        precisions = worth if settings.precision == "auto" else ("fp32", settings.precision)
         exact = [precision for precision in precisions if precision != "int8"]
         if settings.engine in ("auto", "torch") and "bf16" in exact:
             yield _Candidate("torch", "bf16", lambda: engines.torch_engine(network, "bf16"))

@@ -58,6 +58,14 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def computes_bf16() -> bool:
+    """Whether this machine multiplies in bf16; one that only converts to it and back is far slower than in fp32."""
+    import torch
+
+    known = torch.cpu.get_capabilities()
+    return device() == "cuda" or any(known.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def make(prepared: Prepared, network: torch.nn.Module, example: Batch) -> Engine:
     """The engine that was chosen for a network, which takes tensors of `example`'s kinds and gives (n, d).
 

@@ -42,14 +42,31 @@ def load_model(folder: Path, described: str, gguf_file: str = "") -> Any:
     try:
         # Reading GGUF draws a progress bar that no setting turns off.
         with quiet(), redirect_stderr(io.StringIO()) if gguf_file else nullcontext():
-            network: Any = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, **source)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+            found = AutoModel.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **source
+            )
+    except Exception as error:  # besides its own, transformers lets through what safetensors and its models raise
         said = reason(error)
         raise WeightsError(f"weights {described}: not a transformers folder with safetensors ({said})") from None
+    network: Any = found[0]
+    _refuse_random(network, {*found[1]["missing_keys"], *(key for key, *_ in found[1]["mismatched_keys"])}, described)
     # Nothing is generated: a decoder's cache would cost memory, and engines that trace cannot follow it.
     if getattr(network.config, "use_cache", False):
         network.config.use_cache = False
     return network.eval()
+
+
+def _refuse_random(network: Any, missing: set[str], described: str) -> None:
+    """Raises WeightsError if the files lack tensors that are read: transformers fills them with random numbers.
+
+    A missing pooler, as of a checkpoint for classification, is taken away; a decoder beside an encoder is not read.
+    """
+    unread = {"pooler", "masked_spec_embed", *(["decoder"] if _paired(network) else [])}
+    lacking = sorted(key for key in missing if key.split(".")[0] not in unread)
+    if lacking:
+        raise WeightsError(f"weights {described}: {len(lacking)} tensors of the network are not there, as {lacking[0]}")
+    if any(key.startswith("pooler.") for key in missing):
+        network.pooler = None
 
 
 def pooling_of(folder: Path, network: Any) -> str:
@@ -59,7 +76,10 @@ def pooling_of(folder: Path, network: Any) -> str:
     """
     file = folder / "1_Pooling" / "config.json"
     if file.is_file():
-        said = json.loads(file.read_text("utf-8"))
+        try:
+            said = dict(json.loads(file.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise ConfigError(f"extract.text.pooling: {file} is not JSON; choose mean or another") from None
         flags = [name for name, value in said.items() if name.startswith("pooling_mode_") and value is True]
         asked = said.get("pooling_mode") or flags or "mean"
         modes = [asked] if isinstance(asked, str) else asked
@@ -73,8 +93,13 @@ def pooling_of(folder: Path, network: Any) -> str:
 
 def _causal(network: Any) -> bool:
     """Whether no token sees those after it, so that only the last one has seen the whole text."""
-    paired = getattr(network.config, "is_encoder_decoder", False)
-    return not paired and any(getattr(module, "is_causal", False) is True for module in network.modules())
+    causal = any(getattr(module, "is_causal", False) is True for module in network.modules())
+    return causal and not _paired(network)
+
+
+def _paired(network: Any) -> bool:
+    """Whether it is an encoder with a decoder; the configuration of a checkpoint of the encoder alone denies it."""
+    return hasattr(network, "encoder") and hasattr(network, "decoder")
 
 
 def longest_text(network: Any) -> int | None:
@@ -115,7 +140,7 @@ def text_tower(network: Any, kind: str, described: str) -> nn.Module:
         return TextTower(network)
     if hasattr(network, "text_model"):
         return network.text_model
-    if getattr(network.config, "is_encoder_decoder", False):
+    if _paired(network):
         return network.get_encoder()
     return network
 

@@ -95,9 +95,10 @@ def check(settings: HasWeights, path: Path, named: str = "") -> str:
 
 def is_joint(folder: Path) -> bool:
     """Whether a transformers folder holds a model with one space for two modalities."""
-    described = folder / "config.json"
-    kind = json.loads(described.read_text("utf-8")).get("model_type") if described.is_file() else None
-    return kind in JOINT_MODELS
+    try:
+        return dict(json.loads((folder / "config.json").read_text("utf-8"))).get("model_type") in JOINT_MODELS
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
