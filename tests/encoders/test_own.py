@@ -15,39 +15,10 @@ from pipeline.config.texts import OwnText
 from pipeline.encoders import make
 from pipeline.encoders.own import find
 from pipeline.errors import ConfigError, MediaError
+from tests.test_readme import block
 from tests.text_items import item, one_by_one, unit, vectors
 
-# The README shows this text.
-EXAMPLE = '''\
-"""Texts by their three-letter pieces, hashed: spelling mistakes stay near."""
-import zlib
-
-import numpy as np
-
-from pipeline.encoders.template import TemplateEncoder
-
-
-class Trigrams(TemplateEncoder):
-    window = batch_cost = 4096  # texts decoded ahead, and texts in one batch
-    model = "hashed trigrams"
-    identity = "trigrams 1"  # raise the number when other code gives other vectors
-
-    def __init__(self, settings):
-        super().__init__()
-        self.settings = settings
-        self.width = settings.options.get("width", 512)
-
-    def load(self):
-        """Weights would be loaded here, once per process."""
-
-    def decode(self, raw):  # runs in worker threads; one item may have several parts, which are averaged
-        text = f"  {self.text_of(raw).lower()} "
-        pieces = [zlib.crc32(text[i : i + 3].encode()) % self.width for i in range(len(text) - 2)]
-        return [np.bincount(pieces, minlength=self.width)]
-
-    def encode(self, parts):  # (parts, width) float32; the shard makes unit vectors of them
-        return np.stack(parts).astype(np.float32)
-'''
+EXAMPLE = block("python", "class Trigrams")
 Install = Callable[..., None]
 
 
