@@ -17,7 +17,7 @@ import logging
 import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,7 @@ def _build(night: Night, modality: Modality, ready: Ready, base: str, folder: Pa
     chosen = encoder.prepared = Prepared(fitted, _digest_of(fitted))
     if hasattr(settings, "engine"):
         chosen, trials = _choose(night, modality, ready)
-        settled = len(trials) > 1 and not chosen.fitted
+        settled = len(trials) > 1 and not encoder.prepared.fitted
         details |= {"trials": trials, "settled": settled, "machine": platform.processor() or platform.machine()}
     choice = {name: getattr(chosen, name) for name in ("fitted", "engine", "precision", "cosine")}
     (folder / CHOICE).write_text(json.dumps({"base": base, **choice}, indent=1, sort_keys=True), "utf-8")
@@ -119,6 +119,9 @@ def _choose(night: Night, modality: Modality, ready: Ready) -> tuple[Prepared, l
     if not sample:
         return encoder.prepared, []
     chosen, trials = choose.choose(encoder, sample, night.receipt("ingest").rows)
+    if chosen.precision == "int8" and chosen.folder:
+        # Another calibration is another network: its file is part of what was fitted.
+        chosen = replace(chosen, fitted=_digest_of(chosen.folder))
     # What was chosen is run as it is, so that tonight's vectors are those of any later process.
     encoder.use(engines.make(chosen, encoder.network, encoder.collate(encoder.examples())))
     return chosen, choose.describe(trials)

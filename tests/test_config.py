@@ -78,9 +78,14 @@ def test_every_kind_of_encoder_is_chosen_by_one_line_and_lists_its_own_settings(
         assert Config.model_validate(config.model_dump(mode="json")) == config
 
 
-def test_weights_of_a_relative_path_start_at_the_file(tmp_path: Path) -> None:
+def test_weights_of_a_relative_path_start_at_the_file_and_overridden_ones_at_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = load(written(tmp_path, "extract: {text: {weights: 'path:models/mini'}}"))
     assert config.extract.text.weights == f"path:{tmp_path}/models/mini"  # type: ignore[union-attr]
+    monkeypatch.chdir("/")
+    given = load(written(tmp_path, ""), ("extract.text.weights=path:models/mini",))
+    assert given.extract.text.weights == "path:/models/mini"  # type: ignore[union-attr]
 
 
 def test_every_setting_has_a_path_a_type_and_its_default() -> None:

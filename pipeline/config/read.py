@@ -33,6 +33,8 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
             raise ConfigError(f"-s {override}: the value is not YAML ({_first_line(error)})") from None
         if key in _PATHS and value and "://" not in str(value):
             value = os.path.abspath(str(value))
+        if key.endswith(".weights"):
+            value = _absolute(value, Path())
         _set(values, key, value)
     _rebase(document, path.parent)
     try:
@@ -70,14 +72,20 @@ def _rebase(document: dict[str, JsonValue], folder: Path) -> None:
     extract = document.get("extract")
     for modality in MODALITIES:
         encoder = extract.get(modality) if isinstance(extract, dict) else None
-        weights = encoder.get("weights") if isinstance(encoder, dict) else None
-        if isinstance(encoder, dict) and isinstance(weights, str) and weights.startswith("path:"):
-            encoder["weights"] = "path:" + os.path.abspath(folder / weights.removeprefix("path:"))
+        if isinstance(encoder, dict) and "weights" in encoder:
+            encoder["weights"] = _absolute(encoder["weights"], folder)
     source = document.get("source")
     for query in ("items", "interactions"):
         name = source.get(query) if isinstance(source, dict) else None
         if isinstance(source, dict) and isinstance(name, str) and name.endswith(".sql") and (folder / name).is_file():
             source[query] = os.path.abspath(folder / name)
+
+
+def _absolute(weights: JsonValue, folder: Path) -> JsonValue:
+    """Weights given as `path:` made independent of the working directory."""
+    if not isinstance(weights, str) or not weights.startswith("path:"):
+        return weights
+    return "path:" + os.path.abspath(folder / weights.removeprefix("path:"))
 
 
 def _set(tree: dict[str, JsonValue], key: str, value: JsonValue) -> None:

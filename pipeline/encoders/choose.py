@@ -95,7 +95,7 @@ def best_of(settings: Network, trials: Sequence[Trial]) -> Trial:
     if not good:
         closest = max(allowed, key=lambda trial: trial.cosine)
         raise StepFailed(
-            f"{closest.engine} in {closest.precision} keeps a mean cosine of {closest.cosine:.4f} to fp32, below "
+            f"{closest.engine} in {closest.precision} keeps a mean cosine of {closest.cosine:.6f} to fp32, below "
             f"min_cosine {settings.min_cosine}; lower min_cosine, or choose another precision"
         )
     fastest = max(good, key=lambda trial: trial.rows_per_second)
