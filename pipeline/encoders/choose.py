@@ -33,8 +33,10 @@ ROWS_PER_BATCH = 4
 GAIN = 1.1
 REPEATS = 3
 FEW = 12
-# int8 is tried with layers kept in fp32 until their predicted loss is this share of what min_cosine allows.
+# int8 is tried with as many layers kept in fp32 as leave this share of the loss that min_cosine allows, as predicted,
+# and with these shares of all layers, where the prediction is too dark.
 ALLOWED = (1.0, 0.6, 0.3)
+KEPT_SHARES = (1 / 8, 1 / 4, 1 / 2)
 
 
 @dataclass(frozen=True)
@@ -185,14 +187,15 @@ class _Trials:
         return engines.openvino_engine(quantised, "int8")
 
     def _protected(self, model: Any, quantised: Any, batches: list[engines.Batch]) -> Any:
+        """int8 with the fewest layers in fp32, of the numbers that are tried, that keeps the wanted cosine."""
         wanted = self.encoder.settings.min_cosine
         losses = sensitivity.losses(self.encoder.network, batches)
-        for share in ALLOWED:
-            layers = sensitivity.to_keep(losses, share * (1 - wanted))
-            names = engines.operations_of(model, layers)
-            if not names or len(layers) == len(losses):
-                continue
-            quantised, self.kept = engines.quantise(model, batches, self.encoder.transformer, names), len(layers)
+        ranked = sorted(losses, key=lambda name: -losses[name])
+        predicted = [sensitivity.least_kept(losses, share * (1 - wanted)) for share in ALLOWED]
+        shares = [round(share * len(ranked)) for share in KEPT_SHARES]
+        for count in sorted({count for count in (*predicted, *shares) if 0 < count <= max(shares)}):
+            names = engines.operations_of(model, ranked[:count])
+            quantised, self.kept = engines.quantise(model, batches, self.encoder.transformer, names), count
             if self._cosine(quantised) >= wanted:
                 break
         return quantised

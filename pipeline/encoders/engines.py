@@ -34,6 +34,8 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 # What a network takes: one array an input, each with the batch first.
 Batch = tuple[np.ndarray, ...]
 QUANTISED = "int8.xml"
+# How OpenVINO's names of what came from a module of the torch network begin.
+MODULE = "__module."
 # Batches that OpenVINO runs side by side. Threads that share a batch wait for each other after every layer, for as long
 # as a decoding thread or a neighbour holds one of their cores; threads with a batch each wait for nobody.
 STREAMS = 2
@@ -113,7 +115,45 @@ def to_openvino(network: torch.nn.Module, example: Batch) -> Any:
         free = 1 if array.ndim > 2 else array.ndim
         shapes[port] = openvino.PartialShape([-1] * free + list(array.shape[free:]))
     model.reshape(shapes)
+    _name_after_layers(model, _readers(network, example))
     return model
+
+
+def _readers(network: torch.nn.Module, example: Batch) -> dict[str, str]:
+    """For each module that reads a convolution's output as it is, such as a batch normalisation: the convolution."""
+    import torch
+
+    made: dict[int, tuple[str, torch.Tensor]] = {}
+    found: dict[str, str] = {}
+
+    def watch(name: str, module: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def hook(_: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            if inputs and id(inputs[0]) in made:
+                found[name] = made[id(inputs[0])][0]
+            if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d) and isinstance(output, torch.Tensor):
+                made[id(output)] = (name, output)
+
+        return module.register_forward_hook(hook)
+
+    handles = [watch(name, module) for name, module in network.named_modules()]
+    try:
+        with torch.inference_mode():
+            network(*(torch.from_numpy(array) for array in example))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _name_after_layers(model: Any, readers: dict[str, str]) -> None:
+    """Gives a convolution its layer's name again where a batch normalisation, folded into it, took it away."""
+    for op in model.get_ops():
+        if not op.get_type_name().endswith("Convolution") or op.get_friendly_name().startswith(MODULE):
+            continue
+        names = [port.get_node().get_friendly_name() for port in op.output(0).get_target_inputs()]
+        layers = [readers.get(name.removeprefix(MODULE).split("/")[0]) for name in names]
+        if len(layers) == 1 and layers[0]:
+            op.set_friendly_name(f"{MODULE}{layers[0]}/{op.get_friendly_name()}")
 
 
 def openvino_engine(model: Any, precision: str) -> Engine:
@@ -155,7 +195,7 @@ def quantise(model: Any, batches: Sequence[Batch], transformer: bool, kept: Sequ
 
 def operations_of(model: Any, layers: Sequence[str]) -> list[str]:
     """The names of an OpenVINO model's products that came from these layers of the torch network."""
-    marks = tuple(f"__module.{layer}/" for layer in layers)
+    marks = tuple(f"{MODULE}{layer}/" for layer in layers)
     products = ("MatMul", "Convolution", "GroupConvolution")
     found = ((op.get_friendly_name(), op.get_type_name()) for op in model.get_ops())
     return [name for name, kind in found if kind in products and name.startswith(marks)]

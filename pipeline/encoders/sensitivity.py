@@ -34,17 +34,14 @@ def losses(network: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
     return found
 
 
-def to_keep(losses: dict[str, float], allowed: float) -> list[str]:
-    """The fewest layers, most sensitive first, without which the losses of the others add up to at most `allowed`."""
-    ranked = sorted(losses, key=lambda name: -losses[name])
+def least_kept(losses: dict[str, float], allowed: float) -> int:
+    """How many layers, most sensitive first, must stay exact for the losses of the others to add up to `allowed`."""
     left = sum(losses.values())
-    kept = []
-    for name in ranked:
+    for kept, loss in enumerate(sorted(losses.values(), reverse=True)):
         if left <= allowed:
-            break
-        kept.append(name)
-        left -= losses[name]
-    return kept
+            return kept
+        left -= loss
+    return len(losses)
 
 
 class _Quantised:

@@ -229,9 +229,9 @@ def test_the_layer_with_an_outlier_at_its_input_is_the_most_sensitive_and_is_kep
     losses = sensitivity.losses(network, [(one,) for one in values])
     assert set(losses) == {"first", "second", "third"}
     assert losses["second"] > 20 * max(losses["first"], losses["third"])
-    assert sensitivity.to_keep(losses, losses["first"] + losses["third"] + 1e-9) == ["second"]
-    assert sensitivity.to_keep(losses, sum(losses.values()) + 1e-9) == []
-    assert set(sensitivity.to_keep(losses, 0)) == set(losses)
+    assert sensitivity.least_kept(losses, losses["first"] + losses["third"] + 1e-9) == 1
+    assert sensitivity.least_kept(losses, sum(losses.values()) + 1e-9) == 0
+    assert sensitivity.least_kept(losses, 0) == len(losses)
     # What was simulated leaves nothing behind.
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)

@@ -1,0 +1,109 @@
+"""Our way in a benchmark: the encoder that a night would choose on this machine, run by the extract step's own loop."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.config import Config, Modality
+from pipeline.encoders.base import Input, Text
+from pipeline.night import Night
+from pipeline.prepare import SAMPLE_ROWS
+from pipeline.rows import Reader, Row
+from pipeline.runtime import limit_threads
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.encoders.network import NetworkEncoder
+
+Functions = dict[str, Callable[[], Any]]
+# The choice is made as for a catalogue in which it pays: a small one stays with torch in fp32.
+CATALOGUE_ROWS = 1_000_000
+
+
+def text(texts: list[str], settings: dict[str, Any]) -> tuple[Functions, dict[str, Any]]:
+    """Our way with texts: `run` from strings to vectors, `forward` from token ids."""
+    rows = [
+        Row(str(number), hashlib.sha256(one.encode()).digest(), None, Text({"text": one}))
+        for number, one in enumerate(texts)
+    ]
+    extract = {"text": {"template": "{text}", **settings}, "image": None, "audio": None}
+    return _ours("text", Config.model_validate({"extract": extract}), rows)
+
+
+def image(folder: str, files: list[str], settings: dict[str, Any]) -> tuple[Functions, dict[str, Any]]:
+    """Our way with pictures: `run` from files to vectors, `forward` from pixels in memory."""
+    rows = [Row(name, hashlib.sha256((Path(folder) / name).read_bytes()).digest(), None, name) for name in files]
+    extract = {"image": settings, "text": None, "audio": None}
+    return _ours("image", Config.model_validate({"extract": extract, "source": {"media_root": folder}}), rows)
+
+
+def _ours(modality: Modality, config: Config, rows: list[Row]) -> tuple[Functions, dict[str, Any]]:
+    limit_threads(config)
+    from pipeline.encoders import make
+    from pipeline.encoders.network import NetworkEncoder
+
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    encoder = make(config, modality)
+    assert isinstance(encoder, NetworkEncoder)
+    ours = _Ours(Night(config, Workspace(folder), "benchmark", datetime.now(UTC)), modality, encoder, rows)
+    facts = ours.prepare(folder)
+    return {"run": ours.run, "before forward": ours.decode, "forward": ours.forward}, facts
+
+
+@dataclass
+class _Ours:
+    night: Night
+    modality: Modality
+    encoder: NetworkEncoder
+    rows: list[Row]
+    decoded: list[Input] = field(default_factory=list)
+
+    def prepare(self, folder: Path) -> dict[str, Any]:
+        """Loads, and chooses as the prepare step does; gives what was chosen, and how long either took."""
+        from pipeline.encoders import choose, engines
+
+        encoder, begin = self.encoder, time.perf_counter()
+        encoder.load()
+        loaded = time.perf_counter()
+        encoder.prepared = replace(encoder.prepared, folder=folder)
+        sample = self._decoded(self.rows[:: max(1, len(self.rows) // SAMPLE_ROWS)][:SAMPLE_ROWS])
+        chosen, trials = choose.choose(encoder, sample, CATALOGUE_ROWS)
+        encoder.prepared = chosen
+        encoder.use(engines.make(chosen, encoder.network, encoder.collate(encoder.examples())))
+        took = {"load_seconds": loaded - begin, "choose_seconds": time.perf_counter() - loaded}
+        encoder.embed(sample)
+        same = [trial for trial in trials if (trial.engine, trial.precision) == (chosen.engine, chosen.precision)]
+        facts = {"engine": chosen.engine, "precision": chosen.precision, "kept": max((t.kept for t in same), default=0)}
+        return facts | took | {"cosine_on_sample": chosen.cosine, "trials": choose.describe(trials)}
+
+    def run(self) -> np.ndarray:
+        """From files or strings to unit vectors, as a shard holds them."""
+        from pipeline.extract import _encode
+
+        found = _encode(self.night, self.modality, self.encoder, self.rows)
+        return np.stack([found[row.content_hash or b""].vector for row in self.rows])  # type: ignore[misc]
+
+    def decode(self) -> None:
+        """Fills the memory that `forward` reads."""
+        self.decoded = self.decoded or self._decoded(self.rows)
+
+    def forward(self) -> np.ndarray:
+        """The network alone."""
+        return self.encoder.embed(self.decoded)
+
+    def _decoded(self, rows: list[Row]) -> list[Input]:
+        reader = Reader.of(self.night, self.modality)
+        found = [reader.decode(self.encoder, row) for row in rows]
+        return [one for one in found if not isinstance(one, str)]
