@@ -97,13 +97,16 @@ class Way:
     def __init__(self, factory: str, arguments: Mapping[str, Any], policy: Mapping[str, str] | None = None) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.worker", factory, json.dumps(dict(arguments))],
+            [sys.executable, "-m", "tests.benchmarks.worker", factory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
             env={name: value for name, value in child_environment().items() if name not in POOLS} | dict(policy or {}),
         )
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(dict(arguments)) + "\n")
+        self.process.stdin.flush()
         made = self._reply()
         self.facts: dict[str, Any] = made["facts"]
         self.functions: list[str] = made["functions"]

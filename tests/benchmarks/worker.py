@@ -1,6 +1,6 @@
 """One way of a benchmark, in a process of its own; `harness.Way` starts it and speaks to it line by line, in JSON.
 
-    python -m tests.benchmarks.worker MODULE:FACTORY ARGUMENTS
+    python -m tests.benchmarks.worker MODULE:FACTORY, and the arguments as the first line of standard input
 
 The factory returns functions by name, each giving vectors (rows, d), and facts to report. What is named "before NAME"
 runs before NAME, and is not timed.
@@ -32,7 +32,7 @@ def main() -> None:
     module, _, name = sys.argv[1].partition(":")
     try:
         begin = time.perf_counter()
-        functions, facts = getattr(import_module(module), name)(**json.loads(sys.argv[2]))
+        functions, facts = getattr(import_module(module), name)(**json.loads(sys.stdin.readline()))
         reply(facts=facts, functions=list(functions), seconds=time.perf_counter() - begin)
         for line in sys.stdin:
             asked = json.loads(line)
