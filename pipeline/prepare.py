@@ -32,7 +32,7 @@ from pipeline.workspace import RECEIPT, Json, digest, read_json, sha256_of
 
 log = logging.getLogger("medley")
 VERSION = 1
-SAMPLE_ROWS = 64
+SAMPLE_ROWS = 128
 SAMPLE_BUCKETS = 8
 GROWTH = 2
 CHOICE = "encoder.json"
