@@ -184,7 +184,8 @@ def test_int8_keeps_the_layers_in_fp32_that_the_cosine_takes(tmp_path: Path) -> 
     linear = sum(isinstance(module, nn.Linear) for module in encoder.network.modules())
     assert 0 < int8.kept < linear
     again = text_encoder(None, chosen, precision="int8", min_cosine=0.999)
-    assert cosines(again.embed(sample), exact).mean() == pytest.approx(int8.cosine, abs=1e-4)
+    held_out = cosines(again.embed(sample), exact)[1::2]
+    assert held_out.mean() == pytest.approx(int8.cosine, abs=1e-4)
 
 
 def test_precision_and_its_cosine_enter_the_key_and_the_engine_does_not(tmp_path: Path) -> None:
