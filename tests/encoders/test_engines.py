@@ -188,6 +188,16 @@ def test_int8_keeps_the_layers_in_fp32_that_the_cosine_takes(tmp_path: Path) -> 
     assert held_out.mean() == pytest.approx(int8.cosine, abs=1e-4)
 
 
+def test_every_convolution_is_found_by_its_layer_though_its_normalisation_was_folded_into_it() -> None:
+    encoder = make(Config(), "image")
+    assert isinstance(encoder, NetworkEncoder)
+    encoder.load()
+    model = engines.to_openvino(encoder.network, encoder.collate(encoder.examples()))
+    layers = [name for name, module in encoder.network.named_modules() if isinstance(module, nn.Conv2d)]
+    assert len(layers) == 49
+    assert len({name for layer in layers for name in engines.operations_of(model, [layer])}) == len(layers)
+
+
 def test_precision_and_its_cosine_enter_the_key_and_the_engine_does_not(tmp_path: Path) -> None:
     encoder = text_encoder(checkpoints.write("bert", tmp_path))
 
