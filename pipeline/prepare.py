@@ -175,7 +175,8 @@ def _earlier(night: Night, parent: str, base: str) -> str | None:
     receipts = sorted(night.workspace.root.glob(f"{parent}/*/{RECEIPT}"), key=lambda p: p.stat().st_mtime_ns)
     for path in reversed(receipts):
         details = (read_json(path) or {}).get("details", {})
-        if details.get("base") == base and _holds(night, details):
+        intact = night.workspace.artefact(f"{parent}/{path.parent.name}") is not None
+        if intact and details.get("base") == base and _holds(night, details):
             return path.parent.name
     return None
 
