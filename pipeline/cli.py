@@ -165,6 +165,22 @@ def lookup(
 
 
 @app.command()
+def explain(
+    workspace: WorkspaceFolder,
+    item: Annotated[str | None, typer.Option(help="an item of the catalogue")] = None,
+    user: Annotated[str | None, typer.Option(help="a user of the log: explains their score of the item")] = None,
+    other: Annotated[str | None, typer.Option(help="a second item: explains how alike the two are")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what text, image and audio each contribute to a published score; they add up to it exactly."""
+    from pipeline.explain import Question
+    from pipeline.explain import explain as explained
+
+    found = explained(workspace, Question(item, user, other))
+    _say(found.as_json(), as_json, found.as_text())
+
+
+@app.command()
 def status(workspace: WorkspaceFolder, as_json: AsJson = False) -> None:
     """Say what is published, from which run, how fresh, and which gates passed."""
     from rich.console import Console

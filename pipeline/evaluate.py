@@ -7,6 +7,9 @@
 | cold | every interaction with a held-out item | the held-out items |
 | cold_among_all | every interaction with a held-out item | all items |
 
+Beside them `co_choice` and `co_choice_cold` say what the fusion is worth: each modality's vectors alone, and the fused
+ones; see `pipeline.likeness`.
+
 Every model is fitted on the training part alone and is given the same history, training and validation, when users
 are ranked for. Items a user has chosen before are left out of the ranking; users without history are not ranked.
 """
@@ -19,9 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
+from pipeline.extract import summarise as summarise_shards
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Floats, Mask
+from pipeline.likeness import SEGMENTS, questions, recall
 from pipeline.metrics import Task, evaluate, summarise
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import BASELINES, build
@@ -30,7 +36,8 @@ from pipeline.tables import Log, read_log, read_vectors
 from pipeline.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 1
+VERSION = 2
+RECALL_AT = 10
 
 
 def run(night: Night) -> StepReceipt:
@@ -41,9 +48,9 @@ def run(night: Night) -> StepReceipt:
     staged, trained = night.receipt("ingest"), night.receipt("train")
     log_digest = inputs_digest(staged, "interactions.parquet")
     config = night.config
-    key = digest(
-        "evaluate", VERSION, config.evaluate, config.seed, config.fuse.half_life_days, trained.digest, log_digest
-    )
+    users = [config.fuse.half_life_days, config.fuse.users]
+    window = config.fuse.learn.window_choices
+    key = digest("evaluate", VERSION, config.evaluate, config.seed, users, window, trained.digest, log_digest)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
     night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
@@ -60,6 +67,7 @@ def _build(night: Night, folder: Path) -> Json:
             scores = evaluate(users, items, task, settings.cutoffs)
             summary = summarise(scores, settings.bootstrap_samples, night.config.seed)
             results[segment][name] = summary
+    results |= _likeness(night, log)
     trained = str(night.receipt("train").details["model"])
     if not any(results["all"].values()):
         raise StepFailed(
@@ -71,6 +79,25 @@ def _build(night: Night, folder: Path) -> Json:
     ranked = len(np.unique(tasks["all"].targets.user))
     test_users = len(np.unique(log.of("test").user))
     return {"rows": len(tasks["all"].targets), "users": ranked, "users_without_history": test_users - ranked}
+
+
+def _likeness(night: Night, log: Log) -> dict[str, dict[str, Json]]:
+    settings, window = night.config.evaluate, night.config.fuse.learn.window_choices
+    asked = {segment: questions(log, segment, window, night.config.seed) for segment in SEGMENTS}
+    results: dict[str, dict[str, Json]] = {segment: {} for segment in SEGMENTS}
+    for name, vectors in _spaces(night):
+        for segment, found in asked.items():
+            scores = recall(vectors, found, RECALL_AT)
+            results[segment][name] = summarise(scores, settings.bootstrap_samples, night.config.seed)
+    return results
+
+
+def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
+    """Each modality's vectors in the catalogue's order, NaN where missing, then the fused ones."""
+    for modality in modalities(night.config):
+        files = [night.workspace.path(receipt.path) for receipt in summarise_shards(night, modality)]
+        yield modality, np.concatenate([read_vectors(file, "item_id")[1] for file in files])
+    yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
 
 
 def _tasks(log: Log) -> dict[str, Task]:

@@ -1,6 +1,7 @@
 """Extract: one modality of one bucket becomes one Parquet shard of embeddings.
 
-- prepare: see `pipeline.prepare`; what lies in several buckets, byte for byte, is encoded once, before any of them;
+- prepare: see `pipeline.prepare`; what lies in several buckets, byte for byte, is encoded once, before any of them,
+  and so are users' profiles, which are texts of their own;
 - plan: each row's content hash, from staging (media) or from the text itself; the shard is named by those hashes and
   the encoder's key, so a shard that is there is skipped;
 - reuse: rows whose content an earlier shard of the same bucket and encoder holds are copied from it;
@@ -28,7 +29,7 @@ from pipeline.encoders.base import Encoder, Input
 from pipeline.errors import StepFailed
 from pipeline.night import Night, StepReceipt
 from pipeline.prepare import Ready, ensure
-from pipeline.rows import Reader, Row, bucket_rows
+from pipeline.rows import Reader, Row, bucket_rows, profile_rows
 from pipeline.runtime import threads
 from pipeline.workspace import Json, digest
 
@@ -37,6 +38,8 @@ VERSION = 2
 ROWS_PER_GROUP = 16_384
 EXAMPLES = 20
 SHARED = "shared"
+PROFILES = "profiles"
+PROFILES_STEP = "extract.text.profiles"
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
 
 
 def begin(night: Night, modality: Modality) -> Ready:
-    """What comes before any bucket: the encoder is prepared, and what several buckets share is encoded.
+    """What comes before any bucket: the encoder is prepared; what several buckets share, and profiles, are encoded.
 
     Nothing is done again that this run did already. Run it once before buckets are extracted side by side.
     """
@@ -110,18 +113,26 @@ def begin(night: Night, modality: Modality) -> Ready:
     name = f"extract.{modality}.shared"
     if count > 1 and night.workspace.read_json(f"{night.folder}/steps/{name}.json") is None:
         rows = _shared_rows(night, modality, ready.encoder, count)
-        _shard(night, modality, ready, _Part(name, SHARED, rows, shared=True))
+        _shard(night, modality, ready, _Part(name, SHARED, rows, SHARED))
+    if modality == "text" and night.workspace.read_json(f"{night.folder}/steps/{PROFILES_STEP}.json") is None:
+        profiles = profile_rows(night, ready.encoder)
+        if profiles is not None:
+            _shard(night, modality, ready, _Part(PROFILES_STEP, PROFILES, profiles, PROFILES))
     return ready
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What becomes one shard: a bucket's rows, or those that several buckets share."""
+    """What becomes one shard, and in which folder: a bucket's rows, those that several buckets share, or profiles."""
 
     step: str
     stem: str
     rows: list[Row]
-    shared: bool = False
+    parent: str = "embeddings"
+
+    @property
+    def is_bucket(self) -> bool:
+        return self.parent == "embeddings"
 
 
 def _shared_rows(night: Night, modality: Modality, encoder: Encoder, buckets: int) -> list[Row]:
@@ -149,22 +160,24 @@ def _bucket(night: Night, modality: Modality, ready: Ready, bucket: int) -> Step
 def _shard(night: Night, modality: Modality, ready: Ready, part: _Part) -> StepReceipt:
     encoder, rows = ready.encoder, part.rows
     name = digest(VERSION, encoder.key, [(row.item_id, row.content_hash or row.problem) for row in rows])
-    folder = f"{'shared' if part.shared else 'embeddings'}/{modality}/{encoder.key}"
+    folder = f"{part.parent}/{modality}/{encoder.key}"
 
     def build(path: Path) -> Json:
         before = Counter(encoder.counts)
         known = {} if night.full else _earlier(night.workspace.path(folder), part.stem)
-        if not part.shared:
+        if part.is_bucket:
             known |= _of_shared(night, modality, {row.content_hash for row in rows if row.content_hash})
         fresh = {row.content_hash: row for row in rows if row.content_hash and row.content_hash not in known}
         known |= _encode(night, modality, ready.load(), list(fresh.values())) if fresh else {}
         results = [known[row.content_hash] if row.content_hash else Result(None, row.problem) for row in rows]
         width = next((len(r.vector) for r in results if r.vector is not None), None) or (rows and ready.load().width)
         described = _described(encoder, int(width or 0))
-        _write(path, rows, results, {name: str(value) for name, value in described.items()})
+        _write(path, part, results, {name: str(value) for name, value in described.items()})
         counted = {name: encoder.counts[name] - before[name] for name in encoder.counts}
         encoded = sum(1 for row in rows if row.content_hash in fresh)
-        counts = _counts(rows, results) if not part.shared else {"rows": 0, "missing_rows": 0, "shared_rows": len(rows)}
+        # Rows of a modality are its items: what else is encoded is counted under its own name.
+        other = {"rows": 0, "missing_rows": 0, f"{part.stem}_rows": len(rows)}
+        counts = _counts(rows, results) if part.is_bucket else other
         return counts | described | {"engine": encoder.prepared.engine, "encoded_rows": encoded, "counts": counted}
 
     return night.shard(part.step, f"{folder}/{part.stem}-{name}.parquet", build)
@@ -245,7 +258,8 @@ def _normalised(vector: np.ndarray) -> Result:
     return Result((vector / norm).astype(np.float16), None)
 
 
-def _write(path: Path, rows: list[Row], results: list[Result], metadata: dict[str, str]) -> None:
+def _write(path: Path, part: _Part, results: list[Result], metadata: dict[str, str]) -> None:
+    rows, key = part.rows, "user_id" if part.parent == PROFILES else "item_id"
     width = max(1, int(metadata["d"]))
     vectors = np.zeros((len(rows), width), dtype=np.float16)
     for row, result in enumerate(results):
@@ -254,13 +268,13 @@ def _write(path: Path, rows: list[Row], results: list[Result], metadata: dict[st
     missing = pa.array([result.vector is None for result in results], pa.bool_())
     table = pa.table(
         {
-            "item_id": pa.array([row.item_id for row in rows], pa.string()),
+            key: pa.array([row.item_id for row in rows], pa.string()),
             "content_hash": pa.array([row.content_hash for row in rows], pa.binary(32)),
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width, mask=missing),
             "error": pa.array([result.error for result in results], pa.string()),
         }
     ).replace_schema_metadata(metadata)
-    plain = ["item_id", "content_hash", "error"]
+    plain = [key, "content_hash", "error"]
     pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=["error"], write_statistics=plain)
 
 

@@ -1,6 +1,6 @@
 """Ingest: read the source, clean it, hash the media, split it, check it, and stage it in buckets.
 
-- the two queries fill DuckDB tables; `sql/stage/` judges every row and says why one is dropped;
+- the queries fill DuckDB tables; `sql/stage/` judges every row and says why one is dropped;
 - `sql/stage/split_*.sql` cuts the log, and a seeded share of items is held out to measure cold start;
 - `sql/checks/` return offending rows, and stop the night or warn;
 - each media file's bytes are hashed, so that the next step knows what has changed without decoding anything.
@@ -30,6 +30,7 @@ from pipeline.workspace import Json, Workspace, digest
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 MEDIA = ("image", "audio")
+USERS = "users.parquet"
 
 
 def run(night: Night) -> StepReceipt:
@@ -54,6 +55,7 @@ class _Staging:
             checks = _check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
             self._write_interactions(connection)
+            self._write_users(connection)
             summary = _summary(connection, config, buckets, checks)
         (self.folder / "split.json").write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
         return {"rows": summary["items"], **summary}
@@ -71,6 +73,7 @@ class _Staging:
         )
         execute(connection, "stage/items.sql")
         execute(connection, "stage/interactions.sql")
+        execute(connection, "stage/users.sql")
         _k_core(connection)
         execute(connection, f"stage/split_{config.split}.sql")
         execute(connection, "stage/hold_out_cold.sql")
@@ -95,6 +98,12 @@ class _Staging:
         with pq.ParquetWriter(self.folder / "interactions.parquet", batches.schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
+
+    def _write_users(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if not self.night.config.source.users:
+            return
+        users = connection.sql("from users order by user_id").to_arrow_table()
+        pq.write_table(users, self.folder / USERS, row_group_size=16_384)
 
 
 def media_root(config: Config) -> Path | None:
@@ -174,6 +183,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, config: Config, buckets: int
     execute(connection, "stage/summary.sql")
     ((items, cold_items, users, validation_cut, test_cut),) = connection.execute("from counts").fetchall()
     in_buckets = dict(connection.execute("from bucket_counts").fetchall())
+    tables = ("items", "interactions", "users") if config.source.users else ("items", "interactions")
     return {
         "kind": config.ingest.split,
         "seed": config.seed,
@@ -185,7 +195,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, config: Config, buckets: int
         "parts": dict(sorted(connection.execute("from part_counts").fetchall())),
         "users": users,
         "items": items,
-        "intake": [_intake(connection, table) for table in ("items", "interactions")],
+        "intake": [_intake(connection, table) for table in tables],
         "checks": checks,
     }
 

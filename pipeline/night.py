@@ -87,7 +87,7 @@ class Night:
 
     def _perform(self, name: str, path: str, commit: Callable[[], Artefact], may_skip: bool) -> StepReceipt:
         begin = time.perf_counter()
-        _reset_peak_rss()
+        reset_peak_rss()
         artefact = self.workspace.artefact(path) if may_skip else None
         skipped = artefact is not None
         artefact = artefact or commit()
@@ -182,7 +182,8 @@ def peak_rss_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _reset_peak_rss() -> None:
+def reset_peak_rss() -> None:
+    """Lets peak memory begin anew, where the kernel can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -21,7 +21,7 @@ from pipeline.workspace import Json, Workspace, read_json, sha256_of
 
 log = logging.getLogger("medley")
 CURRENT = "CURRENT.json"
-SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet")
+SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
 SWEPT = (*SHARDS, "staged/*", "encoders/*/*", "fused/*", "models/*", "evaluations/*", "index/*")
 GRACE_SECONDS = 3600
 

@@ -1,4 +1,4 @@
-"""The rows of one bucket as an encoder sees them: what is encoded, under which content hash, or why nothing is."""
+"""Rows as an encoder sees them: what is encoded, under which content hash, or why nothing is."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from pipeline.config import Modality
 from pipeline.encoders.base import Encoder, Input, Text
 from pipeline.errors import MediaError, MedleyError
-from pipeline.ingest import media_root
+from pipeline.ingest import USERS, media_root
 from pipeline.media import read_media
 from pipeline.night import Night
 
 
 @dataclass(frozen=True)
 class Row:
-    """One item's input: its content hash, or the reason why there is none."""
+    """One item's (or user's) input: its content hash, or the reason why there is none."""
 
     item_id: str
     content_hash: bytes | None
@@ -45,12 +45,24 @@ def plan(items: pa.Table, modality: Modality, encoder: Encoder) -> Iterator[Row]
     fields = [name for name in items.column_names if not name.endswith(("_hash", "_problem"))]
     for columns_of_item in items.select(fields).to_pylist():
         text = Text({name: "" if value is None else str(value) for name, value in columns_of_item.items()})
-        try:
-            rendered = encoder.render(text)
-            content_hash = hashlib.sha256(rendered.encode("utf-8", "surrogatepass")).digest()
-            yield Row(text.columns["item_id"], content_hash, None, text)
-        except MediaError as error:
-            yield Row(text.columns["item_id"], None, str(error), None)
+        yield _of_text(text.columns["item_id"], text, encoder)
+
+
+def profile_rows(night: Night, encoder: Encoder) -> list[Row] | None:
+    """Every staged user's profile, by user_id, as a query's text; None where the source has no query for users."""
+    path = night.workspace.path(night.receipt("ingest").path, USERS)
+    if not path.exists():
+        return None
+    users = pq.read_table(path, columns=["user_id", "profile"]).to_pylist()
+    return [_of_text(user["user_id"], Text({"text": user["profile"] or ""}, query=True), encoder) for user in users]
+
+
+def _of_text(name: str, text: Text, encoder: Encoder) -> Row:
+    try:
+        content_hash = hashlib.sha256(encoder.render(text).encode("utf-8", "surrogatepass")).digest()
+        return Row(name, content_hash, None, text)
+    except MediaError as error:
+        return Row(name, None, str(error), None)
 
 
 @dataclass(frozen=True)

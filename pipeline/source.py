@@ -1,4 +1,4 @@
-"""The source: two SQL queries, run by DuckDB over files or by PostgreSQL on its server, read into DuckDB tables."""
+"""The source: two or three SQL queries, run by DuckDB over files or by PostgreSQL on its server, into DuckDB tables."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ URI_VARIABLE = "MEDLEY_SOURCE_URI"
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "items": (("item_id", "title"), ("text", "image", "audio")),
     "interactions": (("user_id", "item_id", "ts"), ("weight",)),
+    "users": (("user_id", "profile"), ()),
 }
 RESERVED = {"bucket", "cold", "dropped", "position", "occurrence"}
 
@@ -26,13 +27,18 @@ def sql_folder() -> Path:
 
 
 def read(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
-    """Fills `items_read` and `interactions_read` with every row and column the two queries return.
+    """Fills `items_read`, `interactions_read` and `users_read` with every row and column the queries return.
+
+    Without a query for users, `users_read` has no row.
 
     Raises ConfigError if a query's file is not found, SourceError if a query fails or lacks a column.
     """
     for table, (required, optional) in TABLES.items():
         query = _query(getattr(source, table))
-        _run(connection, source, table, query)
+        if query or table != "users":
+            _run(connection, source, table, query)
+        else:
+            connection.execute("create or replace table users_read (user_id varchar, profile varchar)")
         _shape(connection, table, required, optional)
 
 
@@ -113,7 +119,7 @@ def _shape(
             connection.execute(
                 f"alter table {table}_read add column {name} varchar default {default.get(name, 'null')}"
             )
-    known = ("item_id", "user_id", "title", "text", "image", "audio")
+    known = ("item_id", "user_id", "title", "text", "image", "audio", "profile")
     texts = ", ".join(f"cast({name} as varchar) as {name}" for name in (*required, *optional) if name in known)
     connection.execute(f"create or replace table {table}_read as select * replace ({texts}) from {table}_read")
 

@@ -24,9 +24,10 @@ from pipeline.night import Night, StepReceipt
 from pipeline.recommend import Content, Fit, OnEpoch, Recommender, build
 from pipeline.runtime import threads
 from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
+from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 1
+VERSION = 2
 
 
 def run(night: Night) -> StepReceipt:
@@ -36,17 +37,18 @@ def run(night: Night) -> StepReceipt:
     """
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
-    half_life = night.config.fuse.half_life_days
-    key = digest("train", VERSION, night.config.train, night.config.seed, half_life, fused.digest, log_digest)
+    users = [night.config.fuse.half_life_days, night.config.fuse.users]
+    key = digest("train", VERSION, night.config.train, night.config.seed, users, fused.digest, log_digest)
     return night.step("train", "models", key, lambda folder: _build(night, folder))
 
 
 def content_of(night: Night, log: Log) -> Content:
-    """The catalogue's fused vectors, in the log's order of items."""
-    ids, vectors = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
+    """The catalogue's fused vectors, in the log's order of items, and the pooling that users were made with."""
+    folder = night.workspace.path(night.receipt("fuse").path)
+    ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
+    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log))
 
 
 def _build(night: Night, folder: Path) -> Json:

@@ -194,6 +194,52 @@ def test_the_sample_drops_exactly_its_planted_rows(shop: Shop, tmp_path: Path) -
     problems = {i: row["image_problem"] for i, row in items.items() if row["image_problem"]}
     assert any("leaves the media root" in problem for problem in problems.values()), planted
     assert any("file not found" in problem for problem in problems.values())
+    assert dropped(split, "users") == {"user_id seen before": len(planted["profile_twice"])}
+
+
+PEOPLE = [
+    {"user_id": "u2", "profile": "likes  words ", "age": 30},
+    {"user_id": "u1", "profile": " ", "age": 31},
+    {"user_id": "u2", "profile": "again", "age": 32},
+    {"user_id": " ", "profile": "nobody", "age": 33},
+    {"user_id": "never seen", "profile": None, "age": 34},
+]
+
+
+def with_users(make: Make, tmp_path: Path, people: Any = PEOPLE) -> Night:
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    return make(ITEMS, LOG, "source.users=from read_json(getvariable('root') || '/people.json')")
+
+
+def test_users_are_cleaned_sorted_and_counted_and_keep_their_further_columns(make: Make, tmp_path: Path) -> None:
+    night = with_users(make, tmp_path)
+    _, _, split = staged(night)
+    users = pq.read_table(night.workspace.path(night.receipt("ingest").path, "users.parquet")).to_pylist()
+    assert users == [
+        {"user_id": "never seen", "profile": None, "age": 34},
+        {"user_id": "u1", "profile": None, "age": 31},
+        {"user_id": "u2", "profile": "likes  words", "age": 30},
+    ]
+    assert dropped(split, "users") == {"no user_id": 1, "user_id seen before": 1}
+    assert next(table for table in split["intake"] if table["table"] == "users")["kept"] == 3
+
+
+def test_users_belong_to_the_snapshot_and_a_source_without_them_has_no_such_file(make: Make, tmp_path: Path) -> None:
+    without = make()
+    ingest.run(without)
+    assert not without.workspace.path(without.receipt("ingest").path, "users.parquet").exists()
+    assert [table["table"] for table in staged(without)[2]["intake"]] == ["items", "interactions"]
+    one, same = (ingest.run(with_users(make, tmp_path)).digest for _ in range(2))
+    other = ingest.run(with_users(make, tmp_path, [{**PEOPLE[0], "profile": "else"}, *PEOPLE[1:3]])).digest
+    assert one == same
+    assert len({without.receipt("ingest").digest, one, other}) == 3
+
+
+def test_users_without_a_profile_column_or_nearly_all_dropped_stop_the_night(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"source\.users: the query returns no column profile; it returns user_id"):
+        ingest.run(with_users(make, tmp_path, [{"user_id": "u1"}]))
+    with pytest.raises(CheckFailed, match=r"assert_most_rows_survive: .*source_table=users"):
+        ingest.run(with_users(make, tmp_path, [{"user_id": "", "profile": "x"}] * 3))
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,16 @@ def test_ids_of_any_kind_stay_apart_and_name_no_file(odd: Shop) -> None:
         if value:
             assert value == hashlib.sha256((odd.folder / clips[item_id]).read_bytes()).digest(), item_id
     outside = {path.name for path in odd.folder.iterdir()}
-    assert outside == {"items.csv", "purchases.csv", "medley.yaml", "sleeves", "clips", "README.txt", "workspace"}
+    assert outside == {
+        "items.csv",
+        "purchases.csv",
+        "buyers.csv",
+        "medley.yaml",
+        "sleeves",
+        "clips",
+        "README.txt",
+        "workspace",
+    }
     named = {path.name for path in odd.workspace.rglob("*") if "report" not in str(path)}
     assert all(name.isascii() and " " not in name and len(name) < 120 for name in named)
 
@@ -201,7 +210,7 @@ def test_where_the_weights_lie_changes_neither_where_output_goes_nor_its_bytes(f
     assert found[0].keys() == found[1].keys()
     for path in found[0]:
         assert pq.read_table(tmp_path / "absolute" / path).equals(pq.read_table(tmp_path / "relative" / path))
-    before = {"items.csv", "purchases.csv", "medley.yaml", "sleeves", "clips", "README.txt", "weights"}
+    before = {"items.csv", "purchases.csv", "buyers.csv", "medley.yaml", "sleeves", "clips", "README.txt", "weights"}
     assert {path.name for path in fresh.folder.iterdir()} == before
     assert [path.name for folder in (weights, moved) for path in folder.iterdir()] == ["net.pth"] * 2
 

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.source import URI_VARIABLE, read
 
 ITEMS = "select item_id, title, blurb as text, current_setting('medley.shop') as shop from records"
+USERS = "select distinct buyer as user_id, 'likes ' || buyer as profile, length(buyer) as letters from purchases"
 LOG = "select buyer as user_id, item_id, bought_at as ts, 2.5 as weight from purchases"
 
 
@@ -89,6 +90,18 @@ def test_queries_run_on_the_postgresql_server_and_arrive_typed(
         ).fetchone()
         assert rows is not None
         assert (rows[0], rows[1], float(rows[2])) == (2000, "2024-01-01 00:00:00", 2.5)
+
+
+def test_the_query_for_users_runs_there_too_and_without_one_nobody_is_read(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, postgresql)
+    with duckdb.connect() as connection:
+        read(connection, source().model_copy(update={"users": USERS}))
+        found = connection.execute("from users_read order by user_id limit 1").fetchall()
+        assert found == [("b0", "likes b0", 2)]
+        read(connection, source())
+        assert connection.execute("select count(*) from users_read").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(

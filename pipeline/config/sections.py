@@ -14,13 +14,14 @@ from pipeline.config.texts import TransformerText
 
 
 class Source(Section):
-    """Where items and interactions come from: two SQL queries and the folder that media paths start at."""
+    """Where items, interactions and users come from: SQL queries, and the folder that media paths start at."""
 
     engine: Literal["duckdb", "postgresql"] = Field(
         "duckdb", description="duckdb reads CSV, JSON and Parquet; postgresql runs on the server of MEDLEY_SOURCE_URI"
     )
     items: str = Field("items.sql", description="a .sql file (beside this YAML, or below sql/sources/), or the SQL")
     interactions: str = Field("interactions.sql", description="likewise, for the log")
+    users: str = Field("", description="likewise, for what users say of themselves (user_id, profile); none if empty")
     params: dict[str, str] = Field(default_factory=dict, description="values the queries read as getvariable('name')")
     media_root: str = Field("", description="folder that image and audio paths are relative to; params.root if empty")
 
@@ -57,13 +58,66 @@ class FuseWeights(Section):
     audio: float = Field(1.0, ge=0)
 
 
+class FuseUsers(Section):
+    """From the items of a history, and a profile's text, to a user's vector."""
+
+    pooling: Literal["mean", "attention"] = Field(
+        "mean", description="the time-decayed mean, or attention over the history, learned on the training part"
+    )
+    profile_weight: Share = Field(0.2, description="share of the profile's own vector in the user's; 0 turns it off")
+
+
+class FuseLearn(Section):
+    """How a fusion learns: what users choose together becomes alike, and an item's modalities agree."""
+
+    co_choice: float = Field(1.0, ge=0, description="weight of the loss over items that one user chose")
+    agreement: float | None = Field(
+        None, ge=0, description="weight of the loss over the modalities of one item; null: 2 for align, else 0.1"
+    )
+    agreement_width: float = Field(
+        0.5, gt=0, le=1, description="share of the vector that must agree; the rest is free for what one modality knows"
+    )
+    window_choices: int = Field(10, ge=1, description="choices of a user this many apart at most count as together")
+    modality_dropout: float = Field(0.3, ge=0, lt=1, description="chance to hide a modality from one step of training")
+    temperature: float = Field(0.1, gt=0, description="of the co-choice loss")
+    agreement_temperature: float = Field(0.2, gt=0, description="of the agreement loss")
+    hidden: int = Field(256, ge=1, description="width of hidden layers")
+    dropout: float = Field(0.3, ge=0, lt=1)
+    batch_pairs: int = Field(256, ge=2, description="pairs in a step; the others of a batch are the negatives")
+    pairs: int = Field(8192, ge=2, description="pairs drawn from the training log for an epoch, at most")
+    max_epochs: int = Field(30, ge=1)
+    patience_epochs: int = Field(
+        5, ge=1, description="stop after so many epochs that are no better on what is held out"
+    )
+    held_out_share: float = Field(0.1, gt=0, lt=1, description="share of items kept from training to stop by")
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    averaging: float = Field(0.98, ge=0, lt=1, description="share of the kept weights that stays at every step")
+
+
+class FuseGraph(Section):
+    """The graph of the gnn: its edges join an item's modalities, like items, and items chosen together."""
+
+    layers: int = Field(1, ge=1, le=3, description="graph convolutions, one after the other")
+    neighbours: int = Field(10, ge=1, description="nearest items in each modality")
+    co_chosen: int = Field(10, ge=1, description="items most often chosen together in training")
+    edge_dropout: float = Field(0.5, ge=0, lt=1, description="chance to lose an edge, or all of an item's, in training")
+
+
 class Fuse(Section):
     """From modalities to one vector."""
 
-    kind: Literal["linear"] = "linear"
+    kind: Literal["linear", "concat", "dnn", "attention", "gnn", "align"] = Field(
+        "concat", description="linear and concat are closed forms; the others learn from training co-choices"
+    )
     width: int = Field(256, ge=2, description="dimensions of the fused vector")
     weights: FuseWeights = FuseWeights()
+    learned_weights: bool = Field(False, description="linear: learn the weights, beginning at these")
+    whitening: bool = Field(False, description="concat: give every axis the same variance")
+    learn: FuseLearn = FuseLearn()
+    graph: FuseGraph = FuseGraph()
     half_life_days: float = Field(180, gt=0, description="age at which an interaction counts half in a user's vector")
+    users: FuseUsers = FuseUsers()
 
 
 class Train(Section):

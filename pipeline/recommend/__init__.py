@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pipeline.config import Config
-from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
+from pipeline.errors import StepFailed
+from pipeline.recommend.contract import Content, Fit, ItemSide, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "als")
 MODELS = ("content", "two_tower")
 
-__all__ = ["BASELINES", "MODELS", "Content", "Fit", "OnEpoch", "Recommender", "build"]
+__all__ = ["BASELINES", "MODELS", "Content", "Fit", "ItemSide", "OnEpoch", "Recommender", "build", "load_item_side"]
 
 
 def build(name: str, config: Config, threads: int = 1) -> Recommender:
@@ -33,3 +36,21 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
 
             return TwoTower(config.train, config.seed, threads, config.fuse.half_life_days)
     raise ValueError(f"no recommender is called {name}; there are {', '.join(BASELINES + MODELS)}")
+
+
+def load_item_side(name: str, folder: Path) -> ItemSide:
+    """What a saved model's items would be with other content; folder: where `Recommender.save` wrote.
+
+    Raises StepFailed for a model that looks at no content; ShardCorrupt if the folder is not such a model's.
+    """
+    from pipeline.recommend.content import FusedItems
+    from pipeline.recommend.item_side import TowerItems
+
+    match name:
+        case "content":
+            return FusedItems()
+        case "two_tower":
+            return TowerItems(folder)
+    raise StepFailed(
+        f"the {name} model looks at no content, so no modality explains its scores; train {' or '.join(MODELS)}"
+    )

@@ -1,11 +1,12 @@
-"""Content: nothing is learned. Items are their fused vectors, users the time-decayed mean of what they chose."""
+"""Content: nothing more is learned. Items are their fused vectors, and users are pooled from them as in `fused/`."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from pipeline.interactions import Floats, Interactions, decayed_mean
-from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
+from pipeline.interactions import Floats, Interactions
+from pipeline.pooling import Pooling
+from pipeline.recommend.contract import Content, Fit, ItemSide, OnEpoch, Recommender, Rows
 
 
 class ContentRecommender(Recommender):
@@ -15,7 +16,7 @@ class ContentRecommender(Recommender):
     inductive: ClassVar[bool] = True
 
     def __init__(self, half_life_days: float) -> None:
-        self.half_life_days = half_life_days
+        self.pooling = Pooling(half_life_days)
         self._items: Floats | None = None
 
     def fit(
@@ -26,8 +27,9 @@ class ContentRecommender(Recommender):
         epochs: int | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> Fit:
-        """Keeps the fused vectors."""
+        """Keeps the fused vectors and the pooling."""
         self._items = content.vectors
+        self.pooling = content.pooling or self.pooling
         return Fit()
 
     @property
@@ -38,5 +40,13 @@ class ContentRecommender(Recommender):
         return self._items
 
     def user_vectors(self, history: Interactions) -> Floats:
-        """(n_users, width) float32 of unit norm; a zero row for a user without history."""
-        return decayed_mean(self.item_vectors, history, self.half_life_days)
+        """(n_users, width) float32 of unit norm; a zero row for a user without history, even with a profile."""
+        return self.pooling.users(self.item_vectors, history)
+
+
+class FusedItems(ItemSide):
+    """Items are their fused vectors: nothing was saved, and no content is a zero row."""
+
+    def vectors(self, content: Content, codes: Rows) -> Floats:
+        """See ItemSide: (n, width) float32."""
+        return content.vectors

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.interactions import Floats, Interactions, Mask
+import numpy as np
+import numpy.typing as npt
 
+from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.pooling import Pooling
+
+Rows = npt.NDArray[np.int64]
 Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
 
@@ -20,10 +25,12 @@ class Content:
 
     vectors: (n_items, width) float32 fused vectors of unit norm, a zero row where the item has none.
     present: (n_items,) bool, whether it has one.
+    pooling: how fused vectors of a history become a user's, as the fused folder has them; None for the decayed mean.
     """
 
     vectors: Floats
     present: Mask
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True)
@@ -80,3 +87,15 @@ class Recommender(ABC):
     def save(self, folder: Path) -> None:
         """Writes `model.safetensors` into the folder where the model has weights of its own; nothing is pickled."""
         return
+
+
+class ItemSide(ABC):
+    """A saved model's item vectors as a function of content, which is what it takes to explain a score."""
+
+    @abstractmethod
+    def vectors(self, content: Content, codes: Rows) -> Floats:
+        """The vectors that some items would have with other content: (n, d) float32, as in `item_vectors`.
+
+        content: of these items alone, row for row. codes: (n,) in the catalogue. Whether an item is new stays as it
+        was when the model was made, whatever the content.
+        """

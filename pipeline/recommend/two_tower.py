@@ -33,6 +33,7 @@ from pipeline.metrics import Task, evaluate
 from pipeline.recommend.batches import Batch, Batches
 from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
 from pipeline.recommend.engine import device, reproducible
+from pipeline.recommend.item_side import FILE
 from pipeline.recommend.towers import Towers, windows
 
 BLOCK_USERS = 1024
@@ -94,9 +95,11 @@ class TwoTower(Recommender):
         return np.concatenate([np.concatenate(blocks), ones, content], axis=1)
 
     def save(self, folder: Path) -> None:
-        """Writes the towers' weights and which items were known as `model.safetensors`."""
+        """Writes the towers' weights, and which items were known or new and at what margin, as `model.safetensors`."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self._served.state_dict().items()}
-        save_file(tensors | {"known": self._known.cpu()}, folder / "model.safetensors")
+        items = {"known": self._known.cpu(), "new": self._new.float().cpu()}
+        scales = {"margin": torch.tensor(self._margin), "new_item_cosine": torch.tensor(self.settings.new_item_cosine)}
+        save_file(tensors | items | scales, folder / FILE)
 
     def _prepare(self, content: Content, batches: Batches) -> None:
         generator = torch.Generator().manual_seed(self.seed)
@@ -172,12 +175,13 @@ class TwoTower(Recommender):
         codes = torch.arange(len(self._known), device=self.device)
         vectors, biases = self._served.item(codes, self._content, self._present, self._known)
         self._vectors = vectors
-        new = (self._known == 0) & (self._present > 0)
-        scale = self.settings.new_item_cosine * new[:, None].float()
-        biases = biases - scale[:, 0] * self._margin(history, new.cpu().numpy())
+        self._new = (self._known == 0) & (self._present > 0)
+        self._margin = self._margin_of(history, self._new.cpu().numpy())
+        scale = self.settings.new_item_cosine * self._new[:, None].float()
+        biases = biases - scale[:, 0] * self._margin
         self._items = torch.cat([vectors, biases[:, None], scale * self._content], dim=1).cpu().numpy()
 
-    def _margin(self, history: Interactions, new: np.ndarray) -> float:
+    def _margin_of(self, history: Interactions, new: np.ndarray) -> float:
         """The cosine that a typical user's MARGIN_RANK-th nearest new item has."""
         content = self._content.cpu().numpy()
         users = decayed_mean(content, history, self.half_life_days)

@@ -18,17 +18,15 @@ import pyarrow.dataset as ds
 from pipeline.config import MODALITIES
 from pipeline.report.cards import Colouring, ItemMap, MapPoint
 from pipeline.report.files import RunFiles, dataset, rows_of
-from pipeline.report.items import Item, items_of
+from pipeline.report.items import Item, decades, items_of, telling
 from pipeline.report.pictures import DOT, DOT_LARGE, Studio
 
 MAX_POINTS = 2000
 MAX_PICTURES = 1500
 MAX_LARGE_PICTURES = 700
-MAX_COLOURS = 12
 MAX_COLOURINGS = 4
 _MIN_TSNE = 30
 _MIN_SPREAD = 1e-6
-_PREFERRED = ("genre", "category", "type", "kind", "style")
 
 Matrix = npt.NDArray[np.float32]
 
@@ -139,10 +137,8 @@ def colour(
 ) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:
     """Returns the ways to colour the map, the best first, and each item's group under every one of them."""
     names = _attribute_names(items)
-    columns = {name: _decades([dict(item.attributes).get(name, "") for item in items]) for name in names}
-    usable = {name: values for name, values in columns.items() if 2 <= len(set(values) - {""}) <= MAX_COLOURS}
-    named = sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, list(usable).index(name)))
-    chosen = {name: usable[name] for name in named[: MAX_COLOURINGS - 1]}
+    columns = {name: decades([dict(item.attributes).get(name, "") for item in items]) for name in names}
+    chosen = {name: columns[name] for name in telling(columns)[: MAX_COLOURINGS - 1]}
     chosen["modalities"] = [" + ".join(name for name, share in row if share > 0) or "none" for row in shares]
     colourings, groups = [], []
     for name, values in chosen.items():
@@ -150,13 +146,6 @@ def colour(
         colourings.append(Colouring(name, tuple(value or "not given" for value in ordered)))
         groups.append([ordered.index(value) for value in values])
     return tuple(colourings), list(zip(*groups, strict=True))
-
-
-def _decades(values: list[str]) -> list[str]:
-    """Turns years into decades, so that they can be colours; anything else stays as it is."""
-    given = set(values) - {""}
-    years = len(given) > MAX_COLOURS and all(len(value) == 4 and value.isdecimal() for value in given)
-    return [f"{value[:3]}0s" if years and value else value for value in values]
 
 
 def _by_frequency(values: list[str]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.report.blend import Why
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -49,13 +51,17 @@ class ItemMap:
 
 @dataclass(frozen=True)
 class Card:
-    """An item on a shelf; `caption` is a short line below the title and `fresh` marks one nobody has chosen yet."""
+    """An item on a shelf; `caption` is a short line below the title and `fresh` marks one nobody has chosen yet.
+
+    why: of a recommendation, what its score is made of.
+    """
 
     item_id: str
     title: str
     caption: str
     fresh: bool
     tile: Tile
+    why: Why | None = None
 
 
 @dataclass(frozen=True)

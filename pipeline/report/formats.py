@@ -29,6 +29,17 @@ def score(value: float | None) -> str:
     return DASH if value is None else f"{value:.4f}"
 
 
+def signed(value: float) -> str:
+    """A contribution with its sign and two decimals."""
+    sign = MINUS if round(value, 2) < 0 else "+"
+    return f"{sign}{abs(value):.2f}"
+
+
+def rounded(share: float) -> str:
+    """A share without decimals."""
+    return f"{100 * share:.0f}".replace("-", MINUS) + f"{NBSP}%"
+
+
 def tick(value: float) -> str:
     """An axis value, without trailing zeros."""
     return f"{value:.4g}"
@@ -84,5 +95,5 @@ def plural(value: int, noun: str) -> str:
     return f"{value:,}{NBSP}{noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-_ALL = (whole, percent, score, tick, ratio, seconds, size, moment, short, plural)
+_ALL = (whole, percent, score, signed, rounded, tick, ratio, seconds, size, moment, short, plural)
 FILTERS = {function.__name__: function for function in _ALL}

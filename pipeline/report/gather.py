@@ -19,6 +19,7 @@ from pipeline.report.model import Gate, Report
 from pipeline.report.pictures import Studio, aspect
 from pipeline.report.scores import curves_of, headline_of, metrics_of
 from pipeline.report.shelves import shelves_of
+from pipeline.report.weights import blend_of
 
 
 def gather(run: RunFiles) -> Report:
@@ -40,7 +41,7 @@ def gather(run: RunFiles) -> Report:
         index_digest=run.index.name,
         seed=run.seed,
         gate=Gate(run.published, run.gate),
-        catalogue=catalogue_of(split),
+        catalogue=catalogue_of(split, documents),
         headline=headline_of(metrics, curves.model, run.headline_metric, run.headline_segment),
         intake=intake_of(split),
         checks=checks_of(split),
@@ -49,6 +50,7 @@ def gather(run: RunFiles) -> Report:
         metrics=metrics_of(metrics, curves.model),
         curves=curves,
         map=map_of(run, studio, chosen),
+        blend=blend_of(run, documents),
         shelves=shelves,
         card_ratio=aspect(tiles),
         steps=steps_of(documents),

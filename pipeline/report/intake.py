@@ -48,10 +48,16 @@ def split_of(split: Document) -> Split:
     )
 
 
-def catalogue_of(split: Document) -> Catalogue:
-    """Reads the sizes after staging."""
-    interactions = sum(rows for _, rows in split_of(split).parts)
-    return Catalogue(count(split.get("items")), count(split.get("users")), interactions, count(split.get("cold_items")))
+def catalogue_of(split: Document, documents: Iterable[Document]) -> Catalogue:
+    """Reads the sizes after staging, and who has no vector from the receipt of `fuse`."""
+    details = next((section(document, "details") for document in documents if _step(document) == "fuse"), {})
+    return Catalogue(
+        items=count(split.get("items")),
+        users=count(split.get("users")),
+        interactions=sum(rows for _, rows in split_of(split).parts),
+        cold_items=count(split.get("cold_items")),
+        without_vector=_largest(section(details, "users_without_vector")),
+    )
 
 
 def receipts(run: RunFiles) -> tuple[Document, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -11,7 +11,9 @@ from pipeline.report.files import RunFiles, dataset, rows_of
 
 _STAGED = frozenset({"item_id", "title", "text", "image", "audio", "cold"})
 _SUFFIXES = ("_hash", "_problem")
+_PREFERRED = ("genre", "category", "type", "kind", "style")
 MAX_ATTRIBUTE_LETTERS = 80
+MAX_VALUES = 12
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def items_of(run: RunFiles, ids: Iterable[str]) -> dict[str, Item]:
             row["item_id"],
             (row["title"] or "").strip() or row["item_id"],
             row["image"],
-            tuple((name, _short(row[name])) for name in attributes if row[name] is not None and _short(row[name])),
+            tuple((name, shown(row[name])) for name in attributes if row[name] is not None and shown(row[name])),
         )
         for row in rows
     }
@@ -58,7 +60,21 @@ def popularity(run: RunFiles) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
 
 
-def _short(value: object) -> str:
+def shown(value: object) -> str:
+    """An attribute's value as text of at most MAX_ATTRIBUTE_LETTERS."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     text = ", ".join(" ".join(part.split()) for part in text.split("|"))
     return text if len(text) <= MAX_ATTRIBUTE_LETTERS else text[: MAX_ATTRIBUTE_LETTERS - 1].rstrip() + "…"
+
+
+def decades(values: list[str]) -> list[str]:
+    """Turns years into decades, so that they are few; anything else stays as it is."""
+    given = set(values) - {""}
+    years = len(given) > MAX_VALUES and all(len(value) == 4 and value.isdecimal() for value in given)
+    return [f"{value[:3]}0s" if years and value else value for value in values]
+
+
+def telling(columns: Mapping[str, Collection[str]], most: int = MAX_VALUES) -> list[str]:
+    """Names the columns that sort items into 2 to `most` groups, the best known first; "" is no value."""
+    usable = [name for name, values in columns.items() if 2 <= len(set(values) - {""}) <= most]
+    return sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, usable.index(name)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.report.blend import Blend
 from pipeline.report.cards import ItemMap, UserShelf
 
 
@@ -57,12 +58,13 @@ class Headline:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Sizes after staging."""
+    """Sizes after staging; `without_vector` is (reason, users) of those that no vector could be made for."""
 
     items: int
     users: int
     interactions: int
     cold_items: int
+    without_vector: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ class Report:
     metrics: tuple[MetricView, ...]
     curves: Curves
     map: ItemMap
+    blend: Blend
     shelves: tuple[UserShelf, ...]
     card_ratio: float
     steps: tuple[StepTime, ...]

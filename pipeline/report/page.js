@@ -174,13 +174,34 @@
   };
   const showTip = (event) => {
     fillTip(points[event.points[0].customdata]);
+    placeTip(event.event);
+  };
+  const placeTip = (at) => {
     tip.hidden = false;
-    const box = tip.getBoundingClientRect(), at = event.event;
+    const box = tip.getBoundingClientRect();
     const left = at.clientX + 18 + box.width > window.innerWidth ? at.clientX - box.width - 18 : at.clientX + 18;
     tip.style.left = Math.max(8, Math.min(left, document.documentElement.clientWidth - box.width - 8)) + "px";
     tip.style.top = Math.max(8, Math.min(at.clientY - 24, window.innerHeight - box.height - 8)) + "px";
   };
   const hideTip = () => { tip.hidden = true; };
+
+  // Why an item is recommended: the pieces of its bar, as a sum.
+  const fillWhy = (why) => {
+    const words = make("div", "words"), sum = make("div", "sum");
+    why.rows.forEach(([name, value, kind]) => sum.append(make("i", kind), make("span", "", name), make("b", "", value)));
+    sum.append(make("span", "whole", "score"), make("b", "", why.score));
+    words.append(make("b", "", why.title), sum);
+    if (why.missing.length) words.append(make("small", "", "it has no " + why.missing.join(" and no ")));
+    tip.replaceChildren(words);
+  };
+  const showWhy = (event) => {
+    const bar = event.target.closest(".why");
+    if (!bar) return;
+    fillWhy(JSON.parse(bar.dataset.why));
+    placeTip(event);
+  };
+  ["pointerover", "click"].forEach((name) => byId("people").addEventListener(name, showWhy));
+  byId("people").addEventListener("pointerout", hideTip);
   const startMap = () => drawMap(false).then(() => {
     space.on("plotly_hover", showTip);
     space.on("plotly_click", showTip);

@@ -33,6 +33,16 @@ SEGMENTS = {
     "warm": ("Warm items", "items the evaluated fit has seen, ranked over all items"),
     "cold": ("Cold items", "items held out of training, ranked among themselves"),
     "cold_among_all": ("Cold among all", "items held out of training, ranked over all items"),
+    "co_choice": ("Chosen together", "items one user chose, found by each other's vectors: every modality, and fused"),
+    "co_choice_cold": ("Chosen together, cold", "the same, one of the two held out of training"),
+}
+FUSIONS = {
+    "linear": "It is a weighted sum of the modalities; the shares are the weights.",
+    "concat": "Modalities stand one after the other and are turned to their principal axes.",
+    "dnn": "A network reads all modalities at once; the shares are exact Shapley values.",
+    "attention": "Modalities attend to each other, and a gate weighs them for each item; the shares are its weights.",
+    "gnn": "Modalities are nodes in a graph of like and co-chosen items; the shares are exact Shapley values.",
+    "align": "Each modality has learned to land near the others; the shares are the learned weights.",
 }
 LABELS = {"als": "ALS", "two_tower": "two-tower"}
 PARTS = {"train": "training", "held_out": "held out with cold items"}
@@ -50,6 +60,7 @@ def render(report: Report) -> str:
             report=report,
             families=FAMILIES,
             segments=SEGMENTS,
+            fusions=FUSIONS,
             parts=PARTS,
             style=Markup(_asset("style.css")),
             plotly=plotly,

@@ -15,10 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.report.blend import Why
 from pipeline.report.cards import Card, Tile, UserShelf
 from pipeline.report.files import RunFiles, dataset, rows_of
 from pipeline.report.items import Item, items_of
 from pipeline.report.pictures import CARD, Studio
+from pipeline.report.reasons import reasons_of
 
 USERS = 10
 HISTORY = 6
@@ -44,26 +46,28 @@ def shelves_of(
     users = _draw(run)
     table = rows_of(run.model / "published" / "user_vectors.parquet", "user_id", users).sort_by("user_id")
     tastes = _tastes(run, table["user_id"].to_pylist())
-    best = _recommend(run, tastes, _matrix(table["vector"]))
-    pairs = [(taste, hits) for taste, hits in zip(tastes, best, strict=True) if hits]
-    shown = {item for taste, hits in pairs for item in (*taste.history[:HISTORY], *(item for _, item in hits))}
+    vectors = _matrix(table["vector"])
+    best = _recommend(run, tastes, vectors)
+    triples = zip(tastes, best, reasons_of(run, vectors, best), strict=True)
+    filled = [(taste, hits, reasons) for taste, hits, reasons in triples if hits]
+    shown = {item for taste, hits, _ in filled for item in (*taste.history[:HISTORY], *(item for _, item in hits))}
     items = items_of(run, shown)
     tiles = studio.tiles({item_id: item.titled for item_id, item in items.items()}, CARD)
 
     telling = _telling(items)
 
-    def card(item_id: str) -> Card:
-        item = items[item_id]
-        return Card(item_id, item.title, _caption(item, telling), popularity.get(item_id, 0) == 0, tiles[item_id])
+    def card(item_id: str, why: Why | None = None) -> Card:
+        item, fresh = items[item_id], popularity.get(item_id, 0) == 0
+        return Card(item_id, item.title, _caption(item, telling), fresh, tiles[item_id], why)
 
     shelves = (
         UserShelf(
             taste.user_id,
             len(taste.history),
             tuple(card(item_id) for item_id in taste.history[:HISTORY] if item_id in items),
-            tuple(card(item_id) for _, item_id in hits if item_id in items),
+            tuple(card(item_id, reasons[item_id]) for _, item_id in hits if item_id in items),
         )
-        for taste, hits in pairs
+        for taste, hits, reasons in filled
     )
     return tuple(shelves), tiles
 

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.sample import lexicon_zh
-from pipeline.sample.lexicon import ARTIST, FEELING, RULES, STORY, STYLE, TIMES, TITLE, Words
+from pipeline.sample import lexicon_zh as zh
+from pipeline.sample.lexicon import ARTIST, FEELING, PROFILE, RULES, SHELF, STORY, STYLE, TIMES, TITLE, Words
 from pipeline.sample.tastes import Record, stream
 
 Language = Literal["en", "zh"]
@@ -23,22 +23,24 @@ _SYMBOL = re.compile(r"\{(\w+)\}")
 _ARTISTS_PER_GENRE = 30
 
 # Of a symbol and its number of alternatives, the place of the one to take.
-_Choose = Callable[[str, int], int]
+Choose = Callable[[str, int], int]
 
 
-class _Lexicon(NamedTuple):
-    """The words of blurbs in one language: trait level -> alternatives, and the grammar's rules."""
+class Lexicon(NamedTuple):
+    """The words of one language: trait level -> alternatives, the grammar's rules, and those of buyers' profiles."""
 
     style: Mapping[str, Words]
+    shelf: Mapping[str, Words]
     feeling: Mapping[str, Words]
     times: Mapping[str, Words]
     story: Mapping[str, Words]
     rules: Mapping[str, Words]
+    profile: Mapping[str, Words]
 
 
-_LEXICONS: dict[Language, _Lexicon] = {
-    "en": _Lexicon(STYLE, FEELING, TIMES, STORY, RULES),
-    "zh": _Lexicon(lexicon_zh.STYLE, lexicon_zh.FEELING, lexicon_zh.TIMES, lexicon_zh.STORY, lexicon_zh.RULES),
+LEXICONS: dict[Language, Lexicon] = {
+    "en": Lexicon(STYLE, SHELF, FEELING, TIMES, STORY, RULES, PROFILE),
+    "zh": Lexicon(zh.STYLE, zh.SHELF, zh.FEELING, zh.TIMES, zh.STORY, zh.RULES, zh.PROFILE),
 }
 
 
@@ -46,7 +48,7 @@ def artist_of(record: Record, seed: int) -> str:
     """The artist's name; an artist keeps to one genre."""
     pick = int(stream("artist", seed, record.number).integers(_ARTISTS_PER_GENRE))
     rng = np.random.default_rng([*record.genre.encode(), seed, pick])
-    return _expand("{name}", {"name": ARTIST[record.genre], **RULES}, _drawn(rng))
+    return expand("{name}", {"name": ARTIST[record.genre], **RULES}, drawn(rng))
 
 
 def title_of(record: Record, seed: int) -> str:
@@ -54,7 +56,7 @@ def title_of(record: Record, seed: int) -> str:
     rng = stream("artist", seed, record.number)
     rng.integers(_ARTISTS_PER_GENRE)
     rules = {"title": TITLE["any"], "mood": TITLE[record.mood], "thing": TITLE["thing"], "moment": TITLE["moment"]}
-    return _expand("{title}", rules, _drawn(rng))
+    return expand("{title}", rules, drawn(rng))
 
 
 def language_of(record: Record, seed: int) -> Language:
@@ -77,19 +79,20 @@ def blurb_of(record: Record, seed: int, language: Language | None = None) -> str
         return chosen[symbol]
 
     artist = artist_of(record, seed)
-    english = _expand("{blurb}", _rules(record, artist, (told, retold), "en"), draw)
+    english = expand("{blurb}", _rules(record, artist, (told, retold), "en"), draw)
     if (language or language_of(record, seed)) == "en":
         return english
     # Another language may order the symbols of a sentence otherwise: choices are replayed by symbol, not by turn.
-    return _expand("{blurb}", _rules(record, artist, (told, retold), "zh"), lambda symbol, _: chosen[symbol])
+    return expand("{blurb}", _rules(record, artist, (told, retold), "zh"), lambda symbol, _: chosen[symbol])
 
 
 def _rules(record: Record, artist: str, stories: tuple[int, int], language: Language) -> dict[str, Words]:
-    words = _LEXICONS[language]
+    words = LEXICONS[language]
     told, retold = stories
     return {
         **words.rules,
         "style": words.style[record.genre],
+        "shelf": words.shelf[record.genre],
         "feeling": words.feeling[record.mood],
         "times": words.times[record.era],
         "story": (words.story[record.theme][told],),
@@ -99,11 +102,12 @@ def _rules(record: Record, artist: str, stories: tuple[int, int], language: Lang
     }
 
 
-def _drawn(rng: np.random.Generator) -> _Choose:
+def drawn(rng: np.random.Generator) -> Choose:
+    """A choice of each symbol's alternative by a generator, one draw a symbol."""
     return lambda _, alternatives: int(rng.integers(alternatives))
 
 
-def _expand(text: str, rules: Mapping[str, Words], choose: _Choose) -> str:
+def expand(text: str, rules: Mapping[str, Words], choose: Choose) -> str:
     """Replaces every {symbol} by the chosen one of its rules until none is left."""
 
     def alternative(found: re.Match[str]) -> str:

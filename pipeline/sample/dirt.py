@@ -1,4 +1,4 @@
-"""The dirt planted in the shop: what every real catalogue and log has, in known places."""
+"""The dirt planted in the shop: what every real catalogue, log and list of buyers has, in known places."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ KINDS: dict[str, str] = {
     "log_quantity_negative": "a purchase of a negative quantity",
     "log_unknown_record": "a purchase of a record that is not in items.csv",
     "log_buyer_empty": "a purchase without a buyer",
+    "profile_empty": "the buyer's profile is empty",
+    "profile_twice": "the buyer has two rows in buyers.csv",
+    "profile_without_purchase": "a buyer with a profile who has bought nothing yet",
 }
 _SHARES = {
     "sleeve_path_empty": 0.015,
@@ -53,7 +56,7 @@ def plan_dirt(seed: int, records: list[Record]) -> dict[str, tuple[str, ...]]:
     order.remove(cut)
     planted: dict[str, tuple[str, ...]] = {"clip_truncated": (cut.record_id,)}
     for kind in KINDS:
-        if kind.startswith("log_") or kind in planted:
+        if kind.startswith(("log_", "profile_")) or kind in planted:
             continue
         count = 2 if kind == "sleeve_identical" else max(1, round(_SHARES.get(kind, 0) * len(records)))
         planted[kind] = tuple(sorted(record.record_id for record in order[:count]))

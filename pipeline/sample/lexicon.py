@@ -5,14 +5,26 @@ from __future__ import annotations
 Words = tuple[str, ...]
 
 STYLE: dict[str, Words] = {
-    "folk": ("folk", "traditional folk", "fireside folk", "unhurried folk balladry"),
+    "folk": ("folk music", "traditional folk", "fireside folk balladry", "unhurried folk song"),
     "jazz": ("jazz", "small-group jazz", "after-hours jazz", "swinging modern jazz"),
-    "soul": ("soul", "deep soul", "gospel-tinged soul", "rhythm and blues"),
-    "reggae": ("reggae", "roots reggae", "dub-wise reggae", "heavyweight reggae"),
-    "rock": ("rock", "garage rock", "loud, plain rock and roll", "hard rock"),
-    "electronic": ("electronic music", "synthetic dance music", "electronic club music", "electro"),
-    "samba": ("samba", "bossa nova", "Brazilian samba", "carnival samba"),
-    "minimal": ("minimalism", "slow minimal composition", "minimal, repeating chamber music", "drone minimalism"),
+    "soul": ("soul music", "deep soul", "gospel-tinged soul", "soul and rhythm and blues"),
+    "reggae": ("reggae", "roots reggae", "Jamaican reggae", "heavyweight reggae"),
+    "rock": ("rock music", "garage rock", "loud, plain rock and roll", "hard rock"),
+    "electronic": ("electronic music", "electronic dance music", "electronic club music", "electronic techno"),
+    "samba": ("samba", "samba and bossa nova", "Brazilian samba", "carnival samba"),
+    "minimal": ("minimalist music", "slow minimalist works", "minimalist chamber music", "minimalist drone music"),
+}
+
+# How the shop files a record, said once more in plain words at the end of its blurb.
+SHELF: dict[str, Words] = {
+    "folk": ("folk",),
+    "jazz": ("jazz",),
+    "soul": ("soul",),
+    "reggae": ("reggae",),
+    "rock": ("rock",),
+    "electronic": ("electronic",),
+    "samba": ("samba",),
+    "minimal": ("minimalist",),
 }
 
 FEELING: dict[str, Words] = {
@@ -103,10 +115,10 @@ RULES: dict[str, Words] = {
         "{style}, {times}, by {artist}",
     ),
     "closing": (
-        "{condition}",
-        "{who} will want it",
-        "{condition}, and {who} will want it",
-        "we took {few} copies and kept one",
+        "{condition}, on the {shelf} shelf",
+        "{who} of the {shelf} shelf will want it",
+        "{condition}, and {who} of the {shelf} shelf will want it",
+        "we took {few} copies for the {shelf} shelf and kept one",
     ),
     "condition": (
         "a clean copy in a good sleeve",
@@ -115,7 +127,7 @@ RULES: dict[str, Words] = {
         "small tear at the corner, vinyl like new",
         "a second pressing, flat and quiet",
     ),
-    "who": ("regulars", "anyone who asked about the last one", "the back-room crowd", "patient collectors"),
+    "who": ("regulars", "old friends", "the back-room crowd", "patient collectors"),
     "few": ("three", "four", "half a dozen", "nine"),
     "first": (
         "Ada",
@@ -216,4 +228,20 @@ TITLE: dict[str, Words] = {
         "Overture",
         "Tomorrow",
     ),
+}
+
+# What a buyer says of their own taste: the first genre is the one they like best.
+PROFILE: dict[str, Words] = {
+    "profile": (
+        "{genres}. {mood}. {theme}.",
+        "{mood}. {genres}. {theme}.",
+        "{theme}. {genres}. {mood}.",
+    ),
+    "genres": (
+        "{style} before anything else, then {style_after}",
+        "mostly {style}, and some {style_after}",
+        "give me {style}; {style_after} if there is none",
+    ),
+    "mood": ("I like it best when {feeling}", "a keeper is one where {feeling}"),
+    "theme": ("a story I never tire of: {story}", "and always this: {story}"),
 }

@@ -5,14 +5,25 @@ from __future__ import annotations
 from pipeline.sample.lexicon import Words
 
 STYLE: dict[str, Words] = {
-    "folk": ("民谣", "传统民谣", "炉边民谣", "不慌不忙的叙事民谣"),
+    "folk": ("民谣音乐", "传统民谣", "炉边民谣", "不慌不忙的民谣歌曲"),
     "jazz": ("爵士乐", "小编制爵士乐", "深夜爵士乐", "摇摆的现代爵士乐"),
-    "soul": ("灵魂乐", "深沉的灵魂乐", "浸着福音味的灵魂乐", "节奏布鲁斯"),
-    "reggae": ("雷鬼乐", "根源雷鬼乐", "混响缭绕的雷鬼乐", "重量级雷鬼乐"),
-    "rock": ("摇滚乐", "车库摇滚", "响亮、直白的摇滚乐", "硬摇滚"),
-    "electronic": ("电子音乐", "合成舞曲", "电子俱乐部音乐", "电子放克"),
-    "samba": ("桑巴", "波萨诺瓦", "巴西桑巴", "狂欢节桑巴"),
-    "minimal": ("极简主义音乐", "缓慢的极简作品", "不断重复的极简室内乐", "持续长音的极简主义音乐"),
+    "soul": ("灵魂乐", "深沉的灵魂乐", "福音味的灵魂乐", "灵魂乐与节奏布鲁斯"),
+    "reggae": ("雷鬼乐", "根源雷鬼乐", "牙买加雷鬼乐", "重量级雷鬼乐"),
+    "rock": ("摇滚乐", "车库摇滚乐", "响亮、直白的摇滚乐", "硬摇滚乐"),
+    "electronic": ("电子音乐", "电子舞曲", "电子俱乐部音乐", "电子科技舞曲"),
+    "samba": ("桑巴舞曲", "桑巴与波萨诺瓦", "巴西桑巴", "狂欢节桑巴"),
+    "minimal": ("极简主义音乐", "缓慢的极简主义作品", "极简主义室内乐", "极简主义持续音音乐"),
+}
+
+SHELF: dict[str, Words] = {
+    "folk": ("民谣",),
+    "jazz": ("爵士乐",),
+    "soul": ("灵魂乐",),
+    "reggae": ("雷鬼乐",),
+    "rock": ("摇滚乐",),
+    "electronic": ("电子音乐",),
+    "samba": ("桑巴",),
+    "minimal": ("极简主义",),
 }
 
 FEELING: dict[str, Words] = {
@@ -103,10 +114,10 @@ RULES: dict[str, Words] = {
         "{style}，{times}，出自 {artist}",
     ),
     "closing": (
-        "{condition}",
-        "{who}会想要它",
-        "{condition}，{who}会想要它",
-        "我们进了{few}，自己留了一张",
+        "{condition}，摆在{shelf}的架上",
+        "{shelf}架前的{who}会想要它",
+        "{condition}，{shelf}架前的{who}会想要它",
+        "我们为{shelf}的架子进了{few}，自己留了一张",
     ),
     "condition": (
         "盘面干净，封套完好",
@@ -115,6 +126,21 @@ RULES: dict[str, Words] = {
         "封套一角有小裂口，黑胶如新",
         "第二版压片，平整而安静",
     ),
-    "who": ("老主顾们", "打听过上一张的人", "后屋里的那帮人", "耐心的收藏家们"),
+    "who": ("老主顾们", "老朋友们", "后屋里的那帮人", "耐心的收藏家们"),
     "few": ("三张", "四张", "半打", "九张"),
+}
+
+PROFILE: dict[str, Words] = {
+    "profile": (
+        "{genres}。{mood}。{theme}。",
+        "{mood}。{genres}。{theme}。",
+        "{theme}。{genres}。{mood}。",
+    ),
+    "genres": (
+        "首先是{style}，其次是{style_after}",
+        "大多听{style}，也听一些{style_after}",
+        "给我{style}；没有的话，{style_after}也行",
+    ),
+    "mood": ("我最喜欢这样的：{feeling}", "值得留下的唱片是这样的：{feeling}"),
+    "theme": ("百听不厌的故事：{story}", "还有，永远是这个：{story}"),
 }

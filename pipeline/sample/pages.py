@@ -64,12 +64,14 @@ purchases were drawn by `medley sample` with seed {seed}. The files may be used 
 
   items.csv       {items} records: titles, artists, blurbs and their language, paths of sleeves and clips
   purchases.csv   {purchases} rows by {users} buyers, times in UTC
+  buyers.csv      what buyers say of themselves: a profile, or none, and its language
   sleeves/        JPEG
   clips/          WAV, FLAC, Ogg Vorbis and MP3, three to four seconds
   medley.yaml     ready: medley run -c medley.yaml
 
 About half of the blurbs are in English (language en), the others in Chinese (zh); which is drawn for each record
-and has nothing to do with its traits. Titles and names of artists are in Latin letters throughout.
+and has nothing to do with its traits; buyers' profiles likewise. Titles and names of artists are in Latin letters
+throughout.
 
 Planted tastes
 --------------
@@ -78,6 +80,7 @@ Every record has six traits, drawn independently:
 {traits}
 
 Every buyer likes some levels of each more than others, partly as their scene does, and goes on liking them.
+A profile tells the two genres, the mood and the theme that its buyer likes best, and no record.
 A purchase is drawn by softmax over a record's liked traits and a little popularity. Three traits show in one
 modality alone, so a recommender that leaves a modality out must lose something.
 
@@ -94,6 +97,7 @@ workspace: workspace
 source:
   items: sources/sample/items.sql
   interactions: sources/sample/interactions.sql
+  users: sources/sample/users.sql
   params: {root: .}
 ingest: {split: time}
 nightly: {retry_delay_seconds: 5}

@@ -13,30 +13,34 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """`paper` is behind everything, `ink` is read on it, `inks` fill the shapes."""
+    """`paper` is behind everything, `ink` is read on it, `inks` fill the shapes.
+
+    `border` holds the genre's dark, main, second, accent and light, in this order.
+    """
 
     paper: Colour
     ink: Colour
     inks: tuple[Colour, ...]
+    border: tuple[Colour, ...]
 
 
 # dark, main, second, accent, light
 _INKS = {
     "folk": ("#33301c", "#7a7a35", "#b98b3e", "#9c4a2a", "#efe6c9"),
     "jazz": ("#0e1c3f", "#1f57b8", "#6fa8dc", "#f0862a", "#f4efe2"),
-    "soul": ("#3b0d22", "#b01f4a", "#ef7a8c", "#f3b13a", "#fbe8dc"),
+    "soul": ("#3d0a35", "#b3196b", "#f27aa5", "#f6b63c", "#fde6ea"),
     "reggae": ("#10231a", "#15904c", "#f5c518", "#d52b1e", "#f8efcf"),
     "rock": ("#111112", "#c4161c", "#6d6d70", "#e8d3b0", "#f1efe9"),
     "electronic": ("#150a38", "#5a2ae0", "#18cfe4", "#ff3d9e", "#e8e4ff"),
-    "samba": ("#06424b", "#0fa3a3", "#ffcf33", "#ff6a45", "#fff3d6"),
+    "samba": ("#04494f", "#0bb0a6", "#7fe0cf", "#ff6a45", "#fff0da"),
     "minimal": ("#25272b", "#868d94", "#c3c8cc", "#3d4a57", "#f4f4f1"),
 }
 # mood -> (saturation factor, brightness factor, colour mixed in, its share)
 _SHIFTS = {
-    "calm": (0.75, 1.05, "#e9ede6", 0.22),
-    "joyful": (1.2, 1.12, "#ffe27a", 0.06),
-    "melancholy": (0.6, 0.72, "#2b3d5c", 0.3),
-    "fierce": (1.25, 0.92, "#1a0505", 0.1),
+    "calm": (0.58, 1.05, "#e6ece8", 0.36),
+    "joyful": (1.2, 1.14, "#ffdc5e", 0.15),
+    "melancholy": (0.6, 0.7, "#2b3d5c", 0.3),
+    "fierce": (1.25, 0.88, "#1f0303", 0.16),
     "dreamy": (0.85, 1.15, "#d8c6f2", 0.36),
 }
 # mood -> which ink is the paper, and which are read on it
@@ -48,10 +52,10 @@ def palette_of(genre: str, mood: str, rng: np.random.Generator) -> Palette:
     hue, light = rng.normal(0, 0.012), rng.normal(1, 0.04)
     inks = [_shift(_rgb(code), mood, hue, light) for code in _INKS[genre]]
     paper, ink = _GROUNDS[mood]
-    if mood == "fierce" and rng.random() < 0.4:
+    if mood == "fierce" and rng.random() < 0.3:
         paper = 1
     shapes = [colour for level, colour in enumerate(inks) if level != paper]
-    return Palette(inks[paper], inks[ink], tuple(shapes[i] for i in rng.permutation(len(shapes))))
+    return Palette(inks[paper], inks[ink], tuple(shapes[i] for i in rng.permutation(len(shapes))), tuple(inks))
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:

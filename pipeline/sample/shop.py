@@ -1,4 +1,4 @@
-"""Writes the synthetic record shop: catalogue, log, sleeves, clips, and the configuration that runs on them."""
+"""Writes the synthetic record shop: catalogue, log, buyers, sleeves, clips, and the configuration that runs on them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.sample import buyers
 from pipeline.sample.blurb import artist_of, blurb_of, language_of, title_of
 from pipeline.sample.dirt import KINDS, OUTSIDE, Planted, plan_dirt, spoil_log
 from pipeline.sample.log import draw_log
@@ -30,7 +31,7 @@ _CUT_BYTES = 40
 class ShopSummary:
     """What was written: counts of records, buyers, log rows and files, and the planted dirt by kind.
 
-    `planted` maps a kind, described in `pipeline.sample.dirt.KINDS`, to the record ids concerned.
+    `planted` maps a kind, described in `pipeline.sample.dirt.KINDS`, to the ids of the records, or buyers, concerned.
     """
 
     folder: Path
@@ -54,12 +55,13 @@ def write_shop(folder: Path, items: int = 600, users: int = 400, seed: int = 0) 
     planted = plan_dirt(seed, records)
     unsold = set(planted["never_bought"])
     log, planted_log = spoil_log(seed, draw_log(seed, [r for r in records if r.record_id not in unsold], users))
-    planted = {kind: (planted | planted_log)[kind] for kind in KINDS}
+    planted = {kind: (planted | planted_log | buyers.plan_buyers(seed, users))[kind] for kind in KINDS}
     try:
         _clear(folder)
         rows = [_row(record, seed, planted) for record in records for _ in range(_times(record, planted))]
         _write_csv(folder / "items.csv", _ITEM_COLUMNS, rows)
         _write_csv(folder / "purchases.csv", _LOG_COLUMNS, (purchase.row() for purchase in log))
+        _write_csv(folder / "buyers.csv", buyers.COLUMNS, buyers.rows(seed, users, planted))
         _write_media(folder, records, seed, planted)
         summary = ShopSummary(
             folder, items, users, len(log), _count(folder / "sleeves"), _count(folder / "clips"), planted

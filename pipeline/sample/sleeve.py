@@ -1,4 +1,4 @@
-"""Record sleeves: palette by genre and mood, a motif in the middle, layout and typography by era."""
+"""Record sleeves: borders by genre, palette by genre and mood, a motif in the middle, layout and type by era."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from pipeline.sample.motifs import FEELS, Shape, draw_motif
+from pipeline.sample.ornaments import draw_border
 from pipeline.sample.palette import Colour, Palette, brightness, mix, palette_of
 from pipeline.sample.tastes import Record, stream
 
 # Drawn at twice the size and halved, which smooths every edge.
 _SIDE = 720
 _QUALITY = 88
+# Of the picture's height, each border.
+_BORDER = 0.14
 _INK: Colour = (26, 24, 22)
 _CREAM: Colour = (250, 240, 216)
 
 
 @dataclass(frozen=True, slots=True)
 class _Design:
-    """What a layout arranges: colours, the motif's shapes, the printed lines, and whether the picture glows."""
+    """What a layout arranges: genre, colours, the motif's shapes, the printed lines, and whether the picture glows."""
 
+    genre: str
     palette: Palette
     shapes: list[Shape]
     title: str
@@ -51,10 +55,11 @@ def sleeve_of(record: Record, seed: int, title: str, artist: str) -> bytes:
     palette = palette_of(record.genre, record.mood, rng)
     shapes = draw_motif(record.motif, palette, FEELS[record.mood], rng)
     mark = f"SYN {record.number:04d}  SYNTHETIC"
-    design = _Design(palette, shapes, title, artist, mark, glow=record.mood == "dreamy")
+    design = _Design(record.genre, palette, shapes, title, artist, mark, glow=record.mood == "dreamy")
     picture = _LAYOUTS[record.era](design, rng).reduce(2)
-    if record.era in _GRAIN:
-        picture = _grain(picture, _GRAIN[record.era], rng)
+    grain = _GRAIN.get(record.era, 0.0) + _GRAIN.get(record.mood, 0.0)
+    if grain:
+        picture = _grain(picture, grain, rng)
     output = io.BytesIO()
     picture.save(output, "JPEG", quality=_QUALITY)
     return output.getvalue()
@@ -134,14 +139,28 @@ def _nineties(design: _Design, rng: np.random.Generator) -> Image.Image:
 
 
 def _paint(design: _Design, size: tuple[int, int]) -> Image.Image:
-    """The motif on its paper, cut to `size` (width, height) around its middle."""
+    """The motif on its paper, cut to `size` (width, height) around its middle, between two borders."""
     art = Image.new("RGB", size, design.palette.paper)
     pen = ImageDraw.Draw(art)
     reach = max(size)
     shift = (np.array(size) - reach) / 2
     for points, colour in design.shapes:
         pen.polygon(np.round(points * reach + shift).astype(int).ravel().tolist(), fill=colour)
+    border = _border(design, size[0], round(_BORDER * size[1]))
+    art.paste(border, (0, 0))
+    art.paste(border.transpose(Image.Transpose.ROTATE_180), (0, size[1] - border.height))
     return _glow(art) if design.glow else art
+
+
+def _border(design: _Design, width: int, height: int) -> Image.Image:
+    """The genre's ornament over the whole width, with a rule of paper along its lower edge."""
+    strip = Image.new("RGB", (width, height), design.palette.paper)
+    pen = ImageDraw.Draw(strip)
+    printed = height - 6
+    for points, colour in draw_border(design.genre, design.palette.border, width / printed):
+        pen.polygon(np.round(points * printed).astype(int).ravel().tolist(), fill=colour)
+    pen.rectangle([0, printed, width, height], fill=design.palette.paper)
+    return strip
 
 
 def _set(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, kind: _Type) -> None:
@@ -188,7 +207,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-_GRAIN = {"1970s": 8.0, "1990s": 4.0}
+# Paper of two decades; the fierce are printed coarsely.
+_GRAIN = {"1970s": 8.0, "1990s": 4.0, "fierce": 18.0}
 _LAYOUTS: dict[str, Callable[[_Design, np.random.Generator], Image.Image]] = {
     "1960s": _sixties,
     "1970s": _seventies,

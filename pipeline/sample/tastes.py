@@ -1,7 +1,7 @@
 """The planted truth of the synthetic shop: what each record is, what each buyer likes, and what follows from both.
 
 - A record has six traits, drawn independently of each other.
-- Genre, mood and era show in several modalities; theme only in the blurb, motif only on the sleeve, sound only in
+- Genre, mood and era show in all three modalities; theme only in the blurb, motif only on the sleeve, sound only in
   the clip. So leaving a modality out loses something that buyers choose by.
 - A buyer belongs to a scene and has a taste of their own; both give every trait's levels a liking.
 - Utility = sum over traits of weight x liking + the record's popularity; choices are softmax over utilities.
@@ -42,6 +42,7 @@ _STREAMS = (
     "dirt",
     "log dirt",
     "language",
+    "profile",
 )
 
 Floats = NDArray[np.float64]

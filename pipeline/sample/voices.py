@@ -1,4 +1,4 @@
-"""The shop's instruments: six families that play the notes (the *sound* trait), and a drum kit shared by all.
+"""The shop's instruments: six families that play the notes (the *sound* trait), and the basses and drums of the genres.
 
 Pitched families read single-cycle wavetables, cut off below half the sample rate; bells add inharmonic sines.
 """
@@ -34,33 +34,52 @@ def play(family: str, note: Note, rate: int) -> Signal:
     return np.float32(note.level) * _FAMILIES[family](note.hertz, seconds, rate)
 
 
-def bass(hertz: float, seconds: float, rate: int) -> Signal:
-    """A round bass note, the same whatever the family of the tune."""
-    time = np.arange(int(seconds * rate), dtype=np.float32) / np.float32(rate)
-    return (np.sin(2 * np.pi * hertz * time) + 0.25 * np.sin(4 * np.pi * hertz * time)) * _decay(time, 3.5)
+def bass(voice: str, note: Note, rate: int) -> Signal:
+    """A bass note by one of `BASSES`, which a genre chooses whatever the family of the tune."""
+    shape, per_second, attack = BASSES[voice]
+    time = np.arange(int(note.seconds * rate), dtype=np.float32) / np.float32(rate)
+    fall = np.exp(-time * np.float32(per_second)) * _swell(time, attack)
+    return np.float32(2 * note.level) * _wave(shape, note.hertz * time, note.hertz, rate) * fall
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def drum(name: str, rate: int) -> Signal:
-    """One hit of `kick`, `snare`, `hat`, `shaker`, `rim` or `tom`; always the same samples."""
-    length, pitch, noise, fall = _DRUMS[name]
+    """One hit of one of `DRUMS`; always the same samples."""
+    length, pitch, noise, fall = DRUMS[name]
     time = np.arange(int(length * rate), dtype=np.float32) / np.float32(rate)
     hiss = np.random.default_rng(7).normal(0, 0.5, len(time)).astype(np.float32)
-    if name in ("hat", "shaker"):
+    if name in _BRIGHT:
         hiss = np.diff(hiss, prepend=np.float32(0))
     tone = np.sin(2 * np.pi * pitch * (time + 0.06 * (1 - np.exp(-time * 30)))) if pitch else np.float32(0)
     return ((1 - noise) * tone + noise * hiss) * np.exp(-time * fall)
 
 
+# waveform, decay per second, attack in seconds
+BASSES = {
+    "upright": ("soft", 6.0, 0.004),
+    "finger": ("round", 3.5, 0.01),
+    "sub": ("sine", 0.8, 0.02),
+    "fuzz": ("fuzz", 1.5, 0.003),
+    "square": ("square", 9.0, 0.002),
+    "drone": ("drawbar", 0.3, 0.25),
+}
 # seconds, Hz, share of noise, decay per second
-_DRUMS = {
+DRUMS = {
     "kick": (0.28, 52.0, 0.02, 14.0),
+    "stomp": (0.25, 78.0, 0.1, 16.0),
     "snare": (0.2, 185.0, 0.7, 20.0),
+    "clap": (0.16, 0.0, 0.8, 26.0),
     "hat": (0.06, 0.0, 1.0, 70.0),
+    "ride": (0.5, 3150.0, 0.8, 7.0),
+    "crash": (0.9, 0.0, 0.45, 3.5),
     "shaker": (0.1, 0.0, 0.5, 40.0),
+    "tambourine": (0.12, 6400.0, 0.7, 28.0),
     "rim": (0.05, 820.0, 0.2, 80.0),
+    "agogo": (0.22, 1180.0, 0.02, 16.0),
+    "blip": (0.09, 1900.0, 0.0, 30.0),
     "tom": (0.3, 110.0, 0.05, 11.0),
 }
+_BRIGHT = {"hat", "ride", "crash", "shaker", "tambourine"}
 
 
 def _strings(hertz: float, time: Signal, rate: int) -> Signal:
@@ -121,6 +140,10 @@ def _wave(shape: str, phase: Signal, hertz: float, rate: int) -> Signal:
 def _table(shape: str, harmonics: int) -> Signal:
     n = np.arange(1, harmonics + 1)
     strengths = {
+        "sine": n == 1,
+        "round": 0.25 ** (n - 1.0),
+        "square": (n % 2) / n,
+        "fuzz": 1 / n**0.5,
         "saw": 1 / n,
         "comb": np.abs(np.sin(np.pi * n * 0.19)) / n**0.6,
         "soft": 1 / n**2.8,

@@ -2,6 +2,8 @@
 with judged as (
     select 'items' as source_table, dropped from items_judged
     union all
+    select 'users', dropped from users_judged
+    union all
     -- A night in the past leaves out what came after it, and that is no fault of the source.
     select 'interactions', dropped from interactions_judged
     where dropped is distinct from 'time at or after the night''s as-of'

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.interactions import Interactions
 from pipeline.report import GateCheck, RunFiles
+from tests.report import vectors
 
-WIDTH = 8
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 GENRES = ("ambient", "dub & bass", "folk")
 
@@ -31,6 +32,7 @@ class Night:
     trained: str = "two_tower"
     titles: dict[int, str] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
+    fused: dict[str, object] = field(default_factory=lambda: {"kind": "linear"})
 
 
 @pytest.fixture
@@ -44,6 +46,10 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     """A run for tests that only read it, with a title and an attribute that try to be markup."""
     night = Night(titles={0: EVIL}, columns={"label": [EVIL] * 48})
     return write_night(tmp_path_factory.mktemp("night") / "workspace", night)
+
+
+def user_id(number: int) -> str:
+    return f"u{number:02d}"
 
 
 def item_id(number: int) -> str:
@@ -69,7 +75,6 @@ def write_night(folder: Path, night: Night) -> RunFiles:
     )
     rng = np.random.default_rng(1)
     _items(run, night)
-    _interactions(run, night, rng)
     _vectors(run, night, rng)
     _documents(run, night)
     _pictures(run, night)
@@ -100,40 +105,43 @@ def _items(run: RunFiles, night: Night) -> None:
     write(run.staged / "items" / "bucket-00001.parquet", table.slice(half))
 
 
-def _interactions(run: RunFiles, night: Night, rng: np.random.Generator) -> None:
+def _interactions(run: RunFiles, night: Night, rng: np.random.Generator) -> list[tuple[int, list[int]]]:
+    """Writes the log, a choice a day; returns every user's items, oldest first."""
     start = datetime(2025, 1, 1, tzinfo=UTC)
-    rows = []
-    for user in range(night.users):
-        for place, item in enumerate(rng.choice(night.items - 4, 5, replace=False)):
-            rows.append((f"u{user:02d}", item_id(int(item)), start + timedelta(days=place), 1.0, "train"))
+    chosen = [(user, rng.choice(night.items - 4, 5, replace=False).tolist()) for user in range(night.users)]
+    rows = [
+        (user_id(user), item_id(item), start + timedelta(days=place), 1.0, "train")
+        for user, items in chosen
+        for place, item in enumerate(items)
+    ]
     types = {"user_id": pa.string(), "item_id": pa.string(), "ts": pa.timestamp("us", "UTC"), "weight": pa.float64()}
     schema = pa.schema({**types, "part": pa.string()})
     columns = [[row[place] for row in rows] for place in range(len(schema))]
     write(run.staged / "interactions.parquet", pa.table(columns, schema=schema))
-    seen = [[r[1] for r in rows if r[0] == f"u{user:02d}"] for user in range(night.users)]
-    users = [f"u{user:02d}" for user in range(night.users)]
+    seen = [[item_id(item) for item in items] for _, items in chosen]
     schema = pa.schema({"user_id": pa.string(), "seen": pa.list_(pa.string())})
-    write(run.index / "users.parquet", pa.table([users, seen], schema=schema))
+    write(run.index / "users.parquet", pa.table([[user_id(user) for user, _ in chosen], seen], schema=schema))
+    return chosen
 
 
 def _vectors(run: RunFiles, night: Night, rng: np.random.Generator) -> None:
-    vectors = _unit(rng.normal(size=(night.items, WIDTH)))
-    ids = [item_id(n) for n in range(night.items)]
-    missing = [n == 1 for n in range(night.items)]
-    shares = {
-        "text": [0.5 if _has_picture(n) else 1.0 for n in range(night.items)],
-        "image": [0.5 if _has_picture(n) else 0.0 for n in range(night.items)],
-    }
-    fused = pa.table({"item_id": ids, "vector": fixed(vectors, missing), **shares})
-    write(run.fused / "items" / "part-0.parquet", fused)
-    write(run.model / "published" / "item_vectors.parquet", pa.table({"item_id": ids, "vector": fixed(vectors)}))
-    users = pa.table(
-        {
-            "user_id": pa.array([f"u{user:02d}" for user in range(night.users)], pa.string()),
-            "vector": fixed(_unit(rng.normal(size=(night.users, WIDTH)))),
-        }
+    """Item 1 has neither text nor picture, the rest a text, and most a picture."""
+    numbers = range(night.items)
+    pairs = [
+        (user, item, 5.0 - place) for user, items in _interactions(run, night, rng) for place, item in enumerate(items)
+    ]
+    user, item, age = (np.array([pair[place] for pair in pairs]) for place in range(3))
+    log = Interactions(
+        user.astype(np.int32), item.astype(np.int32), age, np.ones(len(pairs), np.float32), night.users, night.items
     )
-    write(run.model / "published" / "user_vectors.parquet", users)
+    error = {
+        "text": ["no text" if n == 1 else None for n in numbers],
+        "image": [None if _has_picture(n) and n != 1 else "no image" for n in numbers],
+    }
+    # A log of nobody teaches nothing.
+    model = night.trained if night.users else "content"
+    users = [user_id(user) for user in range(night.users)]
+    vectors.write(run, vectors.Catalogue([item_id(n) for n in numbers], error, log, users, model), rng)
 
 
 def _documents(run: RunFiles, night: Night) -> None:
@@ -210,7 +218,7 @@ def _receipts(night: Night) -> list[dict[str, object]]:
             "encoded_rows": None,
             "missing_rows": None,
             "seconds": seconds,
-            "details": {},
+            "details": night.fused if step == "fuse" else {},
         }
         for step, seconds in (("train", 75.0), ("ingest", 0.4), ("fuse", 0.0))
     ]
@@ -223,16 +231,6 @@ def _pictures(run: RunFiles, night: Night) -> None:
         colour = (number * 5 % 256, number * 11 % 256, 160)
         Image.new("RGB", (120, 120), colour).save(run.workspace / "media" / f"{number}.jpg")
     (run.workspace / "media" / "2.jpg").write_bytes(b"not a picture")
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def fixed(vectors: np.ndarray, missing: list[bool] | None = None) -> pa.Array:
-    """Returns a FixedSizeList<float32> column."""
-    mask = pa.array(missing) if missing else None
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=mask)
 
 
 def write(path: Path, table: pa.Table) -> None:

@@ -167,6 +167,29 @@ def test_ten_shelves_show_cards_whose_pictures_load(page: Any) -> None:
     assert page.execute_script(cards) == [8] * 10
 
 
+def test_pointing_at_a_recommendations_bar_shows_its_sum(page: Any) -> None:
+    bar = "document.querySelectorAll('.next .why')[3]"
+    page.execute_script(bar + ".scrollIntoView({behavior: 'instant', block: 'center'})")
+    shown = "return document.getElementById('tip').hidden === false"
+
+    def pointed(driver: Any) -> bool:
+        box = driver.execute_script(
+            f"const b = {bar}.getBoundingClientRect(); return [b.left + b.width / 2, b.top + 3]"
+        )
+        for shift in (3, 0):
+            move = {"type": "mouseMoved", "x": box[0] + shift, "y": box[1]}
+            driver.execute_cdp_cmd("Input.dispatchMouseEvent", move)
+        return bool(driver.execute_script(shown))
+
+    WebDriverWait(page, 20).until(pointed)
+    why = json.loads(page.execute_script(f"return {bar}.dataset.why"))
+    assert why["title"] in _text(page, "#tip")
+    assert all(name in _text(page, "#tip") and value in _text(page, "#tip") for name, value, _ in why["rows"])
+    assert _text(page, "#tip .whole + b") == why["score"]
+    page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 2, "y": 2})
+    _until(page, "return document.getElementById('tip').hidden")
+
+
 @pytest.mark.parametrize("pixels", [400, 768, 1400])
 def test_nothing_overflows_sideways(page: Any, pixels: int) -> None:
     _width(page, pixels)

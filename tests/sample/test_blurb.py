@@ -38,6 +38,7 @@ def _rules(record: Record, language: Language) -> dict[str, tuple[str, ...]]:
     return {
         **words.RULES,
         "style": words.STYLE[record.genre],
+        "shelf": words.SHELF[record.genre],
         "feeling": words.FEELING[record.mood],
         "times": words.TIMES[record.era],
         "story": words.STORY[record.theme],
@@ -124,7 +125,7 @@ def test_the_blurbs_of_a_record_make_the_same_choices_in_the_same_order_in_both_
 
 
 def test_the_lexicons_are_parallel_down_to_the_symbols_of_each_entry() -> None:
-    for table in ("STYLE", "FEELING", "TIMES", "STORY", "RULES"):
+    for table in ("STYLE", "SHELF", "FEELING", "TIMES", "STORY", "RULES"):
         english, chinese = getattr(lexicon, table), getattr(lexicon_zh, table)
         assert chinese.keys() <= english.keys()
         assert table == "RULES" or chinese.keys() == english.keys()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import soundfile
 
 from pipeline.sample.music import clip_of, suffix_of
 from pipeline.sample.ogg import with_fixed_serial
-from pipeline.sample.tastes import draw_record
+from pipeline.sample.tastes import TRAITS, draw_record
 
 
 def _heard(number: int) -> tuple[np.ndarray, int]:
@@ -29,6 +30,33 @@ def test_clips_are_audible_and_do_not_clip() -> None:
         samples, _ = _heard(number)
         assert np.sqrt(np.mean(samples**2)) > 0.03
         assert np.abs(samples).max() < 1
+
+
+def _decibels(traits: dict[str, str], low_hz: float, high_hz: float) -> float:
+    """What lies between two frequencies, of all that is heard: the mean over twelve records of these traits."""
+    shares = []
+    for number in range(1, 13):
+        clip = clip_of(replace(draw_record(0, number), **traits), 0)
+        samples, rate = soundfile.read(io.BytesIO(clip), always_2d=True)
+        power = np.abs(np.fft.rfft(samples.mean(1))) ** 2
+        hertz = np.fft.rfftfreq(len(samples), 1 / rate)
+        shares.append(power[(hertz >= low_hz) & (hertz < high_hz)].sum() / power.sum())
+    return float(10 * np.log10(np.mean(shares)))
+
+
+def test_decades_differ_as_their_recordings_did() -> None:
+    lows, highs = (
+        {era: _decibels({"era": era}, *band) for era in TRAITS["era"]} for band in ((20.0, 250.0), (5000.0, 10_000.0))
+    )
+    assert highs["1960s"] < highs["1970s"] < min(highs["1980s"], highs["1990s"]) - 3
+    assert lows["1980s"] < lows["1970s"] - 3
+    assert lows["1980s"] < lows["1990s"] - 3
+
+
+def test_moods_differ_in_brightness() -> None:
+    bright = {mood: _decibels({"mood": mood}, 2500.0, 10_000.0) for mood in TRAITS["mood"]}
+    assert bright["melancholy"] < bright["calm"] < bright["dreamy"] < bright["joyful"]
+    assert bright["melancholy"] < bright["fierce"] - 6
 
 
 @pytest.fixture

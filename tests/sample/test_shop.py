@@ -176,6 +176,7 @@ def test_the_settings_are_ready_and_say_that_the_shop_is_synthetic(shop: ShopSum
     config = load(shop.folder / "medley.yaml")
     assert config.source.params == {"root": str(shop.folder)}
     assert config.source.items == "sources/sample/items.sql"
+    assert config.source.users == "sources/sample/users.sql"
     assert config.ingest.split == "time"
     assert config.workspace == str(shop.folder / "workspace")
     assert "ynthetic" in config.name
@@ -221,6 +222,11 @@ def test_the_queries_give_the_source_tables_columns_and_keep_the_dirt(shop: Shop
     assert len(found) == shop.purchases
     assert sum(row[3] <= 0 for row in found) == 2
     assert {row[2].year for row in found} >= {1900, 2099}
+    users = database.sql((QUERIES / "users.sql").read_text("utf-8"))
+    assert users.columns == ["user_id", "profile", "language"]
+    twice, newcomers = shop.planted["profile_twice"], shop.planted["profile_without_purchase"]
+    assert len(users.fetchall()) == USERS + len(twice) + len(newcomers)
+    assert not {row[0] for row in found} & set(newcomers)
 
 
 def test_a_new_shop_replaces_the_old_one_and_keeps_the_workspace(tmp_path: Path) -> None:

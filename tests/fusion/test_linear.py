@@ -7,7 +7,9 @@ import pytest
 
 from pipeline.config.sections import Fuse, FuseWeights
 from pipeline.errors import ConfigError
-from pipeline.fusion import LinearFusion, Vectors
+from pipeline.fusion import load
+from pipeline.fusion.linear import LinearFusion
+from pipeline.fusion.moments import Vectors
 
 SETTINGS = Fuse(width=16, weights=FuseWeights(text=2, image=1, audio=1))
 
@@ -56,17 +58,18 @@ def test_likeness_within_a_modality_survives_the_projection() -> None:
 
 def test_batches_do_not_matter_and_a_seed_gives_the_same_bytes() -> None:
     vectors = modalities(missing=0)
-    whole = fitted(vectors)
-    parts = LinearFusion.fit({m: np.array_split(v, 7) for m, v in vectors.items()}, SETTINGS, 0)  # type: ignore[misc]
-    for modality in whole.projections:
-        np.testing.assert_allclose(whole.projections[modality].matrix, parts.projections[modality].matrix, atol=1e-4)
-        assert whole.projections[modality].matrix.tobytes() == fitted(vectors).projections[modality].matrix.tobytes()
+    whole = fitted(vectors).frontend.projections
+    split = LinearFusion.fit({m: np.array_split(v, 7) for m, v in vectors.items()}, SETTINGS, 0)  # type: ignore[misc]
+    again = fitted(vectors).frontend.projections
+    for modality, projection in whole.items():
+        np.testing.assert_allclose(projection.matrix, split.frontend.projections[modality].matrix, atol=1e-4)
+        assert projection.matrix.tobytes() == again[modality].matrix.tobytes()
 
 
 def test_saved_weights_are_read_back(tmp_path: Path) -> None:
     vectors = modalities()
     fitted(vectors).save(tmp_path / "fusion.safetensors")
-    again, _ = LinearFusion.load(tmp_path / "fusion.safetensors").transform(vectors)  # type: ignore[arg-type]
+    again, _ = load(tmp_path / "fusion.safetensors").transform(vectors)  # type: ignore[arg-type]
     np.testing.assert_array_equal(again, fitted(vectors).transform(vectors)[0])  # type: ignore[arg-type]
 
 

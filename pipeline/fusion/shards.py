@@ -1,0 +1,119 @@
+"""A night's embedding shards, bucket by bucket: the order of the catalogue, and of every item's code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Modality
+from pipeline.errors import ShardCorrupt
+from pipeline.fusion.base import Codes, Frontend, Mask
+from pipeline.fusion.moments import Vectors
+from pipeline.tables import matrix
+
+# Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
+# catalogue, and the error of a deviation from so many rows is .3 %.
+SAMPLE_ROWS = 65_536
+
+
+class Shards:
+    """The shards of every modality, one a bucket, in the same order of buckets."""
+
+    def __init__(self, paths: Mapping[Modality, Sequence[Path]]) -> None:
+        self.paths = {modality: list(found) for modality, found in paths.items()}
+        first = next(iter(self.paths.values()))
+        rows = [_open(path).metadata.num_rows for path in first]
+        self.starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+        """(buckets + 1,) int64: the code of each bucket's first item, and the number of items."""
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """The modalities, in their order."""
+        return list(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def items(self) -> int:
+        """The number of items."""
+        return int(self.starts[-1])
+
+    def name(self, bucket: int) -> str:
+        """The bucket's name, such as bucket-00007."""
+        return next(iter(self.paths.values()))[bucket].name.rsplit("-", 1)[0]
+
+    def read(self, bucket: int) -> tuple[pa.ChunkedArray, dict[Modality, Vectors]]:
+        """The item ids of a bucket, and modality to (n, d) float32, NaN where missing.
+
+        Raises ShardCorrupt if a shard cannot be read or the modalities hold different items.
+        """
+        tables = {m: _table(paths[bucket]) for m, paths in self.paths.items()}
+        ids = next(iter(tables.values()))["item_id"]
+        if any(not table["item_id"].equals(ids) for table in tables.values()):
+            raise ShardCorrupt(
+                f"{next(iter(self.paths.values()))[bucket]}: the modalities' shards hold different items; "
+                "run with --full"
+            )
+        return ids, {m: matrix(table["vector"]) for m, table in tables.items()}
+
+    def ids(self, bucket: int) -> pa.ChunkedArray:
+        """The item ids of a bucket."""
+        return _table(next(iter(self.paths.values()))[bucket], ["item_id"])["item_id"]
+
+    def sampled(self) -> range:
+        """The first buckets that together hold SAMPLE_ROWS items, or all."""
+        return range(min(len(self), int(np.searchsorted(self.starts, SAMPLE_ROWS))))
+
+    def present(self, modality: Modality) -> Iterator[Vectors]:
+        """The vectors of a modality in the sampled buckets, (n, d), without the missing ones."""
+        for bucket in self.sampled():
+            vectors = matrix(_table(self.paths[modality][bucket])["vector"])
+            vectors = vectors[~np.isnan(vectors[:, 0])]
+            if len(vectors):
+                yield vectors
+
+
+class ShardSides:
+    """The sides of single items, read from their shards; the last few buckets stay in memory."""
+
+    def __init__(self, shards: Shards, frontend: Frontend) -> None:
+        self.shards, self.frontend = shards, frontend
+        self._read: dict[int, tuple[Vectors, Mask]] = {}
+
+    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
+        """See `store.Sides`."""
+        buckets = np.searchsorted(self.shards.starts, codes, side="right") - 1
+        shape = (len(codes), len(self.frontend.modalities))
+        sides, mask = np.zeros((*shape, self.frontend.width), np.float32), np.zeros(shape, bool)
+        for bucket in np.unique(buckets):
+            here = buckets == bucket
+            rows = codes[here] - self.shards.starts[bucket]
+            found, held = self._bucket(int(bucket))
+            sides[here], mask[here] = found[rows], held[rows]
+        return sides, mask
+
+    def _bucket(self, bucket: int) -> tuple[Vectors, Mask]:
+        if bucket not in self._read:
+            while len(self._read) >= 8:
+                self._read.pop(next(iter(self._read)))
+            self._read[bucket] = self.frontend.sides(self.shards.read(bucket)[1])
+        return self._read[bucket]
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardCorrupt(f"{path}: cannot be read ({error}); remove it and run the night again") from None
+
+
+def _table(path: Path, columns: Sequence[str] = ("item_id", "vector")) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardCorrupt(f"{path}: cannot be read ({error}); remove it and run the night again") from None

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.sections import FuseGraph
+from pipeline.errors import ShardCorrupt
+from pipeline.fusion import graph as graphs
+from pipeline.fusion.convolve import edges_of, plan
+from pipeline.fusion.graph import NOBODY, Graph, build
+from pipeline.fusion.moments import unit_or_missing
+from pipeline.fusion.store import SideStore
+from pipeline.interactions import Interactions
+
+SETTINGS = FuseGraph(neighbours=3, co_chosen=2)
+
+
+def store(folder: Path, items: int, modalities: int = 2, width: int = 8) -> SideStore:
+    rng = np.random.default_rng(0)
+    sides = SideStore(folder / "sides.npy", items, modalities, width)
+    mask = rng.random((items, modalities)) < 0.8
+    vectors = unit_or_missing(rng.standard_normal((items * modalities, width))).reshape(items, modalities, width)
+    sides.write(0, vectors * mask[..., None], mask)
+    return sides
+
+
+def log_of(*histories: list[int], items: int = 30) -> Interactions:
+    user = np.repeat(np.arange(len(histories), dtype=np.int32), [len(history) for history in histories])
+    item = np.concatenate(histories).astype(np.int32)
+    return Interactions(user, item, np.zeros(len(item)), np.ones(len(item), np.float32), len(histories), items)
+
+
+def test_neighbours_are_the_nearest_others_that_have_the_modality(tmp_path: Path) -> None:
+    sides = store(tmp_path, 30)
+    found = build(sides, log_of([0, 1]), 10, SETTINGS).like
+    vectors, mask = sides.read(np.arange(30))
+    for place in range(2):
+        scores = vectors[:, place] @ vectors[:, place].T
+        scores[:, ~mask[:, place]] = -np.inf
+        np.fill_diagonal(scores, -np.inf)
+        for item in range(30):
+            expected = set(np.argsort(-scores[item])[:3]) if mask[item, place] else {NOBODY}
+            assert set(found[item, place].tolist()) == expected
+
+
+def test_a_large_catalogue_is_searched_in_cells_and_still_finds_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = store(tmp_path, 3000, 1)
+    exact = build(sides, log_of([0, 1], items=3000), 10, SETTINGS).like
+    monkeypatch.setattr(graphs, "EXACT_BELOW", 500)
+    monkeypatch.setattr(graphs, "CELL", 500)
+    cells = build(sides, log_of([0, 1], items=3000), 10, SETTINGS).like
+    assert np.mean([len(set(a[0]) & set(b[0])) / 3 for a, b in zip(exact, cells, strict=True)]) > 0.6
+
+
+def test_items_chosen_together_more_often_come_first_and_fame_counts_against(tmp_path: Path) -> None:
+    log = log_of([0, 1, 2], [0, 1], [0, 3], [3, 4], [3, 5], [3, 6])
+    found = build(store(tmp_path, 30), log, 10, SETTINGS).together
+    assert found[0].tolist() == [1, 2]
+    assert found[4].tolist() == [3, NOBODY]
+    assert found[20].tolist() == [NOBODY, NOBODY]
+
+
+def test_what_is_out_of_the_window_was_not_chosen_together(tmp_path: Path) -> None:
+    found = build(store(tmp_path, 30), log_of([0, 1, 2]), 1, SETTINGS).together
+    assert found[0].tolist() == [1, NOBODY]
+
+
+def test_an_item_held_out_stands_in_the_graph_as_one_nobody_chose(tmp_path: Path) -> None:
+    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), 10, SETTINGS)
+    held = np.arange(30) == 1
+    found = whole.without(held)
+    assert (found.together[1] == NOBODY).all()
+    assert 1 not in found.together
+    np.testing.assert_array_equal(found.like, whole.like)
+
+
+def test_training_never_sees_the_edge_that_it_is_asked_for(tmp_path: Path) -> None:
+    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), 10, SETTINGS)
+    rows = whole.rows(np.array([0, 1])).thinned(0.0, np.array([1, 0]), np.random.default_rng(0))
+    assert 1 not in rows.together[0]
+    assert 0 not in rows.together[1]
+    assert 2 in rows.together[0]
+
+
+def test_a_batch_reads_its_neighbours_and_every_edge_leads_to_one_that_is_there(tmp_path: Path) -> None:
+    sides = store(tmp_path, 30)
+    whole = build(sides, log_of([0, 1, 2], [5, 6]), 10, SETTINGS)
+    codes, layers = plan(whole, np.array([5, 0, 5]), 2)
+    assert codes[:3].tolist() == [5, 0, 5]
+    _, mask = sides.read(codes)
+    assert [targets for targets, _ in layers] == sorted((targets for targets, _ in layers), reverse=True)
+    targets, lists = layers[-1]
+    for row, code in enumerate((5, 0, 5)):
+        assert set(codes[lists.together[row]][lists.together[row] != NOBODY]) == set(whole.together[code]) - {NOBODY}
+    for matrix in edges_of(targets, lists, mask).edges.values():
+        rows = matrix.to_dense().sum(dim=1).numpy()
+        assert set(np.round(rows, 5).tolist()) <= {0.0, 1.0}
+
+
+def test_a_graph_is_read_back_and_another_file_refused(tmp_path: Path) -> None:
+    made = Graph(np.zeros((2, 1, 3), np.int32), np.full((2, 2), NOBODY, np.int32))
+    graphs.save(made, tmp_path / graphs.FILE)
+    again = graphs.load(tmp_path / graphs.FILE)
+    np.testing.assert_array_equal(again.like, made.like)
+    np.testing.assert_array_equal(again.together, made.together)
+    (tmp_path / "other").write_bytes(b"no graph")
+    with pytest.raises(ShardCorrupt, match="no graph"):
+        graphs.load(tmp_path / "other")

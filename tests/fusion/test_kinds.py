@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.sections import Fuse, FuseGraph, FuseLearn
+from pipeline.errors import ShardCorrupt, StepFailed
+from pipeline.fusion import FILE, load, load_catalogue
+from pipeline.fusion.base import Fusion, Loose, Sides
+from pipeline.fusion.fit import Fitted, fit
+from pipeline.fusion.moments import Vectors
+from pipeline.likeness import questions, recall
+from tests.fusion.planted import Planted, planted, write
+
+KINDS = ("linear", "linear-learned", "concat", "concat-whitened", "dnn", "attention", "gnn", "align")
+LEARNED = ("dnn", "attention", "gnn", "align")
+LEARN = FuseLearn(agreement=0.1, hidden=64, pairs=4096, batch_pairs=128, max_epochs=15, patience_epochs=4)
+SHORT = {"learn": LEARN.model_copy(update={"max_epochs": 2, "pairs": 512})}
+
+
+def settings(kind: str) -> Fuse:
+    return Fuse(
+        kind=kind.split("-")[0],  # type: ignore[arg-type]
+        learned_weights="learned" in kind,
+        whitening="whitened" in kind,
+        width=96,
+        learn=LEARN,
+        graph=FuseGraph(neighbours=5, co_chosen=5),
+    )
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return planted(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def fitted(request: pytest.FixtureRequest, shop: Planted, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return fit(settings(request.param), shop.material, tmp_path_factory.mktemp("scratch"))
+
+
+def sides_of(fitted: Fitted, shop: Planted) -> Sides:
+    return fitted.sides or Loose(*fitted.fusion.frontend.sides(shop.vectors))  # type: ignore[arg-type]
+
+
+def everything(fusion: Fusion, sides: Sides, shop: Planted, places: tuple[int, ...] = (0, 1, 2)) -> Vectors:
+    codes = np.arange(len(shop.log.items))
+    keep = np.isin(range(3), places)[None].repeat(len(codes), axis=0)
+    return fusion.vectors(sides, codes, keep)[0]
+
+
+def score(vectors: Vectors, shop: Planted, segment: str) -> float:
+    asked = questions(shop.log, segment, 10, 0)
+    return float(recall(vectors, asked, 10).values["recall@10"].mean())
+
+
+def test_every_kind_gives_unit_vectors_and_shares_that_add_up(fitted: Fitted, shop: Planted) -> None:
+    vectors, shares = fitted.fusion.catalogue(sides_of(fitted, shop), np.arange(len(shop.log.items)))
+    has = np.stack([~np.isnan(v[:, 0]) for v in shop.vectors.values()], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(vectors[has.any(axis=1)], axis=1), 1, rtol=1e-4)
+    np.testing.assert_allclose(shares.sum(axis=1), has.any(axis=1), atol=1e-4)
+    assert np.abs(shares[~has]).max() < 1e-4, "a modality that an item lacks counts for nothing"
+
+
+def test_an_item_without_any_modality_gets_no_vector_and_disturbs_nobody(fitted: Fitted, shop: Planted) -> None:
+    vectors = everything(fitted.fusion, sides_of(fitted, shop), shop)
+    assert np.flatnonzero(np.isnan(vectors[:, 0])).tolist() == [7]
+
+
+def test_any_subset_of_modalities_has_a_vector_of_its_own(fitted: Fitted, shop: Planted) -> None:
+    sides = sides_of(fitted, shop)
+    whole = everything(fitted.fusion, sides, shop)
+    for place, modality in enumerate(shop.vectors):
+        alone = everything(fitted.fusion, sides, shop, (place,))
+        missing = np.isnan(shop.vectors[modality][:, 0])
+        assert np.isnan(alone[missing]).all()
+        np.testing.assert_allclose(np.linalg.norm(alone[~missing], axis=1), 1, rtol=1e-4)
+        assert np.nanmean(np.einsum("nw,nw->n", np.nan_to_num(alone), np.nan_to_num(whole))) > 0.3
+
+
+def test_saved_and_read_back_it_fuses_alike(fitted: Fitted, shop: Planted, tmp_path: Path) -> None:
+    fitted.fusion.save_catalogue(tmp_path)
+    again, sides = load_catalogue(tmp_path), sides_of(fitted, shop)
+    np.testing.assert_array_equal(everything(again, sides, shop), everything(fitted.fusion, sides, shop))
+    query = {"text": np.ones((1, 48), np.float32)}
+    ours, theirs = load(tmp_path / FILE).transform(query), fitted.fusion.transform(query)  # type: ignore[arg-type]
+    np.testing.assert_allclose(ours[0], theirs[0], atol=0.35 if again.kind == "gnn" else 0)
+    np.testing.assert_allclose(np.linalg.norm(ours[0]), 1, rtol=1e-5)
+
+
+def test_a_query_needs_no_catalogue(fitted: Fitted, shop: Planted) -> None:
+    vectors, shares = fitted.fusion.transform({"image": shop.vectors["image"][:50]})
+    assert shares.shape == (50, 1)
+    assert np.isnan(vectors[:, 0]).tolist() == np.isnan(shop.vectors["image"][:50, 0]).tolist()
+
+
+def test_what_is_learned_beats_the_best_modality_by_a_tenth_on_items_never_trained_on(
+    fitted: Fitted, shop: Planted
+) -> None:
+    if fitted.fusion.kind not in LEARNED:
+        pytest.skip("a closed form, or weights alone")
+    best = max(score(vectors, shop, "co_choice_cold") for vectors in shop.vectors.values())
+    assert score(everything(fitted.fusion, sides_of(fitted, shop), shop), shop, "co_choice_cold") > 1.1 * best
+
+
+@pytest.mark.parametrize("kind", [*LEARNED, "linear-learned"])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(kind: str, shop: Planted, tmp_path: Path) -> None:
+    short = settings(kind).model_copy(update=SHORT)
+    files = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        material = type(shop.material)(**{**shop.material.__dict__, "seed": seed})
+        fit(short, material, tmp_path / name).fusion.save(tmp_path / name / FILE)
+        files.append((tmp_path / name / FILE).read_bytes())
+    assert files[0] == files[1]
+    assert files[0] != files[2]
+
+
+def test_training_sees_neither_held_out_items_nor_later_choices(shop: Planted, tmp_path: Path) -> None:
+    changed = {m: v.copy() for m, v in shop.vectors.items()}
+    cold = shop.log.cold
+    for vectors in changed.values():
+        vectors[cold] = vectors[cold][::-1]
+    material = type(shop.material)(**{**shop.material.__dict__, "shards": write(tmp_path / "changed", changed)})
+    files = []
+    for name, used in (("a", shop.material), ("b", material)):
+        (tmp_path / name).mkdir()
+        fit(settings("align").model_copy(update=SHORT), used, tmp_path / name).fusion.save(tmp_path / name / FILE)
+        files.append(load(tmp_path / name / FILE).tensors())
+    # Means and axes are those of all items, which the swap leaves as they are but for rounding; training may then
+    # differ by what rounding grows into, and by no more.
+    for name, tensor in files[0].items():
+        np.testing.assert_allclose(tensor, files[1][name], atol=0.02, err_msg=name)
+
+
+def test_without_a_single_vector_the_step_says_so(tmp_path: Path) -> None:
+    found = planted(tmp_path / "shards")
+    nothing = {m: np.full_like(v, np.nan) for m, v in found.vectors.items()}
+    material = type(found.material)(**{**found.material.__dict__, "shards": write(tmp_path / "none", nothing)})
+    with pytest.raises(StepFailed, match="no item has any modality"):
+        fit(settings("align"), material, tmp_path)
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_without_any_choice_in_training_a_kind_still_fuses(kind: str, shop: Planted, tmp_path: Path) -> None:
+    nobody = shop.material.train.subset(np.zeros(len(shop.material.train), bool))
+    material = type(shop.material)(**{**shop.material.__dict__, "train": nobody})
+    fitted = fit(settings(kind).model_copy(update=SHORT), material, tmp_path)
+    assert np.isfinite(everything(fitted.fusion, sides_of(fitted, shop), shop)[0]).all()
+
+
+def test_a_file_that_is_no_fusion_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no weights")
+    with pytest.raises(ShardCorrupt, match="no fusion weights"):
+        load(tmp_path / FILE)

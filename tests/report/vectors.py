@@ -1,0 +1,98 @@
+"""A small run's shards, fusion and model, made by the parts that make them every night."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.config.sections import Fuse, Train
+from pipeline.fusion.base import FILE
+from pipeline.fusion.linear import LinearFusion
+from pipeline.interactions import Interactions
+from pipeline.recommend import Content, build
+from pipeline.report import RunFiles
+from pipeline.tables import vector_column, write_vectors
+
+WIDTH = 8
+DIMENSIONS = {"text": 12, "image": 10}
+CONFIG = Config(
+    fuse=Fuse(width=WIDTH),
+    train=Train(width=4, max_epochs=1, batch_rows=32, negatives=16, history_items=5, heads=2),
+)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """items: their ids, in two buckets of equal size. error: modality to each item's reason, None where it has one."""
+
+    items: list[str]
+    error: dict[str, list[str | None]]
+    log: Interactions
+    users: list[str]
+    model: str
+
+    @property
+    def buckets(self) -> list[slice]:
+        half = len(self.items) // 2
+        return [slice(0, half), slice(half, None)]
+
+
+def write(run: RunFiles, catalogue: Catalogue, rng: np.random.Generator) -> None:
+    """Writes embeddings, the fused folder, the published model, and the index's card with its lineage."""
+    vectors = {m: _embeddings(rng, len(catalogue.items), d, catalogue.error[m]) for m, d in DIMENSIONS.items()}
+    shards = {m: _write_shards(run, catalogue, m, found) for m, found in vectors.items()}
+    fusion = LinearFusion.fit({m: [v[~np.isnan(v[:, 0])]] for m, v in vectors.items()}, CONFIG.fuse, seed=0)
+    fused, shares = fusion.transform(vectors)
+    for number, rows in enumerate(catalogue.buckets):
+        columns = {m: pa.array(shares[rows, place]) for place, m in enumerate(vectors)}
+        vector = vector_column(fused[rows], np.isnan(fused[rows, 0]))
+        table = pa.table({"item_id": catalogue.items[rows], "vector": vector, **columns})
+        write_vectors(run.fused / "items" / f"bucket-{number:05d}.parquet", table)
+    fusion.save(run.fused / FILE)
+    _write_model(run, catalogue, Content(np.nan_to_num(fused), ~np.isnan(fused[:, 0])))
+    paths = {f"extract.{m}.bucket-{n:05d}": path for m, found in shards.items() for n, path in enumerate(found)}
+    paths |= {"fuse": run.fused, "train": run.model}
+    lineage = {step: str(path.relative_to(run.workspace)) for step, path in paths.items()}
+    card = {"lineage": lineage, "model": catalogue.model, "encoders": dict.fromkeys(DIMENSIONS, "key")}
+    run.index.mkdir(parents=True, exist_ok=True)
+    (run.index / "card.json").write_text(json.dumps(card), "utf-8")
+
+
+def _embeddings(rng: np.random.Generator, n: int, d: int, error: list[str | None]) -> np.ndarray:
+    vectors = rng.normal(size=(n, d))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    vectors[[reason is not None for reason in error]] = np.nan
+    return vectors
+
+
+def _write_shards(run: RunFiles, catalogue: Catalogue, modality: str, vectors: np.ndarray) -> list[Path]:
+    paths = []
+    for number, rows in enumerate(catalogue.buckets):
+        missing = np.isnan(vectors[rows, 0])
+        error = pa.array(catalogue.error[modality][rows], pa.string())
+        table = pa.table(
+            {"item_id": catalogue.items[rows], "vector": vector_column(vectors[rows], missing), "error": error}
+        )
+        paths.append(run.workspace / "embeddings" / modality / "key" / f"bucket-{number:05d}-0123.parquet")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, paths[-1])
+    return paths
+
+
+def _write_model(run: RunFiles, catalogue: Catalogue, content: Content) -> None:
+    model = build(catalogue.model, CONFIG)
+    model.fit(content, catalogue.log, epochs=1)
+    folder = run.model / "published"
+    items = pa.table({"item_id": catalogue.items, "vector": vector_column(model.item_vectors)})
+    write_vectors(folder / "item_vectors.parquet", items)
+    users = vector_column(model.user_vectors(catalogue.log))
+    write_vectors(
+        folder / "user_vectors.parquet", pa.table({"user_id": pa.array(catalogue.users, pa.string()), "vector": users})
+    )
+    model.save(folder)
