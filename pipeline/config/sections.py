@@ -71,9 +71,8 @@ class FuseLearn(Section):
     """How a fusion learns: what users choose together becomes alike, and an item's modalities agree."""
 
     co_choice: float = Field(1.0, ge=0, description="weight of the loss over items that one user chose")
-    agreement: float | None = Field(
-        None, ge=0, description="weight of the loss over the modalities of one item; null: 2 for align, else 0.1"
-    )
+    agreement: float = Field(0.1, ge=0, description="weight of the loss over the modalities of one item")
+    align_agreement: float = Field(2.0, ge=0, description="the same for align, which is there for that")
     agreement_width: float = Field(
         0.5, gt=0, le=1, description="share of the vector that must agree; the rest is free for what one modality knows"
     )

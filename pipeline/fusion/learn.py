@@ -34,7 +34,6 @@ from pipeline.fusion.store import SideStore
 from pipeline.interactions import Interactions
 
 log = logging.getLogger("medley")
-AGREEMENT, ALIGN_AGREEMENT = 0.1, 2.0
 JUDGED_PAIRS, JUDGED_ITEMS, CANDIDATES = 4096, 1024, 4096
 OnEpoch = Callable[[dict[str, float]], None]
 
@@ -75,8 +74,7 @@ def train(fusion: LearnedFusion, lesson: Lesson, on_epoch: OnEpoch | None = None
 class _Trainer:
     def __init__(self, fusion: LearnedFusion, lesson: Lesson) -> None:
         self.fusion, self.lesson, self.settings = fusion, lesson, fusion.settings.learn
-        told = self.settings.agreement
-        self.agreement = told if told is not None else ALIGN_AGREEMENT if fusion.kind == "align" else AGREEMENT
+        self.agreement = self.settings.align_agreement if fusion.kind == "align" else self.settings.agreement
         self.rng = np.random.default_rng([lesson.seed, 1])
         self.split = _split(lesson, self.settings.held_out_share, self.settings.window_choices)
         self.average = AveragedModel(fusion.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))

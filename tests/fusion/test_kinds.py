@@ -16,7 +16,7 @@ from tests.fusion.planted import Planted, planted, write
 
 KINDS = ("linear", "linear-learned", "concat", "concat-whitened", "dnn", "attention", "gnn", "align")
 LEARNED = ("dnn", "attention", "gnn", "align")
-LEARN = FuseLearn(agreement=0.1, hidden=64, pairs=4096, batch_pairs=128, max_epochs=15, patience_epochs=4)
+LEARN = FuseLearn(align_agreement=0.1, hidden=64, pairs=4096, batch_pairs=128, max_epochs=15, patience_epochs=4)
 SHORT = {"learn": LEARN.model_copy(update={"max_epochs": 2, "pairs": 512})}
 
 
