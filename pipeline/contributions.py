@@ -156,7 +156,6 @@ class Explainer:
 
     def _chunk(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
         players = self._fusion.frontend.modalities
-        # The whole comes first: a graph's neighbours are looked up at their first place in a batch.
         every = sorted(subsets(players), key=len, reverse=True)
         keep = np.concatenate([np.tile(np.isin(players, list(chosen)), (len(codes), 1)) for chosen in every])
         vectors, _ = self._fusion.vectors(self._sides, np.tile(codes, len(every)), keep)

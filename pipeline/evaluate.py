@@ -96,7 +96,9 @@ def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
     """Each modality's vectors in the catalogue's order, NaN where missing, then the fused ones."""
     for modality in modalities(night.config):
         files = [night.workspace.path(receipt.path) for receipt in summarise_shards(night, modality)]
-        yield modality, np.concatenate([read_vectors(file, "item_id")[1] for file in files])
+        parts = [read_vectors(file, "item_id")[1] for file in files]
+        # A bucket without items does not know how wide its vectors would be.
+        yield modality, np.concatenate([part for part in parts if len(part)])
     yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
 
 

@@ -45,7 +45,8 @@ def run(night: Night) -> StepReceipt:
     names = [path.name for paths in shards.paths.values() for path in paths]
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     seen = [names, log_digest, users.inputs(night)]
-    key = digest("fuse", VERSION, night.config.fuse, night.config.seed, shards.modalities, seen)
+    cold = night.config.ingest.cold_item_share
+    key = digest("fuse", VERSION, night.config.fuse, night.config.seed, shards.modalities, seen, cold)
     return night.step("fuse", "fused", key, lambda folder: _build(night, shards, spaces, folder))
 
 
@@ -69,6 +70,8 @@ def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Pa
         fitted = fit(night.config.fuse, material, Path(scratch))
         fitted.fusion.save_catalogue(folder)
         counts = write_items(fitted, material, folder / "items")
+    if counts["missing_rows"] == counts["rows"]:
+        raise StepFailed("no item has a vector of its own: all items are alike in every modality; look at the source")
     details = {**counts, "kind": night.config.fuse.kind, **_learned(fitted)}
     (folder / "curve.json").write_text(json.dumps(fitted.curve, indent=1, sort_keys=True), "utf-8")
     return {**details, **users.write(night, fitted.fusion, folder)}

@@ -38,6 +38,12 @@ class Interactions:
             self.user[keep], self.item[keep], self.age_days[keep], self.weight[keep], self.n_users, self.n_items
         )
 
+    def some_users(self, rows: int) -> Mask:
+        """Which interactions are those of every k-th user, (n,) bool, k the smallest that leaves about `rows`."""
+        step = max(1, -(-len(self) // rows))
+        kept: Mask = self.user % step == 0
+        return kept
+
     def concat(self, other: Interactions) -> Interactions:
         """Both logs as one, sorted again; they must share codes and the moment that ages are counted from."""
         if (self.n_users, self.n_items) != (other.n_users, other.n_items):

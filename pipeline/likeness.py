@@ -10,8 +10,8 @@ a vector finds nothing and is not found.
 
 | segment | the other item |
 |---|---|
-| co_choice | chosen in the test part, both items seen in training |
-| co_choice_cold | either of the two was held out of training |
+| co_choice | first chosen by the user in the test part, both items chosen by somebody in the training part |
+| co_choice_cold | one of the two was held out of training |
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pipeline.interactions import Codes, Floats, Mask
 from pipeline.metrics import BLOCK_SCORES, Scores
 from pipeline.tables import PARTS, Log
 
-LIMIT = 200_000
+LIMIT = 60_000
+MOST_PAIRS = 5_000_000
 SEGMENTS = ("co_choice", "co_choice_cold")
 
 
@@ -54,8 +55,10 @@ def questions(log: Log, segment: str, window: int, seed: int, limit: int = LIMIT
     pairs = Questions(user, item[left], item[right])
     cold_asked, cold_answer = log.cold[pairs.asked], log.cold[pairs.answer]
     if segment == "co_choice":
-        tested = log.part[right] == PARTS.index("test")
-        found = pairs.take(np.flatnonzero(tested & ~cold_asked & ~cold_answer))
+        seen = np.zeros(len(log.items), bool)
+        seen[log.of("train").item] = True
+        tested = (log.part[right] == PARTS.index("test")) & _new(log)[right]
+        found = pairs.take(np.flatnonzero(tested & seen[pairs.asked] & seen[pairs.answer]))
     else:
         told = np.flatnonzero(cold_asked != cold_answer)
         turn = cold_asked[told]
@@ -73,8 +76,9 @@ def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = Non
     default `vectors`.
     """
     among = vectors if among is None else among
-    has, plain, ranked = ~np.isnan(vectors[:, 0]), np.nan_to_num(vectors), np.nan_to_num(among)
-    there = ~np.isnan(among[:, 0])
+    has, there = ~np.isnan(vectors[:, 0]), ~np.isnan(among[:, 0])
+    plain = np.nan_to_num(vectors)
+    ranked = plain if among is vectors else np.nan_to_num(among)
     items, place = np.unique(asked.asked, return_inverse=True)
     order = np.argsort(place, kind="stable")
     hits = np.zeros(len(asked), bool)
@@ -100,12 +104,24 @@ def _near(scores: Floats, answers: Codes, k: int) -> Mask:
     return near
 
 
+def _new(log: Log) -> Mask:
+    """Which interactions are their user's first with the item."""
+    keys = log.interactions.user.astype(np.int64) * len(log.items) + log.interactions.item
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
+
+
 def _places(log: Log, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of every pair of different items at most `window` choices of a user apart, the earlier one first."""
-    user, item = log.interactions.user, log.interactions.item
+    """The rows of every pair of different items at most `window` choices of a user apart, the earlier one first.
+
+    Of a log with more than MOST_PAIRS pairs, every k-th user is asked.
+    """
+    counted = np.flatnonzero(log.interactions.some_users(MOST_PAIRS // window))
+    user, item = log.interactions.user[counted], log.interactions.item[counted]
     lefts, rights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for apart in range(1, min(window, max(len(user) - 1, 0)) + 1):
         left = np.flatnonzero((user[apart:] == user[:-apart]) & (item[apart:] != item[:-apart]))
-        lefts.append(left)
-        rights.append(left + apart)
+        lefts.append(counted[left])
+        rights.append(counted[left + apart])
     return np.concatenate(lefts), np.concatenate(rights)

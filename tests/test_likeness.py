@@ -18,13 +18,16 @@ def log_of(histories: list[list[tuple[int, str]]], items: int, cold: set[int] = 
 
 
 def test_what_is_asked_for_lies_in_the_test_part_and_within_the_window() -> None:
-    log = log_of([[(0, "train"), (1, "train"), (2, "test"), (3, "test")]], 5)
+    others = [(item, "train") for item in (3, 2)]
+    log = log_of([[(0, "train"), (1, "train"), (2, "test"), (3, "test"), (4, "test"), (0, "test")], others], 5)
     found = questions(log, "co_choice", 2, 0)
-    assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 2), (1, 2), (1, 3), (2, 3)}
+    assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 2), (1, 2), (1, 3), (2, 3)}, (
+        "what nobody chose in training, or the user chose before, is not asked for"
+    )
 
 
 def test_cold_questions_ask_by_the_item_that_training_saw_for_the_one_that_it_did_not() -> None:
-    log = log_of([[(0, "train"), (4, "held_out"), (1, "test")]], 5, cold={4})
+    log = log_of([[(0, "train"), (4, "held_out"), (1, "test")], [(1, "train")]], 5, cold={4})
     found = questions(log, "co_choice_cold", 10, 0)
     assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 4), (1, 4)}
     warm = questions(log, "co_choice", 10, 0)
@@ -36,6 +39,7 @@ def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monke
     vectors = rng.integers(-2, 3, (40, 3)).astype(np.float32)
     vectors[rng.random(40) < 0.2] = np.nan
     histories = [[(int(i), "test") for i in rng.permutation(40)[:6]] for _ in range(12)]
+    histories.append([(i, "train") for i in range(40)])
     found = questions(log_of(histories, 40), "co_choice", 3, 0)
     expected: dict[int, list[float]] = {}
     for user, asked, answer in zip(found.user, found.asked, found.answer, strict=True):

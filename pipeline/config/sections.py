@@ -76,7 +76,9 @@ class FuseLearn(Section):
     agreement_width: float = Field(
         0.5, gt=0, le=1, description="share of the vector that must agree; the rest is free for what one modality knows"
     )
-    window_choices: int = Field(10, ge=1, description="choices of a user this many apart at most count as together")
+    window_choices: int = Field(
+        10, ge=1, le=1000, description="choices of a user this many apart at most count as together"
+    )
     modality_dropout: float = Field(0.3, ge=0, lt=1, description="chance to hide a modality from one step of training")
     temperature: float = Field(0.1, gt=0, description="of the co-choice loss")
     agreement_temperature: float = Field(0.2, gt=0, description="of the agreement loss")

@@ -1,7 +1,7 @@
 """What every kind of fusion is made of: modalities become sides of one width, and sides become one vector.
 
-For modality m with vectors x, mean μ and standard deviation σ over the catalogue, V the principal axes of the
-correlation matrix (Pearson 1901) and R a seeded random rotation, the side of an item is
+For modality m with vectors x, mean μ and standard deviation σ over a sample of the catalogue, V the principal axes of
+the correlation matrix (Pearson 1901) and R a seeded random rotation, the side of an item is
 
     x̂_m = unit((x - μ) / σ · V · R)
 
@@ -103,6 +103,11 @@ class Frontend:
                 mask[:, place] = ~np.isnan(side[:, 0])
                 sides[:, place] = np.nan_to_num(side)
         return sides, mask
+
+    def only(self, kept: Mask) -> Frontend:
+        """Without some of the modalities; kept: (m,) bool."""
+        named = zip(self.projections.items(), kept, strict=True)
+        return Frontend(dict(item for item, keep in named if keep), self.width)
 
     def tensors(self) -> Tensors:
         """What `of` needs again: `<modality>.mean` and `<modality>.matrix`."""

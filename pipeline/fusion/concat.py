@@ -4,7 +4,8 @@
 
 A holds the principal axes of c (Pearson 1901), each divided by the square root of its eigenvalue where
 `fuse.whitening` is on (PCA whitening). Covariances are taken over the items that have both modalities, so that one
-that is missing for many is not taken for one that says nothing.
+that is missing for many is not taken for one that says nothing; the scale is for what an item lacks, and is applied in
+fusing only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pipeline.fusion.linear import given_weights
 from pipeline.fusion.moments import Matrix, Vectors, principal_axes, unit_or_missing
 
 # Axes of less than this share of the largest are noise that whitening would blow up.
-FLOOR = 1e-3
+FLOOR, TINY = 1e-3, 1e-12
 
 
 class ConcatFusion(Fusion):
@@ -42,10 +43,8 @@ class ConcatFusion(Fusion):
         mean, covariance = _moments(batches, weights, frontend.width)
         values, axes = principal_axes(covariance, frontend.width)
         if settings.whitening:
-            axes = axes / np.sqrt(np.maximum(values, FLOOR * values[0]))
-        padded = np.zeros((len(mean), frontend.width))
-        padded[:, : axes.shape[1]] = axes
-        found = {"concat.mean": mean.astype(np.float32), "concat.axes": padded.astype(np.float32)}
+            axes = axes / np.sqrt(np.maximum(values, max(FLOOR * values[0], TINY)))
+        found = {"concat.mean": mean.astype(np.float32), "concat.axes": axes.astype(np.float32)}
         return cls(frontend, {"weights": weights, **found})
 
     def combine(self, sides: Vectors, mask: Mask) -> tuple[Vectors, Vectors]:
@@ -71,15 +70,26 @@ class ConcatFusion(Fusion):
 
 
 def _moments(batches: Iterable[tuple[Vectors, Mask]], weights: Vectors, width: int) -> tuple[Matrix, Matrix]:
-    """Mean (m·w,) and covariance (m·w, m·w) over the rows that have the modalities concerned."""
-    size = len(weights) * width
-    total, products = np.zeros(size), np.zeros((size, size))
-    counts = np.zeros((len(weights), len(weights)))
+    """Mean (m·w,) of each modality and covariance (m·w, m·w), a block of two over the n items that have both.
+
+    What two modalities have in common is scaled by n / (n + w/4): of few items it is mostly chance.
+    """
+    count, size = len(weights), len(weights) * width
+    totals = np.zeros((count, count, width))
+    products, counts = np.zeros((size, size)), np.zeros((count, count))
     for sides, mask in batches:
-        rows = (sides * weights[:, None]).reshape(len(sides), -1)
-        total += rows.sum(axis=0, dtype=np.float64)
+        weighted = sides * weights[:, None]
+        rows = weighted.reshape(len(sides), size)
+        totals += np.einsum("ni,nj,niw->ijw", mask, mask, weighted)
         products += rows.T @ rows
         counts += mask.T.astype(np.float64) @ mask
-    counts = np.repeat(np.repeat(np.maximum(counts, 1), width, axis=0), width, axis=1)
-    mean = total / np.diag(counts)
-    return mean, products / counts - np.outer(mean, mean)
+    means = totals / np.maximum(counts, 1)[..., None]
+    covariance = np.zeros((size, size))
+    for one in range(count):
+        for other in range(count):
+            left, right = (slice(place * width, (place + 1) * width) for place in (one, other))
+            n = counts[one, other]
+            shrunk = 1 if one == other else n / (n + width / 4)
+            block = products[left, right] / max(n, 1) - np.outer(means[one, other], means[other, one])
+            covariance[left, right] = shrunk * block
+    return np.concatenate([means[place, place] for place in range(count)]), covariance

@@ -91,21 +91,26 @@ class Gnn(Align):
 def plan(graph: Graph, batch: Codes, layers: int, edit: Edit | None = None) -> tuple[Codes, list[tuple[int, Graph]]]:
     """The items that `layers` convolutions of a batch read, the batch first, and each layer's targets with their lists.
 
-    Lists hold places among the items read. The first layer has the most targets. An item that stands twice in the batch
-    is computed twice. edit: changes lists before they are followed, the batch's rows first.
+    Lists hold places among the items read after the batch: an item that is somebody's neighbour is read again, so that
+    what is hidden from it in the batch is not hidden from its neighbours. The first layer has the most targets.
+    edit: changes lists before they are followed, the batch's rows first.
     """
-    codes, lists = batch, []
+    others, lists = np.zeros(0, np.int64), []
     for _ in range(layers):
-        rows = graph.rows(codes)
+        rows = graph.rows(np.concatenate([batch, others]))
         lists.append(edit(rows) if edit else rows)
-        codes = np.concatenate([codes, lists[-1].around(codes)])
-    order = np.argsort(codes, kind="stable")
-    return codes, [(len(rows.together), _placed(rows, codes, order)) for rows in reversed(lists)]
+        others = np.concatenate([others, lists[-1].around(others)])
+    order = np.argsort(others, kind="stable")
+    placed = [(len(rows.together), _placed(rows, others, order, len(batch))) for rows in reversed(lists)]
+    return np.concatenate([batch, others]), placed
 
 
-def _placed(lists: Graph, codes: Codes, order: Nodes) -> Graph:
+def _placed(lists: Graph, others: Codes, order: Nodes, start: int) -> Graph:
     def place(wanted: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        places = order[np.searchsorted(codes, np.maximum(wanted, 0), sorter=order).clip(max=len(codes) - 1)]
+        if not len(others):
+            return wanted
+        found = np.searchsorted(others, np.maximum(wanted, 0), sorter=order).clip(max=len(others) - 1)
+        places = start + order[found]
         return np.where(wanted == NOBODY, NOBODY, places).astype(np.int32)
 
     return Graph(place(lists.like), place(lists.together))

@@ -14,7 +14,7 @@ from pipeline.config import Fuse, Modality
 from pipeline.errors import StepFailed
 from pipeline.fusion.base import Frontend, Fusion, Mask
 from pipeline.fusion.concat import ConcatFusion
-from pipeline.fusion.linear import LinearFusion
+from pipeline.fusion.linear import LinearFusion, given_weights
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.shards import Shards
 from pipeline.fusion.store import SideStore
@@ -58,18 +58,23 @@ def fit(settings: Fuse, night: Night, scratch: Path) -> Fitted:
     frontend = Frontend.fit(batches, settings.width, night.seed, night.spaces)
     if not frontend.projections:
         raise StepFailed("no item has any modality: look at the reasons in the shards' `error` column")
+    frontend = frontend.only(given_weights(frontend, settings) > 0)
     if settings.kind == "concat":
         return Fitted(ConcatFusion.fit(frontend, _visible(frontend, night), settings))
     if settings.kind == "linear" and not settings.learned_weights:
         return Fitted(LinearFusion.of(frontend, settings))
-    return _learn(settings, night, frontend, scratch)
+    from pipeline.recommend.engine import reproducible
+
+    with reproducible(night.threads):
+        return _learn(settings, night, frontend, scratch)
 
 
 def _visible(frontend: Frontend, night: Night) -> Iterator[tuple[Vectors, Mask]]:
     for bucket in night.shards.sampled():
         sides, mask = frontend.sides(night.shards.read(bucket)[1])
         seen = night.visible[night.shards.starts[bucket] : night.shards.starts[bucket + 1]]
-        yield sides[seen], mask[seen]
+        # Where every item is held out there is nothing else to find axes by.
+        yield (sides[seen], mask[seen]) if night.visible.any() else (sides, mask)
 
 
 def _learn(settings: Fuse, night: Night, frontend: Frontend, scratch: Path) -> Fitted:
@@ -79,9 +84,8 @@ def _learn(settings: Fuse, night: Night, frontend: Frontend, scratch: Path) -> F
     from pipeline.fusion.learn import Lesson, held_out, train
     from pipeline.fusion.learned import KINDS, GnnFusion
 
-    torch.set_num_threads(night.threads)
-    torch.manual_seed(night.seed)
     sides = stored(frontend, night.shards, scratch / "sides.npy", night.threads)
+    torch.manual_seed(night.seed)
     fusion = KINDS[settings.kind](frontend, settings)
     lesson = Lesson(sides, night.train, night.visible, night.seed)
     if not isinstance(fusion, GnnFusion):

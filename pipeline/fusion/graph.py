@@ -3,7 +3,8 @@
 - Nearest neighbours are FAISS's: exact in a small catalogue, else by an inverted file whose cells hold about CELL
   items of which PROBES are searched, so that the time per item does not grow with the catalogue.
 - Items chosen together are counted over the training part only, within the window, and each pair's count is divided by
-  √(count_i · count_j), the cosine of Sarwar et al. 2001, so that what everybody has is nobody's neighbour.
+  √(count_i · count_j), the cosine of Sarwar et al. 2001, so that what everybody has is nobody's neighbour. Of a log
+  with more than MOST_PAIRS pairs, every k-th user is counted.
 - A neighbour list has a fixed length; -1 fills it up.
 """
 
@@ -30,6 +31,7 @@ FILE = "graph.safetensors"
 NOBODY = -1
 CELL, PROBES, EXACT_BELOW = 1024, 2, 4096
 CHUNK = 16_384
+MOST_PAIRS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Graph:
     together: Lists
 
     def around(self, codes: Codes) -> Codes:
-        """Every neighbour in the lists, each once, sorted; without `codes`, the items that have the lists."""
+        """Every neighbour in the lists that is not among `codes`, each once, sorted."""
         found = np.unique(np.concatenate([self.like.ravel(), self.together.ravel()]))
         return np.setdiff1d(found[found != NOBODY].astype(np.int64), codes)
 
@@ -130,6 +132,7 @@ def _vectors(sides: SideStore, place: int, codes: Codes) -> npt.NDArray[np.float
 
 def _chosen_together(train: Interactions, window: int, length: int) -> Lists:
     n = train.n_items
+    train = train.subset(train.some_users(MOST_PAIRS // window))
     counts = sp.csr_matrix((n, n), dtype=np.float32)
     for apart in range(1, min(window, max(len(train) - 1, 0)) + 1):
         same = (train.user[apart:] == train.user[:-apart]) & (train.item[apart:] != train.item[:-apart])

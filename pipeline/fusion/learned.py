@@ -162,7 +162,7 @@ class GnnFusion(LearnedFusion):
     def batch(
         self, sides: Sides, codes: Codes, keep: Mask | None = None, step: Step | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See LearnedFusion; a modality that is not looked at is no neighbour either."""
+        """See LearnedFusion; neighbours keep all that they have."""
         if self.graph is None or isinstance(sides, Loose) or (step and step.partners is None):
             return super().batch(sides, codes, keep)
         from pipeline.fusion.convolve import edges_of, plan

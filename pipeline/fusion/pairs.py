@@ -18,15 +18,18 @@ class CoChoices:
     def __init__(self, log: Interactions, window: int, usable: Mask) -> None:
         """usable: (n_items,) bool."""
         kept = log.subset(usable[log.item])
-        self.user, self.item = kept.user, kept.item.astype(np.int64)
-        self.window = window
+        several = np.bincount(kept.user, minlength=1)[kept.user] > 1
+        self.user, self.item = kept.user[several], kept.item[several].astype(np.int64)
         choices = np.bincount(self.user, minlength=1)
-        reach = np.minimum(choices - 1, window).clip(min=0)
-        self.count = int((choices * reach - reach * (reach + 1) // 2).sum())
+        self.window = min(window, max(int(choices.max()) - 1, 1))
+        place = np.arange(len(self.user)) - np.concatenate([[0], np.cumsum(choices)])[self.user]
+        after = np.minimum(choices[self.user] - 1 - place, self.window)
+        self.count = int(after.sum())
         """How many pairs there are, those of one item twice included."""
-        chosen = np.bincount(self.item, minlength=len(usable)).astype(np.float64)
-        self.share = (chosen / max(chosen.sum(), 1)).astype(np.float32)
-        """(n_items,) float32: the share of choices that fell on an item, which is how often it is drawn."""
+        partners = after + np.minimum(place, self.window)
+        drawn = np.bincount(self.item, partners, minlength=len(usable))
+        self.share = (drawn / max(drawn.sum(), 1)).astype(np.float32)
+        """(n_items,) float32: the share of an item in all pairs, which is how often it is drawn."""
 
     def draw(self, count: int, rng: np.random.Generator) -> Pairs:
         """At most `count` pairs of item codes, (n, 2) int64, in random order and direction; none if there is none."""

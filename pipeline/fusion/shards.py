@@ -70,11 +70,18 @@ class Shards:
         return range(min(len(self), int(np.searchsorted(self.starts, SAMPLE_ROWS))))
 
     def present(self, modality: Modality) -> Iterator[Vectors]:
-        """The vectors of a modality in the sampled buckets, (n, d), without the missing ones."""
-        for bucket in self.sampled():
+        """The vectors of a modality in the sampled buckets, (n, d), without the missing ones.
+
+        Where these hold none, later buckets are read until one does.
+        """
+        any_yet, sampled = False, self.sampled()
+        for bucket in range(len(self)):
+            if any_yet and bucket not in sampled:
+                return
             vectors = matrix(_table(self.paths[modality][bucket])["vector"])
             vectors = vectors[~np.isnan(vectors[:, 0])]
             if len(vectors):
+                any_yet = True
                 yield vectors
 
 
@@ -86,7 +93,7 @@ class ShardSides:
         self._read: dict[int, tuple[Vectors, Mask]] = {}
 
     def read(self, codes: Codes) -> tuple[Vectors, Mask]:
-        """See `store.Sides`."""
+        """See `base.Sides`."""
         buckets = np.searchsorted(self.shards.starts, codes, side="right") - 1
         shape = (len(codes), len(self.frontend.modalities))
         sides, mask = np.zeros((*shape, self.frontend.width), np.float32), np.zeros(shape, bool)

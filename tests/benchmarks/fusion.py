@@ -75,10 +75,12 @@ def opened(name: str, folder: Path) -> Set:
     night = resume(load(Path(arguments[1]), tuple(arguments[3::2])), None)
     log = read_log(night)
     shards, spaces = shards_of(night)
-    parts = [shards.read(bucket)[1] for bucket in range(len(shards))]
+    parts = [
+        shards.read(bucket)[1] for bucket in range(len(shards)) if shards.starts[bucket] < shards.starts[bucket + 1]
+    ]
     alone = {m: np.concatenate([part[m] for part in parts]) for m in shards.modalities}
     window = night.config.fuse.learn.window_choices
-    asked = {segment: questions(log, segment, window, 0, 60_000) for segment in SEGMENTS}
+    asked = {segment: questions(log, segment, window, 0) for segment in SEGMENTS}
     material = Material(shards, spaces, log.of("train"), ~log.cold, 0, threads(night.config))
     return Set(name, material, log, alone, asked, night.config.fuse)
 

@@ -25,7 +25,6 @@ WIDTHS: dict[Modality, int] = {"text": 384, "image": 512, "audio": 128}
 BUCKET = 4096
 MISSING = 0.05
 CHOICES, USERS = 10, 20_000
-WRITE_SHARE = 0.95
 
 
 def write_shards(items: int, folder: Path) -> Shards:
