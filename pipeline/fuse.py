@@ -22,7 +22,6 @@ from pipeline.config import Modality
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.extract import summarise
-from pipeline.fusion.base import Loose, Sides
 from pipeline.fusion.fit import Fitted, each_bucket, fit
 from pipeline.fusion.fit import Night as Material
 from pipeline.fusion.moments import Vectors
@@ -89,14 +88,13 @@ def _write_bucket(fitted: Fitted, shards: Shards, folder: Path, bucket: int) -> 
     fusion, frontend = fitted.fusion, fitted.fusion.frontend
     if fitted.sides is None:
         ids, vectors = shards.read(bucket)
-        sides: Sides = Loose(*frontend.sides(vectors))
-        codes = np.arange(len(ids))
+        fused, shares = fusion.combine(*frontend.sides(vectors))
     else:
-        ids, sides, codes = shards.ids(bucket), fitted.sides, np.arange(*shards.starts[bucket : bucket + 2])
-    fused, shares = fusion.catalogue(sides, codes)
+        ids, codes = shards.ids(bucket), np.arange(*shards.starts[bucket : bucket + 2])
+        fused, shares = fusion.catalogue(fitted.sides, codes)
     missing = np.isnan(fused[:, 0])
     counted: dict[Modality, Vectors] = dict(zip(frontend.modalities, shares.T, strict=True))
-    nothing = np.zeros(len(codes), np.float32)
+    nothing = np.zeros(len(ids), np.float32)
     columns: dict[str, pa.Array] = {m: pa.array(counted.get(m, nothing)) for m in shards.modalities}
     table = pa.table({"item_id": ids, "vector": vector_column(fused, missing), **columns})
     write_vectors(folder / f"{shards.name(bucket)}.parquet", table)

@@ -101,7 +101,8 @@ class Frontend:
             if modality in vectors:
                 side = projection.apply(vectors[modality])
                 mask[:, place] = ~np.isnan(side[:, 0])
-                sides[:, place] = np.nan_to_num(side)
+                side[~mask[:, place]] = 0
+                sides[:, place] = side
         return sides, mask
 
     def only(self, kept: Mask) -> Frontend:

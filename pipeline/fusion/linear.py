@@ -46,7 +46,10 @@ class LinearFusion(Fusion):
         weights = mask * self.weights
         total = weights.sum(axis=1, keepdims=True)
         shares = (weights / np.where(total > 0, total, 1)).astype(np.float32)
-        return unit_or_missing(np.einsum("nm,nmw->nw", shares, sides)), shares
+        fused = np.zeros((len(sides), sides.shape[2]), np.float32)
+        for place in range(sides.shape[1]):
+            fused += shares[:, place, None] * sides[:, place]
+        return unit_or_missing(fused), shares
 
     def tensors(self) -> Tensors:
         """The weights (m,)."""

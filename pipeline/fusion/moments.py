@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 Vectors = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
-SMALLEST_DEVIATION = 1e-6
+SMALLEST_DEVIATION, SHORTEST = 1e-6, 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Projection:
 
     def apply(self, vectors: Vectors) -> Vectors:
         """(n, d) to (n, width), rows of unit norm; a row of NaN or of zero length stays NaN."""
-        return unit_or_missing((vectors - self.mean) @ self.matrix)
+        projected: Vectors = vectors @ self.matrix
+        projected -= self.mean @ self.matrix
+        return unit_or_missing(projected)
 
 
 class Moments:
@@ -89,7 +91,8 @@ def rotation(width: int, seed: Sequence[int]) -> Matrix:
 
 def unit_or_missing(vectors: npt.NDArray[np.floating]) -> Vectors:
     """Rows scaled to length 1, float32; a row of NaN or of zero length becomes NaN."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unit: Vectors = np.where(norms > 1e-12, vectors / norms, np.nan).astype(np.float32)
-    return unit
+    norms = np.sqrt(np.einsum("nw,nw->n", vectors, vectors))
+    with np.errstate(invalid="ignore"):
+        scale = np.where(norms > SHORTEST, 1 / np.maximum(norms, SHORTEST), np.nan)
+    unit: Vectors = vectors * scale[:, None].astype(np.float32)
+    return unit.astype(np.float32, copy=False)
