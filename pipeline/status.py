@@ -52,7 +52,7 @@ def show(found: Json, console: Console) -> None:
 
 
 def _table(segment: str, models: dict[str, dict[str, dict[str, JsonValue]]]) -> Table:
-    users = max((int(str(m["ndcg@10"]["users"])) for m in models.values() if "ndcg@10" in m), default=0)
+    users = max((int(str(found["users"])) for model in models.values() for found in model.values()), default=0)
     table = Table(title=f"test: {segment} ({users} users, mean and 95 % interval)", title_justify="left")
     table.add_column("model")
     for metric in SHOWN:
