@@ -98,7 +98,8 @@ class Frontend:
         sides = np.zeros((n, len(self.projections), self.width), dtype=np.float32)
         mask = np.zeros((n, len(self.projections)), dtype=bool)
         for place, (modality, projection) in enumerate(self.projections.items()):
-            if modality in vectors:
+            # A bucket without items does not know how wide its vectors would be.
+            if modality in vectors and n:
                 side = projection.apply(vectors[modality])
                 mask[:, place] = ~np.isnan(side[:, 0])
                 side[~mask[:, place]] = 0

@@ -70,18 +70,20 @@ def _log(rng: np.random.Generator, told: np.ndarray, seen: np.ndarray, shared: n
     return Log([f"u{u}" for u in range(USERS)], [f"i{i:03d}" for i in range(ITEMS)], cold, log, part)
 
 
-def write(folder: Path, vectors: dict[Modality, np.ndarray]) -> Shards:
-    """Vectors as a night's shards, BUCKETS of them."""
+def write(folder: Path, vectors: dict[Modality, np.ndarray], empty_bucket: bool = False) -> Shards:
+    """Vectors as a night's shards, BUCKETS of them, and one without items, which `extract` writes one number wide."""
     paths: dict[Modality, list[Path]] = {}
     for modality, matrix in vectors.items():
         paths[modality] = []
-        for bucket, rows in enumerate(np.array_split(np.arange(len(matrix)), BUCKETS)):
+        buckets = np.array_split(np.arange(len(matrix)), BUCKETS)
+        for bucket, rows in enumerate([*buckets, np.zeros(0, int)] if empty_bucket else buckets):
             path = folder / modality / f"bucket-{bucket:05d}-{0:020x}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             missing = np.isnan(matrix[rows, 0])
             flat = pa.array(np.nan_to_num(matrix[rows]).astype(np.float16).ravel())
-            column = pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1], mask=pa.array(missing))
-            ids = pa.array([f"i{row:03d}" for row in rows])
+            width = matrix.shape[1] if len(rows) else 1
+            column = pa.FixedSizeListArray.from_arrays(flat, width, mask=pa.array(missing))
+            ids = pa.array([f"i{row:03d}" for row in rows], pa.string())
             pq.write_table(pa.table({"item_id": ids, "vector": column}), path)
             paths[modality].append(path)
     return Shards(paths)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.sections import Fuse, FuseGraph, FuseLearn
+from pipeline.config.sections import Fuse, FuseGraph, FuseLearn, FuseWeights
 from pipeline.errors import ShardCorrupt, StepFailed
+from pipeline.fuse import write_items
 from pipeline.fusion import FILE, load, load_catalogue
 from pipeline.fusion.base import Fusion, Loose, Sides
 from pipeline.fusion.fit import Fitted, fit
@@ -133,6 +134,28 @@ def test_training_sees_neither_held_out_items_nor_later_choices(shop: Planted, t
     # differ by what rounding grows into, and by no more.
     for name, tensor in files[0].items():
         np.testing.assert_allclose(tensor, files[1][name], atol=0.02, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bucket_without_items_and_a_catalogue_all_held_out_are_fused(
+    kind: str, shop: Planted, tmp_path: Path
+) -> None:
+    shards = write(tmp_path / "shards", shop.vectors, empty_bucket=True)
+    nobody = shop.material.train.subset(np.zeros(len(shop.material.train), bool))
+    held_out = {"shards": shards, "train": nobody, "visible": np.zeros(len(shop.log.items), bool)}
+    material = type(shop.material)(**{**shop.material.__dict__, **held_out})
+    fitted = fit(settings(kind).model_copy(update=SHORT), material, tmp_path)
+    counts = write_items(fitted, material, tmp_path / "items")
+    assert counts == {"rows": len(shop.log.items), "missing_rows": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_modality_of_weight_zero_is_not_used_by_any_kind(kind: str, shop: Planted, tmp_path: Path) -> None:
+    without = settings(kind).model_copy(update={**SHORT, "weights": FuseWeights(audio=0)})
+    fitted = fit(without, shop.material, tmp_path)
+    assert fitted.fusion.frontend.modalities == ["text", "image"]
+    alone, _ = fitted.fusion.transform({"audio": shop.vectors["audio"][:5]})
+    assert np.isnan(alone).all()
 
 
 def test_without_a_single_vector_the_step_says_so(tmp_path: Path) -> None:
