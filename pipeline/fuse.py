@@ -22,8 +22,7 @@ from pipeline.config import Modality
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.extract import summarise
-from pipeline.fusion.fit import Fitted, each_bucket, fit
-from pipeline.fusion.fit import Night as Material
+from pipeline.fusion.fit import Fitted, Material, each_bucket, fit
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.shards import Shards
 from pipeline.ingest import inputs_digest
@@ -73,7 +72,7 @@ def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Pa
         raise StepFailed("no item has a vector of its own: all items are alike in every modality; look at the source")
     details = {**counts, "kind": night.config.fuse.kind, **_learned(fitted)}
     (folder / "curve.json").write_text(json.dumps(fitted.curve, indent=1, sort_keys=True), "utf-8")
-    return {**details, **users.write(night, fitted.fusion, folder)}
+    return {**details, **users.write(night, fitted.fusion, log, folder)}
 
 
 def write_items(fitted: Fitted, material: Material, folder: Path) -> dict[str, int]:

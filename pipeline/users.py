@@ -8,23 +8,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import Modality
 from pipeline.encoders import modalities
 from pipeline.extract import PROFILES_STEP
+from pipeline.fusion import Fusion
 from pipeline.ingest import USERS
 from pipeline.interactions import Floats
 from pipeline.night import Night
 from pipeline.pooling import Pooling
-from pipeline.tables import Log, matrix, read_log, read_vectors, vector_column, write_vectors
+from pipeline.tables import Log, matrix, read_vectors, vector_column, write_vectors
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
@@ -36,13 +34,6 @@ NO_INTERACTION = "no interaction"
 NO_ITEM_VECTOR = "no item of the history has a vector"
 
 
-class TextFusion(Protocol):
-    """What is asked of a fusion here: a text alone has a place in the fused space."""
-
-    def transform(self, vectors: Mapping[Modality, Floats]) -> tuple[Floats, Floats]:
-        """Modality to (n, d), to fused vectors (n, width), unit norm or NaN, and shares (n, modalities)."""
-
-
 def inputs(night: Night) -> str:
     """The digest of what user vectors rest on beside items, log and settings: who there is, and their profiles."""
     staged = night.receipt("ingest")
@@ -51,15 +42,14 @@ def inputs(night: Night) -> str:
     return digest("users", VERSION, listed, Path(shard).name)
 
 
-def write(night: Night, fusion: TextFusion, folder: Path) -> Json:
+def write(night: Night, fusion: Fusion, staged: Log, folder: Path) -> Json:
     """Writes the users' part of `fused/<digest>/` and returns its counts.
 
     folder: holds `items/` already. Gets `users/`, `users_without_vector.parquet` (user_id, reason),
     `profiles.parquet` where there are profiles, and `users.safetensors` where attention was learned.
     """
-    staged = read_log(night)
     _, items = read_vectors(folder / "items", "item_id")
-    items = np.nan_to_num(items)
+    items = np.nan_to_num(items, copy=False)
     profiles = _write_profiles(night, fusion, folder)
     learned = _write_attention(night, items, staged, folder)
     users = read_pooling(night, folder, staged).users(items, staged.interactions)
@@ -90,7 +80,7 @@ def read_pooling(night: Night, folder: Path, staged: Log) -> Pooling:
     return Pooling(settings.half_life_days, attention, profiles, settings.users.profile_weight)
 
 
-def _write_profiles(night: Night, fusion: TextFusion, folder: Path) -> int:
+def _write_profiles(night: Night, fusion: Fusion, folder: Path) -> int:
     """Writes the fused vectors of profiles, (user_id, vector), and returns how many have one."""
     if not night.workspace.path(night.receipt("ingest").path, USERS).exists():
         return 0

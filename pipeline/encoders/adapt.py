@@ -26,6 +26,7 @@ from torch import nn
 
 from pipeline.config import Modality
 from pipeline.config.shared import Adapt
+from pipeline.contrast import info_nce
 from pipeline.encoders.augment import augment
 from pipeline.encoders.engines import device
 from pipeline.encoders.network import NetworkEncoder
@@ -193,19 +194,9 @@ class _Trainer:
         batch = [torch.from_numpy(array).to(device()) for array in self.encoder.collate(parts)]
         vectors = nn.functional.normalize(self.encoder.network(*batch).float(), dim=1)
         left, right = vectors.chunk(2)
-        return _info_nce(left, right, torch.from_numpy(pairs).to(left.device), self.settings.temperature)
-
-
-def _info_nce(left: torch.Tensor, right: torch.Tensor, pairs: torch.Tensor, temperature: float) -> torch.Tensor:
-    scores = left @ right.T / temperature
-    mine, theirs = pairs[:, 0], pairs[:, 1]
-    other = ~torch.eye(len(pairs), dtype=torch.bool, device=scores.device)
-    # An item that stands in two pairs of a batch is no negative of itself, nor of what it was chosen with.
-    forward = scores.masked_fill(other & ((theirs[None] == theirs[:, None]) | (theirs[None] == mine[:, None])), -1e9)
-    backward = scores.T.masked_fill(other & ((mine[None] == mine[:, None]) | (mine[None] == theirs[:, None])), -1e9)
-    right_answers = torch.arange(len(pairs), device=scores.device)
-    losses = [nn.functional.cross_entropy(one, right_answers) for one in (forward, backward)]
-    return (losses[0] + losses[1]) / 2
+        scores = left @ right.T / self.settings.temperature
+        mine, theirs = torch.from_numpy(pairs).to(left.device).T
+        return (info_nce(scores, mine, theirs) + info_nce(scores.T, theirs, mine)) / 2
 
 
 def _merged(layer: nn.Module) -> dict[str, torch.Tensor]:

@@ -79,8 +79,8 @@ class Gnn(Align):
         """As Network, of the first items where layers are given; else every item is taken for itself."""
         modalities, width = sides.shape[1:]
         nodes = self.towers(sides).reshape(-1, width)
-        for place, convolution in enumerate(self.layers):
-            layer = layers[place] if layers else alone(mask.numpy())
+        layers = layers or [alone(mask.numpy())] * len(self.layers)
+        for convolution, layer in zip(self.layers, layers, strict=True):
             nodes = convolution(nodes, layer, modalities)
         kept = mask[: len(nodes) // modalities]
         weights = masked_softmax(self.logits.expand(kept.shape), kept)

@@ -25,7 +25,7 @@ Curve = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Night:
+class Material:
     """What a fusion is fitted on.
 
     spaces: the joint space of each modality's vectors, or "". train: the training part. visible: (n_items,) bool, the
@@ -49,50 +49,50 @@ class Fitted:
     curve: Curve = field(default_factory=list)
 
 
-def fit(settings: Fuse, night: Night, scratch: Path) -> Fitted:
+def fit(settings: Fuse, material: Material, scratch: Path) -> Fitted:
     """Fits the frontend, then the kind; scratch: a folder for the catalogue's sides, which the caller removes.
 
     Raises StepFailed if no item has any modality; ConfigError if all weights are zero.
     """
-    batches = {modality: night.shards.present(modality) for modality in night.shards.modalities}
-    frontend = Frontend.fit(batches, settings.width, night.seed, night.spaces)
+    batches = {modality: material.shards.present(modality) for modality in material.shards.modalities}
+    frontend = Frontend.fit(batches, settings.width, material.seed, material.spaces)
     if not frontend.projections:
         raise StepFailed("no item has any modality: look at the reasons in the shards' `error` column")
     frontend = frontend.only(given_weights(frontend, settings) > 0)
     if settings.kind == "concat":
-        return Fitted(ConcatFusion.fit(frontend, _visible(frontend, night), settings))
+        return Fitted(ConcatFusion.fit(frontend, _visible(frontend, material), settings))
     if settings.kind == "linear" and not settings.learned_weights:
         return Fitted(LinearFusion.of(frontend, settings))
     from pipeline.recommend.engine import reproducible
 
-    with reproducible(night.threads):
-        return _learn(settings, night, frontend, scratch)
+    with reproducible(material.threads):
+        return _learn(settings, material, frontend, scratch)
 
 
-def _visible(frontend: Frontend, night: Night) -> Iterator[tuple[Vectors, Mask]]:
-    for bucket in night.shards.sampled():
-        sides, mask = frontend.sides(night.shards.read(bucket)[1])
-        seen = night.visible[night.shards.starts[bucket] : night.shards.starts[bucket + 1]]
+def _visible(frontend: Frontend, material: Material) -> Iterator[tuple[Vectors, Mask]]:
+    for bucket in material.shards.sampled():
+        sides, mask = frontend.sides(material.shards.read(bucket)[1])
+        seen = material.visible[material.shards.starts[bucket] : material.shards.starts[bucket + 1]]
         # Where every item is held out there is nothing else to find axes by.
-        yield (sides[seen], mask[seen]) if night.visible.any() else (sides, mask)
+        yield (sides[seen], mask[seen]) if material.visible.any() else (sides, mask)
 
 
-def _learn(settings: Fuse, night: Night, frontend: Frontend, scratch: Path) -> Fitted:
+def _learn(settings: Fuse, material: Material, frontend: Frontend, scratch: Path) -> Fitted:
     import torch
 
     from pipeline.fusion import graph
     from pipeline.fusion.learn import Lesson, held_out, train
     from pipeline.fusion.learned import KINDS, GnnFusion
 
-    sides = stored(frontend, night.shards, scratch / "sides.npy", night.threads)
-    torch.manual_seed(night.seed)
+    sides = stored(frontend, material.shards, scratch / "sides.npy", material.threads)
+    torch.manual_seed(material.seed)
     fusion = KINDS[settings.kind](frontend, settings)
-    lesson = Lesson(sides, night.train, night.visible, night.seed)
+    lesson = Lesson(sides, material.train, material.visible, material.seed)
     if not isinstance(fusion, GnnFusion):
         return Fitted(fusion, sides, train(fusion, lesson))
-    whole = graph.build(sides, night.train, settings.learn.window_choices, settings.graph)
+    whole = graph.build(sides, material.train, settings.learn.window_choices, settings.graph)
     # What training stops by must stand in the graph as a new item does: nobody chose it.
-    fusion.graph = whole.without(held_out(night.shards.items, settings.learn.held_out_share, night.seed))
+    fusion.graph = whole.without(held_out(material.shards.items, settings.learn.held_out_share, material.seed))
     curve = train(fusion, lesson)
     fusion.graph = whole
     return Fitted(fusion, sides, curve)

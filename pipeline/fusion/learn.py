@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pipeline.contrast import info_nce
 from pipeline.fusion.base import Codes, Mask
 from pipeline.fusion.learned import LearnedFusion, Step
-from pipeline.fusion.networks import NEGATIVE, Network
+from pipeline.fusion.networks import Network
 from pipeline.fusion.pairs import CoChoices, Pairs
 from pipeline.fusion.store import SideStore
 from pipeline.interactions import Interactions
@@ -140,8 +141,8 @@ class _Trainer:
         scores = left @ right.T / self.settings.temperature
         mine, theirs = torch.from_numpy(pairs[:, 0].copy()), torch.from_numpy(pairs[:, 1].copy())
         return (
-            _info_nce(scores - self.log_share[theirs], mine, theirs)
-            + _info_nce(scores.T - self.log_share[mine], theirs, mine)
+            info_nce(scores - self.log_share[theirs], mine, theirs)
+            + info_nce(scores.T - self.log_share[mine], theirs, mine)
         ) / 2
 
     def _agreement(self) -> Tensor:
@@ -154,8 +155,8 @@ class _Trainer:
         shared = max(1, round(left.shape[1] * self.settings.agreement_width))
         left, right = (functional.normalize(side[:, :shared], dim=1) for side in (left, right))
         scores = left @ right.T / self.settings.agreement_temperature
-        answers = torch.arange(len(codes))
-        return (functional.cross_entropy(scores, answers) + functional.cross_entropy(scores.T, answers)) / 2
+        items = torch.from_numpy(codes)
+        return (info_nce(scores, items, items) + info_nce(scores.T, items, items)) / 2
 
     def _judged(self) -> dict[str, float]:
         live, self.fusion.network = self.fusion.network, cast(Network, self.average.module)
@@ -231,13 +232,6 @@ def _split(lesson: Lesson, share: float, window: int) -> _Split:
         rng.permutation(np.flatnonzero(several & held))[:JUDGED_ITEMS],
         rng.permutation(np.flatnonzero(usable))[:CANDIDATES],
     )
-
-
-def _info_nce(scores: Tensor, asked: Tensor, answers: Tensor) -> Tensor:
-    """Mean of -log softmax of each row's own answer; an item that is the answer too, or asks, is no negative."""
-    same = (answers[None] == answers[:, None]) | (answers[None] == asked[:, None])
-    same.fill_diagonal_(False)
-    return functional.cross_entropy(scores.masked_fill(same, NEGATIVE), torch.arange(len(scores)))
 
 
 def _ndcg(scores: np.ndarray, answers: np.ndarray) -> float:

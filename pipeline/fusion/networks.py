@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-NEGATIVE = -1e9
+from pipeline.contrast import NEGATIVE
 
 
 class Network(nn.Module):

@@ -32,8 +32,7 @@ from pipeline import cli
 from pipeline.config import Modality, load
 from pipeline.fuse import shards_of
 from pipeline.fusion.base import Frontend, Fusion, Loose, Mask, Sides
-from pipeline.fusion.fit import Night as Material
-from pipeline.fusion.fit import fit
+from pipeline.fusion.fit import Material, fit
 from pipeline.interactions import Floats
 from pipeline.likeness import SEGMENTS, Questions, questions, recall
 from pipeline.metrics import BLOCK_SCORES

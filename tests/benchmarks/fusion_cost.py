@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config, Fuse, Modality
 from pipeline.fuse import write_items
-from pipeline.fusion.fit import Night as Material
-from pipeline.fusion.fit import fit
+from pipeline.fusion.fit import Material, fit
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
@@ -85,7 +84,11 @@ def costs(sizes: list[int], kinds: list[str], folder: Path) -> dict[str, Any]:
         shards = write_shards(items, folder / str(items))
         size = sum(path.stat().st_size for paths in shards.paths.values() for path in paths)
         rate = read_rate(shards)
-        print(f"{items} items, {size / 1e9:.2f} GB of shards, disk reads {rate / 1e6:.0f} MB/s", flush=True)
+        print(
+            f"{items} items, {size / 1e9:.2f} GB of shards, disk reads {rate / 1e6:.0f} MB/s",
+            file=sys.stderr,
+            flush=True,
+        )
         for kind in kinds:
             entry = {"items": items, "kind": kind, "disk_bytes_per_s": rate, **cost(kind, shards, folder, size)}
             found["cost"].append(entry)
@@ -93,6 +96,7 @@ def costs(sizes: list[int], kinds: list[str], folder: Path) -> dict[str, Any]:
                 f"  {kind:<16} fit {entry['fit_s']:7.1f} s  fuse {entry['fuse_s']:7.1f} s  "
                 f"{1e6 * entry['fuse_s'] / items:7.1f} us an item  {entry['read_share']:.0%} of the disk's rate  "
                 f"peak {entry['peak_rss_bytes'] / 1e9:.2f} GB",
+                file=sys.stderr,
                 flush=True,
             )
     return found

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Modality
-from pipeline.fusion.fit import Night
+from pipeline.fusion.fit import Material
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.tables import Log
@@ -24,7 +24,7 @@ SOME = 0.1
 class Planted:
     """material: what a fusion is fitted on. log: the whole log. vectors: modality to (n, d), NaN where missing."""
 
-    material: Night
+    material: Material
     log: Log
     vectors: dict[Modality, np.ndarray]
 
@@ -43,7 +43,7 @@ def planted(folder: Path, seed: int = 0) -> Planted:
     vectors["text"][7] = vectors["image"][7] = vectors["audio"][7] = np.nan
     cold = rng.random(ITEMS) < SOME
     log = _log(rng, told, seen, shared, cold)
-    material = Night(write(folder, vectors), {m: "" for m in vectors}, log.of("train"), ~cold, seed)
+    material = Material(write(folder, vectors), {m: "" for m in vectors}, log.of("train"), ~cold, seed)
     return Planted(material, log, vectors)
 
 
