@@ -39,7 +39,7 @@ Nodes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Layer:
-    """The edges of one layer by kind, each a sparse matrix from all nodes to those of the first `targets` items.
+    """The edges of one layer by kind, each a sparse matrix from the nodes read to those of the first `targets` items.
 
     Rows sum to 1, or to 0 where a node has no such neighbour, so that a product with it is the mean over neighbours.
     """
@@ -122,7 +122,7 @@ def alone(mask: Mask) -> Layer:
 
 
 def edges_of(targets: int, lists: Graph | None, mask: Mask) -> Layer:
-    """Neighbour lists of the first `targets` items as edges between nodes that exist; mask (all items, m)."""
+    """Neighbour lists of the first `targets` items as edges between nodes that exist; mask (items a layer reads, m)."""
     modalities = mask.shape[1]
     none = np.zeros((2, 0), np.int64)
     found = {"own": _own(mask[:targets]), "like": none, "together": none}

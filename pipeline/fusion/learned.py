@@ -172,7 +172,9 @@ class GnnFusion(LearnedFusion):
         found, mask = sides.read(read)
         if keep is not None:
             mask[: len(codes)] &= keep
-        made = [edges_of(targets, lists, mask) for targets, lists in layers]
+        # A layer reads what the one before has computed, the first all that was read.
+        read_by = [len(read), *(targets for targets, _ in layers)]
+        made = [edges_of(t, lists, mask[:rows]) for rows, (t, lists) in zip(read_by, layers, strict=False)]
         pair: tuple[torch.Tensor, torch.Tensor] = self.network(torch.from_numpy(found), torch.from_numpy(mask), made)
         return pair
 

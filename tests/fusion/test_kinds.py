@@ -11,6 +11,7 @@ from pipeline.fuse import write_items
 from pipeline.fusion import FILE, load, load_catalogue
 from pipeline.fusion.base import Fusion, Loose, Sides
 from pipeline.fusion.fit import Fitted, fit
+from pipeline.fusion.learned import KINDS as KINDS_LEARNED
 from pipeline.fusion.moments import Vectors
 from pipeline.likeness import questions, recall
 from tests.fusion.planted import Planted, planted, write
@@ -104,6 +105,26 @@ def test_what_is_learned_beats_the_best_modality_by_a_tenth_on_items_never_train
         pytest.skip("a closed form, or weights alone")
     best = max(score(vectors, shop, "co_choice_cold") for vectors in shop.vectors.values())
     assert score(everything(fitted.fusion, sides_of(fitted, shop), shop), shop, "co_choice_cold") > 1.1 * best
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_a_learned_kind_begins_as_the_weighted_sum(kind: str, shop: Planted, tmp_path: Path) -> None:
+    linear = fit(settings("linear"), shop.material, tmp_path).fusion
+    sides, mask = linear.frontend.sides(shop.vectors)
+    begun, _ = KINDS_LEARNED[kind](linear.frontend, settings(kind)).combine(sides, mask)
+    np.testing.assert_allclose(begun, linear.combine(sides, mask)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_is_hidden_of_an_item_changes_no_other_in_its_batch(layers: int, shop: Planted, tmp_path: Path) -> None:
+    deep = settings("gnn").model_copy(update={**SHORT, "graph": FuseGraph(neighbours=5, co_chosen=5, layers=layers)})
+    fitted, codes = fit(deep, shop.material, tmp_path), np.arange(40)
+    keep = np.ones((40, 3), bool)
+    keep[0, :2] = False
+    assert fitted.sides is not None
+    whole, hidden = (fitted.fusion.vectors(fitted.sides, codes, mask)[0] for mask in (None, keep))
+    np.testing.assert_allclose(whole[1:], hidden[1:], atol=1e-5)
+    assert np.abs(whole[0] - hidden[0]).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", [*LEARNED, "linear-learned"])
