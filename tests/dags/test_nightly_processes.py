@@ -28,6 +28,7 @@ def late(*_):
     raise TimeoutError
 
 signal.signal(signal.SIGALRM, late)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born ignoring it
 dag = runpy.run_path(sys.argv[1])
 with tempfile.TemporaryFile() as answer:
     print(dag["_run"]([sys.executable, "-c", sys.argv[2], sys.argv[3]], answer.fileno()))
