@@ -102,7 +102,7 @@ class FuseGraph(Section):
     layers: int = Field(1, ge=1, le=3, description="graph convolutions, one after the other")
     neighbours: int = Field(10, ge=1, description="nearest items in each modality")
     co_chosen: int = Field(10, ge=1, description="items most often chosen together in training")
-    edge_dropout: float = Field(0.5, ge=0, lt=1, description="chance to lose an edge, or all of an item's, in training")
+    edge_dropout: float = Field(0.8, ge=0, lt=1, description="chance to lose an edge, or all of an item's, in training")
 
 
 class Fuse(Section):
