@@ -17,7 +17,7 @@ that scores all new items alike would look as if it knew them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,8 @@ from pipeline.interactions import Codes, Floats, Interactions, Mask
 
 BLOCK_SCORES = 8_000_000
 Columns = npt.NDArray[np.int64]
+# User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
+Scorer = Callable[[Codes], Floats]
 Values = npt.NDArray[np.float64]
 Summary = dict[str, dict[str, float]]
 
@@ -61,13 +63,22 @@ class Scores:
 def evaluate(
     user_vectors: Floats, item_vectors: Floats, task: Task, cutoffs: Sequence[int] = (5, 10, 20, 50)
 ) -> Scores:
-    """Ranks the candidates of `task` for every user with a target, by inner product, in blocks of users.
+    """Ranks by inner product; see `rank`. user_vectors: (n_users, d) float32. item_vectors: (n_items, d) float32.
 
-    user_vectors: (n_users, d) float32. item_vectors: (n_items, d) float32.
     Raises StepFailed if a vector is not finite: its scores would have no order.
     """
+    return rank(inner_product(user_vectors, item_vectors), task, cutoffs)
+
+
+def inner_product(user_vectors: Floats, item_vectors: Floats) -> Scorer:
+    """The scorer of vectors, shapes as in `evaluate`. Raises StepFailed if one is not finite."""
     if not (np.isfinite(user_vectors).all() and np.isfinite(item_vectors).all()):
         raise StepFailed("the model's vectors are not all finite numbers; lower train.learning_rate and train again")
+    return lambda users: user_vectors[users] @ item_vectors.T
+
+
+def rank(scorer: Scorer, task: Task, cutoffs: Sequence[int] = (5, 10, 20, 50)) -> Scores:
+    """Ranks the candidates of `task` for every user with a target, in blocks of users."""
     candidates = np.ones(task.targets.n_items, bool) if task.candidates is None else task.candidates
     seen = _pairs(task.history)
     targets = _targets(task, seen, candidates)
@@ -77,7 +88,7 @@ def evaluate(
     hits = np.zeros((len(users), depth), bool)
     for start, stop in _blocks(len(users), len(candidates)):
         block = users[start:stop]
-        scores = user_vectors[block] @ item_vectors.T
+        scores = scorer(block)
         scores[:, ~candidates] = -np.inf
         _hide(scores, seen[block])
         best = top_k(scores, depth, block)

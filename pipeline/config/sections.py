@@ -145,19 +145,26 @@ class Train(Section):
     new_item_cosine: float = Field(12.0, ge=0, description="weight of likeness to the user's choices, for new items")
 
 
+Grid = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
 class Evaluate(Section):
-    """Full ranking over all items, never sampled."""
+    """Full ranking over all items, never sampled; where a baseline's setting has several values, validation chooses."""
 
     cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
     bootstrap_samples: int = Field(1000, ge=10, description="resamples of users behind each 95 % interval")
+    popularity_half_life_days: Grid = Field((90, 10, 10_000), description="age at which a choice counts half")
+    item_knn_neighbours: Grid = Field((200,), description="nearest items of each item")
+    item_knn_shrink: Grid = Field((0, 10, 100), description="added to the norms, so that rare items are less alike")
+    rp3beta_alpha: Grid = Field((1.0, 0.5), description="power of the steps' chances")
+    rp3beta_beta: Grid = Field((0.3, 0.0, 0.6), description="power of popularity that scores are divided by")
+    rp3beta_neighbours: Grid = Field((200,), description="likeliest items after each item")
+    ease_regularization: Grid = Field((200, 50, 1000))
+    ease_max_items: int = Field(10_000, ge=1, description="of more items, those most often chosen are looked at")
     als_factors: int = Field(64, ge=1)
     als_iterations: int = Field(15, ge=1)
-    als_regularization: tuple[float, ...] = Field(
-        (20, 5, 1), min_length=1, description="the best on validation is used"
-    )
-    als_alpha: tuple[float, ...] = Field(
-        (4, 10, 1), min_length=1, description="confidence given to an interaction; the best on validation is used"
-    )
+    als_regularization: Grid = Field((20, 5, 1))
+    als_alpha: Grid = Field((4, 10, 1), description="confidence given to an interaction")
 
 
 class Index(Section):

@@ -6,36 +6,49 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import StepFailed
-from pipeline.recommend.contract import Content, Fit, ItemSide, OnEpoch, Recommender
+from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
 
-BASELINES = ("random", "popularity", "als")
+BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
 MODELS = ("content", "two_tower")
 
-__all__ = ["BASELINES", "MODELS", "Content", "Fit", "ItemSide", "OnEpoch", "Recommender", "build", "load_item_side"]
+__all__ = ["BASELINES", "MODELS", "Content", "Fit", "ItemSide", "Model", "OnEpoch", "Recommender", "build", "load_item_side"]
 
 
-def build(name: str, config: Config, threads: int = 1) -> Recommender:
-    """A recommender that is not fitted yet, with the configuration's settings and seed.
-
-    name: one of BASELINES and MODELS. Imports torch or implicit only where the model needs it.
-    """
-    from pipeline.recommend import baselines
-    from pipeline.recommend.content import ContentRecommender
+def baseline(name: str, config: Config, threads: int = 1) -> Model:
+    """A model of BASELINES that is not fitted yet, with the configuration's settings and seed."""
+    from pipeline.recommend import baselines, item_to_item
 
     match name:
         case "random":
             return baselines.Random(config.seed)
         case "popularity":
-            return baselines.Popularity()
+            return baselines.Popularity(config.evaluate)
         case "als":
             return baselines.ALS(config.evaluate, config.seed, threads)
+        case "item_knn":
+            return item_to_item.ItemKnn(config.evaluate)
+        case "rp3beta":
+            return item_to_item.RP3Beta(config.evaluate)
+        case "ease":
+            return item_to_item.Ease(config.evaluate)
+    raise ValueError(f"no baseline is called {name}; there are {', '.join(BASELINES)}")
+
+
+def build(name: str, config: Config, threads: int = 1) -> Recommender:
+    """A recommender of MODELS that is not fitted yet, with the configuration's settings and seed.
+
+    Imports torch only where the model needs it.
+    """
+    from pipeline.recommend.content import ContentRecommender
+
+    match name:
         case "content":
             return ContentRecommender(config.fuse.half_life_days)
         case "two_tower":
             from pipeline.recommend.two_tower import TwoTower
 
             return TwoTower(config.train, config.seed, threads, config.fuse.half_life_days)
-    raise ValueError(f"no recommender is called {name}; there are {', '.join(BASELINES + MODELS)}")
+    raise ValueError(f"no recommender is called {name}; there are {', '.join(MODELS)}")
 
 
 def load_item_side(name: str, folder: Path) -> ItemSide:

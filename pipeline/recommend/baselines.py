@@ -1,16 +1,14 @@
-"""What every night's model is measured beside, because each takes seconds and is hard to beat.
+"""Vectors that every night's model is measured beside; `item_to_item` has those that have no vectors.
 
 | name | item vector | user vector |
 |---|---|---|
-| popularity | how often it was chosen, d = 1 | 1 |
+| popularity | how often it was chosen of late, d = 1 | 1 |
 | random | a seeded point of the unit sphere | likewise |
 | als | factors of weighted matrix factorisation | factors solved for the given history |
 """
 
 from __future__ import annotations
 
-import time
-from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -18,8 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.config.sections import Evaluate
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.metrics import Task, evaluate
+from pipeline.metrics import Scorer, inner_product
 from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
+from pipeline.recommend.searched import Searched, Settings
 
 if TYPE_CHECKING:
     from implicit.cpu.als import AlternatingLeastSquares
@@ -27,32 +26,29 @@ if TYPE_CHECKING:
 RANDOM_WIDTH = 64
 
 
-class Popularity(Recommender):
-    """Recommends the same to everyone: what was chosen most often, by summed weight."""
+class Popularity(Searched[Floats], Recommender):
+    """Recommends the same to everyone: what was chosen most often, an interaction counting half at each half life."""
 
     name: ClassVar[str] = "popularity"
     inductive: ClassVar[bool] = False
 
-    def __init__(self) -> None:
-        self._items: Floats = np.zeros((0, 1), np.float32)
+    def __init__(self, settings: Evaluate) -> None:
+        super().__init__({"half_life_days": settings.popularity_half_life_days})
 
-    def fit(
-        self,
-        content: Content,
-        train: Interactions,
-        validation: Interactions | None = None,
-        epochs: int | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> Fit:
-        """Counts."""
-        counts = np.bincount(train.item, weights=train.weight, minlength=train.n_items)
-        self._items = counts.astype(np.float32)[:, None]
-        return Fit()
+    def learn(self, content: Content, train: Interactions, settings: Settings) -> Floats:
+        """(n_items, 1) float32: the summed weight of the item's interactions, each faded with its age."""
+        age_days = train.age_days - train.age_days.min(initial=np.inf)
+        weights = train.weight * np.exp2(-age_days / settings["half_life_days"])
+        return np.bincount(train.item, weights, minlength=train.n_items).astype(np.float32)[:, None]
+
+    def scorer_of(self, state: Floats, history: Interactions) -> Scorer:
+        """Everyone's scores are the items' own."""
+        return lambda users: state.T.repeat(len(users), axis=0)
 
     @property
     def item_vectors(self) -> Floats:
-        """(n_items, 1) float32: the summed weight of the item's interactions."""
-        return self._items
+        """(n_items, 1) float32, as `learn` returns."""
+        return self.state
 
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, 1) float32 of ones."""
@@ -99,7 +95,7 @@ class Random(Recommender):
         return unit_rows(generator.standard_normal((rows, RANDOM_WIDTH), dtype=np.float32))
 
 
-class ALS(Recommender):
+class ALS(Searched["AlternatingLeastSquares"], Recommender):
     """Weighted matrix factorisation by alternating least squares (Hu, Koren and Volinsky 2008), library `implicit`.
 
     Minimises sum over all pairs of c (p - x·y)² + λ(|x|² + |y|²), p = 1 and c = α · weight where chosen, else p = 0
@@ -110,43 +106,21 @@ class ALS(Recommender):
     inductive: ClassVar[bool] = False
 
     def __init__(self, settings: Evaluate, seed: int, threads: int) -> None:
+        super().__init__({"regularization": settings.als_regularization, "alpha": settings.als_alpha})
         self.settings = settings
         self.seed = seed
         self.threads = threads
 
-    def fit(
-        self,
-        content: Content,
-        train: Interactions,
-        validation: Interactions | None = None,
-        epochs: int | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> Fit:
-        """Fits every pair of regularisation and α of the settings, and keeps the best by NDCG@10 on `validation`.
-
-        Without validation, or with one pair, fits the first alone.
-        """
-        started = time.perf_counter()
-        pairs = list(product(self.settings.als_regularization, self.settings.als_alpha))
-        if validation is None or not len(validation):
-            pairs = pairs[:1]
-        best = -1.0
-        for regularization, alpha in pairs:
-            model = self._factorise(train, regularization, alpha)
-            ndcg = self._validate(model, train, validation) if validation is not None and len(pairs) > 1 else 0.0
-            if ndcg > best:
-                best, self._model = ndcg, model
-        return Fit(self.settings.als_iterations, [], time.perf_counter() - started)
-
-    def _factorise(self, train: Interactions, regularization: float, alpha: float) -> AlternatingLeastSquares:
+    def learn(self, content: Content, train: Interactions, settings: Settings) -> AlternatingLeastSquares:
+        """The library's model."""
         from implicit.cpu.als import AlternatingLeastSquares
 
         # implicit runs its own threads: BLAS threads below them would only get in each other's way.
         with threadpool_limits(1, "blas"):
             model = AlternatingLeastSquares(
                 factors=self.settings.als_factors,
-                regularization=regularization,
-                alpha=alpha,
+                regularization=settings["regularization"],
+                alpha=settings["alpha"],
                 iterations=self.settings.als_iterations,
                 num_threads=self.threads,
                 random_state=self.seed,
@@ -154,19 +128,18 @@ class ALS(Recommender):
             model.fit(train.matrix(), show_progress=False)
         return model
 
-    def _validate(self, model: AlternatingLeastSquares, train: Interactions, validation: Interactions) -> float:
-        users, items = _users(model, train), np.asarray(model.item_factors, np.float32)
-        ndcg = evaluate(users, items, Task(train, validation), (10,)).values["ndcg@10"]
-        return float(ndcg.mean()) if len(ndcg) else 0.0
+    def scorer_of(self, state: AlternatingLeastSquares, history: Interactions) -> Scorer:
+        """The inner products of the factors."""
+        return inner_product(_users(state, history), np.asarray(state.item_factors, np.float32))
 
     @property
     def item_vectors(self) -> Floats:
         """(n_items, als_factors) float32."""
-        return np.asarray(self._model.item_factors, np.float32)
+        return np.asarray(self.state.item_factors, np.float32)
 
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, als_factors) float32, solved for the given history; a zero row for a user without any."""
-        return _users(self._model, history)
+        return _users(self.state, history)
 
 
 def _users(model: AlternatingLeastSquares, history: Interactions) -> Floats:

@@ -1,4 +1,7 @@
-"""What a recommender is: anything that ends as item vectors and user vectors whose inner product is the score."""
+"""What a recommender is: anything that ends as item vectors and user vectors whose inner product is the score.
+
+A `Model` that has no vectors can be measured, but not published.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.metrics import Scorer, inner_product
 from pipeline.pooling import Pooling
 
 Rows = npt.NDArray[np.int64]
@@ -46,8 +50,8 @@ class Fit:
     seconds: float = 0.0
 
 
-class Recommender(ABC):
-    """A recommender; the score of a user and an item is the inner product of their vectors.
+class Model(ABC):
+    """What scores every item for every user.
 
     name: as in the configuration and in metrics.json.
     inductive: whether an item nobody has chosen yet can be scored, from its content.
@@ -65,12 +69,20 @@ class Recommender(ABC):
         epochs: int | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> Fit:
-        """Learns from the training interactions; afterwards `item_vectors` and `user_vectors` can be asked for.
+        """Learns from the training interactions; afterwards `scorer` can be asked for.
 
-        validation: choose the number of epochs by NDCG@10 on these, given the training ones as history.
+        validation: choose settings, or the number of epochs, by NDCG@10 on these, given the training ones as history.
         epochs: run exactly so many, for the fit that is published; goes before `validation`.
         on_epoch: called after every epoch with its entry of the curve, for a progress display.
         """
+
+    @abstractmethod
+    def scorer(self, history: Interactions) -> Scorer:
+        """Scores made from the given history, which may be longer than what was learned from."""
+
+
+class Recommender(Model):
+    """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed."""
 
     @property
     @abstractmethod
@@ -83,6 +95,10 @@ class Recommender(ABC):
 
         A user without history gets the model's answer to knowing nothing: a zero row, or what suits everyone.
         """
+
+    def scorer(self, history: Interactions) -> Scorer:
+        """See Model."""
+        return inner_product(self.user_vectors(history), self.item_vectors)
 
     def save(self, folder: Path) -> None:
         """Writes `model.safetensors` into the folder where the model has weights of its own; nothing is pickled."""
