@@ -9,9 +9,22 @@ from pipeline.errors import StepFailed
 from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
-MODELS = ("content", "two_tower")
+MODELS = ("content", "two_tower", "bpr", "vbpr", "lightgcn", "graph", "elsa")
+# Those whose items `load_item_side` can make from other content.
+EXPLAINED = ("content", "two_tower")
 
-__all__ = ["BASELINES", "MODELS", "Content", "Fit", "ItemSide", "Model", "OnEpoch", "Recommender", "build", "load_item_side"]
+__all__ = [
+    "BASELINES",
+    "MODELS",
+    "Content",
+    "Fit",
+    "ItemSide",
+    "Model",
+    "OnEpoch",
+    "Recommender",
+    "build",
+    "load_item_side",
+]
 
 
 def baseline(name: str, config: Config, threads: int = 1) -> Model:
@@ -48,13 +61,29 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.two_tower import TwoTower
 
             return TwoTower(config.train, config.seed, threads, config.fuse.half_life_days)
+        case "bpr" | "vbpr":
+            from pipeline.recommend.bpr import BPR, VBPR
+
+            return (BPR if name == "bpr" else VBPR)(config.train.pairwise, config.seed, threads)
+        case "lightgcn":
+            from pipeline.recommend.lightgcn import LightGCN
+
+            return LightGCN(config.train.pairwise, config.seed, threads)
+        case "elsa":
+            from pipeline.recommend.elsa import Elsa
+
+            return Elsa(config.train.elsa, config.seed, threads)
+        case "graph":
+            from pipeline.recommend.graph import GraphRecommender
+
+            return GraphRecommender(config.train.graph, config.seed, threads)
     raise ValueError(f"no recommender is called {name}; there are {', '.join(MODELS)}")
 
 
 def load_item_side(name: str, folder: Path) -> ItemSide:
     """What a saved model's items would be with other content; folder: where `Recommender.save` wrote.
 
-    Raises StepFailed for a model that looks at no content; ShardCorrupt if the folder is not such a model's.
+    Raises StepFailed for any model but those of EXPLAINED; ShardCorrupt if the folder is not such a model's.
     """
     from pipeline.recommend.content import FusedItems
     from pipeline.recommend.item_side import TowerItems
@@ -64,6 +93,4 @@ def load_item_side(name: str, folder: Path) -> ItemSide:
             return FusedItems()
         case "two_tower":
             return TowerItems(folder)
-    raise StepFailed(
-        f"the {name} model looks at no content, so no modality explains its scores; train {' or '.join(MODELS)}"
-    )
+    raise StepFailed(f"the {name} model's scores are not explained by modality; train {' or '.join(EXPLAINED)}")

@@ -30,11 +30,14 @@ class Content:
     vectors: (n_items, width) float32 fused vectors of unit norm, a zero row where the item has none.
     present: (n_items,) bool, whether it has one.
     pooling: how fused vectors of a history become a user's, as the fused folder has them; None for the decayed mean.
+    modalities: each modality's own vectors, (n_items, d) float32, and (n_items,) bool, whether an item has it. Where
+    it is empty, the fused vectors are all there is.
     """
 
     vectors: Floats
     present: Mask
     pooling: Pooling | None = None
+    modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def top_of_product(
 ) -> sp.csr_matrix:
     """`top_of_rows` of the square product left @ right without its diagonal.
 
-    adjust: changes the entries of a block of rows in place, given the number of its first row, before they are compared.
+    adjust: changes the entries of a block of rows in place, before they are compared; it is given its first row
     """
     blocks = []
     for start in range(0, left.shape[0], BLOCK_ROWS):

@@ -67,7 +67,7 @@ def test_the_content_model_needs_nothing_saved(tmp_path: Path) -> None:
 
 
 def test_a_model_without_content_or_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match="the als model looks at no content"):
+    with pytest.raises(StepFailed, match="the als model's scores are not explained by modality"):
         load_item_side("als", tmp_path)
     with pytest.raises(ShardCorrupt, match=r"model\.safetensors: not the weights of a two-tower model"):
         load_item_side("two_tower", tmp_path)

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.config import Config
+from pipeline.config.pairwise import Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, unit_rows
@@ -20,7 +21,16 @@ from pipeline.recommend.baselines import ALS
 from pipeline.recommend.batches import Sampler
 from pipeline.recommend.towers import windows
 
-SMALL = Train(width=16, max_epochs=12, patience_epochs=12, batch_rows=32, negatives=64, history_items=10)
+SMALL = Train(
+    width=16,
+    max_epochs=12,
+    patience_epochs=12,
+    batch_rows=32,
+    negatives=64,
+    history_items=10,
+    pairwise=Pairwise(width=16, content_width=16, max_epochs=40, batch_rows=128),
+    graph=Graph(width=16, max_epochs=30, batch_users=32),
+)
 CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
 NEW = 20
@@ -98,7 +108,7 @@ def test_vectors_are_float32_finite_of_one_width_and_the_same_every_time(name: s
 
 
 def test_the_seed_matters_where_something_is_drawn(world: World) -> None:
-    for name in ("random", "als", "two_tower"):
+    for name in ("random", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph"):
         vectors = []
         for seed in (0, 1):
             model = build(name, CONFIG.model_copy(update={"seed": seed}))
@@ -132,20 +142,20 @@ def test_exactly_the_given_epochs_make_the_published_fit(world: World) -> None:
     np.testing.assert_array_equal(chosen.item_vectors, again.item_vectors)
 
 
-@pytest.mark.parametrize("name", ["content", "two_tower"])
+@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph"])
 def test_inductive_models_rank_items_nobody_has_chosen_yet(name: str, world: World) -> None:
     assert build(name, CONFIG).inductive
     assert ndcg(name, world, cold=True) > 1.5 * ndcg("random", world, cold=True)
 
 
-@pytest.mark.parametrize("name", ["popularity", "als"])
+@pytest.mark.parametrize("name", ["popularity", "als", "bpr", "lightgcn"])
 def test_models_of_ids_alone_rank_new_items_no_better_than_chance(name: str, world: World) -> None:
     assert not build(name, CONFIG).inductive
     assert ndcg(name, world, cold=True) == pytest.approx(ndcg("random", world, cold=True), abs=0.12)
 
 
 def test_a_longer_history_moves_a_user_without_another_fit(world: World) -> None:
-    for name in ("content", "als", "two_tower"):
+    for name in ("content", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph"):
         model = build(name, CONFIG)
         model.fit(world.content, world.train, epochs=1)
         longer = model.user_vectors(world.train.concat(world.validation))
@@ -153,14 +163,14 @@ def test_a_longer_history_moves_a_user_without_another_fit(world: World) -> None
 
 
 def test_a_user_without_history_gets_what_suits_everyone_or_nothing(world: World) -> None:
-    for name in ("content", "als"):
+    for name in ("content", "als", "lightgcn"):
         model = build(name, CONFIG)
         model.fit(world.content, world.train)
         assert not model.user_vectors(world.train)[-1].any(), name
-    model = build("two_tower", CONFIG)
-    model.fit(world.content, world.train, epochs=1)
-    user = model.user_vectors(world.train)[-1]
-    assert np.flatnonzero(user).tolist() == [SMALL.width]
+    for name, place in {"two_tower": 16, "bpr": 16, "vbpr": 32, "graph": 16}.items():
+        model = build(name, CONFIG)
+        model.fit(world.content, world.train, epochs=1)
+        assert np.flatnonzero(model.user_vectors(world.train)[-1]).tolist() == [place], name
 
 
 def test_als_keeps_the_setting_that_is_best_on_validation(world: World) -> None:

@@ -1,0 +1,62 @@
+"""Settings of the recommenders that learn from pairs and graphs: bpr, vbpr, lightgcn and graph."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.config.base import Section
+
+
+class Schedule(Section):
+    """How long a fit goes on."""
+
+    max_epochs: int = Field(200, ge=1)
+    patience_epochs: int = Field(20, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    evaluate_every: int = Field(2, ge=1, description="epochs from one look at the validation part to the next")
+
+
+class Pairwise(Schedule):
+    """bpr, vbpr and lightgcn: what a user chose scores above what the user did not."""
+
+    width: int = Field(64, ge=1, description="dimensions of a user's and an item's own vector")
+    content_width: int = Field(64, ge=1, description="vbpr: dimensions of what is learned from content, beside them")
+    layers: int = Field(1, ge=1, le=4, description="lightgcn: steps of propagation along the graph of choices")
+    batch_rows: int = Field(4096, ge=1, description="triples of a user, a chosen item and another one in a step")
+    popularity_power: float = Field(
+        0.0, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
+    )
+    learning_rate: float = Field(1e-2, gt=0)
+    l2: float = Field(1e-3, ge=0, description="weight of the squared norms of a batch's own vectors")
+    clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
+
+
+class Graph(Schedule):
+    """graph: items spread along content and choices, users made of what they chose, softmax over the catalogue."""
+
+    width: int = Field(64, ge=2, description="dimensions of the vectors")
+    neighbours: int = Field(10, ge=1, description="nearest items in each modality that an item is joined with")
+    neighbour_weight: float = Field(0.5, ge=0, description="weight of an item's neighbours beside the item itself")
+    layers: int = Field(1, ge=0, le=3, description="steps from items to users and back")
+    edge_dropout: float = Field(0.3, ge=0, lt=1, description="share of the choices that an epoch does without")
+    temperature: float = Field(0.15, gt=0, description="of the softmax over cosines")
+    batch_users: int = Field(512, ge=1, description="users in a step")
+    learning_rate: float = Field(1e-2, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    feature_dropout: float = Field(0.0, ge=0, lt=1, description="share of content that a step does without")
+    max_candidates: int = Field(16384, ge=1, description="items in the softmax; more are sampled")
+    clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
+
+
+class Elsa(Schedule):
+    """elsa: a history is written down in few numbers, and read again as the items that go with it."""
+
+    max_epochs: int = Field(30, ge=1)
+    patience_epochs: int = Field(4, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
+    width: int = Field(256, ge=2, description="dimensions of the vectors")
+    neighbours: int = Field(
+        5, ge=1, description="nearest items in each modality that stand in an item's row of content"
+    )
+    content_weight: float = Field(0.3, ge=0, description="what a row of content counts beside a user's; 0 for none")
+    batch_rows: int = Field(1024, ge=1, description="users and rows of content in a step")
+    learning_rate: float = Field(0.1, gt=0)

@@ -1,0 +1,131 @@
+"""Matrix factorisation by pairwise ranking: BPR (Rendle et al. 2009) and, with content, VBPR (He and McAuley 2016).
+
+    bpr    x_ui = u·e_i + b_i
+    vbpr   x_ui = u·e_i + t_u·(W f_i) + β·f_i + b_i
+    loss   mean over triples (u, i, j) of -ln σ(x_ui - x_uj) + λ (|u|² + |e_i|² + |e_j|² + …),  j not chosen by u
+
+f: all modalities beside each other, each centred and of unit norm. An item nobody has chosen yet goes without e and b,
+so that vbpr ranks it by its content and bpr puts it where nothing is known.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, logsigmoid
+
+from pipeline.config.pairwise import Pairwise
+from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.contract import Content
+from pipeline.recommend.features import known, stacked
+from pipeline.recommend.fold import Fold
+from pipeline.recommend.trainer import Trained, step
+from pipeline.recommend.triples import Triple, Triples
+
+INITIAL = 0.01
+
+
+class BPR(Trained):
+    """Ids alone; the vectors of items end with their bias, and those of users with 1."""
+
+    name: ClassVar[str] = "bpr"
+    inductive: ClassVar[bool] = False
+
+    def __init__(self, settings: Pairwise, seed: int, threads: int) -> None:
+        super().__init__(settings, seed, threads)
+        self.settings = settings
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, d + 1) float32: the fold of the given history, see `fold`, and 1.
+
+        A user without history has zeros but for the 1, which asks for what suits everyone.
+        """
+        folded = self._fold.pooled(history, self._items[:, :-1]) @ self._map
+        return np.concatenate([folded, np.ones((history.n_users, 1), np.float32)], axis=1)
+
+    @torch.no_grad()
+    def learned_users(self) -> Floats:
+        """(n_users, d + 1) float32: the users as training left them, which `user_vectors` is an estimate of."""
+        users = self._users(torch.arange(self._train.n_users)).numpy()
+        return np.concatenate([users, np.ones((len(users), 1), np.float32)], axis=1)
+
+    def _prepare(self, content: Content, train: Interactions) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        self._train, self._fold = train, Fold(train)
+        self._known = torch.from_numpy(known(train.item, train.n_items).astype(np.float32))[:, None]
+        self._triples = Triples(train, self.settings.batch_rows, self.settings.popularity_power, self.seed)
+        users, items = (
+            torch.randn(rows, self.settings.width, generator=generator) * INITIAL
+            for rows in (train.n_users, train.n_items)
+        )
+        self._ids = {"users": users, "items": items, "item_bias": torch.zeros(train.n_items, 1)}
+        self._maps = self._content_maps(content, train.n_users, generator)
+        # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.SparseAdam(list(self._ids.values()), lr=self.settings.learning_rate)
+        ]
+        if self._maps:
+            self._optimizers.append(
+                torch.optim.Adam(list(self._maps.values()), lr=self.settings.learning_rate, fused=True)
+            )
+        for weight in self._weights().values():
+            weight.requires_grad_()
+
+    def _content_maps(self, content: Content, users: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Adds to the tables of ids and returns the dense weights that read content; none here."""
+        return {}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return self._ids | self._maps
+
+    def _epoch(self) -> float:
+        losses = [step(self._loss(batch), self._optimizers, self.settings.clip) for batch in self._triples.epoch()]
+        return float(np.mean(losses))
+
+    def _loss(self, batch: Triple) -> Tensor:
+        codes = torch.from_numpy(np.concatenate([batch.positive, batch.negative]))
+        users = self._users(torch.from_numpy(batch.user))
+        positive, negative = self._item_rows(codes).chunk(2)
+        difference = positive - negative
+        score = (users * difference[:, :-1]).sum(dim=1) + difference[:, -1]
+        norms = users.square().sum() + positive.square().sum() + negative.square().sum()
+        return -logsigmoid(score).mean() + self.settings.l2 * norms / len(batch.user)
+
+    def _users(self, codes: Tensor) -> Tensor:
+        return embedding(codes, self._ids["users"], sparse=True)
+
+    def _item_rows(self, codes: Tensor) -> Tensor:
+        """Vectors of some items with their biases: [n x d + 1]."""
+        parts = [embedding(codes, self._ids[name], sparse=True) for name in ("items", "item_bias")]
+        return torch.cat(parts, dim=1) * self._known[codes]
+
+    @torch.no_grad()
+    def _freeze(self) -> None:
+        self._items = self._item_rows(torch.arange(len(self._known))).numpy()
+        pooled = self._fold.pooled(self._train, self._items[:, :-1])
+        self._map = self._fold.learn(pooled, self.learned_users()[:, :-1])
+
+
+class VBPR(BPR):
+    """Ids and content: items that nobody has chosen yet are ranked by what they are."""
+
+    name: ClassVar[str] = "vbpr"
+    inductive: ClassVar[bool] = True
+
+    def _content_maps(self, content: Content, users: int, generator: torch.Generator) -> dict[str, Tensor]:
+        self._features = torch.from_numpy(stacked(content))
+        inputs, width = self._features.shape[1], self.settings.content_width
+        self._ids["content_users"] = torch.randn(users, width, generator=generator) * INITIAL
+        projection = torch.randn(inputs, width, generator=generator) * inputs**-0.5
+        return {"projection": projection, "content_bias": torch.zeros(inputs, 1)}
+
+    def _users(self, codes: Tensor) -> Tensor:
+        return torch.cat([super()._users(codes), embedding(codes, self._ids["content_users"], sparse=True)], dim=1)
+
+    def _item_rows(self, codes: Tensor) -> Tensor:
+        ids, features = super()._item_rows(codes), self._features[codes]
+        bias = ids[:, -1:] + features @ self._maps["content_bias"]
+        return torch.cat([ids[:, :-1], features @ self._maps["projection"], bias], dim=1)

@@ -1,0 +1,100 @@
+"""elsa: the linear autoencoder of low rank (Vančura et al. 2022), which also reads content.
+
+    y = x (A Aᵀ - I),   rows of A of unit norm        loss = mean over rows of w |x / |x| - y / |y||² = 2 w (1 - cos)
+
+x is a row of the log, or of content: an item and its nearest in one modality, so that what is alike is written down
+alike, and an item that nobody has chosen yet has a vector too. Items are the rows of A, and a user is the history's
+sum, x A: -x only speaks of what the user has, which is not recommended again.
+
+With z = x A and G = Aᵀ A, nothing of the catalogue's size is needed for a row's loss:
+
+    x·y = |z|² - |x|²,    |y|² = z G zᵀ - 2 |z|² + |x|²
+
+so an epoch costs the log's entries times the width, and for each batch items times the square of the width.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pipeline.config.pairwise import Elsa as Settings
+from pipeline.errors import StepFailed
+from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.contract import Content
+from pipeline.recommend.features import modalities
+from pipeline.recommend.propagation import Graph, neighbours
+from pipeline.recommend.trainer import Trained, step
+
+SMALLEST = 1e-12
+
+
+class Elsa(Trained):
+    """See above; item vectors have unit norm, an item that is in no row has a zero vector."""
+
+    name: ClassVar[str] = "elsa"
+    inductive: ClassVar[bool] = True
+
+    def __init__(self, settings: Settings, seed: int, threads: int) -> None:
+        super().__init__(settings, seed, threads)
+        self.settings = settings
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, width) float32, x A; a zero row for a user without history."""
+        return np.asarray(history.matrix() @ self._items, np.float32)
+
+    def _prepare(self, content: Content, train: Interactions) -> None:
+        if not len(train):
+            raise StepFailed("nobody chose anything in the training part; set train.model to content")
+        log = train.matrix()
+        read = _rows_of_content(content, self.settings.neighbours) if self.settings.content_weight else []
+        filled = [log, *read]
+        self._rows = sp.vstack([part[np.diff(part.indptr) > 0] for part in filled], format="csr")
+        weights = [np.full(np.count_nonzero(np.diff(part.indptr)), self.settings.content_weight) for part in filled]
+        weights[0][:] = 1
+        self._row_weights = np.concatenate(weights).astype(np.float32)
+        self._told = np.bincount(self._rows.indices, minlength=train.n_items) > 0
+        self._random = np.random.default_rng([self.seed, 3])
+        generator = torch.Generator().manual_seed(self.seed)
+        self._a = torch.randn(train.n_items, self.settings.width, generator=generator).requires_grad_()
+        self._optimizer = torch.optim.NAdam([self._a], lr=self.settings.learning_rate)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {"a": self._a}
+
+    def _epoch(self) -> float:
+        order = self._random.permutation(self._rows.shape[0])
+        starts = range(0, len(order), self.settings.batch_rows)
+        batches = (order[start : start + self.settings.batch_rows] for start in starts)
+        return float(np.mean([step(self._loss(batch), [self._optimizer]) for batch in batches]))
+
+    def _loss(self, batch: np.ndarray) -> Tensor:
+        rows = self._rows[batch]
+        x2 = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=1), np.float32).ravel())
+        a = normalize(self._a, dim=1)
+        z = Graph(rows) @ a
+        z2 = (z * z).sum(dim=1)
+        y2 = ((z @ (a.T @ a)) * z).sum(dim=1) - 2 * z2 + x2
+        cosine = (z2 - x2) / (x2 * y2.clamp_min(SMALLEST)).sqrt().clamp_min(SMALLEST)
+        return (torch.from_numpy(self._row_weights[batch]) * 2 * (1 - cosine)).mean()
+
+    @torch.no_grad()
+    def _freeze(self) -> None:
+        self._items = normalize(self._a, dim=1).numpy() * self._told[:, None].astype(np.float32)
+
+
+def _rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
+    """Of each modality, a row for every item that has it: the item, and its `count` nearest by their cosine."""
+    found = []
+    for vectors, present in modalities(content).values():
+        near = neighbours(vectors, present, count)
+        near.data = np.einsum("nd,nd->n", vectors[np.repeat(np.arange(len(vectors)), np.diff(near.indptr))],
+                              vectors[near.indices])  # fmt: skip
+        near.data = np.maximum(near.data, 0)
+        found.append((near + sp.diags(present.astype(np.float32))).tocsr())
+    return found
