@@ -77,15 +77,22 @@ class Gnn(Align):
 
     def forward(self, sides: Tensor, mask: Tensor, layers: Sequence[Layer] | None = None) -> tuple[Tensor, Tensor]:
         """As Network, of the first items where layers are given; else every item is taken for itself."""
-        modalities, width = sides.shape[1:]
-        nodes = self.towers(sides).reshape(-1, width)
+        modalities = sides.shape[1]
+        nodes = self.nodes(sides)
         layers = layers or [alone(mask.numpy())] * len(self.layers)
         for convolution, layer in zip(self.layers, layers, strict=True):
             nodes = convolution(nodes, layer, modalities)
-        kept = mask[: len(nodes) // modalities]
-        weights = masked_softmax(self.logits.expand(kept.shape), kept)
-        pooled = torch.einsum("nm,nmw->nw", weights, nodes.reshape(-1, modalities, width))
-        return functional.normalize(pooled, dim=-1), weights
+        return self.pooled(nodes, mask[: len(nodes) // modalities])
+
+    def nodes(self, sides: Tensor) -> Tensor:
+        """What the first layer reads: sides [n x m x w] through the towers, [n · m x w]."""
+        return self.towers(sides).reshape(-1, sides.shape[2])
+
+    def pooled(self, nodes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors and weights as Network returns, of what the last layer made of n items, [n · m x w]."""
+        weights = masked_softmax(self.logits.expand(mask.shape), mask)
+        vectors = torch.einsum("nm,nmw->nw", weights, nodes.reshape(*mask.shape, -1))
+        return functional.normalize(vectors, dim=-1), weights
 
 
 def plan(graph: Graph, batch: Codes, layers: int, edit: Edit | None = None) -> tuple[Codes, list[tuple[int, Graph]]]:
@@ -100,12 +107,14 @@ def plan(graph: Graph, batch: Codes, layers: int, edit: Edit | None = None) -> t
         rows = graph.rows(np.concatenate([batch, others]))
         lists.append(edit(rows) if edit else rows)
         others = np.concatenate([others, lists[-1].around(others)])
-    order = np.argsort(others, kind="stable")
-    placed = [(len(rows.together), _placed(rows, others, order, len(batch))) for rows in reversed(lists)]
+    placed = [(len(rows.together), placed_among(rows, others, len(batch))) for rows in reversed(lists)]
     return np.concatenate([batch, others]), placed
 
 
-def _placed(lists: Graph, others: Codes, order: Nodes, start: int) -> Graph:
+def placed_among(lists: Graph, others: Codes, start: int) -> Graph:
+    """Lists of codes as lists of places, the first of `others` being at `start`."""
+    order = np.argsort(others, kind="stable")
+
     def place(wanted: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         if not len(others):
             return wanted

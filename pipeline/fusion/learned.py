@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from pipeline.fusion.graph import Graph
 from pipeline.fusion.linear import given_weights
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.shapley import shares_of_itself
+from pipeline.fusion.store import SideStore
 
-ROWS = 4096
+ROWS, STATE_ROWS = 4096, 1024
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,10 @@ class GnnFusion(LearnedFusion):
     explained_by_weights: ClassVar[bool] = False
     graph: Graph | None = None
 
+    def __init__(self, frontend: Frontend, settings: Fuse) -> None:
+        super().__init__(frontend, settings)
+        self._states: list[SideStore] = []
+
     def build(self, weights: torch.Tensor) -> networks.Network:
         """The kind's network."""
         from pipeline.fusion.convolve import Gnn
@@ -165,6 +170,8 @@ class GnnFusion(LearnedFusion):
         """See LearnedFusion; neighbours keep all that they have."""
         if self.graph is None or isinstance(sides, Loose) or (step and step.partners is None):
             return super().batch(sides, codes, keep)
+        if self._states:
+            return self._by_states(sides, codes, keep)
         from pipeline.fusion.convolve import edges_of, plan
 
         edit = partial(self._thin, step) if step else None
@@ -177,6 +184,56 @@ class GnnFusion(LearnedFusion):
         made = [edges_of(t, lists, mask[:rows]) for rows, (t, lists) in zip(read_by, layers, strict=False)]
         pair: tuple[torch.Tensor, torch.Tensor] = self.network(torch.from_numpy(found), torch.from_numpy(mask), made)
         return pair
+
+    def catalogue(self, sides: Sides, codes: Codes) -> tuple[Vectors, Vectors]:
+        """See Fusion. What neighbours tell is computed once, not again for everyone whose neighbours they are."""
+        if isinstance(sides, SideStore) and not self._states:
+            self._states = self._spread(sides)
+        return super().catalogue(sides, codes)
+
+    @torch.no_grad()
+    def _spread(self, sides: SideStore) -> list[SideStore]:
+        """Of every layer, what it reads of all items."""
+        from pipeline.fusion.convolve import Gnn
+
+        network = cast(Gnn, self.network)
+        states: list[SideStore] = []
+        for number in range(self.settings.graph.layers):
+            state = sides.beside(f"layer-{number}.npy")
+            for start in range(0, len(sides), STATE_ROWS):
+                codes = np.arange(start, min(start + STATE_ROWS, len(sides)))
+                found, mask = sides.read(codes)
+                nodes = self._convolved(states, codes, mask, network.nodes(torch.from_numpy(found)))
+                state.write(start, nodes.reshape(found.shape).numpy(), mask)
+            states.append(state)
+        return states
+
+    def _by_states(self, sides: Sides, codes: Codes, keep: Mask | None) -> tuple[torch.Tensor, torch.Tensor]:
+        from pipeline.fusion.convolve import Gnn
+
+        network, pairs = cast(Gnn, self.network), []
+        for start in range(0, len(codes), STATE_ROWS):
+            rows = slice(start, start + STATE_ROWS)
+            found, mask = sides.read(codes[rows])
+            mask = mask if keep is None else mask & keep[rows]
+            nodes = self._convolved(self._states, codes[rows], mask, network.nodes(torch.from_numpy(found)))
+            pairs.append(network.pooled(nodes, torch.from_numpy(mask)))
+        return torch.cat([vectors for vectors, _ in pairs]), torch.cat([weights for _, weights in pairs])
+
+    def _convolved(self, states: list[SideStore], codes: Codes, mask: Mask, nodes: torch.Tensor) -> torch.Tensor:
+        """The items' nodes [n · m x w] after as many layers as there are states of their neighbours."""
+        from pipeline.fusion.convolve import Gnn, edges_of, placed_among
+
+        if not states:
+            return nodes
+        lists = cast(Graph, self.graph).rows(codes)
+        others = lists.around(np.zeros(0, np.int64))
+        seen = np.concatenate([mask, states[0].mask[others]])
+        layer = edges_of(len(codes), placed_among(lists, others, len(codes)), seen)
+        for convolution, state in zip(cast(Gnn, self.network).layers, states, strict=False):
+            told = torch.from_numpy(state.read(others)[0]).flatten(0, 1)
+            nodes = convolution(torch.cat([nodes, told]), layer, mask.shape[1])
+        return nodes
 
     def _thin(self, step: Step, lists: Graph) -> Graph:
         partners = np.zeros(0, np.int64) if step.partners is None else step.partners

@@ -85,7 +85,7 @@ def test_any_subset_of_modalities_has_a_vector_of_its_own(fitted: Fitted, shop: 
 def test_saved_and_read_back_it_fuses_alike(fitted: Fitted, shop: Planted, tmp_path: Path) -> None:
     fitted.fusion.save_catalogue(tmp_path)
     again, sides = load_catalogue(tmp_path), sides_of(fitted, shop)
-    np.testing.assert_array_equal(everything(again, sides, shop), everything(fitted.fusion, sides, shop))
+    np.testing.assert_allclose(everything(again, sides, shop), everything(fitted.fusion, sides, shop), atol=1e-5)
     query = {"text": np.ones((1, 48), np.float32)}
     ours, theirs = load(tmp_path / FILE).transform(query), fitted.fusion.transform(query)  # type: ignore[arg-type]
     np.testing.assert_allclose(ours[0], theirs[0], atol=0.35 if again.kind == "gnn" else 0)
@@ -113,6 +113,17 @@ def test_a_learned_kind_begins_as_the_weighted_sum(kind: str, shop: Planted, tmp
     sides, mask = linear.frontend.sides(shop.vectors)
     begun, _ = KINDS_LEARNED[kind](linear.frontend, settings(kind)).combine(sides, mask)
     np.testing.assert_allclose(begun, linear.combine(sides, mask)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_neighbours_tell_is_the_same_computed_once_or_for_each(layers: int, shop: Planted, tmp_path: Path) -> None:
+    deep = settings("gnn").model_copy(update={**SHORT, "graph": FuseGraph(neighbours=5, co_chosen=5, layers=layers)})
+    made = fit(deep, shop.material, tmp_path)
+    codes, sides = np.arange(len(shop.log.items)), sides_of(made, shop)
+    for_each = everything(made.fusion, sides, shop)
+    assert not list(tmp_path.glob("layer-*")), "vectors of a few items need no pass over the catalogue"
+    np.testing.assert_allclose(made.fusion.catalogue(sides, codes)[0], for_each, atol=1e-5)
+    assert len(list(tmp_path.glob("layer-*"))) == layers
 
 
 @pytest.mark.parametrize("layers", [1, 2])
