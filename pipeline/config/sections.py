@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.config.base import Section, Share
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
+from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
 
@@ -124,7 +125,7 @@ class Fuse(Section):
 class Train(Section):
     """The recommender that is evaluated and published."""
 
-    model: Literal["content", "two_tower"] = "two_tower"
+    model: Literal["content", "two_tower", "sequence"] = "two_tower"
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
@@ -143,6 +144,7 @@ class Train(Section):
         0.3, ge=0, description="weight of the loss with every id left out, which new items need"
     )
     new_item_cosine: float = Field(12.0, ge=0, description="weight of likeness to the user's choices, for new items")
+    sequence: Sequence = Sequence()
 
 
 class Evaluate(Section):

@@ -9,7 +9,7 @@ from pipeline.errors import StepFailed
 from pipeline.recommend.contract import Content, Fit, ItemSide, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "als")
-MODELS = ("content", "two_tower")
+MODELS = ("content", "two_tower", "sequence")
 
 __all__ = ["BASELINES", "MODELS", "Content", "Fit", "ItemSide", "OnEpoch", "Recommender", "build", "load_item_side"]
 
@@ -35,6 +35,10 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.two_tower import TwoTower
 
             return TwoTower(config.train, config.seed, threads, config.fuse.half_life_days)
+        case "sequence":
+            from pipeline.recommend.sequence import SequenceModel
+
+            return SequenceModel(config.train.sequence, config.seed, threads)
     raise ValueError(f"no recommender is called {name}; there are {', '.join(BASELINES + MODELS)}")
 
 
