@@ -107,8 +107,8 @@ class Pieces:
             torch.from_numpy(np.nonzero(real)[0]),
             torch.from_numpy(offset),
         )
-        history = torch.from_numpy(chosen[:, :-1].copy())
-        return Batch(torch.from_numpy(codes), history, torch.from_numpy(np.flatnonzero(real)), aims)
+        read, at = torch.from_numpy(chosen[:, :-1].copy()), torch.from_numpy(np.flatnonzero(real))
+        return Batch(torch.from_numpy(codes), read, at, aims)
 
     def _scored(self, *used: npt.NDArray[np.int32]) -> tuple[Rows, Floats]:
         """The items of a batch, and how far each one's score is moved in the sum over items.
@@ -203,7 +203,10 @@ class SequenceModel(Recommender):
         ids.data += torch.from_numpy(shared_axes(train, ids.shape[1], self.seed)).to(self.device)
         self._average = AveragedModel(self._model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
         self._optimizer = torch.optim.AdamW(
-            self._model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            self._model.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+            fused=True,
         )
 
     def _run(self, pieces: Pieces, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> list[Epoch]:

@@ -78,11 +78,11 @@ class Transformer(nn.Module):
         self.last = nn.LayerNorm(settings.width)
         self.dropout = Dropout(settings.dropout, generator)
         for name, weight in self.named_parameters():
-            if weight.dim() == 2 and not name.endswith("back"):
-                weight.data.normal_(0, weight.shape[1] ** -0.5, generator=generator)
-            if name.endswith(("join.weight", "narrow.weight")):
-                # At first a state is its item's vector, from which the blocks learn to depart.
+            if name.endswith(("bias", "join.weight", "narrow.weight")):
+                # Blocks that add nothing: at first a state is its item's vector, from which they learn to depart.
                 weight.data.zero_()
+            elif weight.dim() == 2 and not name.endswith("back"):
+                weight.data.normal_(0, weight.shape[1] ** -0.5, generator=generator)
 
     def forward(self, history: Tensor) -> Tensor:
         """history: [b x l x d], oldest first, padded at the end. Returns [b x l x d]."""
@@ -120,7 +120,7 @@ class SoftmaxLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx, states: Tensor, items: Tensor, aims: Aims, scale: float, ease: float
     ) -> Tensor:
         """states: [p x d]. items: [n x d]. scale: 1 / temperature. ease: ε. Returns the loss, []."""
@@ -145,7 +145,7 @@ class SoftmaxLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient is there already."""
         to_states, to_items = ctx.saved_tensors  # type: ignore[attr-defined]
         return to_states * grad, to_items * grad, None, None, None
