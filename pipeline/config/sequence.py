@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.base import Section
 
@@ -30,3 +30,10 @@ class Sequence(Section):
     averaging: Annotated[float, Field(ge=0, lt=1, description="share of the served weights kept at every step")] = 0.99
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(5, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+
+    @field_validator("heads")
+    @classmethod
+    def _heads_share_the_width(cls, heads: int, info: ValidationInfo) -> int:
+        if info.data.get("width", heads) % heads:
+            raise ValueError(f"must divide width, which is {info.data['width']}")
+        return heads

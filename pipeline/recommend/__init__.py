@@ -48,13 +48,15 @@ def load_item_side(name: str, folder: Path) -> ItemSide:
     Raises StepFailed for a model that looks at no content; ShardCorrupt if the folder is not such a model's.
     """
     from pipeline.recommend.content import FusedItems
-    from pipeline.recommend.item_side import TowerItems
+    from pipeline.recommend.item_side import SequenceItems, TowerItems
 
     match name:
         case "content":
             return FusedItems()
         case "two_tower":
             return TowerItems(folder)
+        case "sequence":
+            return SequenceItems(folder)
     raise StepFailed(
         f"the {name} model looks at no content, so no modality explains its scores; train {' or '.join(MODELS)}"
     )

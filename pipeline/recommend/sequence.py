@@ -34,9 +34,9 @@ from pipeline.metrics import Task, evaluate
 from pipeline.recommend.batches import Sampler
 from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
 from pipeline.recommend.engine import device, reproducible
+from pipeline.recommend.item_side import FILE
 from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
 
-FILE = "model.safetensors"
 BLOCK_PLACES = 32_768
 
 Rows = npt.NDArray[np.int64]
@@ -187,9 +187,10 @@ class SequenceModel(Recommender):
         return users
 
     def save(self, folder: Path) -> None:
-        """Writes the served weights, and which items had been chosen, as `model.safetensors`."""
+        """Writes the served weights, and which items had been chosen or are below all, as `model.safetensors`."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self._served.state_dict().items()}
-        save_file(tensors | {"known": self._known.cpu()}, folder / FILE)
+        items = {"known": self._known.cpu(), "below": torch.from_numpy(self._items[:, -1].copy())}
+        save_file(tensors | items, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
@@ -264,7 +265,7 @@ class SequenceModel(Recommender):
         codes = torch.arange(len(self._known), device=self.device)
         self._vectors = self._served.items(codes, self._content, self._known)
         blank = (self._known == 0) & (self._present == 0)
-        below = blank[:, None] * (-2 / self.settings.temperature)
+        below = torch.where(blank, -2 / self.settings.temperature, 0.0)[:, None]
         self._items = torch.cat([self._vectors, below], dim=1).cpu().numpy()
 
     @torch.no_grad()

@@ -11,10 +11,10 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.config.sequence import Sequence
-from pipeline.errors import StepFailed
+from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.metrics import Task, evaluate
-from pipeline.recommend import Content
+from pipeline.recommend import Content, load_item_side
 from pipeline.recommend.sequence import Pieces, SequenceModel, _pieces
 from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
 
@@ -145,9 +145,30 @@ def test_a_new_item_scores_by_its_content_and_an_unknown_one_below_all() -> None
     assert (scores[:, -1] < scores[:, :-1].min(axis=1)).all()
 
 
-def aims_of(pieces: Pieces) -> tuple[Aims, torch.Tensor]:
-    batch = next(iter(pieces.epoch()))
-    return batch.aims, batch.codes
+def test_a_saved_model_gives_its_items_again_and_with_other_content(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    present = np.arange(ITEMS) % 4 > 0
+    vectors = unit_rows(generator.standard_normal((ITEMS, 8)).astype(np.float32)) * present[:, None]
+    content = Content(vectors, present)
+    log = log_of([[item for item in one if item < ITEMS - 8] for one in walks()])
+    model = SequenceModel(SMALL, 0, 1)
+    model.fit(content, log, epochs=1)
+    model.save(tmp_path)
+    side = load_item_side("sequence", tmp_path)
+    codes = generator.permutation(ITEMS)
+    again = side.vectors(Content(vectors[codes], present[codes]), codes)
+    np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)
+    other = side.vectors(Content(vectors[:ITEMS][::-1], present[::-1]), np.arange(ITEMS))
+    assert np.abs(other - model.item_vectors)[present & present[::-1], :-1].max(axis=1).min() > 1e-4
+    np.testing.assert_array_equal(other[:, -1], model.item_vectors[:, -1])
+    (tmp_path / "model.safetensors").write_bytes(b"not one")
+    with pytest.raises(ShardCorrupt, match="sequence model"):
+        load_item_side("sequence", tmp_path)
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValueError, match="must divide width, which is 10"):
+        Sequence(width=10, heads=4)
 
 
 def test_a_softmax_over_all_that_can_be_drawn_is_the_full_one() -> None:
