@@ -12,24 +12,24 @@ from pipeline.config.base import Section
 class Sequence(Section):
     """A causal transformer that reads a user's choices in order; see `pipeline.recommend.sequence`."""
 
-    width: int = Field(64, ge=2, description="dimensions of item and user vectors, a multiple of `heads`")
+    width: int = Field(256, ge=2, description="dimensions of item and user vectors, a multiple of `heads`")
     layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
     history_items: int = Field(50, ge=2, description="latest interactions that are read")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     id_dropout: Annotated[float, Field(ge=0, lt=1, description="share of items that a step sees by content alone")] = (
         0.1
     )
-    temperature: float = Field(0.07, gt=0, description="a score is the cosine divided by this")
+    temperature: float = Field(0.07, ge=0.02, description="a score is the cosine divided by this")
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="share of a target spread over all items")] = 0.0
-    full_softmax_items: int = Field(50_000, ge=0, description="above so many chosen items, the softmax is sampled")
-    negatives: int = Field(4096, ge=1, description="items that a sampled softmax draws for each batch")
-    batch_positions: int = Field(1024, ge=1, description="places of histories in one batch, with padding")
-    learning_rate: float = Field(1e-3, gt=0)
+    full_softmax_items: int = Field(10_000, ge=0, description="above so many chosen items, the softmax is sampled")
+    negatives: int = Field(2048, ge=1, description="items that a sampled softmax draws for each batch")
+    batch_positions: int = Field(512, ge=1, description="places of histories in one batch, with padding")
+    learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     averaging: Annotated[float, Field(ge=0, lt=1, description="share of the served weights kept at every step")] = 0.99
     max_epochs: int = Field(60, ge=1)
-    patience_epochs: int = Field(5, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    patience_epochs: int = Field(3, ge=1, description="stop after so many epochs without a better validation NDCG@10")
 
     @field_validator("heads")
     @classmethod

@@ -69,10 +69,10 @@ class Pieces:
         self._train = train
         self._settings = settings
         self._generator = np.random.default_rng(seed)
-        self._sampler = Sampler(train, self._generator) if len(train) else None
         self._start, self._size = _pieces(train.offsets(), settings.history_items)
         if not len(self._start):
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
+        self._sampler = Sampler(train, self._generator)
 
     def epoch(self) -> Iterator[Batch]:
         """Every interaction that has one before it is a target once."""
@@ -116,7 +116,6 @@ class Pieces:
         An item drawn c times where E are expected counts as c / E, so that the sum is right on average; one that is
         only read, and was not drawn, counts for nothing but as a target.
         """
-        assert self._sampler is not None
         known = np.flatnonzero(self._sampler.known)
         if len(known) <= self._settings.full_softmax_items:
             return known, np.zeros(len(known), np.float32)

@@ -96,8 +96,8 @@ class Transformer(nn.Module):
 class Aims:
     """What the places of a batch predict, items given by their row among the n that are scored.
 
-    target: [p]. weight: [p] float32, of total 1. chosen: [b x l], what each sequence's user has chosen. row: [p], the
-    place's sequence. offset: [n] float32.
+    target: [p]. weight: [p] float32, of total 1. chosen: [b x c], the items of each sequence and its last target.
+    row: [p], the place's sequence. offset: [n] float32.
     """
 
     target: Tensor
@@ -114,9 +114,10 @@ class SoftmaxLoss(torch.autograd.Function):
 
         w (log sum_j exp(s_j + o_j) - (1 - ε) s_t - ε sum_j q_j s_j),    s_j = u·v_j / temperature
 
-    with o_j the item's offset, but 0 for the target and minus infinity for what else the user has chosen, which is no
+    with o_j the item's offset, but 0 for the target and minus infinity for what else the sequence holds, which is no
     negative; q the softmax of all offsets, over which ε is spread (Szegedy et al. 2016). For a full softmax the
     offsets are 0; for a sampled one, see `sequence.Pieces`. States and items have unit norm, which bounds the scores.
+    All is float32: a core without AMX multiplies bfloat16 at half the speed, or less.
     """
 
     @staticmethod
@@ -136,7 +137,8 @@ class SoftmaxLoss(torch.autograd.Function):
             scores.add_(offset).scatter_(1, aims.chosen[aims.row[part]], float("-inf")).scatter_(1, wanted, hit - scale)
             total = scores.exp_().sum(dim=1, keepdim=True)
             loss += (total[:, 0].log() + scale - aimed) @ aims.weight[part]
-            scores.mul_(share / total).scatter_add_(1, wanted, -(1 - ease) * share)
+            scores.mul_(share / total)
+            scores.scatter_(1, wanted, scores.gather(1, wanted) - (1 - ease) * share)
             if ease:
                 scores.sub_(share * spread)
             to_states[part] = scores @ items * scale
