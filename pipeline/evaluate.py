@@ -10,8 +10,9 @@
 Beside them `co_choice` and `co_choice_cold` say what the fusion is worth: each modality's vectors alone, and the fused
 ones; see `pipeline.likeness`.
 
-Every model is fitted on the training part alone and is given the same history, training and validation, when users
-are ranked for. Items a user has chosen before are left out of the ranking; users without history are not ranked.
+Every model is fitted on the training part alone, its settings chosen on the validation part, and is given the same
+history, training and validation, when users are ranked for. Items a user has chosen before are left out of the ranking;
+users without history are not ranked.
 """
 
 from __future__ import annotations
@@ -22,21 +23,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
-from pipeline.extract import summarise as summarise_shards
+from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Floats, Mask
 from pipeline.likeness import SEGMENTS, questions, recall
-from pipeline.metrics import Task, evaluate, summarise
+from pipeline.metrics import Scorer, Task, inner_product, rank, summarise
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import BASELINES, build
+from pipeline.recommend import BASELINES, baseline, build
 from pipeline.runtime import threads
 from pipeline.tables import Log, read_log, read_vectors
 from pipeline.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 2
+VERSION = 3
 RECALL_AT = 10
 
 
@@ -62,9 +62,9 @@ def _build(night: Night, folder: Path) -> Json:
     tasks = _tasks(log)
     settings = night.config.evaluate
     results: dict[str, dict[str, Json]] = {segment: {} for segment in tasks}
-    for name, users, items in _models(night, log):
+    for name, scorer in _models(night, log):
         for segment, task in tasks.items():
-            scores = evaluate(users, items, task, settings.cutoffs)
+            scores = rank(scorer, task, settings.cutoffs)
             summary = summarise(scores, settings.bootstrap_samples, night.config.seed)
             results[segment][name] = summary
     results |= _likeness(night, log)
@@ -94,11 +94,7 @@ def _likeness(night: Night, log: Log) -> dict[str, dict[str, Json]]:
 
 def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
     """Each modality's vectors in the catalogue's order, NaN where missing, then the fused ones."""
-    for modality in modalities(night.config):
-        files = [night.workspace.path(receipt.path) for receipt in summarise_shards(night, modality)]
-        parts = [read_vectors(file, "item_id")[1] for file in files]
-        # A bucket without items does not know how wide its vectors would be.
-        yield modality, np.concatenate([part for part in parts if len(part)])
+    yield from modality_vectors(night)
     yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
 
 
@@ -124,16 +120,18 @@ def _mask(mask: Mask) -> Mask:
     return mask if mask.any() else np.ones_like(mask)
 
 
-def _models(night: Night, log: Log) -> Iterator[tuple[str, Floats, Floats]]:
+def _models(night: Night, log: Log) -> Iterator[tuple[str, Scorer]]:
+    """Every model as it ranks from the same history, the trained one last."""
     history = log.of("train", "validation")
-    content = content_of(night, log)
     trained = str(night.receipt("train").details["model"])
-    for name in dict.fromkeys((*BASELINES, "content")):
+    content = content_of(night, log, "content")
+    for name in (*BASELINES, "content"):
         if name != trained:
-            model = build(name, night.config, threads(night.config))
-            model.fit(content, log.of("train"))
-            yield name, model.user_vectors(history), model.item_vectors
+            make = build if name == "content" else baseline
+            model = make(name, night.config, threads(night.config))
+            model.fit(content, log.of("train"), log.of("validation"))
+            yield name, model.scorer(history)
     folder = night.workspace.path(night.receipt("train").path, "evaluated")
     _, users = read_vectors(folder / "user_vectors.parquet", "user_id")
     _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
-    yield trained, users, items
+    yield trained, inner_product(users, items)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,12 @@ from pipeline.config import Modality
 from pipeline.encoders import modalities
 from pipeline.encoders.base import Encoder, Input
 from pipeline.errors import StepFailed
+from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
 from pipeline.prepare import Ready, ensure
 from pipeline.rows import Reader, Row, bucket_rows, profile_rows
 from pipeline.runtime import threads
+from pipeline.tables import read_vectors
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
@@ -101,6 +103,15 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
             f"extract.{modality}.max_error_rate ({limit:.1%}); the first: {shown}"
         )
     return receipts
+
+
+def modality_vectors(night: Night) -> Iterator[tuple[Modality, Floats]]:
+    """Each modality and its vectors, (n_items, d) float32, in the catalogue's order, NaN rows where missing."""
+    for modality in modalities(night.config):
+        files = [night.workspace.path(receipt.path) for receipt in summarise(night, modality)]
+        parts = [read_vectors(file, "item_id")[1] for file in files]
+        # A bucket without items does not know how wide its vectors would be.
+        yield modality, np.concatenate([part for part in parts if len(part)])
 
 
 def begin(night: Night, modality: Modality) -> Ready:

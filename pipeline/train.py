@@ -18,16 +18,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.errors import StepFailed
+from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import Content, Fit, OnEpoch, Recommender, build
+from pipeline.recommend import READS_MODALITIES, Content, Fit, OnEpoch, Recommender, build
 from pipeline.runtime import threads
 from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 2
+VERSION = 3
 
 
 def run(night: Night) -> StepReceipt:
@@ -42,18 +43,22 @@ def run(night: Night) -> StepReceipt:
     return night.step("train", "models", key, lambda folder: _build(night, folder))
 
 
-def content_of(night: Night, log: Log) -> Content:
-    """The catalogue's fused vectors, in the log's order of items, and the pooling that users were made with."""
+def content_of(night: Night, log: Log, model: str) -> Content:
+    """What a model reads of the items, in the log's order: fused vectors, how users are made of them, and for a model
+    that reads them each modality's own vectors.
+    """
     folder = night.workspace.path(night.receipt("fuse").path)
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log))
+    found = modality_vectors(night) if model in READS_MODALITIES else ()
+    told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
+    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log), told)
 
 
 def _build(night: Night, folder: Path) -> Json:
     log = read_log(night)
-    content = content_of(night, log)
+    content = content_of(night, log, night.config.train.model)
     training = log.of("train")
     if not len(training):
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")

@@ -10,6 +10,7 @@ from pipeline.config.base import Section, Share
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
 from pipeline.config.pairwise import Elsa, Graph, Pairwise
+from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
 
@@ -125,7 +126,7 @@ class Fuse(Section):
 class Train(Section):
     """The recommender that is evaluated and published."""
 
-    model: Literal["content", "two_tower", "bpr", "vbpr", "lightgcn", "graph", "elsa"] = "two_tower"
+    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa"] = "two_tower"
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
@@ -147,6 +148,7 @@ class Train(Section):
     pairwise: Pairwise = Pairwise()
     graph: Graph = Graph()
     elsa: Elsa = Elsa()
+    sequence: Sequence = Sequence()
 
 
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]
@@ -186,7 +188,7 @@ class Gate(Section):
 
     metric: str = Field("ndcg@10", description="a metric of metrics.json")
     segment: str = Field("all", description="a segment of metrics.json")
-    baseline: Literal["popularity", "random", "als"] = "popularity"
+    baseline: Literal["popularity", "random", "item_knn", "rp3beta", "ease", "als"] = "popularity"
     min_ratio: float = Field(1.0, ge=0, description="the model's mean must exceed this times the baseline's")
     min_index_recall: Share = Field(0.99, description="recall@10 of the index against exact search")
 

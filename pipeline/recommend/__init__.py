@@ -9,19 +9,23 @@ from pipeline.errors import StepFailed
 from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
-MODELS = ("content", "two_tower", "bpr", "vbpr", "lightgcn", "graph", "elsa")
+MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa")
 # Those whose items `load_item_side` can make from other content.
-EXPLAINED = ("content", "two_tower")
+EXPLAINED = ("content", "two_tower", "sequence")
+# Those that read each modality's own vectors, `Content.modalities`.
+READS_MODALITIES = ("vbpr", "graph", "elsa")
 
 __all__ = [
     "BASELINES",
     "MODELS",
+    "READS_MODALITIES",
     "Content",
     "Fit",
     "ItemSide",
     "Model",
     "OnEpoch",
     "Recommender",
+    "baseline",
     "build",
     "load_item_side",
 ]
@@ -77,6 +81,10 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.graph import GraphRecommender
 
             return GraphRecommender(config.train.graph, config.seed, threads)
+        case "sequence":
+            from pipeline.recommend.sequence import SequenceModel
+
+            return SequenceModel(config.train.sequence, config.seed, threads)
     raise ValueError(f"no recommender is called {name}; there are {', '.join(MODELS)}")
 
 
@@ -86,11 +94,13 @@ def load_item_side(name: str, folder: Path) -> ItemSide:
     Raises StepFailed for any model but those of EXPLAINED; ShardCorrupt if the folder is not such a model's.
     """
     from pipeline.recommend.content import FusedItems
-    from pipeline.recommend.item_side import TowerItems
+    from pipeline.recommend.item_side import SequenceItems, TowerItems
 
     match name:
         case "content":
             return FusedItems()
         case "two_tower":
             return TowerItems(folder)
+        case "sequence":
+            return SequenceItems(folder)
     raise StepFailed(f"the {name} model's scores are not explained by modality; train {' or '.join(EXPLAINED)}")

@@ -1,9 +1,11 @@
-"""The item side of a saved two-tower model, read row by row: what its items would be with other content.
+"""The item side of a saved model, read row by row: what its items would be with other content.
 
-    v = [W f + c + e, w·f + b - s · margin, s · f]
+    two towers:  v = [W f + c + e, w·f + b - s · margin, s · f]
+    sequence:    v = [(W f + e) / |W f + e|, below]
 
 f the fused vector, which W, c and w see only where there is one; e and b the item's own, where it was ever chosen;
-s is `new_item_cosine` for an item that was new when the model was made, and 0 for any other.
+s is `new_item_cosine` for an item that was new when the model was made, and 0 for any other; below is 0 but for an
+item that had neither content nor anyone who chose it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from pipeline.errors import ShardCorrupt
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, unit_rows
 from pipeline.recommend.contract import Content, ItemSide, Rows
 
 FILE = "model.safetensors"
@@ -25,20 +27,45 @@ class TowerItems(ItemSide):
 
     def __init__(self, folder: Path) -> None:
         """folder: what `TwoTower.save` wrote. Raises ShardCorrupt if it is not that."""
-        self._path = folder / FILE
+        self._file = SavedRows(folder / FILE, "two-tower")
         shared = ("item.content.weight", "item.content.bias", "item.content_bias", "margin", "new_item_cosine")
-        self._weight, self._bias, self._content_bias, self._margin, self._cosine = self._read(shared)
+        self._weight, self._bias, self._content_bias, self._margin, self._cosine = self._file.read(shared)
 
     def vectors(self, content: Content, codes: Rows) -> Floats:
         """See ItemSide: (n, width + 1 + fused width) float32."""
-        ids, id_bias, known, new = self._read(("item.ids", "item.id_bias", "known", "new"), codes)
+        ids, id_bias, known, new = self._file.read(("item.ids", "item.id_bias", "known", "new"), codes)
         f, present = content.vectors, content.present.astype(np.float32)
         towers = (f @ self._weight.T + self._bias) * present[:, None] + ids * known[:, None]
         scale = self._cosine * new
         biases = f @ self._content_bias * present + id_bias * known - scale * self._margin
         return np.concatenate([towers, biases[:, None], scale[:, None] * f], axis=1).astype(np.float32)
 
-    def _read(self, names: tuple[str, ...], codes: Rows | None = None) -> list[Floats]:
+
+class SequenceItems(ItemSide):
+    """See above, likewise."""
+
+    def __init__(self, folder: Path) -> None:
+        """folder: what `SequenceModel.save` wrote. Raises ShardCorrupt if it is not that."""
+        self._file = SavedRows(folder / FILE, "sequence")
+        (self._weight,) = self._file.read(("items.content.weight",))
+
+    def vectors(self, content: Content, codes: Rows) -> Floats:
+        """See ItemSide: (n, width + 1) float32."""
+        ids, known, below = self._file.read(("items.ids", "known", "below"), codes)
+        f = content.vectors * content.present[:, None]
+        unit = unit_rows(f @ self._weight.T + ids * known[:, None])
+        return np.concatenate([unit, below[:, None]], axis=1).astype(np.float32)
+
+
+class SavedRows:
+    """A file of a model's weights; kind: which model's, for the message."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path = path
+        self._kind = kind
+
+    def read(self, names: tuple[str, ...], codes: Rows | None = None) -> list[Floats]:
+        """The named tensors, or their rows of some items. Raises ShardCorrupt if they are not there."""
         try:
             with safe_open(self._path, framework="numpy") as file:
                 if codes is None:
@@ -46,7 +73,7 @@ class TowerItems(ItemSide):
                 return [_rows(file.get_slice(name), codes) for name in names]
         except (OSError, SafetensorError) as error:
             raise ShardCorrupt(
-                f"{self._path}: not the weights of a two-tower model of this version ({error}); run the night again"
+                f"{self._path}: not the weights of a {self._kind} model of this version ({error}); run the night again"
             ) from None
 
 

@@ -7,7 +7,7 @@ import math
 from pipeline.report.files import Document, count, listing, number, section
 from pipeline.report.model import Comparison, Curves, Epoch, Headline, Interval, MetricView, ModelScore, Panel
 
-BASELINES = ("als", "popularity", "random")
+BASELINES = ("als", "ease", "rp3beta", "item_knn", "popularity", "random")
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")
 _FAMILIES = ("ndcg", "recall", "hitrate", "mrr", "coverage")
 

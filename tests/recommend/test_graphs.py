@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from pipeline.config.pairwise import Graph as Settings
 from pipeline.config.pairwise import Pairwise
+from pipeline.config.sections import Evaluate
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.metrics import Task, evaluate
@@ -70,7 +71,7 @@ def ndcg(users: np.ndarray, items: np.ndarray, world: World) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns_taste_stops_at_its_best_and_gives_the_same_bytes_again(name: str, world: World) -> None:
-    popular = Popularity()
+    popular = Popularity(Evaluate())
     popular.fit(world.content, world.train)
     floor = ndcg(popular.user_vectors(world.train), popular.item_vectors, world)
     told: list[float] = []

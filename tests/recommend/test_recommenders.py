@@ -11,12 +11,12 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.config import Config
-from pipeline.config.pairwise import Graph, Pairwise
+from pipeline.config.pairwise import Elsa, Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.metrics import Task, evaluate
-from pipeline.recommend import BASELINES, MODELS, Content, build
+from pipeline.metrics import Task, evaluate, rank
+from pipeline.recommend import BASELINES, MODELS, Content, Model, Recommender, baseline, build
 from pipeline.recommend.baselines import ALS
 from pipeline.recommend.batches import Sampler
 from pipeline.recommend.towers import windows
@@ -30,6 +30,7 @@ SMALL = Train(
     history_items=10,
     pairwise=Pairwise(width=16, content_width=16, max_epochs=40, batch_rows=128),
     graph=Graph(width=16, max_epochs=30, batch_users=32),
+    elsa=Elsa(width=16, batch_rows=32),
 )
 CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
@@ -78,40 +79,48 @@ def world() -> World:
     return World()
 
 
+def made(name: str, config: Config = CONFIG) -> Model:
+    return baseline(name, config) if name in BASELINES else build(name, config)
+
+
 def ndcg(model_name: str, world: World, cold: bool = False) -> float:
-    model = build(model_name, CONFIG)
+    model = made(model_name)
     model.fit(world.content, world.train, world.validation)
     task = Task(world.train, world.new, world.is_new) if cold else Task(world.train, world.validation)
-    found = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,))
+    found = rank(model.scorer(world.train), task, (10,))
     return float(found.values["ndcg@10"].mean())
 
 
-@pytest.mark.parametrize("name", BASELINES + MODELS)
+WITH_VECTORS = ("random", "popularity", "als", *MODELS)
+
+
+@pytest.mark.parametrize("name", WITH_VECTORS)
 def test_vectors_are_float32_finite_of_one_width_and_the_same_every_time(name: str, world: World) -> None:
-    made = []
+    pairs = []
     for _ in range(2):
-        model = build(name, CONFIG)
+        model = made(name)
         fit = model.fit(world.content, world.train, world.validation)
-        made.append((model.user_vectors(world.train), model.item_vectors))
+        assert isinstance(model, Recommender)
+        pairs.append((model.user_vectors(world.train), model.item_vectors))
         # What else ran in the process must not matter.
         torch.rand(3)
         np.random.default_rng().random()
-    users, items = made[0]
+    users, items = pairs[0]
     assert users.dtype == items.dtype == np.float32
     assert users.shape == (USERS, items.shape[1])
     assert len(items) == ITEMS
     assert np.isfinite(users).all()
     assert np.isfinite(items).all()
     assert fit.seconds >= 0
-    for first, second in zip(*made, strict=True):
+    for first, second in zip(*pairs, strict=True):
         assert first.tobytes() == second.tobytes()
 
 
 def test_the_seed_matters_where_something_is_drawn(world: World) -> None:
-    for name in ("random", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph"):
+    for name in ("random", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph", "elsa"):
         vectors = []
         for seed in (0, 1):
-            model = build(name, CONFIG.model_copy(update={"seed": seed}))
+            model = made(name, CONFIG.model_copy(update={"seed": seed}))
             model.fit(world.content, world.train, epochs=1)
             vectors.append(model.item_vectors)
         assert not np.array_equal(*vectors), name
@@ -142,29 +151,29 @@ def test_exactly_the_given_epochs_make_the_published_fit(world: World) -> None:
     np.testing.assert_array_equal(chosen.item_vectors, again.item_vectors)
 
 
-@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph"])
+@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph", "elsa"])
 def test_inductive_models_rank_items_nobody_has_chosen_yet(name: str, world: World) -> None:
     assert build(name, CONFIG).inductive
     assert ndcg(name, world, cold=True) > 1.5 * ndcg("random", world, cold=True)
 
 
-@pytest.mark.parametrize("name", ["popularity", "als", "bpr", "lightgcn"])
+@pytest.mark.parametrize("name", ["popularity", "item_knn", "rp3beta", "ease", "als", "bpr", "lightgcn"])
 def test_models_of_ids_alone_rank_new_items_no_better_than_chance(name: str, world: World) -> None:
-    assert not build(name, CONFIG).inductive
+    assert not made(name).inductive
     assert ndcg(name, world, cold=True) == pytest.approx(ndcg("random", world, cold=True), abs=0.12)
 
 
 def test_a_longer_history_moves_a_user_without_another_fit(world: World) -> None:
-    for name in ("content", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph"):
-        model = build(name, CONFIG)
+    for name in ("content", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph", "elsa"):
+        model = made(name)
         model.fit(world.content, world.train, epochs=1)
         longer = model.user_vectors(world.train.concat(world.validation))
         assert np.abs(longer - model.user_vectors(world.train))[:-1].max(axis=1).all(), name
 
 
 def test_a_user_without_history_gets_what_suits_everyone_or_nothing(world: World) -> None:
-    for name in ("content", "als", "lightgcn"):
-        model = build(name, CONFIG)
+    for name in ("content", "als", "lightgcn", "elsa"):
+        model = made(name)
         model.fit(world.content, world.train)
         assert not model.user_vectors(world.train)[-1].any(), name
     for name, place in {"two_tower": 16, "bpr": 16, "vbpr": 32, "graph": 16}.items():

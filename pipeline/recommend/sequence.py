@@ -1,0 +1,319 @@
+"""A causal transformer over what a user chose, in order: every place predicts the next item.
+
+- model: SASRec (Kang and McAuley 2018), with places known by their distance; an item's vector is an id embedding plus
+  a linear map of its fused vector, the same where it is read and where it is scored; the score is a cosine;
+- loss: cross-entropy of the softmax over all items chosen in training, which is what makes this model strong
+  (Klenitskiy and Vasilev 2023; Petrov and Macdonald 2023); in catalogues above `full_softmax_items` over a draw, half
+  by popularity and half uniform, corrected by the log of how often an item is expected in it (Bengio and Senécal 2008);
+- new items: each step hides the ids of some items that have content, so that content learns to stand alone;
+- batch: sequences of like length, so that little is padding; what shares a moment is shuffled anew each epoch;
+- stop: the epoch of the best NDCG@10 on the validation part, full ranking, with averaged weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from safetensors.torch import save_file
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from pipeline.config.sequence import Sequence
+from pipeline.errors import StepFailed
+from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.metrics import Task, evaluate
+from pipeline.recommend.batches import Sampler
+from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
+from pipeline.recommend.engine import device, reproducible
+from pipeline.recommend.item_side import FILE
+from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
+
+BLOCK_PLACES = 32_768
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b pieces of histories; items are given by their place in `codes`, so that only those are computed.
+
+    codes: [n] int64, ascending. history: [b x l], padded at the end. at: [p] places of the flat history that have a
+    target. aims: what those predict.
+    """
+
+    codes: Tensor
+    history: Tensor
+    at: Tensor
+    aims: Aims
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        aims = Aims(**{name: part.to(device) for name, part in vars(self.aims).items()})
+        return Batch(self.codes.to(device), self.history.to(device), self.at.to(device), aims)
+
+
+class Pieces:
+    """The batches of one fit, epoch after epoch, from one seeded generator."""
+
+    def __init__(self, train: Interactions, settings: Sequence, seed: int) -> None:
+        """Raises StepFailed if no user has two interactions."""
+        self._train = train
+        self._settings = settings
+        self._generator = np.random.default_rng(seed)
+        self._start, self._size = _pieces(train.offsets(), settings.history_items)
+        if not len(self._start):
+            raise StepFailed("no user has two training interactions to learn from; set train.model to content")
+        self._sampler = Sampler(train, self._generator)
+
+    def epoch(self) -> Iterator[Batch]:
+        """Every interaction that has one before it is a target once."""
+        log = self._shuffled_ties()
+        mixed = self._generator.permutation(len(self._start))
+        mixed = mixed[np.argsort(self._size[mixed], kind="stable")]
+        groups = list(_groups(self._size[mixed], self._settings.batch_positions))
+        for group in self._generator.permutation(len(groups)):
+            start, stop = groups[group]
+            yield self._batch(log, mixed[start:stop])
+
+    def _shuffled_ties(self) -> Interactions:
+        log = self._train
+        order = np.lexsort((self._generator.random(len(log)), -log.age_days, log.user))
+        return replace(log, item=log.item[order], weight=log.weight[order])
+
+    def _batch(self, log: Interactions, pieces: Rows) -> Batch:
+        size = self._size[pieces, None]
+        steps = np.arange(size.max())
+        real = steps < size
+        # Padding repeats the last item, so that it names nothing that the user has not chosen.
+        rows = self._start[pieces, None] + np.minimum(steps, size - 1)
+        last = self._start[pieces, None] + size
+        history, target = log.item[rows], log.item[rows[real] + 1]
+        weight = log.weight[rows[real] + 1]
+        codes, offset = self._scored(history, target)
+        chosen = np.searchsorted(codes, np.concatenate([history, log.item[last]], axis=1))
+        aims = Aims(
+            torch.from_numpy(np.searchsorted(codes, target)),
+            torch.from_numpy(weight / weight.sum()),
+            torch.from_numpy(chosen),
+            torch.from_numpy(np.nonzero(real)[0]),
+            torch.from_numpy(offset),
+        )
+        read, at = torch.from_numpy(chosen[:, :-1].copy()), torch.from_numpy(np.flatnonzero(real))
+        return Batch(torch.from_numpy(codes), read, at, aims)
+
+    def _scored(self, *used: npt.NDArray[np.int32]) -> tuple[Rows, Floats]:
+        """The items of a batch, and how far each one's score is moved in the sum over items.
+
+        An item drawn c times where E are expected counts as c / E, so that the sum is right on average; one that is
+        only read, and was not drawn, counts for nothing but as a target.
+        """
+        known = np.flatnonzero(self._sampler.known)
+        if len(known) <= self._settings.full_softmax_items:
+            return known, np.zeros(len(known), np.float32)
+        drawn, log_expected = self._sampler.draw(self._settings.negatives)
+        codes = np.unique(np.concatenate([drawn, *(part.ravel() for part in used)])).astype(np.int64)
+        counted = np.bincount(np.searchsorted(codes, drawn), np.exp(-log_expected), len(codes))
+        with np.errstate(divide="ignore"):
+            return codes, np.log(counted).astype(np.float32)
+
+
+class SequenceModel(Recommender):
+    """The trained recommender; the same bytes for the same seed, threads, device and input."""
+
+    name: ClassVar[str] = "sequence"
+    inductive: ClassVar[bool] = True
+
+    def __init__(self, settings: Sequence, seed: int, threads: int) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.threads = threads
+        self.device = device()
+
+    def fit(
+        self,
+        content: Content,
+        train: Interactions,
+        validation: Interactions | None = None,
+        epochs: int | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Fit:
+        """Trains for `epochs`, or until NDCG@10 on `validation` has not risen for `patience_epochs`.
+
+        Raises StepFailed if no user has two interactions: there would be nothing to predict from anything.
+        """
+        started = time.perf_counter()
+        with reproducible(self.threads):
+            pieces = Pieces(train, self.settings, self.seed)
+            self._prepare(content, train)
+            task = Task(train, validation) if epochs is None and validation is not None and len(validation) else None
+            curve = self._run(pieces, epochs or self.settings.max_epochs, task, on_epoch)
+            self._freeze()
+        chosen = max(curve, key=lambda epoch: epoch.get("ndcg@10", epoch["epoch"]))
+        return Fit(int(chosen["epoch"]), curve, time.perf_counter() - started)
+
+    @property
+    def item_vectors(self) -> Floats:
+        """(n_items, width + 1) float32: unit norm, and 0; or zeros and -2 / temperature, below any score.
+
+        The latter are items with neither content nor anyone who chose them: nothing is known of them.
+        """
+        return self._items
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, width + 1) float32: the state after the latest `history_items`, of norm 1 / temperature, and 1.
+
+        A user without history gets a zero row.
+        """
+        users = np.zeros((history.n_users, self._items.shape[1]), np.float32)
+        ends = history.offsets()[1:]
+        sizes = np.minimum(np.diff(history.offsets()), self.settings.history_items)
+        order = np.argsort(sizes, kind="stable")
+        order = order[sizes[order] > 0]
+        with reproducible(self.threads):
+            for start, stop in _groups(sizes[order], BLOCK_PLACES):
+                some = order[start:stop]
+                users[some, :-1] = self._read(history, ends[some] - sizes[some], sizes[some])
+                users[some, -1] = 1
+        return users
+
+    def save(self, folder: Path) -> None:
+        """Writes the served weights, and which items had been chosen or are below all, as `model.safetensors`."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self._served.state_dict().items()}
+        items = {"known": self._known.cpu(), "below": torch.from_numpy(self._items[:, -1].copy())}
+        save_file(tensors | items, folder / FILE)
+
+    def _prepare(self, content: Content, train: Interactions) -> None:
+        self._generator = torch.Generator().manual_seed(self.seed)
+        vectors = np.ascontiguousarray(content.vectors * content.present[:, None], np.float32)
+        known = np.bincount(train.item, minlength=train.n_items) > 0
+        self._content = torch.from_numpy(vectors).to(self.device)
+        self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
+        self._known = torch.from_numpy(known.astype(np.float32)).to(self.device)
+        self._model = Transformer(content.vectors.shape, self.settings, self._generator).to(self.device)
+        ids = self._model.items.ids
+        ids.data += torch.from_numpy(shared_axes(train, ids.shape[1], self.seed)).to(self.device)
+        self._average = AveragedModel(self._model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
+        self._optimizer = torch.optim.AdamW(
+            self._model.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+            fused=True,
+        )
+
+    def _run(self, pieces: Pieces, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> list[Epoch]:
+        curve: list[Epoch] = []
+        best: tuple[float, int, dict[str, Tensor]] = (-1.0, 0, {})
+        for number in range(1, epochs + 1):
+            curve.append({"epoch": number, "loss": self._epoch(pieces)})
+            if task:
+                curve[-1]["ndcg@10"] = self._validate(task)
+            if on_epoch:
+                on_epoch(curve[-1])
+            if task and curve[-1]["ndcg@10"] > best[0]:
+                weights = {name: value.clone() for name, value in self._average.state_dict().items()}
+                best = (curve[-1]["ndcg@10"], number, weights)
+            elif task and number - best[1] >= self.settings.patience_epochs:
+                break
+        if task:
+            self._average.load_state_dict(best[2])
+        return curve
+
+    def _epoch(self, pieces: Pieces) -> float:
+        self._model.train()
+        losses = []
+        for batch in pieces.epoch():
+            loss = self._loss(batch.to(self.device))
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            self._average.update_parameters(self._model)
+            losses.append(float(loss.detach()))
+        return float(np.mean(losses))
+
+    def _loss(self, batch: Batch) -> Tensor:
+        codes = batch.codes
+        drawn = torch.rand(len(codes), generator=self._generator).to(self.device)
+        hidden = (drawn < self.settings.id_dropout) & (self._present[codes] > 0)
+        vectors = self._model.items(codes, self._content[codes], (~hidden).float())
+        states = self._model(vectors[batch.history]).flatten(0, 1)[batch.at]
+        scale, ease = 1 / self.settings.temperature, self.settings.label_smoothing
+        loss: Tensor = SoftmaxLoss.apply(states, vectors, batch.aims, scale, ease)
+        return loss
+
+    def _validate(self, task: Task) -> float:
+        self._freeze()
+        ndcg = evaluate(self.user_vectors(task.history), self._items, task, (10,)).values["ndcg@10"]
+        return float(ndcg.mean()) if len(ndcg) else 0.0
+
+    @property
+    def _served(self) -> Transformer:
+        return cast(Transformer, self._average.module)
+
+    @torch.no_grad()
+    def _freeze(self) -> None:
+        self._served.eval()
+        codes = torch.arange(len(self._known), device=self.device)
+        self._vectors = self._served.items(codes, self._content, self._known)
+        blank = (self._known == 0) & (self._present == 0)
+        below = torch.where(blank, -2 / self.settings.temperature, 0.0)[:, None]
+        self._items = torch.cat([self._vectors, below], dim=1).cpu().numpy()
+
+    @torch.no_grad()
+    def _read(self, history: Interactions, start: Rows, size: Rows) -> Floats:
+        """The states after `size` interactions from row `start` on: (b, width) float32."""
+        steps = np.arange(size.max())
+        rows = np.where(steps < size[:, None], start[:, None] + steps, 0)
+        items = torch.from_numpy(history.item[rows].astype(np.int64)).to(self.device)
+        states = self._served(self._vectors[items])
+        last = states[torch.arange(len(size)), torch.from_numpy(size - 1)] / self.settings.temperature
+        return np.asarray(last.cpu().numpy(), np.float32)
+
+
+def shared_axes(train: Interactions, width: int, seed: int) -> Floats:
+    """Items by what chose them: (n_items, width) float32 of unit norm, a zero row for an item that nobody has chosen.
+
+    The leading right singular vectors of the log, its rows and columns divided by the roots of their sums, each times
+    its singular value: what is often chosen by the same users points the same way.
+    """
+    matrix = train.matrix()
+    users, items = (np.asarray(matrix.sum(axis=axis), np.float64).ravel() for axis in (1, 0))
+    matrix = sp.diags(np.maximum(users, 1e-9) ** -0.5) @ matrix @ sp.diags(np.maximum(items, 1e-9) ** -0.5)
+    rank = min(width, *(size - 1 for size in matrix.shape))
+    _, values, axes = randomized_svd(matrix.astype(np.float32), rank, n_iter=4, random_state=seed)
+    vectors = np.zeros((train.n_items, width), np.float32)
+    vectors[:, :rank] = axes.T * values
+    return unit_rows(vectors * (items > 0)[:, None])
+
+
+def _pieces(offsets: Rows, length: int) -> tuple[Rows, Rows]:
+    """Histories cut from their end into pieces of at most `length` inputs: first row and number of inputs of each.
+
+    Every row but a user's first is the target of one input, the row before it.
+    """
+    inputs = np.maximum(np.diff(offsets) - 1, 0)
+    count = -(-inputs // length)
+    user = np.repeat(np.arange(len(inputs)), count)
+    back = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    stop = offsets[user] + inputs[user] - back * length
+    start = np.maximum(stop - length, offsets[user])
+    return start, stop - start
+
+
+def _groups(sizes: Rows, places: int) -> Iterator[tuple[int, int]]:
+    """Neighbours of ascending sizes, as many as fill `places` when padded to the longest, at least one."""
+    start = 0
+    while start < len(sizes):
+        stop = start + 1
+        while stop < len(sizes) and (stop + 1 - start) * sizes[stop] <= places:
+            stop += 1
+        yield start, stop
+        start = stop

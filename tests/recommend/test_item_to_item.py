@@ -1,0 +1,131 @@
+"""The closed forms say what their formulas say, and elsa's short loss is the long one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch.nn.functional import normalize
+
+from pipeline.config.pairwise import Elsa as ElsaSettings
+from pipeline.config.sections import Evaluate
+from pipeline.interactions import Interactions
+from pipeline.metrics import Task, rank
+from pipeline.recommend.baselines import Popularity
+from pipeline.recommend.contract import Content
+from pipeline.recommend.elsa import Elsa
+from pipeline.recommend.item_to_item import Ease, ItemKnn, RP3Beta
+from pipeline.recommend.sparse import top_of_rows
+
+USERS, ITEMS = 40, 30
+NOTHING = Content(np.zeros((ITEMS, 1), np.float32), np.zeros(ITEMS, bool))
+
+
+def log_of(dense: np.ndarray, age_days: np.ndarray | None = None) -> Interactions:
+    user, item = (codes.astype(np.int32) for codes in np.nonzero(dense))
+    ages = np.zeros(len(user)) if age_days is None else age_days
+    return Interactions(user, item, ages, np.ones(len(user), np.float32), *dense.shape)
+
+
+@pytest.fixture(scope="module")
+def dense() -> np.ndarray:
+    chosen = (np.random.default_rng(0).random((USERS, ITEMS)) < 0.2).astype(np.float64)
+    # An item that nobody chose, and a user who chose nothing.
+    chosen[:, 7] = 0
+    chosen[3] = 0
+    return chosen
+
+
+def scores_of(model: ItemKnn | RP3Beta | Ease, dense: np.ndarray) -> np.ndarray:
+    log = log_of(dense)
+    model.fit(NOTHING, log)
+    return model.scorer(log)(np.arange(USERS))
+
+
+def kept(weights: np.ndarray, k: int, axis: int) -> np.ndarray:
+    """The k largest of each row or column, the others 0."""
+    order = np.argsort(-weights, axis=axis, kind="stable")
+    rank = np.argsort(order, axis=axis, kind="stable")
+    return np.where(rank < k, weights, 0)
+
+
+def test_item_knn_is_the_shrunk_cosine_to_the_nearest(dense: np.ndarray) -> None:
+    settings = Evaluate(item_knn_neighbours=(5,), item_knn_shrink=(2,))
+    norm = np.sqrt(dense.sum(axis=0))
+    weights = dense.T @ dense / (np.outer(norm, norm) + 2)
+    np.fill_diagonal(weights, 0)
+    expected = dense @ kept(weights.T, 5, axis=1).T
+    np.testing.assert_allclose(scores_of(ItemKnn(settings), dense), expected, atol=1e-5)
+
+
+def test_rp3beta_is_a_random_walk_less_popularity(dense: np.ndarray) -> None:
+    settings = Evaluate(rp3beta_alpha=(0.5,), rp3beta_beta=(0.4,), rp3beta_neighbours=(6,))
+    users_of, items_of = np.maximum(dense.sum(axis=0), 1), np.maximum(dense.sum(axis=1), 1)
+    walk = (dense.T / users_of[:, None]) ** 0.5 @ (dense / items_of[:, None]) ** 0.5 / users_of**0.4
+    np.fill_diagonal(walk, 0)
+    np.testing.assert_allclose(scores_of(RP3Beta(settings), dense), dense @ kept(walk, 6, axis=1), atol=1e-5)
+
+
+def test_ease_is_the_ridge_regression_of_every_item_on_the_others(dense: np.ndarray) -> None:
+    found = scores_of(Ease(Evaluate(ease_regularization=(3,))), dense)
+    for item in range(ITEMS):
+        others = np.delete(np.arange(ITEMS), item)
+        x, y = dense[:, others], dense[:, item]
+        weights = np.linalg.solve(x.T @ x + 3 * np.eye(len(others)), x.T @ y)
+        np.testing.assert_allclose(found[:, item], x @ weights, atol=1e-4)
+
+
+def test_ease_of_too_many_items_reads_the_most_popular_and_says_so(
+    dense: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = scores_of(Ease(Evaluate(ease_max_items=10)), dense)
+    popular = np.argsort(-dense.sum(axis=0), kind="stable")[:10]
+    assert np.flatnonzero(found.any(axis=0)).tolist() == sorted(popular.tolist())
+    assert "evaluate.ease_max_items" in caplog.text
+
+
+def test_popularity_fades_with_age() -> None:
+    dense = np.array([[1, 0], [1, 0], [0, 1]])
+    log = log_of(dense, np.array([100.0, 100.0, 0.0]))
+    for half_life_days, best in ((10, 1), (10_000, 0)):
+        model = Popularity(Evaluate(popularity_half_life_days=(half_life_days,)))
+        model.fit(NOTHING, log)
+        assert model.scorer(log)(np.array([0]))[0].argmax() == best
+
+
+def test_validation_chooses_among_the_settings(dense: np.ndarray) -> None:
+    log, generator = log_of(dense), np.random.default_rng(1)
+    chosen = dense.astype(bool)
+    later = log_of(((generator.random(dense.shape) < 0.1) & ~chosen).astype(float))
+    task, by_setting = Task(log, later), {}
+    for shrink in (0.0, 50.0):
+        one = ItemKnn(Evaluate(item_knn_neighbours=(5,), item_knn_shrink=(shrink,)))
+        one.fit(NOTHING, log, later)
+        by_setting[shrink] = rank(one.scorer(log), task, (10,)).values["ndcg@10"].mean()
+    both = ItemKnn(Evaluate(item_knn_neighbours=(5,), item_knn_shrink=tuple(by_setting)))
+    both.fit(NOTHING, log, later)
+    assert len(set(by_setting.values())) == 2
+    assert both.chosen["shrink"] == max(by_setting, key=lambda shrink: by_setting[shrink])
+
+
+def test_the_largest_of_a_row_are_kept_and_of_equals_the_first() -> None:
+    matrix = sp.csr_matrix(np.array([[0, 3, 3, 3.0], [1, 0, 2, 0], [0, 0, 0, 0]]))
+    assert top_of_rows(matrix, 2).toarray().tolist() == [[0, 3, 3, 0], [1, 0, 2, 0], [0, 0, 0, 0]]
+
+
+def test_elsas_loss_is_that_of_the_whole_reconstruction(dense: np.ndarray) -> None:
+    model = Elsa(ElsaSettings(width=8, content_weight=0), 0, 1)
+    model._prepare(NOTHING, log_of(dense))
+    rows = model._rows.toarray()
+    x, a = torch.from_numpy(rows), normalize(model._a, dim=1)
+    y = x @ a @ a.T - x
+    expected = (normalize(x, dim=1) - normalize(y, dim=1)).square().sum(dim=1).mean()
+    assert float(model._loss(np.arange(len(rows)))) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_elsa_gives_no_vector_to_an_item_without_choices_or_content(dense: np.ndarray) -> None:
+    model = Elsa(ElsaSettings(width=8, max_epochs=2), 0, 1)
+    model.fit(NOTHING, log_of(dense))
+    assert np.flatnonzero(~model.item_vectors.any(axis=1)).tolist() == [7]
+    np.testing.assert_allclose(np.linalg.norm(np.delete(model.item_vectors, 7, axis=0), axis=1), 1, rtol=1e-5)
