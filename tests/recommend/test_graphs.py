@@ -19,7 +19,7 @@ from pipeline.metrics import Task, evaluate
 from pipeline.recommend import Content, Recommender
 from pipeline.recommend.baselines import Popularity
 from pipeline.recommend.bpr import BPR, VBPR
-from pipeline.recommend.graph import GraphRecommender
+from pipeline.recommend.graph import GraphRecommender, LogSumExp
 from pipeline.recommend.lightgcn import LightGCN
 from pipeline.recommend.propagation import Graph, neighbours, symmetric
 
@@ -182,6 +182,22 @@ def test_the_gradient_of_propagation_is_autograds_own_on_a_dense_copy() -> None:
         (back(times(weight.sin())) ** 2).sum().backward()
         gradients.append(weight.grad)
     torch.testing.assert_close(*gradients)
+
+
+def test_the_softmax_sum_and_its_gradient_are_those_written_plainly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ends = [torch.randn(rows, 5, generator=generator) for rows in (4, 9)]
+    rows, columns = torch.tensor([0, 0, 3]), torch.tensor([2, 8, 1])
+    hidden = torch.zeros(4, 9, dtype=torch.bool)
+    hidden[rows, columns] = True
+    found = []
+    for plain in (False, True):
+        left, right = (end.clone().requires_grad_() for end in ends)
+        table = (left @ right.T).masked_fill(hidden, -torch.inf)
+        sums = table.logsumexp(dim=1) if plain else LogSumExp.apply(left, right, rows, columns)
+        (sums * torch.arange(4)).sum().backward()
+        found.append([sums.detach(), left.grad, right.grad])
+    torch.testing.assert_close(*found)
 
 
 def test_normalisation_is_the_symmetric_one() -> None:
