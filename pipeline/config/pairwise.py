@@ -33,10 +33,10 @@ class Pairwise(Schedule):
 class Graph(Schedule):
     """graph: items spread along content and choices, users made of what they chose, softmax over the catalogue."""
 
+    patience_epochs: int = Field(10, ge=1, description="stop after so many epochs without a better validation NDCG@10")
     width: int = Field(64, ge=2, description="dimensions of the vectors")
     neighbours: int = Field(10, ge=1, description="nearest items in each modality that an item is joined with")
     neighbour_weight: float = Field(1.5, ge=0, description="weight of an item's neighbours beside the item itself")
-    layers: int = Field(0, ge=0, le=3, description="steps from items to users and back, before users are made")
     popularity_power: float = Field(
         0.25, ge=0, le=1, description="an item counts in a user's history by 1 / popularity to this power"
     )

@@ -2,9 +2,8 @@
 
 - item: z_i = e_i + sum over modalities m of W_m f_im, then h = z + w · sum over m of S_m z / M, where S_m joins an item
   with its nearest in modality m and is frozen, as in FREEDOM (Zhou and Shen 2023);
-- spread: h ← h + Âᵀ Â h, `layers` times, Â the graph of users and items, an edge counting by its ends' degrees to the
-  power -p: with p = ½ this is LightGCN's propagation (He et al. 2020);
-- user: u = Â_u h, the sum of the history's items by 1 / (users of i)^p;
+- user: u = Â_u h, Â the graph of users and items, an edge counting by its ends' degrees to the power -p: with p = ½
+  this is one step of LightGCN's propagation (He et al. 2020);
 - score: cos(u, h_i) / temperature + b_i;
 - loss: each epoch hides a part of the edges, makes users of the rest, and predicts the hidden ones by a softmax over
   the catalogue (sampled, where that is large). FREEDOM and LightGCN learn to repeat the very edges that users are made
@@ -52,7 +51,7 @@ class GraphRecommender(Trained):
         A user without history has zeros but for the 1, which asks for what suits everyone.
         """
         edges = self._scaled(pairs(history), np.maximum(self._item_degrees, self._item_degrees[self._known].min()))
-        users = normalize(torch.from_numpy(edges @ self._spread_items)) / self.settings.temperature
+        users = normalize(torch.from_numpy(edges @ self._raw_items)) / self.settings.temperature
         return np.concatenate([users.numpy(), np.ones((history.n_users, 1), np.float32)], axis=1)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
@@ -103,20 +102,15 @@ class GraphRecommender(Trained):
         return scaled(chosen, degrees(chosen, 1), item_degrees, self.settings.popularity_power)
 
     def _items_of(self) -> Tensor:
-        """h before it is spread: [n_items x width]."""
+        """h: [n_items x width]."""
         own = self._ids * self._has_id
         for name, features in self._features.items():
             own = own + features @ self._maps[name]
         near = sum((graph @ own for graph in self._likeness), torch.zeros(()))
         return own + near * (self.settings.neighbour_weight / len(self._likeness))
 
-    def _spread(self, edges: Graph, items: Tensor) -> Tensor:
-        for _ in range(self.settings.layers):
-            items = items + edges.transposed(edges @ items)
-        return items
-
     def _loss(self, edges: Graph, shown: sp.csr_matrix, hidden: sp.csr_matrix, users: np.ndarray) -> Tensor:
-        items = self._spread(edges, self._items_of())
+        items = self._items_of()
         targets = hidden[users]
         codes, correction = self._candidates(np.unique(targets.indices))
         among = torch.from_numpy(codes)
@@ -146,8 +140,8 @@ class GraphRecommender(Trained):
 
     @torch.no_grad()
     def _freeze(self) -> None:
-        items = self._spread(Graph(self._scaled(self._chosen, self._item_degrees)), self._items_of())
-        self._spread_items = items.numpy()
+        items = self._items_of()
+        self._raw_items = items.numpy()
         least = self._item_degrees == self._item_degrees[self._known].min()
         bias = np.where(self._item_degrees > 0, self._bias.numpy(), self._bias.numpy()[least].mean())
         self._items = np.concatenate([normalize(items).numpy(), bias[:, None]], axis=1).astype(np.float32)

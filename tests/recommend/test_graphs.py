@@ -159,6 +159,17 @@ def test_items_that_nobody_chose_are_ranked_by_their_content(name: str, world: W
     assert scores[liked].mean() > scores[~liked].mean() + scores.std() / 2
 
 
+def test_a_history_of_new_items_alone_tells_the_graph_something(world: World) -> None:
+    model = make("graph")
+    model.fit(world.content, world.train, epochs=20)
+    new = np.flatnonzero(np.bincount(world.train.item, minlength=ITEMS) == 0).astype(np.int32)
+    one = np.ones(len(new), np.float32)
+    history = Interactions(np.arange(len(new), dtype=np.int32), new, one.astype(np.float64), one, USERS, ITEMS)
+    scores = model.user_vectors(history)[: len(new)] @ model.item_vectors.T
+    alike = world.group[new][:, None] == world.group
+    assert scores[alike].mean() > scores[~alike].mean() + scores.std() / 2
+
+
 def test_a_sampled_softmax_learns_as_well_as_the_full_one(world: World) -> None:
     found = []
     for candidates in (ITEMS, 20):
@@ -174,12 +185,9 @@ def test_the_gradient_of_propagation_is_autograds_own_on_a_dense_copy() -> None:
     dense = torch.from_numpy(matrix.toarray())
     start = torch.from_numpy(generator.standard_normal((5, 3)).astype(np.float32))
     gradients = []
-    for times, back in (
-        (Graph(matrix).__matmul__, Graph(matrix).transposed),
-        (dense.__matmul__, dense.T.__matmul__),
-    ):
+    for factor in (Graph(matrix), dense):
         weight = start.clone().requires_grad_()
-        (back(times(weight.sin())) ** 2).sum().backward()
+        ((factor @ weight.sin()) ** 2).sum().backward()
         gradients.append(weight.grad)
     torch.testing.assert_close(*gradients)
 
