@@ -17,6 +17,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
@@ -64,7 +65,7 @@ def _build(night: Night, folder: Path) -> Json:
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
     settings = night.config.train
     judged = build(settings.model, night.config, threads(night.config))
-    with _progress("evaluated fit", settings.max_epochs) as on_epoch:
+    with _progress("evaluated fit", _longest(settings)) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     _save(judged, log, log.of("train", "validation"), folder / "evaluated")
     published = build(settings.model, night.config, threads(night.config))
@@ -79,6 +80,12 @@ def _build(night: Night, folder: Path) -> Json:
         "chosen_epochs": chosen.chosen_epochs,
         "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
     }
+
+
+def _longest(settings: Train) -> int:
+    """Epochs after which the fit of the chosen model ends at the latest."""
+    schedules = {"graph": settings.graph, **dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)}
+    return schedules.get(settings.model, settings).max_epochs
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:

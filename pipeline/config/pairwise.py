@@ -21,7 +21,7 @@ class Pairwise(Schedule):
     width: int = Field(64, ge=1, description="dimensions of a user's and an item's own vector")
     content_width: int = Field(64, ge=1, description="vbpr: dimensions of what is learned from content, beside them")
     layers: int = Field(1, ge=1, le=4, description="lightgcn: steps of propagation along the graph of choices")
-    batch_rows: int = Field(4096, ge=1, description="triples of a user, a chosen item and another one in a step")
+    batch_rows: int = Field(8192, ge=1, description="triples of a user, a chosen item and another one in a step")
     popularity_power: float = Field(
         0.0, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
     )
@@ -33,16 +33,18 @@ class Pairwise(Schedule):
 class Graph(Schedule):
     """graph: items spread along content and choices, users made of what they chose, softmax over the catalogue."""
 
+    patience_epochs: int = Field(10, ge=1, description="stop after so many epochs without a better validation NDCG@10")
     width: int = Field(64, ge=2, description="dimensions of the vectors")
     neighbours: int = Field(10, ge=1, description="nearest items in each modality that an item is joined with")
-    neighbour_weight: float = Field(0.5, ge=0, description="weight of an item's neighbours beside the item itself")
-    layers: int = Field(1, ge=0, le=3, description="steps from items to users and back")
-    edge_dropout: float = Field(0.3, ge=0, lt=1, description="share of the choices that an epoch does without")
+    neighbour_weight: float = Field(1.5, ge=0, description="weight of an item's neighbours beside the item itself")
+    popularity_power: float = Field(
+        0.25, ge=0, le=1, description="an item counts in a user's history by 1 / popularity to this power"
+    )
+    hidden_share: float = Field(0.5, gt=0, lt=1, description="share of the choices that an epoch hides and predicts")
     temperature: float = Field(0.15, gt=0, description="of the softmax over cosines")
     batch_users: int = Field(512, ge=1, description="users in a step")
     learning_rate: float = Field(1e-2, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    feature_dropout: float = Field(0.0, ge=0, lt=1, description="share of content that a step does without")
+    weight_decay: float = Field(0.0, ge=0, description="of all but the biases")
     max_candidates: int = Field(16384, ge=1, description="items in the softmax; more are sampled")
     clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
 

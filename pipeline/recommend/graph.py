@@ -2,33 +2,34 @@
 
 - item: z_i = e_i + sum over modalities m of W_m f_im, then h = z + w · sum over m of S_m z / M, where S_m joins an item
   with its nearest in modality m and is frozen, as in FREEDOM (Zhou and Shen 2023);
-- spread: h ← h + Âᵀ Â h, `layers` times, Â the normalised graph of users and items as in LightGCN (He et al. 2020);
-- user: u = Â_u h, the items of a history, summed by 1 / sqrt(|history| · |users of i|);
+- user: u = Â_u h, Â the graph of users and items, an edge counting by its ends' degrees to the power -p: with p = ½
+  this is one step of LightGCN's propagation (He et al. 2020);
 - score: cos(u, h_i) / temperature + b_i;
 - loss: each epoch hides a part of the edges, makes users of the rest, and predicts the hidden ones by a softmax over
-  the catalogue (sampled, where that is large): it is what ranks the test part that is learned, and not to repeat.
+  the catalogue (sampled, where that is large). FREEDOM and LightGCN learn to repeat the very edges that users are made
+  of, by BPR; this learns what is asked for later, which edges go with a history that lacks them.
 
 Without user ids there is nothing to fold in: `user_vectors` is a function of the history alone, and the same one in
-training and after. An item nobody has chosen yet has no e, stands among its neighbours by content, and has the bias of
-items chosen once. What lacks a modality has no edges in its graph.
+training and after. An item nobody has chosen yet has no e, stands among its neighbours by content, has the bias of the
+items chosen least, and counts in a history like them. What lacks a modality has no edges in its graph.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, normalize
+from torch.nn.functional import embedding, normalize
 
 from pipeline.config.pairwise import Graph as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.contract import Content
 from pipeline.recommend.features import modalities
-from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled, symmetric
+from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled
 from pipeline.recommend.trainer import Trained, step
 
 INITIAL = 0.1
@@ -49,13 +50,11 @@ class GraphRecommender(Trained):
 
         A user without history has zeros but for the 1, which asks for what suits everyone.
         """
-        chosen = pairs(history)
-        edges = scaled(chosen, degrees(chosen, 1), self._item_degrees)
-        users = normalize(torch.from_numpy(edges @ self._spread_items)) / self.settings.temperature
+        edges = self._scaled(pairs(history), np.maximum(self._item_degrees, self._item_degrees[self._known].min()))
+        users = normalize(torch.from_numpy(edges @ self._raw_items)) / self.settings.temperature
         return np.concatenate([users.numpy(), np.ones((history.n_users, 1), np.float32)], axis=1)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        torch.manual_seed(self.seed)
         generator = torch.Generator().manual_seed(self.seed)
         self._random = np.random.default_rng([self.seed, 2])
         self._chosen = pairs(train)
@@ -67,7 +66,7 @@ class GraphRecommender(Trained):
         self._features = {name: torch.from_numpy(vectors) for name, (vectors, _) in found.items()}
         self._likeness = [Graph(neighbours(*one, self.settings.neighbours)) for one in found.values()]
         self._ids = torch.randn(train.n_items, self.settings.width, generator=generator) * INITIAL
-        self._ids[self._item_degrees == 0] = 0
+        self._has_id = torch.from_numpy((self._item_degrees > 0).astype(np.float32))[:, None]
         self._bias = torch.zeros(train.n_items)
         self._maps = {
             name: torch.randn(vectors.shape[1], self.settings.width, generator=generator) * INITIAL
@@ -86,7 +85,7 @@ class GraphRecommender(Trained):
 
     def _epoch(self) -> float:
         shown, hidden = self._split()
-        edges = Graph(symmetric(shown))
+        edges = Graph(self._scaled(shown, degrees(shown, 0)))
         users = self._random.permutation(np.flatnonzero(np.diff(hidden.indptr)))
         losses = []
         for start in range(0, len(users), self.settings.batch_users):
@@ -96,33 +95,35 @@ class GraphRecommender(Trained):
 
     def _split(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """The edges that users are made of this time, and those that are to be predicted."""
-        keep = self._random.random(self._chosen.nnz) >= self.settings.edge_dropout
+        keep = self._random.random(self._chosen.nnz) >= self.settings.hidden_share
         return _part(self._chosen, keep), _part(self._chosen, ~keep)
 
-    def _items_of(self, training: bool) -> Tensor:
-        """h before it is spread: [n_items x width]."""
-        own = self._ids
+    def _scaled(self, chosen: sp.csr_matrix, item_degrees: Floats) -> sp.csr_matrix:
+        return scaled(chosen, degrees(chosen, 1), item_degrees, self.settings.popularity_power)
+
+    def _items_of(self) -> Tensor:
+        """h: [n_items x width]."""
+        own = self._ids * self._has_id
         for name, features in self._features.items():
-            own = own + dropout(features, self.settings.feature_dropout, training) @ self._maps[name]
+            own = own + features @ self._maps[name]
         near = sum((graph @ own for graph in self._likeness), torch.zeros(()))
         return own + near * (self.settings.neighbour_weight / len(self._likeness))
 
-    def _spread(self, edges: Graph, items: Tensor) -> Tensor:
-        for _ in range(self.settings.layers):
-            items = items + edges.transposed(edges @ items)
-        return items
-
     def _loss(self, edges: Graph, shown: sp.csr_matrix, hidden: sp.csr_matrix, users: np.ndarray) -> Tensor:
-        items = self._spread(edges, self._items_of(training=True))
-        rows = normalize((edges @ items)[torch.from_numpy(users)])
-        targets, seen = hidden[users], shown[users]
+        items = self._items_of()
+        targets = hidden[users]
         codes, correction = self._candidates(np.unique(targets.indices))
+        among = torch.from_numpy(codes)
+        ones = torch.ones(len(users), 1)
+        left = torch.cat([normalize((edges @ items)[torch.from_numpy(users)]) / self.settings.temperature, ones], dim=1)
+        biases = (self._bias[among] + correction)[:, None]
+        right = torch.cat([normalize(embedding(among, items)), biases], dim=1)
         place = np.full(len(self._item_degrees), -1)
         place[codes] = np.arange(len(codes))
-        among = torch.from_numpy(codes)
-        scores = rows @ normalize(items[among]).T / self.settings.temperature + self._bias[among] + correction
-        scores = scores.index_put(_entries(seen, place), torch.tensor(-1e4))
-        return -torch.log_softmax(scores, dim=1)[_entries(targets, place)].mean()
+        rows, columns = _entries(targets, place)
+        log_sums = cast(Tensor, LogSumExp.apply(left, right, *_entries(shown[users], place)))
+        found = (embedding(rows, left) * embedding(columns, right)).sum(dim=1)
+        return (log_sums[rows] - found).mean()
 
     def _candidates(self, targets: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Codes that a softmax is over, and what is added to their scores: all known items, or a part of them.
@@ -139,11 +140,36 @@ class GraphRecommender(Trained):
 
     @torch.no_grad()
     def _freeze(self) -> None:
-        items = self._spread(Graph(symmetric(self._chosen)), self._items_of(training=False))
-        self._spread_items = items.numpy()
-        once = self._item_degrees == self._item_degrees[self._known].min()
-        bias = np.where(self._item_degrees > 0, self._bias.numpy(), self._bias.numpy()[once].mean())
+        items = self._items_of()
+        self._raw_items = items.numpy()
+        least = self._item_degrees == self._item_degrees[self._known].min()
+        bias = np.where(self._item_degrees > 0, self._bias.numpy(), self._bias.numpy()[least].mean())
         self._items = np.concatenate([normalize(items).numpy(), bias[:, None]], axis=1).astype(np.float32)
+
+
+class LogSumExp(torch.autograd.Function):
+    """log sum over columns of exp(left @ rightᵀ) but for the entries hidden: [b].
+
+    left: [b x d]. right: [n x d]. A b x n table is written once and then changed in place, on the way back too:
+    written plainly, the softmax would pass through a dozen of them, which takes longer than the products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """rows and columns: (m,) int64 each, the entries hidden."""
+        table = left @ right.T
+        table[rows, columns] = -torch.inf
+        top = table.amax(dim=1, keepdim=True)
+        total = table.sub_(top).exp_().sum(dim=1)
+        ctx.kept = left, right, table, total
+        return total.log() + top[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """By left and by right."""
+        left, right, table, total = ctx.kept
+        table.mul_((gradients[0] / total)[:, None])
+        return table @ right, table.T @ left, None, None
 
 
 def _part(matrix: sp.csr_matrix, keep: np.ndarray) -> sp.csr_matrix:

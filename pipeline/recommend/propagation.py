@@ -31,10 +31,6 @@ class Graph:
         """The product with [m x d] float32, differentiable by that: [n x d]."""
         return cast(Tensor, _Product.apply(self.forward, self.backward, dense))
 
-    def transposed(self, dense: Tensor) -> Tensor:
-        """The transpose's product with [n x d] float32: [m x d]."""
-        return cast(Tensor, _Product.apply(self.backward, self.forward, dense))
-
 
 class _Product(torch.autograd.Function):
     @staticmethod

@@ -20,7 +20,7 @@ from pipeline.metrics import Task, evaluate
 from pipeline.recommend import Content, Recommender
 from pipeline.recommend.baselines import Popularity
 from pipeline.recommend.bpr import BPR, VBPR
-from pipeline.recommend.graph import GraphRecommender
+from pipeline.recommend.graph import GraphRecommender, LogSumExp
 from pipeline.recommend.lightgcn import LightGCN
 from pipeline.recommend.propagation import Graph, neighbours, symmetric
 
@@ -160,6 +160,17 @@ def test_items_that_nobody_chose_are_ranked_by_their_content(name: str, world: W
     assert scores[liked].mean() > scores[~liked].mean() + scores.std() / 2
 
 
+def test_a_history_of_new_items_alone_tells_the_graph_something(world: World) -> None:
+    model = make("graph")
+    model.fit(world.content, world.train, epochs=20)
+    new = np.flatnonzero(np.bincount(world.train.item, minlength=ITEMS) == 0).astype(np.int32)
+    one = np.ones(len(new), np.float32)
+    history = Interactions(np.arange(len(new), dtype=np.int32), new, one.astype(np.float64), one, USERS, ITEMS)
+    scores = model.user_vectors(history)[: len(new)] @ model.item_vectors.T
+    alike = world.group[new][:, None] == world.group
+    assert scores[alike].mean() > scores[~alike].mean() + scores.std() / 2
+
+
 def test_a_sampled_softmax_learns_as_well_as_the_full_one(world: World) -> None:
     found = []
     for candidates in (ITEMS, 20):
@@ -175,14 +186,27 @@ def test_the_gradient_of_propagation_is_autograds_own_on_a_dense_copy() -> None:
     dense = torch.from_numpy(matrix.toarray())
     start = torch.from_numpy(generator.standard_normal((5, 3)).astype(np.float32))
     gradients = []
-    for times, back in (
-        (Graph(matrix).__matmul__, Graph(matrix).transposed),
-        (dense.__matmul__, dense.T.__matmul__),
-    ):
+    for factor in (Graph(matrix), dense):
         weight = start.clone().requires_grad_()
-        (back(times(weight.sin())) ** 2).sum().backward()
+        ((factor @ weight.sin()) ** 2).sum().backward()
         gradients.append(weight.grad)
     torch.testing.assert_close(*gradients)
+
+
+def test_the_softmax_sum_and_its_gradient_are_those_written_plainly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ends = [torch.randn(rows, 5, generator=generator) for rows in (4, 9)]
+    rows, columns = torch.tensor([0, 0, 3]), torch.tensor([2, 8, 1])
+    hidden = torch.zeros(4, 9, dtype=torch.bool)
+    hidden[rows, columns] = True
+    found = []
+    for plain in (False, True):
+        left, right = (end.clone().requires_grad_() for end in ends)
+        table = (left @ right.T).masked_fill(hidden, -torch.inf)
+        sums = table.logsumexp(dim=1) if plain else LogSumExp.apply(left, right, rows, columns)
+        (sums * torch.arange(4)).sum().backward()
+        found.append([sums.detach(), left.grad, right.grad])
+    torch.testing.assert_close(*found)
 
 
 def test_normalisation_is_the_symmetric_one() -> None:
