@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from pipeline.config import Config
 from pipeline.config.sections import Evaluate, Train
+from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.metrics import Task, evaluate
@@ -20,7 +21,15 @@ from pipeline.recommend.baselines import ALS
 from pipeline.recommend.batches import Sampler
 from pipeline.recommend.towers import windows
 
-SMALL = Train(width=16, max_epochs=12, patience_epochs=12, batch_rows=32, negatives=64, history_items=10)
+SMALL = Train(
+    width=16,
+    max_epochs=12,
+    patience_epochs=12,
+    batch_rows=32,
+    negatives=64,
+    history_items=10,
+    sequence=Sequence(width=16, max_epochs=12),
+)
 CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
 NEW = 20
