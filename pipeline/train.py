@@ -84,8 +84,9 @@ def _build(night: Night, folder: Path) -> Json:
 
 def _longest(settings: Train) -> int:
     """Epochs after which the fit of the chosen model ends at the latest."""
-    schedules = {"graph": settings.graph, **dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)}
-    return schedules.get(settings.model, settings).max_epochs
+    own = {"graph": settings.graph, "elsa": settings.elsa, "sequence": settings.sequence}
+    pairwise = dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
+    return {**own, **pairwise}.get(settings.model, settings).max_epochs
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:

@@ -17,6 +17,7 @@ READS_MODALITIES = ("vbpr", "graph", "elsa")
 
 __all__ = [
     "BASELINES",
+    "EXPLAINED",
     "MODELS",
     "READS_MODALITIES",
     "Content",

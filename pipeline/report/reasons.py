@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.contributions import Explainer, sources_of
+from pipeline.recommend import EXPLAINED
 from pipeline.report.blend import Why
 from pipeline.report.files import RunFiles
 
@@ -18,13 +19,18 @@ Hits = list[tuple[float, str]]
 def reasons_of(run: RunFiles, users: Matrix, best: Sequence[Hits]) -> list[dict[str, Why]]:
     """Returns, for each user, item id to reason. users: (n, d) as published; best: their recommendations' scores.
 
+    A model whose scores are not made of content, or not of the fused vectors alone, has no reasons.
+
     Raises WorkspaceError or ShardCorrupt if what the index was made from is gone or cannot be read.
     """
     asked = [(place, score, item) for place, hits in enumerate(best) for score, item in hits]
     found: list[dict[str, Why]] = [{} for _ in best]
     if not asked:
         return found
-    explainer = Explainer(sources_of(run.workspace, run.index))
+    sources = sources_of(run.workspace, run.index)
+    if sources.model not in EXPLAINED:
+        return found
+    explainer = Explainer(sources)
     places = explainer.codes(item for _, _, item in asked)
     codes = np.array([places[item] for _, _, item in asked], np.int64)
     scores = np.array([score for _, score, _ in asked], np.float64)

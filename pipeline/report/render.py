@@ -44,7 +44,17 @@ FUSIONS = {
     "gnn": "Modalities are nodes in a graph of like and co-chosen items; the shares are exact Shapley values.",
     "align": "Each modality has learned to land near the others; the shares are the learned weights.",
 }
-LABELS = {"als": "ALS", "two_tower": "two-tower"}
+LABELS = {
+    "als": "ALS",
+    "bpr": "BPR",
+    "ease": "EASE",
+    "elsa": "ELSA",
+    "item_knn": "item kNN",
+    "lightgcn": "LightGCN",
+    "rp3beta": "RP3beta",
+    "two_tower": "two-tower",
+    "vbpr": "VBPR",
+}
 PARTS = {"train": "training", "held_out": "held out with cold items"}
 
 

@@ -65,7 +65,7 @@ def shelves_of(
             taste.user_id,
             len(taste.history),
             tuple(card(item_id) for item_id in taste.history[:HISTORY] if item_id in items),
-            tuple(card(item_id, reasons[item_id]) for _, item_id in hits if item_id in items),
+            tuple(card(item_id, reasons.get(item_id)) for _, item_id in hits if item_id in items),
         )
         for taste, hits, reasons in filled
     )

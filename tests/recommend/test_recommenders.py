@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from pipeline.config import Config
 from pipeline.config.pairwise import Elsa, Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
+from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.metrics import Task, evaluate, rank
@@ -31,6 +32,7 @@ SMALL = Train(
     pairwise=Pairwise(width=16, content_width=16, max_epochs=40, batch_rows=128),
     graph=Graph(width=16, max_epochs=30, batch_users=32),
     elsa=Elsa(width=16, batch_rows=32),
+    sequence=Sequence(width=16, max_epochs=12),
 )
 CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8

@@ -152,6 +152,18 @@ def test_a_new_item_scores_by_its_content_and_an_unknown_one_below_all() -> None
     assert (scores[:, -1] < scores[:, :-1].min(axis=1)).all()
 
 
+def test_ids_are_hidden_in_training_only_where_there_is_content() -> None:
+    log = log_of(walks())
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32))
+    for content, same in ((NOTHING, True), (Content(vectors, np.ones(ITEMS, bool)), False)):
+        made = []
+        for share in (0.0, 0.5):
+            model = SequenceModel(SMALL.model_copy(update={"id_dropout": share}), 0, 1)
+            model.fit(content, log, epochs=1)
+            made.append(model.item_vectors)
+        assert np.array_equal(*made) == same
+
+
 def test_a_saved_model_gives_its_items_again_and_with_other_content(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     present = np.arange(ITEMS) % 4 > 0
