@@ -17,6 +17,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.config.pairwise import Schedule
 from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
@@ -84,9 +85,11 @@ def _build(night: Night, folder: Path) -> Json:
 
 def _longest(settings: Train) -> int:
     """Epochs after which the fit of the chosen model ends at the latest."""
-    own = {"graph": settings.graph, "elsa": settings.elsa, "sequence": settings.sequence}
-    pairwise = dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
-    return {**own, **pairwise}.get(settings.model, settings).max_epochs
+    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa}
+    own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
+    if settings.model == "sequence":
+        return settings.sequence.max_epochs
+    return own[settings.model].max_epochs if settings.model in own else settings.max_epochs
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
