@@ -43,7 +43,7 @@ class Graph(Schedule):
     hidden_share: float = Field(0.5, gt=0, lt=1, description="share of the choices that an epoch hides and predicts")
     temperature: float = Field(0.15, gt=0, description="of the softmax over cosines")
     batch_users: int = Field(512, ge=1, description="users in a step")
-    learning_rate: float = Field(5e-3, gt=0)
+    learning_rate: float = Field(1e-2, gt=0)
     weight_decay: float = Field(0.0, ge=0, description="of all but the biases")
     max_candidates: int = Field(16384, ge=1, description="items in the softmax; more are sampled")
     clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
