@@ -26,7 +26,7 @@ class Pairwise(Schedule):
         0.0, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
     )
     learning_rate: float = Field(1e-2, gt=0)
-    l2: float = Field(1e-3, ge=0, description="weight of the squared norms of a batch's own vectors")
+    l2: float = Field(3e-2, ge=0, description="weight of the squared norms of a batch's own vectors")
     clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
 
 
