@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -79,7 +81,8 @@ def test_ease_is_the_ridge_regression_of_every_item_on_the_others(dense: np.ndar
 def test_ease_of_too_many_items_reads_the_most_popular_and_says_so(
     dense: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = scores_of(Ease(Evaluate(ease_max_items=10)), dense)
+    with caplog.at_level(logging.WARNING, logger="medley"):
+        found = scores_of(Ease(Evaluate(ease_max_items=10)), dense)
     popular = np.argsort(-dense.sum(axis=0), kind="stable")[:10]
     assert np.flatnonzero(found.any(axis=0)).tolist() == sorted(popular.tolist())
     assert "evaluate.ease_max_items" in caplog.text
