@@ -13,6 +13,7 @@ from pipeline.config.pairwise import Elsa, Graph, Pairwise
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
+from pipeline.config.tune import Tune
 
 
 class Source(Section):
@@ -226,6 +227,7 @@ class Config(Section):
     extract: Extract = Extract()
     fuse: Fuse = Fuse()
     train: Train = Train()
+    tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
     index: Index = Index()
     publish: Publish = Publish()
