@@ -25,7 +25,13 @@ dag = parse(sys.argv[1], "tune.py")
 asked = []
 given = {**dag["MEDLEY"].settings, "tune.trials": 3, "tune.space": {"train.elsa.width": [8, 16]}}
 medley_verbs.get_current_context = lambda: {"params": given}
-medley_verbs.run = lambda command, stdout, folder: asked.append([command, str(folder)]) or os.write(stdout, b"{}") * 0 or (0, "")
+
+def run(command, stdout, folder):
+    asked.append([command, str(folder)])
+    os.write(stdout, b"{}")
+    return 0, ""
+
+medley_verbs.run = run
 dag["MEDLEY"].run("tune")
 print(json.dumps(asked))
 """
