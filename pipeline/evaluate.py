@@ -59,7 +59,7 @@ def run(night: Night) -> StepReceipt:
 
 def _build(night: Night, folder: Path) -> Json:
     log = read_log(night)
-    tasks = _tasks(log)
+    tasks = tasks_of(log)
     settings = night.config.evaluate
     results: dict[str, dict[str, Json]] = {segment: {} for segment in tasks}
     for name, scorer in _models(night, log):
@@ -98,7 +98,8 @@ def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
     yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
 
 
-def _tasks(log: Log) -> dict[str, Task]:
+def tasks_of(log: Log) -> dict[str, Task]:
+    """What is ranked in each segment."""
     known = np.zeros(log.interactions.n_users, bool)
     known[log.of("train", "validation").user] = True
     interactions = log.interactions.subset(known[log.interactions.user])
