@@ -27,8 +27,9 @@ from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Floats, Mask
+from pipeline.intervals import summarise
 from pipeline.likeness import SEGMENTS, questions, recall
-from pipeline.metrics import Scorer, Task, inner_product, rank, summarise
+from pipeline.metrics import Scorer, Task, inner_product, rank
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import BASELINES, baseline, build
 from pipeline.runtime import threads
