@@ -34,10 +34,14 @@ class Ingest(Section):
     rows_per_bucket: int = Field(4096, ge=1, description="sets the number of buckets at the first run; kept after")
     min_user_interactions: int = Field(1, ge=1, description="k-core: users with fewer interactions are dropped")
     min_item_interactions: int = Field(0, ge=0, description="k-core: the log of items with fewer is dropped")
-    split: Literal["time", "leave_last_out"] = Field("time", description="two cut times, or each user's last two")
+    split: Literal["time", "leave_last_out", "given"] = Field(
+        "time", description="two cut times, each user's last two, or what the query returns as `part`"
+    )
     validation_share: Share = Field(0.1, description="time split: share of the log, by time, that is validation")
     test_share: Share = Field(0.1, description="time split: share of the log, by time, that is test")
-    cold_item_share: Share = Field(0.1, description="share of items held out of the evaluated training")
+    cold_item_share: Share = Field(
+        0.1, description="share of items held out of the evaluated training; of a given split, those never in train"
+    )
     warn_only: tuple[str, ...] = Field((), description="names of sql/checks/assert_*.sql that warn and do not stop")
 
 
