@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.base import Section, Share
+from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
 from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule
@@ -130,7 +131,9 @@ class Fuse(Section):
 class Train(Schedule):
     """The recommender that is evaluated and published; what stands here itself is two_tower's."""
 
-    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa"] = "two_tower"
+    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "blend"] = (
+        "two_tower"
+    )
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
@@ -166,6 +169,7 @@ class Train(Schedule):
     graph: Graph = Graph()
     elsa: Elsa = Elsa()
     sequence: Sequence = Sequence()
+    blend: Blend = Blend()
 
 
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]

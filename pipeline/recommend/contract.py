@@ -6,7 +6,7 @@ A `Model` that has no vectors can be measured, but not published.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -46,11 +46,14 @@ class Fit:
 
     chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
     curve: one entry an epoch: `epoch`, `loss`, and `ndcg@10` where there was a validation part.
+    settings: what else was chosen on validation. members: the fits of the models that this one is made of.
     """
 
     chosen_epochs: int = 0
     curve: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    settings: Mapping[str, float] = field(default_factory=dict)
+    members: Mapping[str, Fit] = field(default_factory=dict)
 
 
 class Model(ABC):
@@ -78,6 +81,10 @@ class Model(ABC):
         epochs: run exactly so many, for the fit that is published; goes before `validation`.
         on_epoch: called after every epoch with its entry of the curve, for a progress display.
         """
+
+    def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
+        """Fits a new model of the same kind with what an earlier fit chose on validation."""
+        return self.fit(content, train, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
 
     @abstractmethod
     def scorer(self, history: Interactions) -> Scorer:
