@@ -26,7 +26,6 @@ from pipeline.config import Config
 from pipeline.metrics import Task, rank
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend import BASELINES, Model, baseline, build
-from pipeline.recommend.searched import Searched
 from pipeline.runtime import threads
 from tests.benchmarks.harness import DATA, machine
 from tests.benchmarks.splits import NIGHTS, PUBLISHED, Split, load
@@ -37,7 +36,7 @@ IDS = ("bpr", "lightgcn")
 ASKED = {"beauty": (*CLOSED, "elsa", "sequence"), "gowalla": ("popularity", "rp3beta", "als", "elsa", "graph")}
 # What a larger set needs, by what fits; chosen on validation like everything else.
 CHANGES: Mapping[str, dict[str, dict[str, Any]]] = {
-    "gowalla": {"elsa": {"batch_rows": 4096}, "graph": {"evaluate_every": 2}},
+    "gowalla": {"elsa": {"batch_rows": 4096}, "graph": {"evaluate_every": 3, "patience_epochs": 6, "width": 128}},
 }
 RESAMPLES = 1000
 
@@ -75,11 +74,8 @@ def run(label: str, split: Split, seed: int) -> Run:
     seconds = fit.seconds
     seen = rank(model.scorer(split.train), Task(split.train, split.validation), cutoffs).values
     if split.refit:
-        if isinstance(model, Searched):
-            model.state = model.learn(content, split.history, model.chosen)
-        else:
-            model = made(name, split, seed)
-            seconds += model.fit(content, split.history, epochs=fit.chosen_epochs).seconds
+        model = made(name, split, seed)
+        seconds += model.refit(content, split.history, fit).seconds
     peak = peak_rss_bytes()
     told = {part: rank(model.scorer(split.history), task, cutoffs).values for part, task in split.tasks.items()}
     test = {part: {metric: values[metric] for metric in split.metrics} for part, values in told.items()}
