@@ -23,7 +23,7 @@ from pipeline.config import Config, load
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.interactions import Interactions
 from pipeline.recommend import MODELS, Recommender, build
-from pipeline.search_space import DEFAULTS, applied, configured, section_of, space_of, suggest
+from pipeline.search_space import DEFAULTS, applied, configured, reads, space_of, suggest
 from pipeline.tables import read_log
 from tests.conftest import AS_OF, ROOT, medley
 
@@ -192,9 +192,15 @@ def test_every_model_that_learns_has_a_space_of_its_own_that_holds_what_is_confi
     config = Config.model_validate({"train": {"model": model}})
     space = space_of(config)
     assert space
-    assert all(name.rpartition(".")[0] == section_of(model) for name in space)
+    assert all(reads(model, name, config) for name in space)
     assert configured(space, config)
     assert set(DEFAULTS) <= set(MODELS)
+
+
+def test_a_blend_has_the_spaces_of_its_models() -> None:
+    blend = Config.model_validate({"train": {"model": "blend", "blend": {"models": ["graph", "elsa", "als"]}}})
+    assert set(space_of(blend)) == {*DEFAULTS["graph"], *DEFAULTS["elsa"]}
+    assert not reads("blend", "train.dropout", blend)
 
 
 def test_a_model_that_learns_nothing_is_one_sentence() -> None:
