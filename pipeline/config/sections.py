@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Section, Share
+from pipeline.config.base import Grid, Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
-from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule
+from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
@@ -131,7 +131,7 @@ class Fuse(Section):
 class Train(Schedule):
     """The recommender that is evaluated and published; what stands here itself is two_tower's."""
 
-    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "blend"] = (
+    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "blend"] = (
         "two_tower"
     )
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
@@ -168,11 +168,9 @@ class Train(Schedule):
     pairwise: Pairwise = Pairwise()
     graph: Graph = Graph()
     elsa: Elsa = Elsa()
+    svd: Svd = Svd()
     sequence: Sequence = Sequence()
     blend: Blend = Blend()
-
-
-Grid = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class Evaluate(Section):
