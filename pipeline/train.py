@@ -26,11 +26,11 @@ from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import READS_MODALITIES, Content, Fit, OnEpoch, Recommender, build
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
+from pipeline.tables import Log, read_everything, read_log, read_vectors, vector_column, write_vectors
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 3
+VERSION = 4
 
 
 def run(night: Night) -> StepReceipt:
@@ -59,7 +59,7 @@ def content_of(night: Night, log: Log, model: str) -> Content:
 
 
 def _build(night: Night, folder: Path) -> Json:
-    log = read_log(night)
+    log, everything = read_log(night), read_everything(night)
     content = content_of(night, log, night.config.train.model)
     training = log.of("train")
     if not len(training):
@@ -71,11 +71,11 @@ def _build(night: Night, folder: Path) -> Json:
     _save(judged, log, log.of("train", "validation"), folder / "evaluated")
     published = build(settings.model, night.config, threads(night.config))
     with _progress("published fit", max(chosen.chosen_epochs, 1)) as on_epoch:
-        final = published.fit(content, log.interactions, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
-    _save(published, log, log.interactions, folder / "published")
+        final = published.fit(content, everything, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
+    _save(published, log, everything, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
     return {
-        "rows": len(log.interactions),
+        "rows": len(everything),
         "model": settings.model,
         "inductive": judged.inductive,
         "chosen_epochs": chosen.chosen_epochs,
