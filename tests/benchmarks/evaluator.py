@@ -44,18 +44,18 @@ METRICS = (f"recall@{CUTOFF}", f"ndcg@{CUTOFF}")
 def written(split: Split, folder: Path) -> int:
     """Writes what both ways read, and returns how many test users there are."""
     config = Config()
-    model = baseline("als", config, threads(config))
-    model.fit(split.content(False), split.train)
+    task, model = split.tasks["test"], baseline("als", config, threads(config))
+    model.fit(split.content("als"), split.train)
     assert isinstance(model, Recommender)
     arrays = {
-        "users": model.user_vectors(split.history),
+        "users": model.user_vectors(task.history),
         "items": model.item_vectors,
-        "train": np.stack([split.history.user, split.history.item]),
-        "test": np.unique(np.stack([split.test.user, split.test.item]), axis=1),
+        "train": np.stack([task.history.user, task.history.item]),
+        "test": np.unique(np.stack([task.targets.user, task.targets.item]), axis=1),
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    return len(np.unique(split.test.user))
+    return len(np.unique(task.targets.user))
 
 
 def coded(pairs: np.ndarray, n_users: int, n_items: int) -> Interactions:
