@@ -68,6 +68,10 @@ class Trained(Recommender, Generic[Batch]):
     def _weights(self) -> dict[str, Tensor]:
         """What is learned, by name: the leaves themselves, which better ones are copied from and into."""
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        """Which weights have a row for each of `items` or `users`, or for each of both, one after the other."""
+        return {}
+
     @abstractmethod
     def _generators(self) -> checkpoint.Generators:
         """Everything that the training draws from."""
@@ -104,6 +108,8 @@ class Trained(Recommender, Generic[Batch]):
         """
         with reproducible(self.threads):
             self._prepare(content, train)
+            if self.before and self.before.warm_start:
+                self.before.begin(self._weights(), self._tables())
             task = Task(train, validation) if epochs is None and validation is not None and len(validation) else None
             course = self._run(epochs or self.schedule.max_epochs, task, on_epoch)
             self._restore(course.best if task else course.averaged)
