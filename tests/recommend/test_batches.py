@@ -90,7 +90,7 @@ def test_targets_of_a_batch_among_the_negatives_keep_the_softmax_sum_right_on_av
         codes, log_expected = sampler.draw(20, targets)
         assert codes[-own:].tolist() == targets.tolist()
         np.add.at(drawn, codes, np.exp(-log_expected))
-    np.testing.assert_allclose(drawn[counts > 0] / 6000, 1, atol=0.06)
+    np.testing.assert_allclose(drawn[counts > 0] / 6000, 1, atol=0.12)
 
 
 def test_mixed_negatives_learn_as_well(world: World) -> None:
@@ -182,7 +182,7 @@ def weighted(world: World) -> Interactions:
 def test_triples_weigh_the_loss_or_repeat_what_is_rare(world: World) -> None:
     log, counts = weighted(world), world.train.item_counts()
     plain, ignored, loss, sampling = (
-        list(Triples(log, 10_000, 0.0, 0, imbalance=Imbalance(**settings)).epoch())[0]  # type: ignore[arg-type]
+        next(Triples(log, 10_000, 0.0, 0, imbalance=Imbalance(**settings)).epoch())  # type: ignore[arg-type]
         for settings in (
             {},
             {"log_weight": False},
