@@ -40,6 +40,8 @@ def _refusal(night: Night, earlier: str) -> str:
     trained, ingested = (_step(night, earlier, name) for name in ("train", "ingest"))
     if not run or not trained or not ingested or night.workspace.artefact(str(trained["path"])) is None:
         return "its model is gone"
+    if night.config.train.warm_start and trained["details"]["model"] != night.config.train.model:
+        return "it is of another model"
     if str(run["as_of"]) > night.as_of.isoformat():
         return "it is of a later time"
     if (

@@ -23,14 +23,13 @@ from pipeline.last_night import earlier_model
 from pipeline.night import Night, StepReceipt
 from pipeline.progress import watched
 from pipeline.recommend import READS_MODALITIES, Content, Fit, Recommender, build
-from pipeline.recommend.before import Before
 from pipeline.recommend.contract import Scratch
 from pipeline.runtime import threads
 from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 4
+VERSION = 5
 
 
 def run(night: Night) -> StepReceipt:
@@ -58,7 +57,8 @@ def content_of(night: Night, log: Log, model: str) -> Content:
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    found = modality_vectors(night) if model in READS_MODALITIES else ()
+    models = night.config.train.blend.models if model == "blend" else (model,)
+    found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
     return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log), told)
 
@@ -74,18 +74,23 @@ def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
 
     def made(part: str) -> Recommender:
         model = build(settings.model, night.config, threads(night.config))
-        model.scratch = Scratch(scratch / f"{part}.safetensors", settings.checkpoint_seconds)
-        if before:
-            model.before = Before.read(night.workspace.path(before, part), log.items, log.users, settings.warm_start)
+        for name, one in {"": model, **model.members}.items():
+            one.scratch = Scratch(scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds)
+            if before:
+                from pipeline.recommend.before import Before
+
+                earlier = night.workspace.path(before, part)
+                one.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
         return model
 
     judged = made("evaluated")
-    with watched(night, "evaluated", _longest(settings)) as on_epoch:
+    with watched(night, "evaluated", _longest(settings, settings.model)) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     _save(judged, log, log.of("train", "validation"), folder / "evaluated")
     published = made("published")
-    with watched(night, "published", max(chosen.chosen_epochs, 1)) as on_epoch:
-        final = published.fit(content, log.interactions, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
+    longest = max(fit.chosen_epochs for fit in (chosen, *chosen.members.values()))
+    with watched(night, "published", max(longest, 1)) as on_epoch:
+        final = published.refit(content, log.interactions, chosen, on_epoch)
     _save(published, log, log.interactions, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
     return {
@@ -93,18 +98,25 @@ def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
         "model": settings.model,
         "inductive": judged.inductive,
         "before": before,
-        "chosen_epochs": chosen.chosen_epochs,
+        **_choices(chosen),
+        "members": {name: _choices(fit) for name, fit in chosen.members.items()},
         "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
     }
 
 
-def _longest(settings: Train) -> int:
-    """Epochs after which the fit of the chosen model ends at the latest."""
+def _choices(fit: Fit) -> Json:
+    return {"chosen_epochs": fit.chosen_epochs, "settings": dict(fit.settings)}
+
+
+def _longest(settings: Train, model: str) -> int:
+    """Epochs after which the fit of a model, or of each of those blended, ends at the latest."""
+    if model == "blend":
+        return max(_longest(settings, member) for member in settings.blend.models)
     own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa}
     own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
-    if settings.model == "sequence":
+    if model == "sequence":
         return settings.sequence.max_epochs
-    return own[settings.model].max_epochs if settings.model in own else settings.max_epochs
+    return own[model].max_epochs if model in own else settings.max_epochs
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
@@ -122,5 +134,9 @@ def _curves(model: str, chosen: Fit, final: Fit) -> str:
         "chosen_epochs": chosen.chosen_epochs,
         "evaluated": chosen.curve,
         "published": final.curve,
+        "members": {
+            name: {"evaluated": fit.curve, "published": final.members[name].curve if name in final.members else []}
+            for name, fit in chosen.members.items()
+        },
     }
     return json.dumps(curves, indent=1, sort_keys=True)

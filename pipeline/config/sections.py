@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.base import Section, Share
+from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
 from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule
@@ -34,10 +35,14 @@ class Ingest(Section):
     rows_per_bucket: int = Field(4096, ge=1, description="sets the number of buckets at the first run; kept after")
     min_user_interactions: int = Field(1, ge=1, description="k-core: users with fewer interactions are dropped")
     min_item_interactions: int = Field(0, ge=0, description="k-core: the log of items with fewer is dropped")
-    split: Literal["time", "leave_last_out"] = Field("time", description="two cut times, or each user's last two")
+    split: Literal["time", "leave_last_out", "given"] = Field(
+        "time", description="two cut times, each user's last two, or what the query returns as `part`"
+    )
     validation_share: Share = Field(0.1, description="time split: share of the log, by time, that is validation")
     test_share: Share = Field(0.1, description="time split: share of the log, by time, that is test")
-    cold_item_share: Share = Field(0.1, description="share of items held out of the evaluated training")
+    cold_item_share: Share = Field(
+        0.1, description="share of items held out of the evaluated training; of a given split, those never in train"
+    )
     warn_only: tuple[str, ...] = Field((), description="names of sql/checks/assert_*.sql that warn and do not stop")
 
 
@@ -126,7 +131,9 @@ class Fuse(Section):
 class Train(Schedule):
     """The recommender that is evaluated and published; what stands here itself is two_tower's."""
 
-    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa"] = "two_tower"
+    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "blend"] = (
+        "two_tower"
+    )
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
@@ -165,6 +172,7 @@ class Train(Schedule):
     graph: Graph = Graph()
     elsa: Elsa = Elsa()
     sequence: Sequence = Sequence()
+    blend: Blend = Blend()
 
 
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]

@@ -44,12 +44,16 @@ class Before:
     warm_start: bool
 
     @staticmethod
-    def read(folder: Path, items: list[str], users: list[str], warm_start: bool) -> Before:
-        """folder: `evaluated` or `published` of a trained model. items and users: today's ids, by code."""
+    def read(folder: Path, member: str, items: list[str], users: list[str], warm_start: bool) -> Before:
+        """folder: `evaluated` or `published` of a trained model. member: whose weights in a blend, else empty.
+
+        items and users: today's ids, by code.
+        """
         item_ids, item_vectors = read_vectors(folder / "item_vectors.parquet", "item_id")
         user_ids, user_vectors = read_vectors(folder / "user_vectors.parquet", "user_id")
         rows = {"items": _places(items, item_ids), "users": _places(users, user_ids)}
-        weights = load_file(folder / FILE) if (folder / FILE).exists() else {}
+        path = folder / member / FILE
+        weights = load_file(path) if path.exists() else {}
         return Before(weights, item_vectors, user_vectors, rows, warm_start)
 
     @torch.no_grad()
@@ -66,6 +70,8 @@ class Before:
                 continue
             if name in tables:
                 starts = np.cumsum([0, *(counts[of] for of in tables[name])])
+                if len(earlier) != starts[-1]:
+                    continue
                 parts = [np.where(self.rows[of] < 0, -1, self.rows[of] + at) for of, at in zip(tables[name], starts)]  # noqa: B905
                 found = torch.from_numpy(np.concatenate(parts))
                 weight[(found >= 0).to(weight.device)] = earlier[found[found >= 0]].to(weight)
