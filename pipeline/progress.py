@@ -10,11 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.night import Night
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Epoch = dict[str, float]
 
@@ -52,7 +56,7 @@ def _bar(name: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
 def _events(folder: Path) -> Iterator[Callable[[Epoch], None]]:
     """Writes each epoch's numbers; a fit that goes on after a kill tells all its epochs, so old files are dropped."""
     with ExitStack() as stack:
-        opened = []
+        opened: list[SummaryWriter] = []
 
         def write(epoch: Epoch) -> None:
             if not opened:

@@ -1,7 +1,8 @@
 """Train: fits the recommender twice, once to be judged and once to go out.
 
 - `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
-- `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now".
+- `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now";
+- a fit that is killed leaves a checkpoint under `.tmp/fit-KEY`, which the next run of this step goes on from.
 """
 
 from __future__ import annotations
