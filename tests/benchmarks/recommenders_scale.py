@@ -1,12 +1,12 @@
 """How time and memory of training grow with the log: two_tower streamed from Parquet, lightgcn and graph in memory.
 
-    python -m tests.benchmarks.recommenders_scale [--json] [--steps 100] [--folder DIR] [--sizes 1e5,1e6,1e7,1e8]
-                                                  [--graphs 1e5,1e6]
+    python -m tests.benchmarks.recommenders_scale [--json] [--steps 50] [--folder DIR] [--sizes 1e5,1e6,1e7,1e8]
+                                                  [--graphs 1e5,1e6] [--threads 0]
 
 Logs are synthetic: 20 choices a user, items by a Zipf law, a catalogue of 20 000, so that only the log grows. Every
 size has a process of its own, for its peak memory. `pass` reads and shuffles the whole log, as each epoch does, without
 training; `step` is the median of a fixed number of training steps, validation left out; an epoch is a pass and its
-steps. Slopes are of log seconds, and of log peak bytes, by log interactions, over sizes of at least a row group.
+steps. Seconds are the processor's, which neighbours change less than the wall's. Slopes are of log seconds, and of log peak bytes, by log interactions, over sizes of at least a row group.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -58,9 +59,9 @@ def in_memory(interactions: int) -> Interactions:
     return Interactions(*parts, np.ones(interactions, np.float32), blocks[0].n_users, ITEMS)
 
 
-def one(name: str, interactions: int, steps: int, path: str) -> dict[str, Any]:
+def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> dict[str, Any]:
     """A pass and some steps of one model."""
-    config = Config()
+    config, steps = Config(threads=given.threads), given.steps
     vectors = np.random.default_rng(1).standard_normal((ITEMS, WIDTH), np.float32)
     content = Content(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS, bool))
     model = build(name, config, threads(config))
@@ -68,21 +69,21 @@ def one(name: str, interactions: int, steps: int, path: str) -> dict[str, Any]:
     reset_peak_rss()
     log = ParquetLog(Path(path), interactions // LENGTH, ITEMS) if path else in_memory(interactions)
     with reproducible(model.threads):
-        begin = time.perf_counter()
+        begin = time.process_time()
         model._prepare(content, log)  # type: ignore[arg-type]
-        prepared = time.perf_counter() - begin
+        prepared = time.process_time() - begin
         rows, passed = 0, 0.0
         if isinstance(log, ParquetLog):
-            begin = time.perf_counter()
+            begin = time.process_time()
             for block in model._batcher.blocks:  # type: ignore[attr-defined]
                 rows += len(model._batcher._shuffled_ties(block.read()))  # type: ignore[attr-defined]
-            passed = time.perf_counter() - begin
+            passed = time.process_time() - begin
             assert rows == len(log)
         course, taken = Course(), []
         for batch in itertools.islice(model._batches(), steps):
-            begin = time.perf_counter()
+            begin = time.process_time()
             model._step(batch, course)
-            taken.append(time.perf_counter() - begin)
+            taken.append(time.process_time() - begin)
     step = statistics.median(taken)
     return {
         "model": name,
@@ -106,11 +107,12 @@ def steps_of(name: str, interactions: int, config: Config) -> float:
     return interactions / config.train.pairwise.batch_rows
 
 
-def measured(name: str, interactions: int, steps: int, path: Path | None) -> dict[str, Any]:
-    """The same in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.recommenders_scale", "--steps", str(steps)]
-    command += ["--one", name, str(interactions), str(path or "")]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+def measured(name: str, interactions: int, given: argparse.Namespace, path: Path | None) -> dict[str, Any]:
+    """The same in a process of its own, whose threads sleep while they wait, as a night's do."""
+    command = [sys.executable, "-m", "tests.benchmarks.recommenders_scale", "--steps", str(given.steps)]
+    command += ["--threads", str(given.threads), "--one", name, str(interactions), str(path or "")]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     print(
         f"  {name:<10} {interactions:>11,} choices  prepare {found['prepare_seconds']:7.1f} s  pass "
@@ -134,25 +136,26 @@ def slope(entries: list[dict[str, Any]], what: str) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--sizes", default="1e5,1e6,1e7,1e8")
     parser.add_argument("--graphs", default="1e5,1e6")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(one(given.one[0], int(given.one[1]), given.steps, given.one[2])))
+        print(json.dumps(one(given.one[0], int(given.one[1]), given, given.one[2])))
         return
     entries: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "log.parquet"
         for size in (int(float(size)) for size in given.sizes.split(",") if size):
             ParquetLog.write(path, synthetic(size))
-            entries.append(measured("two_tower", size, given.steps, path))
+            entries.append(measured("two_tower", size, given, path))
             entries[-1]["parquet_bytes"] = path.stat().st_size
     for name in ("lightgcn", "graph"):
         for size in (int(float(size)) for size in given.graphs.split(",") if size):
-            entries.append(measured(name, size, max(3, given.steps // 10), None))
+            entries.append(measured(name, size, given, None))
     slopes = {}
     for name in dict.fromkeys(entry["model"] for entry in entries):
         own = [entry for entry in entries if entry["model"] == name]
