@@ -1,12 +1,13 @@
 """How time and memory of training grow with the log: two_tower streamed from Parquet, lightgcn and graph in memory.
 
     python -m tests.benchmarks.recommenders_scale [--json] [--steps 50] [--folder DIR] [--sizes 1e5,1e6,1e7,1e8]
-                                                  [--graphs 1e5,1e6] [--threads 0]
+                                                  [--graphs 1e5,1e6] [--threads 1]
 
 Logs are synthetic: 20 choices a user, items by a Zipf law, a catalogue of 20 000, so that only the log grows. Every
 size has a process of its own, for its peak memory. `pass` reads and shuffles the whole log, as each epoch does, without
 training; `step` is the median of a fixed number of training steps, validation left out; an epoch is a pass and its
-steps. Seconds are the processor's, which neighbours change less than the wall's. Slopes are of log seconds, and of log peak bytes, by log interactions, over sizes of at least a row group.
+steps. Seconds are the processor's, on one thread, which neighbours change less than the wall's. Slopes are of log
+seconds, and of log peak bytes, by log interactions, over sizes of at least a row group.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--sizes", default="1e5,1e6,1e7,1e8")
     parser.add_argument("--graphs", default="1e5,1e6")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
