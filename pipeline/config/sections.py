@@ -140,6 +140,9 @@ class Train(Schedule):
     evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
     averaging: float = Field(0.98, ge=0, lt=1, description="share of the served weights kept at every step")
     tensorboard: bool = Field(True, description="write every epoch's loss and NDCG@10 to runs/RUN_ID/tensorboard")
+    warm_start: bool = Field(
+        False, description="begin at the weights of the night that is published, matched by item and user"
+    )
     checkpoint_seconds: float = Field(
         60, ge=0, description="longest time that a killed fit loses, but for the epoch that it was in"
     )

@@ -69,6 +69,9 @@ class Elsa(Trained[np.ndarray]):
     def _weights(self) -> dict[str, Tensor]:
         return {"a": self._a}
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"a": ("items",)}
+
     def _generators(self) -> Generators:
         return [self._random]
 
