@@ -14,6 +14,7 @@ from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule,
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
+from pipeline.config.tune import Tune
 
 
 class Source(Section):
@@ -250,6 +251,7 @@ class Config(Section):
     extract: Extract = Extract()
     fuse: Fuse = Fuse()
     train: Train = Train()
+    tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
     index: Index = Index()
     publish: Publish = Publish()
