@@ -24,9 +24,9 @@ from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import READS_MODALITIES, Content, Fit, OnEpoch, Recommender, build
+from pipeline.recommend import READS_MODALITIES, READS_TITLES, Content, Fit, OnEpoch, Recommender, build
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
+from pipeline.tables import Log, read_log, read_vectors, staged_items, vector_column, write_vectors
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
@@ -41,13 +41,14 @@ def run(night: Night) -> StepReceipt:
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
-    key = digest("train", VERSION, night.config.train, night.config.seed, users, fused.digest, log_digest)
+    read = _texts(night) if night.config.train.model in READS_TITLES else []
+    key = digest("train", VERSION, night.config.train, night.config.seed, users, fused.digest, log_digest, *read)
     return night.step("train", "models", key, lambda folder: _build(night, folder))
 
 
 def content_of(night: Night, log: Log, model: str) -> Content:
     """What a model reads of the items, in the log's order: fused vectors, how users are made of them, and for a model
-    that reads them each modality's own vectors.
+    that reads them each modality's own vectors, or titles.
     """
     folder = night.workspace.path(night.receipt("fuse").path)
     ids, vectors = read_vectors(folder / "items", "item_id")
@@ -55,7 +56,16 @@ def content_of(night: Night, log: Log, model: str) -> Content:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
     found = modality_vectors(night) if model in READS_MODALITIES else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
-    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log), told)
+    titles = staged_items(night, ["title"])["title"].to_pylist() if model in READS_TITLES else ()
+    pooling = read_pooling(night, folder, log)
+    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
+
+
+def _texts(night: Night) -> list[str]:
+    """What a language model reads besides vectors and the log: its own weights, and the items' titles."""
+    from pipeline.recommend.llm_checkpoint import identity
+
+    return [identity(night.config.train.llm), inputs_digest(night.receipt("ingest"), "items/")]
 
 
 def _build(night: Night, folder: Path) -> Json:
@@ -85,7 +95,7 @@ def _build(night: Night, folder: Path) -> Json:
 
 def _longest(settings: Train) -> int:
     """Epochs after which the fit of the chosen model ends at the latest."""
-    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa}
+    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa, "llm": settings.llm}
     own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
     if settings.model == "sequence":
         return settings.sequence.max_epochs

@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.config.base import Section, Share
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
+from pipeline.config.llm import Llm
 from pipeline.config.pairwise import Elsa, Graph, Pairwise
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
@@ -126,7 +127,7 @@ class Fuse(Section):
 class Train(Section):
     """The recommender that is evaluated and published."""
 
-    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa"] = "two_tower"
+    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "llm"] = "two_tower"
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
@@ -149,6 +150,7 @@ class Train(Section):
     graph: Graph = Graph()
     elsa: Elsa = Elsa()
     sequence: Sequence = Sequence()
+    llm: Llm = Llm()
 
 
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]

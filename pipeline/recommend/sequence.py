@@ -35,7 +35,7 @@ from pipeline.recommend.batches import Sampler
 from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
 from pipeline.recommend.engine import device, reproducible
 from pipeline.recommend.item_side import FILE
-from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
+from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer, code_vectors
 
 BLOCK_PLACES = 32_768
 
@@ -198,7 +198,8 @@ class SequenceModel(Recommender):
         self._content = torch.from_numpy(vectors).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
         self._known = torch.from_numpy(known.astype(np.float32)).to(self.device)
-        self._model = Transformer(content.vectors.shape, self.settings, self._generator).to(self.device)
+        shared = code_vectors(content, self.settings.semantic_ids, self.settings.width, self.seed)
+        self._model = Transformer(content.vectors.shape, self.settings, self._generator, shared).to(self.device)
         ids = self._model.items.ids
         ids.data += torch.from_numpy(shared_axes(train, ids.shape[1], self.seed)).to(self.device)
         self._average = AveragedModel(self._model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
