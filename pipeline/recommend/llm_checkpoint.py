@@ -103,7 +103,7 @@ def _folder(settings: Llm) -> Path:
 
 
 def _resaved(file: Path, described: str, digest: str) -> Path:
-    """A GGUF file's model as bf16 safetensors, in the user's cache: a second reading takes 1 s instead of 15.
+    """A GGUF file's model as bf16 safetensors, in the user's cache: the next reading takes 1 s of a core instead of 35.
 
     It came from few bits a weight, so that bf16 loses nothing that was there.
     """
@@ -112,11 +112,13 @@ def _resaved(file: Path, described: str, digest: str) -> Path:
         return cache
     network = load_model(file.parent, described, file.name)
     tokenizer = load_tokenizer(file.parent, described, file.name)
-    # Else transformers takes the saved weights for quantised ones.
+    # A model made anew from a configuration that names no quantisation: transformers refuses to save the one it read.
     del network.config.quantization_config
+    plain = type(network)(network.config).to(torch.bfloat16)
+    plain.load_state_dict(network.state_dict())
     written = cache.with_name(f"{digest}.{uuid.uuid4().hex}")
     try:
-        network.to(torch.bfloat16).save_pretrained(written)
+        plain.save_pretrained(written)
         tokenizer.save_pretrained(written)
         os.rename(written, cache)
     except OSError as error:
