@@ -53,7 +53,7 @@ class World:
         vectors = unit_rows(2 * np.eye(GROUPS, WIDTH, dtype=np.float32)[self.group] + 0.4 * noise)
         present = np.arange(ITEMS) != 3
         vectors[~present] = 0
-        titles = [f"{'red green blue black'.split()[group]} {at}" for at, group in enumerate(self.group)]
+        titles = [f"{['red', 'green', 'blue', 'black'][group]} {at}" for at, group in enumerate(self.group)]
         titles[5] = ""
         self.content = Content(vectors, present, titles=titles)
         old = np.arange(ITEMS) < ITEMS - NEW
