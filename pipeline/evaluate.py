@@ -27,8 +27,9 @@ from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Floats, Mask
+from pipeline.intervals import summarise
 from pipeline.likeness import SEGMENTS, questions, recall
-from pipeline.metrics import Scorer, Task, inner_product, rank, summarise
+from pipeline.metrics import Scorer, Task, inner_product, rank
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import BASELINES, baseline, build
 from pipeline.runtime import threads
@@ -59,7 +60,7 @@ def run(night: Night) -> StepReceipt:
 
 def _build(night: Night, folder: Path) -> Json:
     log = read_log(night)
-    tasks = _tasks(log)
+    tasks = tasks_of(log)
     settings = night.config.evaluate
     results: dict[str, dict[str, Json]] = {segment: {} for segment in tasks}
     for name, scorer in _models(night, log):
@@ -98,7 +99,8 @@ def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
     yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
 
 
-def _tasks(log: Log) -> dict[str, Task]:
+def tasks_of(log: Log) -> dict[str, Task]:
+    """What is ranked in each segment."""
     known = np.zeros(log.interactions.n_users, bool)
     known[log.of("train", "validation").user] = True
     interactions = log.interactions.subset(known[log.interactions.user])

@@ -30,7 +30,7 @@ from pipeline.tables import Log, read_log, read_vectors, staged_items, vector_co
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 3
+VERSION = 4
 
 
 def run(night: Night) -> StepReceipt:
@@ -41,7 +41,8 @@ def run(night: Night) -> StepReceipt:
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
-    read = _texts(night) if night.config.train.model in READS_TITLES else []
+    models = _models(night.config.train, night.config.train.model)
+    read = _texts(night) if any(name in READS_TITLES for name in models) else []
     key = digest("train", VERSION, night.config.train, night.config.seed, users, fused.digest, log_digest, *read)
     return night.step("train", "models", key, lambda folder: _build(night, folder))
 
@@ -54,11 +55,18 @@ def content_of(night: Night, log: Log, model: str) -> Content:
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    found = modality_vectors(night) if model in READS_MODALITIES else ()
+    models = _models(night.config.train, model)
+    found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
-    titles = staged_items(night, ["title"])["title"].to_pylist() if model in READS_TITLES else ()
+    reads = any(name in READS_TITLES for name in models)
+    titles = staged_items(night, ["title"])["title"].to_pylist() if reads else ()
     pooling = read_pooling(night, folder, log)
     return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
+
+
+def _models(settings: Train, model: str) -> tuple[str, ...]:
+    """The model, or those that it blends."""
+    return settings.blend.models if model == "blend" else (model,)
 
 
 def _texts(night: Night) -> list[str]:
@@ -76,30 +84,38 @@ def _build(night: Night, folder: Path) -> Json:
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
     settings = night.config.train
     judged = build(settings.model, night.config, threads(night.config))
-    with _progress("evaluated fit", _longest(settings)) as on_epoch:
+    with _progress("evaluated fit", _longest(settings, settings.model)) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     _save(judged, log, log.of("train", "validation"), folder / "evaluated")
     published = build(settings.model, night.config, threads(night.config))
-    with _progress("published fit", max(chosen.chosen_epochs, 1)) as on_epoch:
-        final = published.fit(content, log.interactions, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
+    longest = max(fit.chosen_epochs for fit in (chosen, *chosen.members.values()))
+    with _progress("published fit", max(longest, 1)) as on_epoch:
+        final = published.refit(content, log.interactions, chosen, on_epoch)
     _save(published, log, log.interactions, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
     return {
         "rows": len(log.interactions),
         "model": settings.model,
         "inductive": judged.inductive,
-        "chosen_epochs": chosen.chosen_epochs,
+        **_choices(chosen),
+        "members": {name: _choices(fit) for name, fit in chosen.members.items()},
         "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
     }
 
 
-def _longest(settings: Train) -> int:
-    """Epochs after which the fit of the chosen model ends at the latest."""
+def _choices(fit: Fit) -> Json:
+    return {"chosen_epochs": fit.chosen_epochs, "settings": dict(fit.settings)}
+
+
+def _longest(settings: Train, model: str) -> int:
+    """Epochs after which the fit of a model, or of each of those blended, ends at the latest."""
+    if model == "blend":
+        return max(_longest(settings, member) for member in settings.blend.models)
     own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa, "llm": settings.llm}
     own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
-    if settings.model == "sequence":
+    if model == "sequence":
         return settings.sequence.max_epochs
-    return own[settings.model].max_epochs if settings.model in own else settings.max_epochs
+    return own[model].max_epochs if model in own else settings.max_epochs
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
@@ -117,6 +133,10 @@ def _curves(model: str, chosen: Fit, final: Fit) -> str:
         "chosen_epochs": chosen.chosen_epochs,
         "evaluated": chosen.curve,
         "published": final.curve,
+        "members": {
+            name: {"evaluated": fit.curve, "published": final.members[name].curve if name in final.members else []}
+            for name, fit in chosen.members.items()
+        },
     }
     return json.dumps(curves, indent=1, sort_keys=True)
 

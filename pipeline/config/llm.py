@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.base import Section
-from pipeline.config.pairwise import Schedule
+from pipeline.config.pairwise import Imbalance, Schedule
 from pipeline.config.semantic_ids import SemanticIds
 from pipeline.config.shared import SMOLLM2, WEIGHTS_FROM
 
@@ -34,6 +34,7 @@ class Llm(Schedule):
     max_epochs: int = Field(20, ge=1)
     patience_epochs: int = Field(2, ge=1, description="stop after so many epochs without a better validation NDCG@10")
     evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
+    clip: float = Field(1.0, ge=0, description="longest gradient; 0 lets every gradient pass")
     weights: str = Field(SMOLLM2, description=f"{WEIGHTS_FROM}; empty for a small model from scratch")
     sha256: str = Field("", description="expected sha256 of the weights file; empty for no check")
     gguf_file: str = Field("", description="name of a GGUF file in the weights' folder, to be read instead")
@@ -45,8 +46,8 @@ class Llm(Schedule):
         "low-rank updates, or all",
     )
     rank: int = Field(8, ge=1, description="lora: rank of the update of every linear layer")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of weights that are not trained; auto is bf16 where the machine multiplies in it"
+    frozen_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of weights that are not trained; auto is bfloat16 where the machine multiplies in it"
     )
     prompt: str = Field("Chosen by one person, oldest first:", description="what every history opens with")
     title_tokens: int = Field(8, ge=0, description="tokens of a title that are read; 0 for vectors alone")
@@ -65,7 +66,7 @@ class Llm(Schedule):
     learning_rate: float = Field(2e-3, gt=0, description="of everything but the language model")
     model_learning_rate: float = Field(2e-4, gt=0, description="of the language model, as far as it is trained")
     weight_decay: float = Field(1e-2, ge=0)
-    clip: float = Field(1.0, ge=0, description="longest gradient; 0 lets every gradient pass")
+    imbalance: Imbalance = Imbalance()
 
     @field_validator("tuning")
     @classmethod

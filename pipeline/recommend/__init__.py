@@ -9,7 +9,7 @@ from pipeline.errors import StepFailed
 from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
-MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "llm")
+MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "llm", "blend")
 # Those whose items `load_item_side` can make from other content.
 EXPLAINED = ("content", "two_tower", "sequence", "llm")
 # Those that read each modality's own vectors, `Content.modalities`.
@@ -93,16 +93,29 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.llm import LanguageModel
 
             return LanguageModel(config.train.llm, config.seed, threads)
+        case "blend":
+            from pipeline.recommend.blend import BlendModel
+
+            settings = config.train.blend
+            return BlendModel({member: _member(member, config, threads) for member in settings.models}, settings)
     raise ValueError(f"no recommender is called {name}; there are {', '.join(MODELS)}")
+
+
+def _member(name: str, config: Config, threads: int) -> Recommender:
+    model = baseline(name, config, threads) if name in BASELINES else build(name, config, threads)
+    if not isinstance(model, Recommender):
+        raise ValueError(f"{name} has no vectors to be blended")
+    return model
 
 
 def load_item_side(name: str, folder: Path) -> ItemSide:
     """What a saved model's items would be with other content; folder: where `Recommender.save` wrote.
 
-    Raises StepFailed for any model but those of EXPLAINED; ShardCorrupt if the folder is not such a model's.
+    Raises StepFailed for any model but those of EXPLAINED and blends of those with models of ids alone; ShardCorrupt
+    if the folder is not such a model's.
     """
     from pipeline.recommend.content import FusedItems
-    from pipeline.recommend.item_side import SequenceItems, TowerItems
+    from pipeline.recommend.item_side import BlendItems, SequenceItems, TowerItems
 
     match name:
         case "content":
@@ -111,4 +124,6 @@ def load_item_side(name: str, folder: Path) -> ItemSide:
             return TowerItems(folder)
         case "sequence" | "llm":
             return SequenceItems(folder, name)
+        case "blend":
+            return BlendItems(folder, load_item_side)
     raise StepFailed(f"the {name} model's scores are not explained by modality; train {' or '.join(EXPLAINED)}")

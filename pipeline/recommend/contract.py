@@ -6,7 +6,7 @@ A `Model` that has no vectors can be measured, but not published.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -48,11 +48,14 @@ class Fit:
 
     chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
     curve: one entry an epoch: `epoch`, `loss`, and `ndcg@10` where there was a validation part.
+    settings: what else was chosen on validation. members: the fits of the models that this one is made of.
     """
 
     chosen_epochs: int = 0
     curve: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    settings: Mapping[str, float] = field(default_factory=dict)
+    members: Mapping[str, Fit] = field(default_factory=dict)
 
 
 class Model(ABC):
@@ -81,13 +84,30 @@ class Model(ABC):
         on_epoch: called after every epoch with its entry of the curve, for a progress display.
         """
 
+    def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
+        """Fits a new model of the same kind with what an earlier fit chose on validation."""
+        return self.fit(content, train, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
+
     @abstractmethod
     def scorer(self, history: Interactions) -> Scorer:
         """Scores made from the given history, which may be longer than what was learned from."""
 
 
+@dataclass(frozen=True)
+class Scratch:
+    """The file that a fit leaves what it can go on from after a kill in, and how old that may be."""
+
+    path: Path
+    seconds: float
+
+
 class Recommender(Model):
-    """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed."""
+    """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.
+
+    scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
+    """
+
+    scratch: Scratch | None = None
 
     @property
     @abstractmethod

@@ -7,11 +7,15 @@ f the fused vector, which W, c and w see only where there is one; e and b the it
 s is `new_item_cosine` for an item that was new when the model was made, and 0 for any other; c is the sum of what was
 learned for the codes of f, where the model has semantic ids; below is 0 but for an item that had neither content nor
 anyone who chose it.
+
+    blend:       v = [a v' of each member], v' the member's vector, or its `neutral` where that is zero
+
+a the member's factor; the vector of a member that knows ids alone stays what it is, whatever the content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from pipeline.recommend.contract import Content, ItemSide, Rows
 from pipeline.recommend.semantic_ids import Codebooks
 
 FILE = "model.safetensors"
+BLEND_FILE = "blend.safetensors"
 
 
 class TowerItems(ItemSide):
@@ -73,6 +78,34 @@ class SequenceItems(ItemSide):
         return found
 
 
+class BlendItems(ItemSide):
+    """See above."""
+
+    def __init__(self, folder: Path, load: Callable[[str, Path], ItemSide]) -> None:
+        """folder: what `BlendModel.save` wrote. load: makes the item side of a member.
+
+        Raises ShardCorrupt if the folder is not that; StepFailed if a member that reads content is not explained.
+        """
+        self._file = SavedRows(folder / BLEND_FILE, "blend")
+        names = self._file.metadata()["members"].split()
+        ids = {name for name in names if self._file.read((f"{name}.ids",))[0].any()}
+        self._sides = {name: None if name in ids else load(name, folder / name) for name in names}
+
+    def vectors(self, content: Content, codes: Rows) -> Floats:
+        """See ItemSide: (n, sum of the members' widths) float32."""
+        return np.concatenate([self._member(name, content, codes) for name in self._sides], axis=1)
+
+    def _member(self, name: str, content: Content, codes: Rows) -> Floats:
+        factor, neutral = self._file.read((f"{name}.factor", f"{name}.neutral"))
+        side = self._sides[name]
+        if side is None:
+            (items,) = self._file.read((f"{name}.items",), codes)
+        else:
+            items = side.vectors(content, codes)
+            items = np.where(items.any(axis=1, keepdims=True), items, neutral)
+        return (items * factor).astype(np.float32)
+
+
 class SavedRows:
     """A file of a model's weights; kind: which model's, for the message."""
 
@@ -91,6 +124,11 @@ class SavedRows:
             if codes is None:
                 return [file.get_tensor(name) for name in names]
             return [_rows(file.get_slice(name), codes) for name in names]
+
+    def metadata(self) -> dict[str, str]:
+        """What is written beside the tensors. Raises ShardCorrupt if the file is not what it should be."""
+        with self._open() as file:
+            return dict(file.metadata() or {})
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

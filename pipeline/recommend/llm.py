@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,14 +32,15 @@ from torch.nn.utils.rnn import pad_sequence
 from pipeline.config.llm import Llm
 from pipeline.config.sequence import Sequence
 from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content, Rows
-from pipeline.recommend.engine import device, reproducible
+from pipeline.recommend.engine import device, full_precision, reproducible
 from pipeline.recommend.item_side import FILE
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
 from pipeline.recommend.sequence import Batch, Pieces, _groups, shared_axes
 from pipeline.recommend.towers import Dropout
-from pipeline.recommend.trainer import Trained, step
+from pipeline.recommend.trainer import Trained
 from pipeline.recommend.transformer import ItemVectors, SoftmaxLoss, code_vectors
 
 # Hidden states that a frozen model's histories are remembered by: 1 GB at a width of 576.
@@ -56,6 +58,7 @@ class Stretches(Pieces):
             full_softmax_items=settings.full_softmax_items,
             negatives=settings.negatives,
             batch_positions=settings.batch_positions,
+            imbalance=settings.imbalance,
         )
         super().__init__(train, cut, seed)
         user = np.searchsorted(train.offsets(), self._start, side="right") - 1
@@ -70,9 +73,10 @@ class Stretches(Pieces):
 class Network(nn.Module):
     """Items, the language model that reads them, and how its states become users."""
 
-    def __init__(self, content: Content, train: Interactions, settings: Llm, seed: int) -> None:
+    def __init__(
+        self, content: Content, train: Interactions, settings: Llm, seed: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
         network, tokenizer = language_model(settings, content.titles, seed)
         shared = code_vectors(content, settings.semantic_ids, settings.width, seed)
         self.items = ItemVectors(train.n_items, content.vectors.shape[1], settings.width, shared)
@@ -97,7 +101,7 @@ class Network(nn.Module):
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
 
-class LanguageModel(Trained):
+class LanguageModel(Trained[Batch]):
     """See above; the same bytes for the same seed, threads, device and input."""
 
     name: ClassVar[str] = "llm"
@@ -145,20 +149,22 @@ class LanguageModel(Trained):
         known = np.bincount(train.item, minlength=train.n_items) > 0
         self._known = torch.from_numpy(known.astype(np.float32)).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
-        self._network = Network(content, train, self.settings, self.seed).to(self.device)
+        self._network = Network(content, train, self.settings, self.seed, self._generator).to(self.device)
         self._content = self._network.reader.content
         self._memory: dict[bytes, Tensor] = {}
         rates = {True: self.settings.model_learning_rate, False: self.settings.learning_rate}
         groups = [{"params": [weight], "lr": rates[name.startswith(INNER)]} for name, weight in self._weights().items()]
-        self._optimizer = torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay)
+        self._optimizers = [torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay)]
 
     def _weights(self) -> dict[str, Tensor]:
         return self._network.trained()
 
-    def _epoch(self) -> float:
+    def _generators(self) -> Generators:
+        return [self._pieces.generator, self._generator]
+
+    def _batches(self) -> Iterator[Batch]:
         self._network.train()
-        losses = [step(self._loss(batch), [self._optimizer], self.settings.clip) for batch in self._pieces.epoch()]
-        return float(np.mean(losses))
+        return self._pieces.epoch()
 
     def _loss(self, batch: Batch) -> Tensor:
         hidden = self._moments(batch)
@@ -167,7 +173,9 @@ class LanguageModel(Trained):
         hidden_ids = (drawn < self.settings.id_dropout) & (self._present[batch.codes] > 0)
         vectors = self._network.items(batch.codes, self._content[batch.codes], (~hidden_ids).float())
         states = self._network.states(vectors[batch.history], hidden).flatten(0, 1)[batch.at]
-        loss: Tensor = SoftmaxLoss.apply(states, vectors, batch.aims, 1 / self.settings.temperature, 0.0)
+        with full_precision(self.device):
+            scale = 1 / self.settings.temperature
+            loss: Tensor = SoftmaxLoss.apply(states.float(), vectors.float(), batch.aims, scale, 0.0)
         return loss
 
     def _moments(self, batch: Batch) -> Tensor:

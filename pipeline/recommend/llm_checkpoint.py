@@ -30,9 +30,9 @@ def identity(settings: Llm) -> str:
 def language_model(settings: Llm, titles: Sequence[str], seed: int) -> tuple[Any, Any]:
     """A transformers model without its head over words, with what is trained marked so, and its tokenizer.
 
-    What is not trained is in bf16 where `precision` says so, what is trained in fp32. titles: what a tokenizer from
-    scratch is made of. Raises WeightsError for weights that are not there, or of a model that is not causal;
-    ConfigError for more layers than it has.
+    What is not trained is in bfloat16 where `frozen_precision` says so, what is trained in float32. titles: what a
+    tokenizer from scratch is made of. Raises WeightsError for weights that are not there, or of a model that is not
+    causal; ConfigError for more layers than it has.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -53,7 +53,8 @@ def language_model(settings: Llm, titles: Sequence[str], seed: int) -> tuple[Any
 
 def _prepared(network: Any, settings: Llm) -> Any:
     network.requires_grad_(settings.tuning == "full")
-    low = settings.precision == "bf16" or (settings.precision == "auto" and computes_bf16())
+    asked = settings.frozen_precision
+    low = computes_bf16() if asked == "auto" else asked == "bfloat16"
     if settings.tuning != "full" and low:
         network.to(torch.bfloat16)
     if settings.tuning == "lora":

@@ -53,7 +53,14 @@ class Searched(Model, Generic[State]):
             score = self._score(state, task) if task else 0.0
             if score > best:
                 best, self.state, self.chosen = score, state, settings
-        return Fit(seconds=time.perf_counter() - started)
+        return Fit(seconds=time.perf_counter() - started, settings=self.chosen)
+
+    def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
+        """Fits with the settings that were chosen."""
+        started = time.perf_counter()
+        self.chosen = chosen.settings
+        self.state = self.learn(content, train, chosen.settings)
+        return Fit(seconds=time.perf_counter() - started, settings=chosen.settings)
 
     def scorer(self, history: Interactions) -> Scorer:
         """See Model."""

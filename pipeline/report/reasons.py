@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.contributions import Explainer, sources_of
-from pipeline.recommend import EXPLAINED
+from pipeline.errors import StepFailed
 from pipeline.report.blend import Why
 from pipeline.report.files import RunFiles
 
@@ -28,9 +28,10 @@ def reasons_of(run: RunFiles, users: Matrix, best: Sequence[Hits]) -> list[dict[
     if not asked:
         return found
     sources = sources_of(run.workspace, run.index)
-    if sources.model not in EXPLAINED:
+    try:
+        explainer = Explainer(sources)
+    except StepFailed:
         return found
-    explainer = Explainer(sources)
     places = explainer.codes(item for _, _, item in asked)
     codes = np.array([places[item] for _, _, item in asked], np.int64)
     scores = np.array([score for _, score, _ in asked], np.float64)

@@ -193,7 +193,8 @@ def reader(world: World, settings: Llm) -> Reader:
 def test_a_state_knows_the_past_its_titles_and_vectors_and_not_the_future(
     world: World, checkpoint: Path, levels: int
 ) -> None:
-    made = reader(world, changed(checkpoint, precision="fp32", semantic_ids={"levels": levels, "codes": 4}))
+    settings = changed(checkpoint, frozen_precision="float32", semantic_ids={"levels": levels, "codes": 4})
+    made = reader(world, settings)
     items = np.array([[0, 1, 2, 4], [8, 9, 10, 11]])
     size = np.array([4, 4])
     with torch.no_grad():
@@ -209,7 +210,9 @@ def test_a_state_knows_the_past_its_titles_and_vectors_and_not_the_future(
     for change in ({"titles": ["other"] * ITEMS}, {"vectors": world.content.vectors[::-1].copy()}):
         other = World()
         other.content = replace(world.content, **change)
-        made_of = reader(other, changed(checkpoint, precision="fp32", semantic_ids={"levels": levels, "codes": 4}))
+        made_of = reader(
+            other, changed(checkpoint, frozen_precision="float32", semantic_ids={"levels": levels, "codes": 4})
+        )
         with torch.no_grad():
             assert (made_of(items, size) - whole).abs().max() > 1e-3
 
@@ -245,7 +248,7 @@ def test_a_forgotten_history_is_read_again_and_gives_the_same(
 
 
 def test_no_history_is_a_zero_row_and_others_do_not_matter(world: World, checkpoint: Path) -> None:
-    model = LanguageModel(changed(checkpoint, precision="fp32"), 0, 1)
+    model = LanguageModel(changed(checkpoint, frozen_precision="float32"), 0, 1)
     model.fit(world.content, world.train, epochs=1)
     users = model.user_vectors(log_of([[1, 2, 5], [], [9, 13, 17, 21, 25, 29, 33, 37]], ITEMS))
     assert users.shape == (3, SMALL.width + 1)

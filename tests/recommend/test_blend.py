@@ -1,0 +1,128 @@
+"""A blend is one model: its score is the weighted sum of its members', and validation alone chose the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config.blend import Blend
+from pipeline.config.sections import Train
+from pipeline.errors import StepFailed
+from pipeline.metrics import Task, evaluate
+from pipeline.recommend import Content, Fit, build, load_item_side
+from pipeline.recommend.blend import BlendModel, best_weights
+from tests.recommend.test_recommenders import CONFIG, ITEMS, NEW, SMALL, World, made
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+def blend(*models: str) -> BlendModel:
+    train: Train = SMALL.model_copy(update={"blend": Blend.model_validate({"models": models})})
+    model = build("blend", CONFIG.model_copy(update={"train": train}))
+    assert isinstance(model, BlendModel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def fitted(world: World) -> tuple[BlendModel, Fit]:
+    model = blend("content", "als", "popularity")
+    return model, model.fit(world.content, world.train, world.validation)
+
+
+def test_the_score_is_the_weighted_sum_of_what_the_members_say_alone(
+    world: World, fitted: tuple[BlendModel, Fit]
+) -> None:
+    model, fit = fitted
+    known = np.unique(world.train.item)
+    described = known[world.content.present[known]]
+    expected = np.zeros((world.train.n_users, len(described)))
+    for name, weight in fit.settings.items():
+        alone = made(name)
+        alone.fit(world.content, world.train, world.validation)
+        scores = alone.scorer(world.train)(np.arange(world.train.n_users, dtype=np.int32))
+        able = known if name != "content" else described
+        deviation = scores[np.unique(world.train.user)][:, able].astype(np.float64).std(axis=1, ddof=1).mean()
+        expected += weight / deviation * scores[:, described]
+    found = model.user_vectors(world.train) @ model.item_vectors[described].T
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
+    assert sum(fit.settings.values()) == pytest.approx(1)
+
+
+def test_no_member_alone_and_no_equal_mix_is_better_on_validation(world: World, fitted: tuple[BlendModel, Fit]) -> None:
+    task = Task(world.train, world.validation)
+
+    def ndcg(model: BlendModel, weights: dict[str, float]) -> float:
+        before, model.weights = model.weights, weights
+        values = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,)).values["ndcg@10"]
+        model.weights = before
+        return float(values.mean())
+
+    model, fit = fitted
+    names = list(fit.settings)
+    best = ndcg(model, dict(fit.settings))
+    for name in names:
+        assert best >= ndcg(model, {other: float(other == name) for other in names})
+    assert best >= ndcg(model, dict.fromkeys(names, 1 / 3))
+
+
+def test_an_item_that_a_member_cannot_score_gets_that_members_mean(world: World) -> None:
+    model = blend("als")
+    model.fit(world.content, world.train, world.validation)
+    scores = model.user_vectors(world.train) @ model.item_vectors.T
+    known = np.unique(world.train.item)
+    new = np.setdiff1d(np.arange(ITEMS), known)
+    assert len(new) >= NEW
+    mean = scores[:, known].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores[:, new], np.broadcast_to(mean, (len(mean), len(new))), atol=1e-4)
+    assert not model.inductive
+    assert blend("als", "content").inductive
+
+
+def test_what_is_published_keeps_epochs_settings_and_weights(world: World) -> None:
+    model = blend("two_tower", "als")
+    chosen = model.fit(world.content, world.train, world.validation)
+    again = blend("two_tower", "als")
+    final = again.refit(world.content, world.train, chosen)
+    assert {name: weight for name, weight in chosen.settings.items() if weight} == final.settings
+    for name, fit in final.members.items():
+        assert fit.chosen_epochs == chosen.members[name].chosen_epochs
+        assert fit.settings == chosen.members[name].settings
+    # The same log: the same bytes.
+    assert model.item_vectors.tobytes() == again.item_vectors.tobytes()
+    assert model.user_vectors(world.train).tobytes() == again.user_vectors(world.train).tobytes()
+
+
+def test_the_item_side_gives_the_published_vectors_again(world: World, tmp_path: Path) -> None:
+    model = blend("two_tower", "content", "als")
+    model.fit(world.content, world.train)
+    model.save(tmp_path)
+    codes = np.random.default_rng(0).permutation(ITEMS)
+    content = Content(world.content.vectors[codes], world.content.present[codes])
+    found = load_item_side("blend", tmp_path).vectors(content, codes)
+    np.testing.assert_allclose(found, model.item_vectors[codes], atol=1e-5)
+
+
+def test_a_member_that_reads_content_but_is_not_explained_is_named(world: World, tmp_path: Path) -> None:
+    model = blend("elsa", "als")
+    model.fit(world.content, world.train, epochs=1)
+    model.save(tmp_path)
+    with pytest.raises(StepFailed, match="the elsa model's scores are not explained"):
+        load_item_side("blend", tmp_path)
+
+
+def test_the_search_finds_the_top_of_a_hill_on_the_simplex() -> None:
+    top = np.array([0.5, 0.125, 0.375])
+    found = best_weights(lambda weights: -float(np.square(weights - top).sum()), 3)
+    np.testing.assert_allclose(found, top, atol=1 / 16)
+    assert best_weights(lambda weights: 0.0, 2).tolist() == [1, 0]
+
+
+def test_a_model_named_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="must name each model once"):
+        Blend.model_validate({"models": ["als", "als"]})
