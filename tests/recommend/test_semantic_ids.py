@@ -74,8 +74,7 @@ def test_a_new_item_is_liked_by_its_codes_where_its_vector_alone_says_nothing() 
     log = log_of([generator.choice(items, 6).tolist() for items in liked])
     model = SequenceModel(WITH_CODES, 0, 1)
     model.fit(content, log, epochs=6)
-    items = model._served.items
-    items.content.weight.data.zero_()
+    model._model.items.content.weight.data.zero_()
     model._freeze()
     scores = model.user_vectors(log) @ model.item_vectors[new].T
     assert (coarse[new][scores.argmax(axis=1)] == np.arange(USERS) % COARSE).mean() > 0.9
