@@ -2,7 +2,7 @@
 
 - history: a prompt, then every item's title and its fused vector as a soft token (`llm_network`), as E4SRec (Li et al.
   2023), LLaRA (Liao et al. 2024) and CoLLM (Zhang et al. 2023) give vectors to language models that they tune by LoRA
-  (Hu et al. 2021). Theirs answer in words, or one history at a time; here the answer is a vector for every moment;
+  (Hu et al. 2021). Theirs answer once for a history; here there is a vector for every moment of it;
 - item: v_i = (W f + e + c) / |W f + e + c|, as in `sequence`: f the fused vector, e the item's own where it was ever
   chosen, c that of its semantic ids, if any. So a new item has a vector too;
 - user: u = (v_last + H h) / |v_last + H h|, h the last hidden state at the user's last soft token. H starts as zeros:
@@ -164,6 +164,8 @@ class LanguageModel(Trained[Batch]):
 
     def _batches(self) -> Iterator[Batch]:
         self._network.train()
+        # Its own dropout, where it has some, draws from a generator that a fit cannot go on with after a kill.
+        self._network.reader.eval()
         return self._pieces.epoch()
 
     def _loss(self, batch: Batch) -> Tensor:

@@ -10,17 +10,23 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from pipeline import extract, fuse, ingest
+from pipeline.config import load
 from pipeline.config.llm import Llm, Scratch
 from pipeline.config.semantic_ids import SemanticIds
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.metrics import Task, evaluate
+from pipeline.night import begin
 from pipeline.recommend import Content, load_item_side
 from pipeline.recommend.llm import LanguageModel
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
 from pipeline.recommend.transformer import code_vectors
+from pipeline.tables import read_log, staged_items
+from pipeline.train import content_of
 from tests import checkpoints
+from tests.conftest import AS_OF, Shop
 from tests.recommend.test_sequence import log_of
 
 ITEMS, NEW, GROUPS, USERS, LENGTH = 48, 8, 4, 60, 7
@@ -294,3 +300,15 @@ def test_a_model_from_scratch_must_be_trained() -> None:
         Llm(weights="", tuning="lora")
     with pytest.raises(ValueError, match="twice of it must divide width, which is 12"):
         Scratch(width=12, heads=4)
+
+
+def test_a_night_hands_over_the_titles_in_the_catalogues_order(shop: Shop, tmp_path: Path) -> None:
+    change = (f"workspace={tmp_path}", "extract.image=null", "extract.audio=null", "extract.text={encoder: tfidf}")
+    night = begin(load(shop.config, change), AS_OF, "a")
+    ingest.run(night)
+    extract.run(night, "text")
+    fuse.run(night)
+    log = read_log(night)
+    titles = dict(zip(*staged_items(night, ["item_id", "title"]).to_pydict().values(), strict=True))
+    assert list(content_of(night, log, "llm").titles) == [titles[item] for item in log.items]
+    assert not content_of(night, log, "two_tower").titles
