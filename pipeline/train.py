@@ -23,10 +23,18 @@ from pipeline.interactions import Interactions
 from pipeline.last_night import earlier_model
 from pipeline.night import Night, StepReceipt
 from pipeline.progress import watched
-from pipeline.recommend import READS_MODALITIES, Content, Fit, Recommender, build
+from pipeline.recommend import READS_MODALITIES, READS_TITLES, Content, Fit, Recommender, build
 from pipeline.recommend.contract import Scratch
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_everything, read_log, read_vectors, vector_column, write_vectors
+from pipeline.tables import (
+    Log,
+    read_everything,
+    read_log,
+    read_vectors,
+    staged_items,
+    vector_column,
+    write_vectors,
+)
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
@@ -42,8 +50,10 @@ def run(night: Night) -> StepReceipt:
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
     settings = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
+    models = _models(night.config.train, night.config.train.model)
+    read = _texts(night) if any(name in READS_TITLES for name in models) else []
     before = earlier_model(night)
-    key = digest("train", VERSION, settings, night.config.seed, users, fused.digest, log_digest, before)
+    key = digest("train", VERSION, settings, night.config.seed, users, fused.digest, log_digest, before, *read)
     scratch = night.workspace.path(".tmp", f"fit-{key}")
     receipt = night.step("train", "models", key, lambda folder: _build(night, folder, scratch, before))
     shutil.rmtree(scratch, ignore_errors=True)
@@ -52,16 +62,31 @@ def run(night: Night) -> StepReceipt:
 
 def content_of(night: Night, log: Log, model: str) -> Content:
     """What a model reads of the items, in the log's order: fused vectors, how users are made of them, and for a model
-    that reads them each modality's own vectors.
+    that reads them each modality's own vectors, or titles.
     """
     folder = night.workspace.path(night.receipt("fuse").path)
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    models = night.config.train.blend.models if model == "blend" else (model,)
+    models = _models(night.config.train, model)
     found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
-    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log), told)
+    reads = any(name in READS_TITLES for name in models)
+    titles = staged_items(night, ["title"])["title"].to_pylist() if reads else ()
+    pooling = read_pooling(night, folder, log)
+    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
+
+
+def _models(settings: Train, model: str) -> tuple[str, ...]:
+    """The model, or those that it blends."""
+    return settings.blend.models if model == "blend" else (model,)
+
+
+def _texts(night: Night) -> list[str]:
+    """What a language model reads besides vectors and the log: its own weights, and the items' titles."""
+    from pipeline.recommend.llm_checkpoint import identity
+
+    return [identity(night.config.train.llm), inputs_digest(night.receipt("ingest"), "items/")]
 
 
 def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
@@ -113,7 +138,7 @@ def _longest(settings: Train, model: str) -> int:
     """Epochs after which the fit of a model, or of each of those blended, ends at the latest."""
     if model == "blend":
         return max(_longest(settings, member) for member in settings.blend.models)
-    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa}
+    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa, "llm": settings.llm}
     own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
     if model == "sequence":
         return settings.sequence.max_epochs

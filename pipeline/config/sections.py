@@ -10,6 +10,7 @@ from pipeline.config.base import Grid, Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
+from pipeline.config.llm import Llm
 from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
@@ -132,9 +133,9 @@ class Fuse(Section):
 class Train(Schedule):
     """The recommender that is evaluated and published; what stands here itself is two_tower's."""
 
-    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "blend"] = (
-        "two_tower"
-    )
+    model: Literal[
+        "content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend"
+    ] = "two_tower"
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
@@ -174,6 +175,7 @@ class Train(Schedule):
     elsa: Elsa = Elsa()
     svd: Svd = Svd()
     sequence: Sequence = Sequence()
+    llm: Llm = Llm()
     blend: Blend = Blend()
 
 

@@ -6,7 +6,7 @@ A `Model` that has no vectors can be measured, but not published.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -36,12 +36,14 @@ class Content:
     pooling: how fused vectors of a history become a user's, as the fused folder has them; None for the decayed mean.
     modalities: each modality's own vectors, (n_items, d) float32, and (n_items,) bool, whether an item has it. Where
     it is empty, the fused vectors are all there is.
+    titles: each item's, for a model that reads text; empty for every other.
     """
 
     vectors: Floats
     present: Mask
     pooling: Pooling | None = None
     modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
+    titles: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.config import Config
+from pipeline.config.llm import Llm, Scratch
 from pipeline.config.pairwise import Elsa, Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
 from pipeline.config.sequence import Sequence
@@ -33,6 +34,7 @@ SMALL = Train(
     graph=Graph(width=16, max_epochs=30, batch_users=32),
     elsa=Elsa(width=16, batch_rows=32),
     sequence=Sequence(width=16, max_epochs=12),
+    llm=Llm(weights="", tuning="full", scratch=Scratch(layers=1, width=16, heads=2), width=16, max_epochs=3),
 )
 CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
