@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import rerank
 from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
@@ -36,7 +37,7 @@ from pipeline.tables import Log, read_log, read_vectors
 from pipeline.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 3
+VERSION = 4
 RECALL_AT = 10
 
 
@@ -50,7 +51,9 @@ def run(night: Night) -> StepReceipt:
     config = night.config
     users = [config.fuse.half_life_days, config.fuse.users]
     window = config.fuse.learn.window_choices
-    key = digest("evaluate", VERSION, config.evaluate, config.seed, users, window, trained.digest, log_digest)
+    key = digest(
+        "evaluate", VERSION, config.evaluate, config.seed, users, window, trained.digest, log_digest
+    )
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
     night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
@@ -75,6 +78,7 @@ def _build(night: Night, folder: Path) -> Json:
             "take in more of the log, or set ingest.split to leave_last_out"
         )
     document = {"test": {s: models for s, models in results.items() if any(models.values())}, "trained": trained}
+    document["ranker"] = rerank.judge(night, log, tasks["all"])
     (folder / "metrics.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
     ranked = len(np.unique(tasks["all"].targets.user))
     test_users = len(np.unique(log.of("test").user))

@@ -1,7 +1,8 @@
 """Train: fits the recommender twice, once to be judged and once to go out.
 
 - `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
-- `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now".
+- `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now";
+- on both goes a re-ranker, see `pipeline.rerank`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline import rerank
 from pipeline.config.pairwise import Schedule
 from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
@@ -41,7 +43,8 @@ def run(night: Night) -> StepReceipt:
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
-    key = digest("train", VERSION, night.config.train, night.config.seed, users, fused.digest, log_digest)
+    settings = [night.config.train, night.config.ranker, night.config.seed]
+    key = digest("train", VERSION, *settings, users, fused.digest, log_digest)
     return night.step("train", "models", key, lambda folder: _build(night, folder))
 
 
@@ -76,6 +79,7 @@ def _build(night: Night, folder: Path) -> Json:
         final = published.refit(content, log.interactions, chosen, on_epoch)
     _save(published, log, log.interactions, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
+    ranker = rerank.learn(night, log, judged, published, folder)
     return {
         "rows": len(log.interactions),
         "model": settings.model,
@@ -83,6 +87,7 @@ def _build(night: Night, folder: Path) -> Json:
         **_choices(chosen),
         "members": {name: _choices(fit) for name, fit in chosen.members.items()},
         "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
+        "ranker": ranker,
     }
 
 
