@@ -28,8 +28,9 @@ from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Floats, Mask
+from pipeline.intervals import summarise
 from pipeline.likeness import SEGMENTS, questions, recall
-from pipeline.metrics import Scorer, Task, inner_product, rank, summarise
+from pipeline.metrics import Scorer, Task, inner_product, rank
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import BASELINES, baseline, build
 from pipeline.runtime import threads
@@ -51,9 +52,7 @@ def run(night: Night) -> StepReceipt:
     config = night.config
     users = [config.fuse.half_life_days, config.fuse.users]
     window = config.fuse.learn.window_choices
-    key = digest(
-        "evaluate", VERSION, config.evaluate, config.seed, users, window, trained.digest, log_digest
-    )
+    key = digest("evaluate", VERSION, config.evaluate, config.seed, users, window, trained.digest, log_digest)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
     night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
@@ -62,7 +61,7 @@ def run(night: Night) -> StepReceipt:
 
 def _build(night: Night, folder: Path) -> Json:
     log = read_log(night)
-    tasks = _tasks(log)
+    tasks = tasks_of(log)
     settings = night.config.evaluate
     results: dict[str, dict[str, Json]] = {segment: {} for segment in tasks}
     for name, scorer in _models(night, log):
@@ -102,7 +101,8 @@ def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
     yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
 
 
-def _tasks(log: Log) -> dict[str, Task]:
+def tasks_of(log: Log) -> dict[str, Task]:
+    """What is ranked in each segment."""
     known = np.zeros(log.interactions.n_users, bool)
     known[log.of("train", "validation").user] = True
     interactions = log.interactions.subset(known[log.interactions.user])

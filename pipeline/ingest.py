@@ -1,7 +1,8 @@
 """Ingest: read the source, clean it, hash the media, split it, check it, and stage it in buckets.
 
 - the queries fill DuckDB tables; `sql/stage/` judges every row and says why one is dropped;
-- `sql/stage/split_*.sql` cuts the log, and a seeded share of items is held out to measure cold start;
+- `sql/stage/split_*.sql` cuts the log, and a seeded share of items is held out to measure cold start; a split that is
+  given is taken as it is, and what is never in its training part is cold;
 - `sql/checks/` return offending rows, and stop the night or warn;
 - each media file's bytes are hashed, so that the next step knows what has changed without decoding anything.
 """
@@ -12,8 +13,10 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -21,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
-from pipeline.errors import CheckFailed, MediaError, SourceError
-from pipeline.media import read_media
+from pipeline.errors import CheckFailed, MediaError
+from pipeline.media import media_root, raw_of
 from pipeline.night import Night, StepReceipt
 from pipeline.source import execute, read, set_variables, sql_folder
 from pipeline.workspace import Json, Workspace, digest
@@ -49,7 +52,7 @@ class _Staging:
     def stage(self) -> Json:
         config = self.night.config
         with _connect(config, spill=self.folder.with_suffix(".spill")) as connection:
-            read(connection, config.source)
+            read(connection, config.source, parts=config.ingest.split == "given")
             buckets = _buckets(self.night.workspace, connection, config)
             self._clean_and_split(connection, buckets)
             checks = _check(connection, config.ingest.warn_only)
@@ -68,7 +71,7 @@ class _Staging:
                 "as_of": self.night.as_of.replace(tzinfo=None),
                 "seed": str(self.night.config.seed),
                 "buckets": buckets,
-                **config.model_dump(exclude={"rows_per_bucket", "split", "warn_only"}),
+                **config.model_dump(exclude={"rows_per_bucket", "warn_only"}),
             },
         )
         execute(connection, "stage/items.sql")
@@ -81,13 +84,12 @@ class _Staging:
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
         (self.folder / "items").mkdir()
         root = media_root(self.night.config)
-        limits = {m: getattr(getattr(self.night.config.extract, m), "max_bytes", 0) for m in MEDIA}
         for bucket in range(buckets):
             query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
             table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
             for modality in MEDIA:
-                if getattr(self.night.config.extract, modality):
-                    table = _with_hashes(table, modality, root, limits[modality])
+                if settings := getattr(self.night.config.extract, modality):
+                    table = _with_hashes(table, modality, partial(raw_of, settings, root))
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=16_384)
 
     def _write_interactions(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -104,19 +106,6 @@ class _Staging:
             return
         users = connection.sql("from users order by user_id").to_arrow_table()
         pq.write_table(users, self.folder / USERS, row_group_size=16_384)
-
-
-def media_root(config: Config) -> Path | None:
-    """The folder media paths start at, or None where no medium is used.
-
-    Raises SourceError if it is not there.
-    """
-    if not any(getattr(config.extract, modality) for modality in MEDIA):
-        return None
-    folder = config.source.media_root or config.source.params.get("root", "")
-    if not folder or not Path(folder).is_dir():
-        raise SourceError(f"media folder {folder or '(none)'} does not exist; set source.media_root to where files are")
-    return Path(folder)
 
 
 def _connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
@@ -161,20 +150,19 @@ def _check(connection: duckdb.DuckDBPyConnection, warn_only: tuple[str, ...]) ->
     return checks
 
 
-def _with_hashes(table: pa.Table, modality: str, root: Path | None, max_bytes: int) -> pa.Table:
-    assert root is not None
+def _with_hashes(table: pa.Table, modality: str, read: Callable[[str], bytes]) -> pa.Table:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda path: _hash(root, path, modality, max_bytes), table[modality].to_pylist()))
+        found = list(pool.map(lambda source: _hash(source, modality, read), table[modality].to_pylist()))
     hashes = pa.array([hash_ for hash_, _ in found], pa.binary(32))
     problems = pa.array([problem for _, problem in found], pa.string())
     return table.append_column(f"{modality}_hash", hashes).append_column(f"{modality}_problem", problems)
 
 
-def _hash(root: Path, path: str | None, modality: str, max_bytes: int) -> tuple[bytes | None, str | None]:
-    if not path:
+def _hash(source: str | None, modality: str, read: Callable[[str], bytes]) -> tuple[bytes | None, str | None]:
+    if not source:
         return None, f"no {modality}"
     try:
-        return hashlib.sha256(read_media(root, path, max_bytes)).digest(), None
+        return hashlib.sha256(read(source)).digest(), None
     except MediaError as error:
         return None, str(error)
 

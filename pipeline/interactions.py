@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,15 @@ class Interactions:
 
     def offsets(self) -> npt.NDArray[np.int64]:
         """Where each user's interactions start: (n_users + 1,) int64, as in a CSR matrix."""
+        return self._offsets
+
+    @cached_property
+    def _offsets(self) -> npt.NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=self.n_users))]).astype(np.int64)
+
+    def item_counts(self) -> npt.NDArray[np.int64]:
+        """How often each item was chosen: (n_items,) int64."""
+        return np.bincount(self.item, minlength=self.n_items)
 
 
 def decay(history: Interactions, half_life_days: float) -> Floats:

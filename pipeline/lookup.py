@@ -170,6 +170,11 @@ def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
             raise ConfigError(
                 f"--{modality}: the published index was made without {modality}; it has {', '.join(made_with)}"
             )
+        if (given := made_with[modality]["settings"])["encoder"] == "array":
+            raise ConfigError(
+                f"--{modality}: the published index has its vectors from {given['file']}, and nothing makes one of a "
+                "query; ask by --item or --user"
+            )
         # One query is encoded by torch in fp32, which every chosen precision keeps close to.
         prepared = Prepared(folder / "encoders" / modality, made_with[modality]["fitted"])
         encoder = make(config, modality, prepared)

@@ -10,29 +10,29 @@ For user u with targets T and the list L of the k best candidates that u has not
 | ndcg@k | DCG / ideal DCG; DCG = sum over hits of 1 / log2(rank + 1); the ideal has min(k, \\|T\\|) hits first |
 | coverage@k | of all users together: share of the candidates that are in anyone's L |
 
-Equal scores are ordered by a fixed hash of the user's and the item's code: always the same, and no better than
-chance. The order of the codes themselves would not do: catalogues are often numbered by age or fame, so that a model
-that scores all new items alike would look as if it knew them.
+Equal scores are ordered as `pipeline.top_k` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from pipeline.errors import StepFailed
 from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.top_k import Columns, top_k
 
-BLOCK_SCORES = 8_000_000
-Columns = npt.NDArray[np.int64]
+BLOCK_SCORES = 4_000_000
+CUTOFFS = (5, 10, 20, 50)
 # User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
 Scorer = Callable[[Codes], Floats]
 Values = npt.NDArray[np.float64]
-Summary = dict[str, dict[str, float]]
+# User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
+# further metrics of each user, (b,) each.
+PerList = Callable[[Codes, Columns, Mask], dict[str, Values]]
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,10 @@ class Scores:
 
     users: Codes
     values: dict[str, Values]
-    coverage: dict[str, float]
+    coverage: dict[str, float] = field(default_factory=dict)
 
 
-def evaluate(
-    user_vectors: Floats, item_vectors: Floats, task: Task, cutoffs: Sequence[int] = (5, 10, 20, 50)
-) -> Scores:
+def evaluate(user_vectors: Floats, item_vectors: Floats, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores:
     """Ranks by inner product; see `rank`. user_vectors: (n_users, d) float32. item_vectors: (n_items, d) float32.
 
     Raises StepFailed if a vector is not finite: its scores would have no order.
@@ -77,126 +75,140 @@ def inner_product(user_vectors: Floats, item_vectors: Floats) -> Scorer:
     return lambda users: user_vectors[users] @ item_vectors.T
 
 
-def rank(scorer: Scorer, task: Task, cutoffs: Sequence[int] = (5, 10, 20, 50)) -> Scores:
+def rank(scorer: Scorer, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores:
     """Ranks the candidates of `task` for every user with a target, in blocks of users."""
-    candidates = np.ones(task.targets.n_items, bool) if task.candidates is None else task.candidates
-    seen = _pairs(task.history)
-    targets = _targets(task, seen, candidates)
-    users = np.flatnonzero(np.diff(targets.indptr)).astype(np.int32)
-    depth = max(cutoffs)
-    shown = {k: np.zeros(len(candidates), bool) for k in cutoffs}
-    hits = np.zeros((len(users), depth), bool)
-    for start, stop in _blocks(len(users), len(candidates)):
-        block = users[start:stop]
+    return Rankings({"": task}).of(scorer, cutoffs)[""]
+
+
+class Rankings:
+    """Tasks made ready for any number of models: those with the same history and candidates share one ranking."""
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        """tasks: by name; they share a ranking where history and candidates are the same objects."""
+        shared: dict[tuple[int, int], dict[str, Task]] = {}
+        for name, task in tasks.items():
+            shared.setdefault((id(task.history), id(task.candidates)), {})[name] = task
+        self._names = list(tasks)
+        self._rankings = [_Ranking(group) for group in shared.values()]
+
+    def of(
+        self, scorer: Scorer, cutoffs: Sequence[int] = CUTOFFS, per_list: Mapping[str, PerList] | None = None
+    ) -> dict[str, Scores]:
+        """Every task's scores, in the tasks' order. per_list: further metrics of the lists, by task."""
+        found: dict[str, Scores] = {}
+        for ranking in self._rankings:
+            found |= ranking.of(scorer, cutoffs, per_list or {})
+        return {name: found[name] for name in self._names}
+
+    def users(self, task: str) -> Codes:
+        """(m,) int32, the users who have a target in a task."""
+        return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.asked)
+
+
+class _Ranking:
+    """Tasks of one history and one set of candidates.
+
+    Pairs are user · n_items + item, sorted. wanted: every task's targets; asked: task to which of them are its own.
+    seen: (row of `users`, column of the candidates) of what is hidden.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        first = next(iter(tasks.values()))
+        self.width = first.targets.n_items
+        candidates = np.ones(self.width, bool) if first.candidates is None else first.candidates
+        self.columns = np.flatnonzero(candidates)
+        history = _pairs(first.history)
+        targets = {name: _pairs(task.targets) for name, task in tasks.items()}
+        self.wanted = _distinct(np.concatenate(list(targets.values())))
+        self.wanted = self.wanted[candidates[self.wanted % self.width] & ~_among(self.wanted, history)]
+        self.asked = {name: _among(self.wanted, pairs) for name, pairs in targets.items()}
+        self.users = _distinct(self.wanted // self.width).astype(np.int32)
+        hidden = history[candidates[history % self.width] & np.isin(history // self.width, self.users)]
+        self.seen = (
+            np.searchsorted(self.users, hidden // self.width),
+            np.searchsorted(self.columns, hidden % self.width),
+        )
+
+    def users_of(self, task: str) -> Codes:
+        return _distinct(self.wanted[self.asked[task]] // self.width).astype(np.int32)
+
+    def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
+        depth = max(cutoffs)
+        tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.asked}
+        rows = max(1, BLOCK_SCORES // max(self.width, 1))
+        for start in range(0, len(self.users), rows):
+            block = self.users[start : start + rows]
+            best, filled = self._best(scorer, start, block, depth)
+            wanted = slice(*np.searchsorted(self.wanted, [block[0] * self.width, (block[-1] + 1) * self.width]))
+            pairs = self.wanted[wanted]
+            listed = block[:, None].astype(np.int64) * self.width + best
+            place = np.minimum(np.searchsorted(pairs, listed), len(pairs) - 1)
+            hits = (pairs[place] == listed) & filled
+            of = np.searchsorted(block, pairs // self.width)
+            for name, tally in tallies.items():
+                own = self.asked[name][wanted]
+                targets = np.bincount(of[own], minlength=len(block))
+                tally.add(block, targets, best, filled, hits & own[place])
+        return {name: tally.scores(len(self.columns)) for name, tally in tallies.items()}
+
+    def _best(self, scorer: Scorer, start: int, block: Codes, depth: int) -> tuple[Columns, Mask]:
+        """The lists of a block of users, (b, depth) item codes, and which of their places are filled."""
         scores = scorer(block)
-        scores[:, ~candidates] = -np.inf
-        _hide(scores, seen[block])
-        best = top_k(scores, depth, block)
-        valid = np.take_along_axis(scores, best, axis=1) > -np.inf
-        hits[start:stop, : best.shape[1]] = _contains(targets[block], best) & valid
-        for k in cutoffs:
-            shown[k][best[:, :k][valid[:, :k]]] = True
-    values = _per_user(hits, np.diff(targets.indptr)[users], cutoffs)
-    total = max(int(candidates.sum()), 1)
-    return Scores(users, values, {f"coverage@{k}": float(shown[k].sum() / total) for k in cutoffs})
+        if len(self.columns) < self.width:
+            scores = scores[:, self.columns]
+        rows, columns = self.seen
+        hidden = slice(*np.searchsorted(rows, [start, start + len(block)]))
+        scores[rows[hidden] - start, columns[hidden]] = -np.inf
+        best = top_k(scores, depth, block, self.columns)
+        return self.columns[best], np.take_along_axis(scores, best, axis=1) > -np.inf
 
 
-def top_k(scores: Floats, k: int, users: Codes) -> Columns:
-    """The columns of the k largest scores of each row, best first, equals ordered by `tie_break`.
+class _Tally:
+    """One task's metrics as they come in, block by block."""
 
-    scores: (n, m). users: (n,) the rows' user codes. Returns (n, min(k, m)) int64.
-    """
-    k = min(k, scores.shape[1])
-    best = np.argpartition(scores, -k, axis=1)[:, -k:]
-    values = np.take_along_axis(scores, best, axis=1)
-    # A partition picks any of those that tie for the last place: those rows are picked again.
-    last = values.min(axis=1)
-    for row in np.flatnonzero((scores >= last[:, None]).sum(axis=1) > k):
-        above = np.flatnonzero(scores[row] > last[row])
-        level = np.flatnonzero(scores[row] == last[row])
-        first = np.argsort(tie_break(users[row], level), kind="stable")[: k - len(above)]
-        best[row] = np.concatenate([above, level[first]])
-    values = np.take_along_axis(scores, best, axis=1)
-    order = np.lexsort((tie_break(users[:, None], best), -values), axis=1)
-    return np.take_along_axis(best, order, axis=1)
+    def __init__(self, cutoffs: Sequence[int], items: int, per_list: PerList | None) -> None:
+        self.cutoffs, self.per_list = cutoffs, per_list
+        self.users: list[Codes] = [np.zeros(0, np.int32)]
+        self.values: list[dict[str, Values]] = []
+        self.shown = {k: np.zeros(items, bool) for k in cutoffs}
 
+    def add(self, block: Codes, targets: Columns, best: Columns, filled: Mask, hits: Mask) -> None:
+        """targets: (b,) how many the task wants of each user. hits: (b, depth) bool, which places hold one."""
+        asked = np.flatnonzero(targets)
+        users, best, filled = block[asked], best[asked], filled[asked]
+        self.users.append(users)
+        for k, shown in self.shown.items():
+            shown[best[:, :k][filled[:, :k]]] = True
+        values = _per_user(hits[asked], targets[asked], self.cutoffs)
+        self.values.append(values | (self.per_list(users, best, filled) if self.per_list else {}))
 
-def tie_break(users: Codes | np.int32, items: Columns) -> npt.NDArray[np.uint64]:
-    """A fixed pseudo-random key of each pair of codes, the lower first among equal scores (SplitMix64's mixer)."""
-    key = (np.asarray(users).astype(np.uint64) << np.uint64(32)) + np.asarray(items).astype(np.uint64)
-    key = key + np.uint64(0x9E3779B97F4A7C15)
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))
+    def scores(self, candidates: int) -> Scores:
+        empty = _per_user(np.zeros((0, 1), bool), np.zeros(0, np.int64), self.cutoffs)
+        names = self.values[0] if self.values else empty
+        values = {name: np.concatenate([block[name] for block in self.values or [empty]]) for name in names}
+        coverage = {f"coverage@{k}": float(shown.sum() / max(candidates, 1)) for k, shown in self.shown.items()}
+        return Scores(np.concatenate(self.users), values, coverage)
 
 
-def summarise(scores: Scores, samples: int, seed: int) -> Summary:
-    """Each metric's mean with a 95 % percentile bootstrap interval over users (Efron 1979).
-
-    Returns metric to `mean`, `low`, `high`, `users`; coverage has a `mean` and `users` only. The resamples depend on
-    the seed and the number of users alone, so that models evaluated on one task are compared on the same ones.
-    Without users there is nothing to average, and the result is empty.
-    """
-    users = len(scores.users)
-    if users == 0:
-        return {}
-    names = list(scores.values)
-    table = np.stack([scores.values[name] for name in names], axis=1)
-    low, high = np.percentile(_resampled_means(table, samples, seed), [2.5, 97.5], axis=0)
-    mean = table.mean(axis=0)
-    summary = {
-        name: {"mean": float(mean[i]), "low": float(low[i]), "high": float(high[i]), "users": users}
-        for i, name in enumerate(names)
-    }
-    return summary | {name: {"mean": value, "users": users} for name, value in scores.coverage.items()}
+def _pairs(log: Interactions) -> Columns:
+    return _distinct(log.user.astype(np.int64) * log.n_items + log.item)
 
 
-def _resampled_means(table: Values, samples: int, seed: int) -> Values:
-    users = len(table)
-    generator = np.random.default_rng(seed)
-    share = np.full(users, 1 / users)
-    rows = max(1, BLOCK_SCORES // users)
-    blocks = [generator.multinomial(users, share, size=min(rows, samples - at)) for at in range(0, samples, rows)]
-    return np.concatenate([block @ table for block in blocks]) / users
+def _distinct(pairs: Columns) -> Columns:
+    """Sorted and without repetition: `np.unique` hashes numbers, and takes ten times as long."""
+    ordered = np.sort(pairs)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
-def _pairs(log: Interactions) -> sp.csr_matrix:
-    shape = (log.n_users, log.n_items)
-    matrix = sp.csr_matrix((np.ones(len(log), np.float32), (log.user, log.item)), shape=shape)
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
+def _among(pairs: Columns, others: Columns) -> Mask:
+    found: Mask = np.isin(pairs, others, assume_unique=True)
+    return found
 
 
-def _targets(task: Task, seen: sp.csr_matrix, candidates: Mask) -> sp.csr_matrix:
-    targets = _pairs(task.targets)
-    targets = (targets - targets.multiply(seen)).tocsr() @ sp.diags(candidates.astype(np.float32)).tocsr()
-    targets.eliminate_zeros()
-    return targets
-
-
-def _blocks(users: int, items: int) -> list[tuple[int, int]]:
-    rows = max(1, BLOCK_SCORES // max(items, 1))
-    return [(start, min(start + rows, users)) for start in range(0, users, rows)]
-
-
-def _hide(scores: Floats, seen: sp.csr_matrix) -> None:
-    rows = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
-    scores[rows, seen.indices] = -np.inf
-
-
-def _contains(targets: sp.csr_matrix, best: Columns) -> Mask:
-    width = targets.shape[1]
-    rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
-    wanted = rows * width + targets.indices
-    found = np.arange(len(best))[:, None] * width + best
-    return np.isin(found, wanted)
-
-
-def _per_user(hits: Mask, wanted: npt.NDArray[np.int32], cutoffs: Sequence[int]) -> dict[str, Values]:
+def _per_user(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:
     """hits: (m, depth) bool, whether the list's place holds a target. wanted: (m,) number of targets."""
     gains = 1 / np.log2(np.arange(hits.shape[1]) + 2)
-    ideal = np.cumsum(gains)
+    ideal = np.cumsum(1 / np.log2(np.arange(max(cutoffs)) + 2))
     values: dict[str, Values] = {}
     for k in cutoffs:
         top = hits[:, :k]

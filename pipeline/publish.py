@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import GateRefused
-from pipeline.ingest import media_root
+from pipeline.media import media_root
 from pipeline.night import Night, StepReceipt, peak_rss_bytes, runs
 from pipeline.report import GateCheck, RunFiles, write_report
 from pipeline.workspace import Json, Workspace, read_json, sha256_of

@@ -14,7 +14,8 @@ import numpy as np
 
 from pipeline.extract import modality_vectors
 from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.metrics import Scores, Task, summarise
+from pipeline.intervals import compare, summarise
+from pipeline.metrics import Scores, Task
 from pipeline.night import Night
 from pipeline.recommend import Recommender
 from pipeline.recommend.chances import quality
@@ -97,11 +98,14 @@ def judge(night: Night, staged: Log, task: Task) -> Json:
 
 
 def _ndcg(night: Night, judged: Judged, logits: Floats) -> Json:
-    first, ranked = judged.ndcg(), judged.ndcg(logits)
-    samples, seed = night.config.evaluate.bootstrap_samples, night.config.seed
-    values = {"first_stage": first, "reordered": ranked, "gain": ranked - first}
     users = judged.users.astype(np.int32)
-    return {name: summarise(Scores(users, {METRIC: value}, {}), samples, seed) for name, value in values.items()}
+    if not len(users):
+        return {}
+    values = {"first_stage": judged.ndcg(), "reordered": judged.ndcg(logits)}
+    draws = night.config.evaluate.bootstrap_samples, night.config.seed
+    found: Json = {name: summarise(Scores(users, {METRIC: value}, {}), *draws) for name, value in values.items()}
+    gain = compare({METRIC: values["reordered"]}, values["first_stage"], *draws)
+    return found | {"gain": gain}
 
 
 def _of_drawn(night: Night, ranker: Ranker, moment: Moment, targets: Interactions) -> Json:

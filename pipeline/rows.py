@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Modality
+from pipeline.config import Modality, Section
 from pipeline.encoders.base import Encoder, Input, Text
 from pipeline.errors import MediaError, MedleyError
-from pipeline.ingest import USERS, media_root
-from pipeline.media import read_media
+from pipeline.ingest import USERS
+from pipeline.media import media_root, raw_of
 from pipeline.night import Night
 
 
@@ -71,13 +71,13 @@ class Reader:
 
     modality: Modality
     root: Path | None
-    max_bytes: int
+    settings: Section
 
     @classmethod
     def of(cls, night: Night, modality: Modality) -> Reader:
         """The reader of a night's modality. Raises SourceError if the media folder is not there."""
         root = None if modality == "text" else media_root(night.config)
-        return cls(modality, root, getattr(getattr(night.config.extract, modality), "max_bytes", 0))
+        return cls(modality, root, getattr(night.config.extract, modality))
 
     def decode(self, encoder: Encoder, row: Row) -> Input | str:
         """What the encoder takes, or the reason why the row cannot be used."""
@@ -86,7 +86,7 @@ class Reader:
                 return encoder.decode(row.source)
             if self.root is None or row.source is None:
                 return f"no {self.modality}"
-            raw = read_media(self.root, row.source, self.max_bytes)
+            raw = raw_of(self.settings, self.root, row.source)
             if hashlib.sha256(raw).digest() != row.content_hash:
                 return "file changed after it was ingested"
             return encoder.decode(raw)

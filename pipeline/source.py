@@ -13,10 +13,10 @@ from pipeline.errors import ConfigError, SourceError
 URI_VARIABLE = "MEDLEY_SOURCE_URI"
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "items": (("item_id", "title"), ("text", "image", "audio")),
-    "interactions": (("user_id", "item_id", "ts"), ("weight",)),
+    "interactions": (("user_id", "item_id", "ts"), ("weight", "part")),
     "users": (("user_id", "profile"), ()),
 }
-RESERVED = {"bucket", "cold", "dropped", "position", "occurrence"}
+RESERVED = {"bucket", "cold", "dropped", "position", "occurrence", "given_part"}
 
 
 def sql_folder() -> Path:
@@ -26,14 +26,15 @@ def sql_folder() -> Path:
     return packaged if packaged.is_dir() else here.parent / "sql"
 
 
-def read(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+def read(connection: duckdb.DuckDBPyConnection, source: Source, parts: bool = False) -> None:
     """Fills `items_read`, `interactions_read` and `users_read` with every row and column the queries return.
 
-    Without a query for users, `users_read` has no row.
+    Without a query for users, `users_read` has no row. parts: the log must say which part each row belongs to.
 
     Raises ConfigError if a query's file is not found, SourceError if a query fails or lacks a column.
     """
     for table, (required, optional) in TABLES.items():
+        required += ("part",) if parts and table == "interactions" else ()
         query = _query(getattr(source, table))
         if query or table != "users":
             _run(connection, source, table, query)
@@ -119,8 +120,10 @@ def _shape(
             connection.execute(
                 f"alter table {table}_read add column {name} varchar default {default.get(name, 'null')}"
             )
-    known = ("item_id", "user_id", "title", "text", "image", "audio", "profile")
-    texts = ", ".join(f"cast({name} as varchar) as {name}" for name in (*required, *optional) if name in known)
+    known = ("item_id", "user_id", "title", "text", "image", "audio", "profile", "part")
+    texts = ", ".join(
+        f"cast({name} as varchar) as {name}" for name in dict.fromkeys((*required, *optional)) if name in known
+    )
     connection.execute(f"create or replace table {table}_read as select * replace ({texts}) from {table}_read")
 
 

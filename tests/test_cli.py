@@ -23,7 +23,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     [
         ("extract.image.batchrows=3", 2, "unknown key extract.image.batchrows; allowed here: "),
         ("train.model=magic", 2, "train.model: Input should be 'content', 'two_tower', 'sequence', 'bpr', 'vbpr', "),
-        ("ingest.split=sometimes", 2, "ingest.split: Input should be 'time' or 'leave_last_out'"),
+        ("ingest.split=sometimes", 2, "ingest.split: Input should be 'time', 'leave_last_out' or 'given'"),
         ("source.media_root=/no/such/folder", 1, "media folder /no/such/folder does not exist; set source.media_root"),
         ("source.items=nowhere.sql", 2, "no such query nowhere.sql; give a path relative to the YAML file"),
         ("source.items=select 1 as id", 1, "source.items: the query returns no column item_id, title; it returns id"),

@@ -69,7 +69,7 @@ def test_paths_start_at_the_file_and_overridden_ones_at_the_working_directory(
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 def test_every_kind_of_encoder_is_chosen_by_one_line_and_lists_its_own_settings(modality: Modality) -> None:
     for kind, model in kinds_of(modality).items():
-        settings = {"encoder": kind, **({"entry_point": "mine"} if kind == "own" else {})}
+        settings = {"encoder": kind, **{"own": {"entry_point": "mine"}, "array": {"file": "a.npy"}}.get(kind, {})}
         config = Config.model_validate({"extract": {modality: settings}})
         assert type(getattr(config.extract, modality)) is model
         found = dict(leaves(config))

@@ -121,6 +121,57 @@ def test_leave_last_out_tests_each_users_last_and_breaks_ties_by_seed(make: Make
     assert {row["ts"].day for row in ordered if row["part"] == "test"} == {9}
 
 
+GIVEN = [{**row, "part": "train" if i % 9 < 6 else "valid" if i % 9 == 6 else " Test "} for i, row in enumerate(LOG)]
+
+
+def test_a_given_split_is_taken_as_it_is_and_what_is_never_in_train_is_cold(make: Make) -> None:
+    again = {**GIVEN[0], "part": "test"}
+    newest_first = [{**row, "ts": "2024-02-01" if row["part"] == "train" else row["ts"]} for row in GIVEN]
+    items, interactions, split = staged(make(ITEMS, [*newest_first, again], "ingest.split=given"))
+    assert split["parts"] == {"test": 81, "train": 240, "validation": 40}
+    assert (split["kind"], split["validation_cut"], split["test_cut"]) == ("given", None, None)
+    trained = {row["item_id"] for row in interactions if row["part"] == "train"}
+    assert {item_id for item_id, row in items.items() if row["cold"]} == set(items) - trained
+    assert split["cold_items"] == len(items) - len(trained) > 0
+    assert any(items[row["item_id"]]["cold"] for row in interactions if row["part"] == "validation")
+    kept = {(row["user_id"], row["item_id"], row["part"]) for row in interactions}
+    assert {(again["user_id"], again["item_id"], part) for part in ("train", "test")} <= kept
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "said"),
+    [
+        (LOG, SourceError, r"returns no column part; it returns user_id, item_id, ts; name the column with `as part`"),
+        (
+            [*GIVEN, {**GIVEN[0], "part": "dev"}, {**GIVEN[1], "part": None}],
+            CheckFailed,
+            "assert_given_parts_are_known: 2 rows, the first user_id=u0, item_id=0, part=dev",
+        ),
+        (
+            [row for row in GIVEN if row["part"] != "valid"],
+            CheckFailed,
+            "assert_given_split_has_every_part: 1 rows, the first empty_part=validation",
+        ),
+    ],
+)
+def test_a_wrong_given_split_is_one_sentence(make: Make, log: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said) as caught:
+        ingest.run(make(ITEMS, log, "ingest.split=given"))
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_of_an_unknown_part_can_be_left_out_instead(make: Make) -> None:
+    log = [*GIVEN, {**GIVEN[0], "part": "dev"}]
+    warned = make(ITEMS, log, "ingest.split=given", "ingest.warn_only=[assert_given_parts_are_known]")
+    _, interactions, split = staged(warned)
+    assert dropped(split, "interactions") == {"part is not train, validation or test": 1}
+    assert len(interactions) == len(GIVEN)
+
+
+def test_a_column_called_part_means_nothing_to_another_split(make: Make) -> None:
+    assert ingest.run(make(ITEMS, GIVEN)).digest == ingest.run(make(ITEMS, LOG)).digest
+
+
 def test_every_earlier_interaction_of_a_held_out_item_leaves_the_training(make: Make) -> None:
     items, interactions, split = staged(make(ITEMS, LOG, "ingest.cold_item_share=0.3"))
     cold = {item_id for item_id, row in items.items() if row["cold"]}
@@ -251,3 +302,29 @@ def test_the_real_sets_are_staged_by_their_sql_alone(
     overrides = (f"source.params.root={data_folder / name}", f"workspace={tmp_path}")
     found, interactions, _ = staged(begin(load(ROOT / f"sql/sources/{source}/medley.yaml", overrides), None, None))
     assert (len(found), len(interactions)) == (items, kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "items", "cold", "parts"),
+    [
+        ("tiktok", 6710, 465, {"train": 59541, "validation": 3051, "test": 6130}),
+        ("lastfm", 1425, 0, {"train": 44327, "validation": 4799, "test": 7219}),
+        ("gowalla", 40981, 2, {"train": 719081, "validation": 91047, "test": 217242}),
+        ("beauty", 12101, 0, {"train": 153776, "validation": 22363, "test": 22363}),
+    ],
+)
+def test_published_splits_are_staged_as_they_are_published(
+    data_folder: Path, tmp_path: Path, name: str, items: int, cold: int, parts: dict[str, int]
+) -> None:
+    folder = data_folder / name
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    overrides = (f"source.params.root={folder}", f"workspace={tmp_path}")
+    night = begin(load(ROOT / f"sql/sources/{name}/medley.yaml", overrides), None, None)
+    receipt = ingest.run(night)
+    split = receipt.details
+    assert (split["items"], split["cold_items"], split["parts"]) == (items, cold, parts)
+    assert all(not check["rows"] for check in split["checks"])
+    assert all(not table["dropped"] for table in split["intake"])
+    log = pq.read_table(night.workspace.path(receipt.path, "interactions.parquet"), columns=["user_id", "ts"])
+    assert log.group_by(["user_id", "ts"]).aggregate([]).num_rows == log.num_rows, "a user's choices are in one order"

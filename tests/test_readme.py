@@ -19,6 +19,7 @@ from tests.conftest import ROOT, Shop, medley
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- end of settings -->"
+REQUIRED = {"own": {"entry_point": ""}, "array": {"file": ""}}
 KINDS, END_KINDS = "<!-- kinds -->\n", "<!-- end of kinds -->"
 
 
@@ -34,7 +35,7 @@ def kinds() -> str:
     for modality in MODALITIES:
         lines += ["", f"| `extract.{modality}.encoder` | its settings and their defaults |", "|---|---|"]
         for kind, model in kinds_of(modality).items():
-            chosen = {"encoder": kind, **({"entry_point": ""} if kind == "own" else {})}
+            chosen = {"encoder": kind, **REQUIRED.get(kind, {})}
             found = leaves(model.model_construct(**chosen))
             shown = [
                 f"`{path}: {json.dumps(s['default'], ensure_ascii=False)}`" for path, s in found if path != "encoder"

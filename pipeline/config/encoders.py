@@ -7,9 +7,10 @@ from typing import Annotated, Any, get_args
 from pydantic import Discriminator, Tag
 
 from pipeline.config.base import Modality, Section
-from pipeline.config.images import OwnImage, TimmImage, TorchvisionImage, TransformersImage
-from pipeline.config.sounds import LogmelAudio, MfccAudio, OwnAudio, TransformersAudio
+from pipeline.config.images import ArrayImage, OwnImage, TimmImage, TorchvisionImage, TransformersImage
+from pipeline.config.sounds import ArrayAudio, LogmelAudio, MfccAudio, OwnAudio, TransformersAudio
 from pipeline.config.texts import (
+    ArrayText,
     CountText,
     GloveText,
     MultilingualText,
@@ -35,6 +36,7 @@ TextEncoder = Annotated[
     | Annotated[Word2VecText, Tag("word2vec")]
     | Annotated[GloveText, Tag("glove")]
     | Annotated[MultilingualText, Tag("use_multilingual")]
+    | Annotated[ArrayText, Tag("array")]
     | Annotated[OwnText, Tag("own")],
     _by_kind("transformer"),
 ]
@@ -42,6 +44,7 @@ ImageEncoder = Annotated[
     Annotated[TimmImage, Tag("timm")]
     | Annotated[TorchvisionImage, Tag("torchvision")]
     | Annotated[TransformersImage, Tag("transformers")]
+    | Annotated[ArrayImage, Tag("array")]
     | Annotated[OwnImage, Tag("own")],
     _by_kind("timm"),
 ]
@@ -49,6 +52,7 @@ AudioEncoder = Annotated[
     Annotated[MfccAudio, Tag("mfcc")]
     | Annotated[LogmelAudio, Tag("logmel_cnn")]
     | Annotated[TransformersAudio, Tag("transformers")]
+    | Annotated[ArrayAudio, Tag("array")]
     | Annotated[OwnAudio, Tag("own")],
     _by_kind("mfcc"),
 ]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config.base import Section
-from pipeline.config.shared import LITE0, WEIGHTS_FROM, MediaSettings, Network, Own
+from pipeline.config.shared import LITE0, WEIGHTS_FROM, Array, MediaSettings, Network, Own
 
 
 class ImageNetwork(Network, MediaSettings):
@@ -52,6 +52,10 @@ class TransformersImage(ImageNetwork):
     pooling: Literal["auto", "cls", "mean", "joint"] = Field(
         "auto", description="auto: the joint space where the model has one, else its pooled output, else cls"
     )
+
+
+class ArrayImage(Array):
+    """Image vectors that are given."""
 
 
 class OwnImage(Own, MediaSettings):

@@ -1,6 +1,8 @@
-"""Settings of the recommenders that learn from pairs and graphs: bpr, vbpr, lightgcn and graph."""
+"""Settings of the training loop, and of the recommenders that learn from pairs and graphs."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,11 +10,28 @@ from pipeline.config.base import Section
 
 
 class Schedule(Section):
-    """How long a fit goes on."""
+    """How a fit goes on, and how long."""
 
     max_epochs: int = Field(200, ge=1)
     patience_epochs: int = Field(20, ge=1, description="stop after so many epochs without a better validation NDCG@10")
     evaluate_every: int = Field(2, ge=1, description="epochs from one look at the validation part to the next")
+    clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
+    averaging: float = Field(0.0, ge=0, lt=1, description="share of the served weights kept at every step")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of dense products in training; auto: bfloat16 on a GPU that has it, else float32"
+    )
+
+
+class Imbalance(Section):
+    """What an interaction counts in training, beside others; see `pipeline.recommend.imbalance`."""
+
+    log_weight: bool = Field(True, description="the loss of a choice counts as much as the log's weight says")
+    popularity_power: float = Field(
+        0.0, ge=0, le=1, description="choices count by 1 / their item's popularity to this power; 0 for all alike"
+    )
+    by: Literal["loss", "sampling"] = Field(
+        "loss", description="weigh a choice's loss by that, or draw each epoch how many times it is learned from"
+    )
 
 
 class Pairwise(Schedule):
@@ -27,7 +46,7 @@ class Pairwise(Schedule):
     )
     learning_rate: float = Field(1e-2, gt=0)
     l2: float = Field(3e-2, ge=0, description="weight of the squared norms of a batch's own vectors")
-    clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
+    imbalance: Imbalance = Imbalance()
 
 
 class Graph(Schedule):
@@ -46,7 +65,6 @@ class Graph(Schedule):
     learning_rate: float = Field(1e-2, gt=0)
     weight_decay: float = Field(0.0, ge=0, description="of all but the biases")
     max_candidates: int = Field(16384, ge=1, description="items in the softmax; more are sampled")
-    clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
 
 
 class Elsa(Schedule):

@@ -10,7 +10,7 @@ from pipeline.config.base import Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
-from pipeline.config.pairwise import Elsa, Graph, Pairwise
+from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule
 from pipeline.config.ranker import Ranker
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
@@ -36,10 +36,14 @@ class Ingest(Section):
     rows_per_bucket: int = Field(4096, ge=1, description="sets the number of buckets at the first run; kept after")
     min_user_interactions: int = Field(1, ge=1, description="k-core: users with fewer interactions are dropped")
     min_item_interactions: int = Field(0, ge=0, description="k-core: the log of items with fewer is dropped")
-    split: Literal["time", "leave_last_out"] = Field("time", description="two cut times, or each user's last two")
+    split: Literal["time", "leave_last_out", "given"] = Field(
+        "time", description="two cut times, each user's last two, or what the query returns as `part`"
+    )
     validation_share: Share = Field(0.1, description="time split: share of the log, by time, that is validation")
     test_share: Share = Field(0.1, description="time split: share of the log, by time, that is test")
-    cold_item_share: Share = Field(0.1, description="share of items held out of the evaluated training")
+    cold_item_share: Share = Field(
+        0.1, description="share of items held out of the evaluated training; of a given split, those never in train"
+    )
     warn_only: tuple[str, ...] = Field((), description="names of sql/checks/assert_*.sql that warn and do not stop")
 
 
@@ -125,8 +129,8 @@ class Fuse(Section):
     users: FuseUsers = FuseUsers()
 
 
-class Train(Section):
-    """The recommender that is evaluated and published."""
+class Train(Schedule):
+    """The recommender that is evaluated and published; what stands here itself is two_tower's."""
 
     model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "blend"] = (
         "two_tower"
@@ -134,14 +138,26 @@ class Train(Section):
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
+    averaging: float = Field(0.98, ge=0, lt=1, description="share of the served weights kept at every step")
+    tensorboard: bool = Field(True, description="write every epoch's loss and NDCG@10 to runs/RUN_ID/tensorboard")
+    checkpoint_seconds: float = Field(
+        60, ge=0, description="longest time that a killed fit loses, but for the epoch that it was in"
+    )
     batch_rows: int = Field(128, ge=1)
     moments_per_user: int = Field(8, ge=1, description="moments of a user's past that one epoch predicts from")
     targets: int = Field(5, ge=1, description="next choices that one moment predicts")
     target_fade: float = Field(0.7, gt=0, le=1, description="what each next choice counts, relative to the one before")
     negatives: int = Field(1024, ge=1, description="sampled items that every target of a batch is ranked against")
+    in_batch_negatives: bool = Field(False, description="rank a target against the batch's other targets too")
+    hard_negatives: int = Field(
+        0, ge=0, description="and against so many items that last night's model would have recommended the user"
+    )
+    block_rows: int = Field(
+        4_000_000, ge=1, description="interactions that are shuffled together; a longer log is read block by block"
+    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    averaging: Annotated[float, Field(ge=0, lt=1, description="share of the served weights kept at every step")] = 0.98
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     heads: int = Field(4, ge=1, description="ways of reading a history, from the last few choices to all of it")
     history_items: int = Field(50, ge=1, description="latest interactions the user tower reads")
@@ -149,6 +165,7 @@ class Train(Section):
         0.3, ge=0, description="weight of the loss with every id left out, which new items need"
     )
     new_item_cosine: float = Field(12.0, ge=0, description="weight of likeness to the user's choices, for new items")
+    imbalance: Imbalance = Imbalance()
     pairwise: Pairwise = Pairwise()
     graph: Graph = Graph()
     elsa: Elsa = Elsa()

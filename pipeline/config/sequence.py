@@ -6,12 +6,16 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config.base import Section
+from pipeline.config.pairwise import Imbalance, Schedule
 
 
-class Sequence(Section):
+class Sequence(Schedule):
     """A causal transformer that reads a user's choices in order; see `pipeline.recommend.sequence`."""
 
+    max_epochs: int = Field(60, ge=1)
+    patience_epochs: int = Field(3, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
+    averaging: float = Field(0.99, ge=0, lt=1, description="share of the served weights kept at every step")
     width: int = Field(256, ge=2, description="dimensions of item and user vectors, a multiple of `heads`")
     layers: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
@@ -27,9 +31,7 @@ class Sequence(Section):
     batch_positions: int = Field(512, ge=1, description="places of histories in one batch, with padding")
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    averaging: Annotated[float, Field(ge=0, lt=1, description="share of the served weights kept at every step")] = 0.99
-    max_epochs: int = Field(60, ge=1)
-    patience_epochs: int = Field(3, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    imbalance: Imbalance = Imbalance()
 
     @field_validator("heads")
     @classmethod

@@ -68,6 +68,17 @@ class MediaSettings(Section):
     max_error_rate: Share = Field(0.05, description="the step fails above this share of unreadable files")
 
 
+class Array(Section):
+    """Vectors that are given instead of made: a row for each item; see `pipeline.encoders.arrays`."""
+
+    encoder: Literal["array"] = "array"
+    file: str = Field(
+        min_length=1,
+        description=".npy, whose row the item's column numbers, or .parquet, whose item_id it names; below media_root",
+    )
+    max_error_rate: Share = Field(0.05, description="the step fails above this share of unusable rows")
+
+
 class Own(Section):
     """An encoder of the user's own package, found by its entry point in the group `medley.encoders`."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config.shared import LITE0, WEIGHTS_FROM, MediaSettings, Network, Own
+from pipeline.config.shared import LITE0, WEIGHTS_FROM, Array, MediaSettings, Network, Own
 
 
 class AudioSettings(MediaSettings):
@@ -84,6 +84,10 @@ class TransformersAudio(Network, AudioSettings):
     )
     seconds: float = Field(10, gt=0, description="length of one window; a longer clip is several, averaged")
     batch_rows: int = Field(8, ge=1, description="windows in one batch")
+
+
+class ArrayAudio(Array):
+    """Audio vectors that are given."""
 
 
 class OwnAudio(Own, AudioSettings):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config.shared import GLOVE, MINILM, WEIGHTS_FROM, Network, Own, TextSettings
+from pipeline.config.shared import GLOVE, MINILM, WEIGHTS_FROM, Array, Network, Own, TextSettings
 
 
 class TransformerText(Network, TextSettings):
@@ -87,6 +87,12 @@ class MultilingualText(TextSettings):
 
     encoder: Literal["use_multilingual"] = "use_multilingual"
     max_tokens: int = Field(512, ge=8, description="tokens of a text that are encoded; the rest is cut")
+
+
+class ArrayText(Array, TextSettings):
+    """Text vectors that are given."""
+
+    template: str = Field("{text}", description="names an item's row, from the item's columns")
 
 
 class OwnText(Own, TextSettings):

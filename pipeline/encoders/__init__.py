@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 
 from pipeline.config import MODALITIES, Config, Modality
+from pipeline.config.shared import Array
 from pipeline.encoders.base import Encoder, Input, Prepared, Text
 
 __all__ = ["Encoder", "Input", "Prepared", "Text", "make", "modalities"]
@@ -18,18 +20,21 @@ REGISTRY: dict[str, dict[str, tuple[str, str]]] = {
         "word2vec": ("pipeline.encoders.words", "WordTextEncoder"),
         "glove": ("pipeline.encoders.words", "WordTextEncoder"),
         "use_multilingual": ("pipeline.encoders.multilingual", "MultilingualTextEncoder"),
+        "array": ("pipeline.encoders.arrays", "ArrayTextEncoder"),
         "own": ("pipeline.encoders.own", "find"),
     },
     "image": {
         "timm": ("pipeline.encoders.images", "TimmEncoder"),
         "torchvision": ("pipeline.encoders.images", "TorchvisionEncoder"),
         "transformers": ("pipeline.encoders.transformer_image", "TransformerImageEncoder"),
+        "array": ("pipeline.encoders.arrays", "ArrayEncoder"),
         "own": ("pipeline.encoders.own", "find"),
     },
     "audio": {
         "mfcc": ("pipeline.encoders.mfcc", "MfccEncoder"),
         "logmel_cnn": ("pipeline.encoders.logmel", "LogmelEncoder"),
         "transformers": ("pipeline.encoders.transformer_audio", "TransformerAudioEncoder"),
+        "array": ("pipeline.encoders.arrays", "ArrayEncoder"),
         "own": ("pipeline.encoders.own", "find"),
     },
 }
@@ -43,10 +48,15 @@ def modalities(config: Config) -> list[Modality]:
 def make(config: Config, modality: Modality, prepared: Prepared | None = None) -> Encoder:
     """The encoder that the configuration names for a modality, not loaded yet; `prepared` is what was decided for it.
 
-    Raises WeightsError if its weights cannot be found.
+    Raises WeightsError if its weights cannot be found, SourceError if given vectors cannot be read.
     """
     settings = getattr(config.extract, modality)
     module, name = REGISTRY[modality][settings.encoder]
-    encoder: Encoder = getattr(import_module(module), name)(settings)
+    kind = getattr(import_module(module), name)
+    if isinstance(settings, Array):
+        from pipeline.media import media_root
+
+        kind = partial(kind, root=media_root(config))
+    encoder: Encoder = kind(settings)
     encoder.prepared = prepared or encoder.prepared
     return encoder

@@ -1,4 +1,4 @@
-"""Media files: read below one root, bounded in size before a byte is read."""
+"""Media files: found below one root, bounded in size before a byte is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,53 @@ import os
 import stat
 from pathlib import Path
 
-from pipeline.errors import MediaError
+from pipeline.config import Config, Section
+from pipeline.config.shared import Array
+from pipeline.errors import MediaError, SourceError
+
+
+def media_root(config: Config) -> Path | None:
+    """The folder that media paths start at, or None where nothing is read from it.
+
+    Raises SourceError if it is not there.
+    """
+    extract = config.extract
+    if not (extract.image or extract.audio or isinstance(extract.text, Array)):
+        return None
+    folder = config.source.media_root or config.source.params.get("root", "")
+    if not folder or not Path(folder).is_dir():
+        raise SourceError(f"media folder {folder or '(none)'} does not exist; set source.media_root to where files are")
+    return Path(folder)
+
+
+def raw_of(settings: Section, root: Path | None, source: str) -> bytes:
+    """What an encoder decodes: the file that an item's column names, or the column itself where vectors are given.
+
+    Raises MediaError as `read_media` does.
+    """
+    if isinstance(settings, Array):
+        return source.encode()
+    assert root is not None
+    return read_media(root, source, getattr(settings, "max_bytes", 0))
+
+
+def find_media(root: Path, relative: str) -> Path:
+    """Where a file below `root` is.
+
+    Raises MediaError if the path leaves the root (also through a link), or the file is absent or not a regular one.
+    """
+    base = os.path.realpath(root)
+    try:
+        path = os.path.realpath(os.path.join(base, relative))
+        if os.path.commonpath([base, path]) != base:
+            raise MediaError(f"path leaves the media root: {relative}")
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise MediaError(f"not a regular file: {relative}")
+    except FileNotFoundError:
+        raise MediaError(f"file not found: {relative}") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(relative, error) from None
+    return Path(path)
 
 
 def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
@@ -15,19 +61,15 @@ def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
     Raises MediaError if the path leaves the root (also through a link), or the file is absent, not a regular file,
     or larger than `max_bytes`.
     """
-    base = os.path.realpath(root)
+    path = find_media(root, relative)
     try:
-        path = os.path.realpath(os.path.join(base, relative))
-        if os.path.commonpath([base, path]) != base:
-            raise MediaError(f"path leaves the media root: {relative}")
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaError(f"not a regular file: {relative}")
-        if status.st_size > max_bytes:
-            raise MediaError(f"{status.st_size} bytes, over the limit of {max_bytes}: {relative}")
+        if (size := path.stat().st_size) > max_bytes:
+            raise MediaError(f"{size} bytes, over the limit of {max_bytes}: {relative}")
         with open(path, "rb") as file:
             return file.read(max_bytes)
-    except FileNotFoundError:
-        raise MediaError(f"file not found: {relative}") from None
-    except (OSError, ValueError) as error:
-        raise MediaError(f"cannot be read ({getattr(error, 'strerror', None) or error}): {relative}") from None
+    except OSError as error:
+        raise _unreadable(relative, error) from None
+
+
+def _unreadable(relative: str, error: Exception) -> MediaError:
+    return MediaError(f"cannot be read ({getattr(error, 'strerror', None) or error}): {relative}")

@@ -89,7 +89,7 @@ class _Course:
         self.scale = torch.nn.Parameter(torch.tensor(10.0).log())
 
     def run(self, learners: Rows, held_out: Rows) -> Fitted:
-        self.sampler = Sampler(self.train.subset(np.isin(self.train.user, learners)), self.generator)
+        self.sampler = Sampler(self.train.subset(np.isin(self.train.user, learners)).item_counts(), self.generator)
         self.candidates = np.sort(self.generator.permutation(np.unique(self.train.item))[:CANDIDATES]).astype(np.int64)
         judged = list(self._moments(held_out))
         optimizer = torch.optim.Adam([*self.attention.parameters(), self.scale], lr=LEARNING_RATE)

@@ -10,6 +10,7 @@ so that vbpr ranks it by its content and bpr puts it where nothing is known.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -19,16 +20,17 @@ from torch.nn.functional import embedding, logsigmoid
 
 from pipeline.config.pairwise import Pairwise
 from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.features import known, stacked
 from pipeline.recommend.fold import Fold
-from pipeline.recommend.trainer import Trained, step
-from pipeline.recommend.triples import Triple, Triples
+from pipeline.recommend.trainer import Trained
+from pipeline.recommend.triples import Triple, triples
 
 INITIAL = 0.01
 
 
-class BPR(Trained):
+class BPR(Trained[Triple]):
     """Ids alone; the vectors of items end with their bias, and those of users with 1."""
 
     name: ClassVar[str] = "bpr"
@@ -56,7 +58,7 @@ class BPR(Trained):
         generator = torch.Generator().manual_seed(self.seed)
         self._train, self._fold = train, Fold(train)
         self._known = torch.from_numpy(known(train.item, train.n_items).astype(np.float32))[:, None]
-        self._triples = Triples(train, self.settings.batch_rows, self.settings.popularity_power, self.seed)
+        self._triples = triples(train, self.settings, self.seed)
         users, items = (
             torch.randn(rows, self.settings.width, generator=generator) * INITIAL
             for rows in (train.n_users, train.n_items)
@@ -64,9 +66,7 @@ class BPR(Trained):
         self._ids = {"users": users, "items": items, "item_bias": torch.zeros(train.n_items, 1)}
         self._maps = self._content_maps(content, train.n_users, generator)
         # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
-        self._optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.SparseAdam(list(self._ids.values()), lr=self.settings.learning_rate)
-        ]
+        self._optimizers = [torch.optim.SparseAdam(list(self._ids.values()), lr=self.settings.learning_rate)]
         if self._maps:
             self._optimizers.append(
                 torch.optim.Adam(list(self._maps.values()), lr=self.settings.learning_rate, fused=True)
@@ -81,9 +81,11 @@ class BPR(Trained):
     def _weights(self) -> dict[str, Tensor]:
         return self._ids | self._maps
 
-    def _epoch(self) -> float:
-        losses = [step(self._loss(batch), self._optimizers, self.settings.clip) for batch in self._triples.epoch()]
-        return float(np.mean(losses))
+    def _generators(self) -> Generators:
+        return [self._triples.generator]
+
+    def _batches(self) -> Iterator[Triple]:
+        return self._triples.epoch()
 
     def _loss(self, batch: Triple) -> Tensor:
         codes = torch.from_numpy(np.concatenate([batch.positive, batch.negative]))
@@ -92,7 +94,7 @@ class BPR(Trained):
         difference = positive - negative
         score = (users * difference[:, :-1]).sum(dim=1) + difference[:, -1]
         norms = users.square().sum() + positive.square().sum() + negative.square().sum()
-        return -logsigmoid(score).mean() + self.settings.l2 * norms / len(batch.user)
+        return -(logsigmoid(score) * torch.from_numpy(batch.weight)).mean() + self.settings.l2 * norms / len(batch.user)
 
     def _users(self, codes: Tensor) -> Tensor:
         return embedding(codes, self._ids["users"], sparse=True)

@@ -91,8 +91,21 @@ class Model(ABC):
         """Scores made from the given history, which may be longer than what was learned from."""
 
 
+@dataclass(frozen=True)
+class Scratch:
+    """The file that a fit leaves what it can go on from after a kill in, and how old that may be."""
+
+    path: Path
+    seconds: float
+
+
 class Recommender(Model):
-    """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed."""
+    """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.
+
+    scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
+    """
+
+    scratch: Scratch | None = None
 
     @property
     @abstractmethod

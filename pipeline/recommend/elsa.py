@@ -15,6 +15,7 @@ so an epoch costs the log's entries times the width, and for each batch items ti
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -26,15 +27,16 @@ from torch.nn.functional import normalize
 from pipeline.config.pairwise import Elsa as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.features import modalities
 from pipeline.recommend.propagation import Graph, neighbours
-from pipeline.recommend.trainer import Trained, step
+from pipeline.recommend.trainer import Trained
 
 SMALLEST = 1e-12
 
 
-class Elsa(Trained):
+class Elsa(Trained[np.ndarray]):
     """See above; item vectors have unit norm, an item that is in no row has a zero vector."""
 
     name: ClassVar[str] = "elsa"
@@ -62,16 +64,18 @@ class Elsa(Trained):
         self._random = np.random.default_rng([self.seed, 3])
         generator = torch.Generator().manual_seed(self.seed)
         self._a = torch.randn(train.n_items, self.settings.width, generator=generator).requires_grad_()
-        self._optimizer = torch.optim.NAdam([self._a], lr=self.settings.learning_rate)
+        self._optimizers = [torch.optim.NAdam([self._a], lr=self.settings.learning_rate)]
 
     def _weights(self) -> dict[str, Tensor]:
         return {"a": self._a}
 
-    def _epoch(self) -> float:
+    def _generators(self) -> Generators:
+        return [self._random]
+
+    def _batches(self) -> Iterator[np.ndarray]:
         order = self._random.permutation(self._rows.shape[0])
-        starts = range(0, len(order), self.settings.batch_rows)
-        batches = (order[start : start + self.settings.batch_rows] for start in starts)
-        return float(np.mean([step(self._loss(batch), [self._optimizer]) for batch in batches]))
+        for start in range(0, len(order), self.settings.batch_rows):
+            yield order[start : start + self.settings.batch_rows]
 
     def _loss(self, batch: np.ndarray) -> Tensor:
         rows = self._rows[batch]

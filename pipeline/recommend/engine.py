@@ -18,6 +18,22 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def autocast(where: torch.device, precision: str) -> torch.autocast:
+    """Dense products in bfloat16 inside, where `precision` says so; auto does on a GPU that has it.
+
+    On processors bfloat16 is only fast with instructions for it, and sparse products, which most of the models that
+    train there consist of, do not have it.
+    """
+    has = where.type == "cuda" and torch.cuda.is_bf16_supported()
+    enabled = has if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(where.type, torch.bfloat16, enabled)
+
+
+def full_precision(where: torch.device) -> torch.autocast:
+    """Inside, every product is in the precision of its factors, whatever `autocast` is around it."""
+    return torch.autocast(where.type, enabled=False)
+
+
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
     """Deterministic algorithms on `threads` threads inside; what was set before is set again after."""

@@ -16,6 +16,8 @@ items chosen least, and counts in a history like them. What lacks a modality has
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -27,15 +29,29 @@ from torch.nn.functional import embedding, normalize
 from pipeline.config.pairwise import Graph as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
+from pipeline.recommend.engine import full_precision
 from pipeline.recommend.features import modalities
 from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled
-from pipeline.recommend.trainer import Trained, step
+from pipeline.recommend.trainer import Trained
 
 INITIAL = 0.1
 
 
-class GraphRecommender(Trained):
+@dataclass(frozen=True)
+class Hidden:
+    """Users to predict the hidden choices of: edges and shown, those that users are made of, scaled and as they are;
+    hidden, (n_users, n_items) the others; users: (b,) codes.
+    """
+
+    edges: Graph
+    shown: sp.csr_matrix
+    hidden: sp.csr_matrix
+    users: np.ndarray
+
+
+class GraphRecommender(Trained[Hidden]):
     """See above; the vectors of items end with their bias, and those of users with 1."""
 
     name: ClassVar[str] = "graph"
@@ -76,22 +92,21 @@ class GraphRecommender(Trained):
             weight.requires_grad_()
         decayed = [self._ids, *self._maps.values()]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": [self._bias], "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
-        )
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        self._optimizers = [torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)]
 
     def _weights(self) -> dict[str, Tensor]:
         return {"ids": self._ids, "bias": self._bias} | {f"map.{name}": weight for name, weight in self._maps.items()}
 
-    def _epoch(self) -> float:
+    def _generators(self) -> Generators:
+        return [self._random]
+
+    def _batches(self) -> Iterator[Hidden]:
         shown, hidden = self._split()
         edges = Graph(self._scaled(shown, degrees(shown, 0)))
         users = self._random.permutation(np.flatnonzero(np.diff(hidden.indptr)))
-        losses = []
         for start in range(0, len(users), self.settings.batch_users):
-            batch = users[start : start + self.settings.batch_users]
-            losses.append(step(self._loss(edges, shown, hidden, batch), [self._optimizer], self.settings.clip))
-        return float(np.mean(losses))
+            yield Hidden(edges, shown, hidden, users[start : start + self.settings.batch_users])
 
     def _split(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """The edges that users are made of this time, and those that are to be predicted."""
@@ -109,19 +124,21 @@ class GraphRecommender(Trained):
         near = sum((graph @ own for graph in self._likeness), torch.zeros(()))
         return own + near * (self.settings.neighbour_weight / len(self._likeness))
 
-    def _loss(self, edges: Graph, shown: sp.csr_matrix, hidden: sp.csr_matrix, users: np.ndarray) -> Tensor:
-        items = self._items_of()
-        targets = hidden[users]
+    def _loss(self, batch: Hidden) -> Tensor:
+        items, users = self._items_of(), batch.users
+        targets = batch.hidden[users]
         codes, correction = self._candidates(np.unique(targets.indices))
         among = torch.from_numpy(codes)
         ones = torch.ones(len(users), 1)
-        left = torch.cat([normalize((edges @ items)[torch.from_numpy(users)]) / self.settings.temperature, ones], dim=1)
+        left = torch.cat(
+            [normalize((batch.edges @ items)[torch.from_numpy(users)]) / self.settings.temperature, ones], 1
+        )
         biases = (self._bias[among] + correction)[:, None]
         right = torch.cat([normalize(embedding(among, items)), biases], dim=1)
         place = np.full(len(self._item_degrees), -1)
         place[codes] = np.arange(len(codes))
         rows, columns = _entries(targets, place)
-        log_sums = cast(Tensor, LogSumExp.apply(left, right, *_entries(shown[users], place)))
+        log_sums = cast(Tensor, LogSumExp.apply(left, right, *_entries(batch.shown[users], place)))
         found = (embedding(rows, left) * embedding(columns, right)).sum(dim=1)
         return (log_sums[rows] - found).mean()
 
@@ -157,7 +174,9 @@ class LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """rows and columns: (m,) int64 each, the entries hidden."""
-        table = left @ right.T
+        with full_precision(left.device):
+            left, right = left.float(), right.float()
+            table = left @ right.T
         table[rows, columns] = -torch.inf
         top = table.amax(dim=1, keepdim=True)
         total = table.sub_(top).exp_().sum(dim=1)

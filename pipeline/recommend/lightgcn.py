@@ -11,6 +11,7 @@ folded in from the first of them (`fold`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -21,16 +22,17 @@ from torch.nn.functional import embedding, logsigmoid
 
 from pipeline.config.pairwise import Pairwise
 from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.fold import Fold
 from pipeline.recommend.propagation import Graph, pairs, symmetric
-from pipeline.recommend.trainer import Trained, step
-from pipeline.recommend.triples import Triple, Triples
+from pipeline.recommend.trainer import Trained
+from pipeline.recommend.triples import Triple, triples
 
 INITIAL = 0.1
 
 
-class LightGCN(Trained):
+class LightGCN(Trained[Triple]):
     """Ids alone; an item nobody has chosen yet is what it was drawn as, which no user is near."""
 
     name: ClassVar[str] = "lightgcn"
@@ -58,19 +60,19 @@ class LightGCN(Trained):
         chosen = pairs(train)
         self._train, self._fold = train, Fold(train)
         self._graph = Graph(symmetric(sp.csr_matrix(sp.bmat([[None, chosen], [chosen.T, None]]))))
-        self._triples = Triples(train, self.settings.batch_rows, self.settings.popularity_power, self.seed)
+        self._triples = triples(train, self.settings, self.seed)
         rows = train.n_users + train.n_items
         self._ids = (torch.randn(rows, self.settings.width, generator=generator) * INITIAL).requires_grad_()
-        self._optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam([self._ids], lr=self.settings.learning_rate, fused=True)
-        ]
+        self._optimizers = [torch.optim.Adam([self._ids], lr=self.settings.learning_rate, fused=True)]
 
     def _weights(self) -> dict[str, Tensor]:
         return {"ids": self._ids}
 
-    def _epoch(self) -> float:
-        losses = [step(self._loss(batch), self._optimizers, self.settings.clip) for batch in self._triples.epoch()]
-        return float(np.mean(losses))
+    def _generators(self) -> Generators:
+        return [self._triples.generator]
+
+    def _batches(self) -> Iterator[Triple]:
+        return self._triples.epoch()
 
     def _loss(self, batch: Triple) -> Tensor:
         # By Horner's rule, so that a layer costs one product: E⁰ + Â(E⁰ + Â(E⁰ + …)).
@@ -81,7 +83,8 @@ class LightGCN(Trained):
         rows = torch.from_numpy(codes)
         users, positive, negative = (embedding(rows, vectors) / (self.settings.layers + 1)).chunk(3)
         norms = embedding(rows, self._ids).square().sum() / len(batch.user)
-        return -logsigmoid((users * (positive - negative)).sum(dim=1)).mean() + self.settings.l2 * norms
+        likelihood = logsigmoid((users * (positive - negative)).sum(dim=1)) * torch.from_numpy(batch.weight)
+        return -likelihood.mean() + self.settings.l2 * norms
 
     @torch.no_grad()
     def _freeze(self) -> None:
@@ -89,6 +92,6 @@ class LightGCN(Trained):
         for _ in range(self.settings.layers):
             layers.append(self._graph @ layers[-1])
         self._layers = [layer[users:].numpy() for layer in layers]
-        self._items: Floats = (sum(self._layers[1:], self._layers[0]) / len(layers)).astype(np.float32)
+        self._items = (sum(self._layers[1:], self._layers[0]) / len(layers)).astype(np.float32)
         pooled = self._fold.pooled(self._train, self._layers[0])
         self._map = self._fold.learn(pooled, self._ids[:users].detach().numpy())

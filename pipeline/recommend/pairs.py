@@ -161,7 +161,7 @@ def learned_from(
 ) -> Pairs | None:
     """The pairs of every round; None if nobody chose anything new in any. user_vectors: those of a history."""
     generator = np.random.default_rng([seed, 6])
-    known = np.bincount(log.item, minlength=log.n_items) > 0
+    known = log.item_counts() > 0
     found = [
         drawn(Moment(items, user_vectors(history), history), targets, known, settings, generator)
         for history, targets in rounds(log, settings, seed)
@@ -273,7 +273,7 @@ def _item_counts(history: Interactions) -> Floats:
     first, last = np.zeros(history.n_items), np.full(history.n_items, np.inf)
     np.maximum.at(first, history.item, age)
     np.minimum.at(last, history.item, age)
-    count = np.bincount(history.item, minlength=history.n_items)
+    count = history.item_counts()
     last[count == 0] = 0
     popularity = np.log1p(count / max(count[count > 0].mean(), 1) if count.any() else count)
     return np.stack([popularity, np.log1p(first), np.log1p(last), count == 0], axis=1).astype(np.float32)

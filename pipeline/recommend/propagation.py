@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.recommend.engine import full_precision
 
 NEIGHBOUR_BLOCK = 1024
 
@@ -36,7 +37,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, forward: Tensor, backward: Tensor, dense: Tensor) -> Tensor:
         ctx.back = backward
-        return forward @ dense
+        with full_precision(dense.device):
+            return forward @ dense.float()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:

@@ -12,11 +12,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,19 +24,21 @@ import torch
 from safetensors.torch import save_file
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.metrics import Task, evaluate
 from pipeline.recommend.batches import Sampler
-from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
-from pipeline.recommend.engine import device, reproducible
+from pipeline.recommend.checkpoint import Generators
+from pipeline.recommend.contract import Content
+from pipeline.recommend.engine import device, full_precision, reproducible
+from pipeline.recommend.imbalance import Balance
 from pipeline.recommend.item_side import FILE
+from pipeline.recommend.trainer import Trained
 from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
 
 BLOCK_PLACES = 32_768
+SMALLEST = np.float32(1e-12)
 
 Rows = npt.NDArray[np.int64]
 
@@ -66,27 +67,28 @@ class Pieces:
 
     def __init__(self, train: Interactions, settings: Sequence, seed: int) -> None:
         """Raises StepFailed if no user has two interactions."""
-        self._train = train
         self._settings = settings
-        self._generator = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed)
         self._start, self._size = _pieces(train.offsets(), settings.history_items)
         if not len(self._start):
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
-        self._sampler = Sampler(train, self._generator)
+        self._sampler = Sampler(train.item_counts(), self.generator)
+        self._balance = Balance(settings.imbalance, train.item_counts(), self.generator)
+        self._train = replace(train, weight=self._balance.log_weight(train))
 
     def epoch(self) -> Iterator[Batch]:
         """Every interaction that has one before it is a target once."""
         log = self._shuffled_ties()
-        mixed = self._generator.permutation(len(self._start))
+        mixed = self.generator.permutation(len(self._start))
         mixed = mixed[np.argsort(self._size[mixed], kind="stable")]
         groups = list(_groups(self._size[mixed], self._settings.batch_positions))
-        for group in self._generator.permutation(len(groups)):
+        for group in self.generator.permutation(len(groups)):
             start, stop = groups[group]
             yield self._batch(log, mixed[start:stop])
 
     def _shuffled_ties(self) -> Interactions:
         log = self._train
-        order = np.lexsort((self._generator.random(len(log)), -log.age_days, log.user))
+        order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
         return replace(log, item=log.item[order], weight=log.weight[order])
 
     def _batch(self, log: Interactions, pieces: Rows) -> Batch:
@@ -97,12 +99,12 @@ class Pieces:
         rows = self._start[pieces, None] + np.minimum(steps, size - 1)
         last = self._start[pieces, None] + size
         history, target = log.item[rows], log.item[rows[real] + 1]
-        weight = log.weight[rows[real] + 1]
+        weight = log.weight[rows[real] + 1] * self._balance.of(target)
         codes, offset = self._scored(history, target)
         chosen = np.searchsorted(codes, np.concatenate([history, log.item[last]], axis=1))
         aims = Aims(
             torch.from_numpy(np.searchsorted(codes, target)),
-            torch.from_numpy(weight / weight.sum()),
+            torch.from_numpy(weight / max(weight.sum(), SMALLEST)),
             torch.from_numpy(chosen),
             torch.from_numpy(np.nonzero(real)[0]),
             torch.from_numpy(offset),
@@ -126,39 +128,16 @@ class Pieces:
             return codes, np.log(counted).astype(np.float32)
 
 
-class SequenceModel(Recommender):
+class SequenceModel(Trained[Batch]):
     """The trained recommender; the same bytes for the same seed, threads, device and input."""
 
     name: ClassVar[str] = "sequence"
     inductive: ClassVar[bool] = True
 
     def __init__(self, settings: Sequence, seed: int, threads: int) -> None:
+        super().__init__(settings, seed, threads)
         self.settings = settings
-        self.seed = seed
-        self.threads = threads
         self.device = device()
-
-    def fit(
-        self,
-        content: Content,
-        train: Interactions,
-        validation: Interactions | None = None,
-        epochs: int | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> Fit:
-        """Trains for `epochs`, or until NDCG@10 on `validation` has not risen for `patience_epochs`.
-
-        Raises StepFailed if no user has two interactions: there would be nothing to predict from anything.
-        """
-        started = time.perf_counter()
-        with reproducible(self.threads):
-            pieces = Pieces(train, self.settings, self.seed)
-            self._prepare(content, train)
-            task = Task(train, validation) if epochs is None and validation is not None and len(validation) else None
-            curve = self._run(pieces, epochs or self.settings.max_epochs, task, on_epoch)
-            self._freeze()
-        chosen = max(curve, key=lambda epoch: epoch.get("ndcg@10", epoch["epoch"]))
-        return Fit(int(chosen["epoch"]), curve, time.perf_counter() - started)
 
     @property
     def item_vectors(self) -> Floats:
@@ -187,11 +166,12 @@ class SequenceModel(Recommender):
 
     def save(self, folder: Path) -> None:
         """Writes the served weights, and which items had been chosen or are below all, as `model.safetensors`."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self._served.state_dict().items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self._weights().items()}
         items = {"known": self._known.cpu(), "below": torch.from_numpy(self._items[:, -1].copy())}
         save_file(tensors | items, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
+        self._pieces = Pieces(train, self.settings, self.seed)
         self._generator = torch.Generator().manual_seed(self.seed)
         vectors = np.ascontiguousarray(content.vectors * content.present[:, None], np.float32)
         known = np.bincount(train.item, minlength=train.n_items) > 0
@@ -201,68 +181,36 @@ class SequenceModel(Recommender):
         self._model = Transformer(content.vectors.shape, self.settings, self._generator).to(self.device)
         ids = self._model.items.ids
         ids.data += torch.from_numpy(shared_axes(train, ids.shape[1], self.seed)).to(self.device)
-        self._average = AveragedModel(self._model, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(),
-            lr=self.settings.learning_rate,
-            weight_decay=self.settings.weight_decay,
-            fused=True,
-        )
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        self._optimizers = [torch.optim.AdamW(self._model.parameters(), lr=rate, weight_decay=decay, fused=True)]
 
-    def _run(self, pieces: Pieces, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> list[Epoch]:
-        curve: list[Epoch] = []
-        best: tuple[float, int, dict[str, Tensor]] = (-1.0, 0, {})
-        for number in range(1, epochs + 1):
-            curve.append({"epoch": number, "loss": self._epoch(pieces)})
-            if task:
-                curve[-1]["ndcg@10"] = self._validate(task)
-            if on_epoch:
-                on_epoch(curve[-1])
-            if task and curve[-1]["ndcg@10"] > best[0]:
-                weights = {name: value.clone() for name, value in self._average.state_dict().items()}
-                best = (curve[-1]["ndcg@10"], number, weights)
-            elif task and number - best[1] >= self.settings.patience_epochs:
-                break
-        if task:
-            self._average.load_state_dict(best[2])
-        return curve
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(self._model.named_parameters())
 
-    def _epoch(self, pieces: Pieces) -> float:
+    def _generators(self) -> Generators:
+        return [self._pieces.generator, self._generator]
+
+    def _batches(self) -> Iterator[Batch]:
         self._model.train()
-        losses = []
-        for batch in pieces.epoch():
-            loss = self._loss(batch.to(self.device))
-            self._optimizer.zero_grad()
-            loss.backward()
-            self._optimizer.step()
-            self._average.update_parameters(self._model)
-            losses.append(float(loss.detach()))
-        return float(np.mean(losses))
+        return self._pieces.epoch()
 
     def _loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
         codes = batch.codes
         drawn = torch.rand(len(codes), generator=self._generator).to(self.device)
         hidden = (drawn < self.settings.id_dropout) & (self._present[codes] > 0)
         vectors = self._model.items(codes, self._content[codes], (~hidden).float())
         states = self._model(vectors[batch.history]).flatten(0, 1)[batch.at]
         scale, ease = 1 / self.settings.temperature, self.settings.label_smoothing
-        loss: Tensor = SoftmaxLoss.apply(states, vectors, batch.aims, scale, ease)
+        with full_precision(self.device):
+            loss: Tensor = SoftmaxLoss.apply(states.float(), vectors.float(), batch.aims, scale, ease)
         return loss
-
-    def _validate(self, task: Task) -> float:
-        self._freeze()
-        ndcg = evaluate(self.user_vectors(task.history), self._items, task, (10,)).values["ndcg@10"]
-        return float(ndcg.mean()) if len(ndcg) else 0.0
-
-    @property
-    def _served(self) -> Transformer:
-        return cast(Transformer, self._average.module)
 
     @torch.no_grad()
     def _freeze(self) -> None:
-        self._served.eval()
+        self._model.eval()
         codes = torch.arange(len(self._known), device=self.device)
-        self._vectors = self._served.items(codes, self._content, self._known)
+        self._vectors = self._model.items(codes, self._content, self._known)
         blank = (self._known == 0) & (self._present == 0)
         below = torch.where(blank, -2 / self.settings.temperature, 0.0)[:, None]
         self._items = torch.cat([self._vectors, below], dim=1).cpu().numpy()
@@ -273,7 +221,7 @@ class SequenceModel(Recommender):
         steps = np.arange(size.max())
         rows = np.where(steps < size[:, None], start[:, None] + steps, 0)
         items = torch.from_numpy(history.item[rows].astype(np.int64)).to(self.device)
-        states = self._served(self._vectors[items])
+        states = self._model(self._vectors[items])
         last = states[torch.arange(len(size)), torch.from_numpy(size - 1)] / self.settings.temperature
         return np.asarray(last.cpu().numpy(), np.float32)
 

@@ -1,56 +1,84 @@
 """One training loop for what learns in epochs: best weights by NDCG@10 on the validation part, full ranking.
 
-A recommender fills in four methods of `Trained`; how long to train, what to keep, and that the same seed gives the
-same bytes are this module's business.
+A recommender says what it learns, from which batches, by which loss, and how its vectors are made. How long to train,
+what to keep, averaging, precision, going on after a kill, and that the same seed gives the same bytes are this
+module's business.
 """
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.config.pairwise import Schedule
 from pipeline.interactions import Floats, Interactions
 from pipeline.metrics import Task, evaluate
+from pipeline.recommend import checkpoint
 from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
-from pipeline.recommend.engine import reproducible
+from pipeline.recommend.engine import autocast, reproducible
 from pipeline.recommend.item_side import FILE
 
 METRIC = "ndcg@10"
+Batch = TypeVar("Batch")
 
 
 @dataclass
-class _Best:
+class _Course:
+    """How far a fit has come.
+
+    averaged: the running mean of the weights, empty where none is kept. best: the served weights of the best epoch.
+    """
+
+    curve: list[Epoch] = field(default_factory=list)
+    steps: int = 0
+    averaged: dict[str, Tensor] = field(default_factory=dict)
     score: float = -1.0
     epoch: int = 0
-    weights: dict[str, Tensor] | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
-class Trained(Recommender):
-    """A recommender that is trained by the loop below, on the CPU: the same bytes for the same seed and threads."""
+class Trained(Recommender, Generic[Batch]):
+    """A recommender that is trained by the loop below: the same bytes for the same seed, threads, device and input."""
 
     def __init__(self, schedule: Schedule, seed: int, threads: int) -> None:
         self.schedule = schedule
         self.seed = seed
         self.threads = threads
+        self.device = torch.device("cpu")
+        self._items: Floats
+        self._optimizers: list[torch.optim.Optimizer]
 
     @abstractmethod
     def _prepare(self, content: Content, train: Interactions) -> None:
-        """Makes weights and batches for a fit that starts anew."""
+        """Makes weights, `_optimizers` and what batches are made of, for a fit that starts anew."""
 
     @abstractmethod
     def _weights(self) -> dict[str, Tensor]:
-        """What is learned, by name; the tensors themselves, which a better epoch is copied from and back into."""
+        """What is learned, by name: the leaves themselves, which better ones are copied from and into."""
 
     @abstractmethod
-    def _epoch(self) -> float:
-        """Trains for one epoch; returns its mean loss."""
+    def _generators(self) -> checkpoint.Generators:
+        """Everything that the training draws from."""
+
+    @abstractmethod
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of one epoch."""
+
+    @abstractmethod
+    def _loss(self, batch: Batch) -> Tensor:
+        """A batch's mean loss, differentiable by the weights."""
 
     @abstractmethod
     def _freeze(self) -> None:
@@ -71,74 +99,136 @@ class Trained(Recommender):
     ) -> Fit:
         """Trains for `epochs`, or until NDCG@10 on `validation` has not risen for `patience_epochs`.
 
-        Raises StepFailed if the log leaves nothing to learn from.
+        Goes on from the last epoch that a killed fit left in `scratch`. Raises StepFailed if the log leaves nothing
+        to learn from.
         """
-        started = time.perf_counter()
-        self._items: Floats
         with reproducible(self.threads):
             self._prepare(content, train)
-            if epochs is None and validation is not None and len(validation):
-                chosen, curve = self._search(Task(train, validation), on_epoch)
-            else:
-                chosen, curve = self._run(epochs or self.schedule.max_epochs, on_epoch)
+            task = Task(train, validation) if epochs is None and validation is not None and len(validation) else None
+            course = self._run(epochs or self.schedule.max_epochs, task, on_epoch)
+            self._restore(course.best if task else course.averaged)
             self._freeze()
-        return Fit(chosen, curve, time.perf_counter() - started)
+        return Fit(course.epoch if task else len(course.curve), course.curve, course.seconds)
 
     def save(self, folder: Path) -> None:
         """Writes the weights as `model.safetensors`."""
-        save_file({name: weight.detach().contiguous() for name, weight in self._weights().items()}, folder / FILE)
+        save_file({name: weight.detach().cpu().contiguous() for name, weight in self._weights().items()}, folder / FILE)
 
-    def _run(self, epochs: int, on_epoch: OnEpoch | None) -> tuple[int, list[Epoch]]:
-        curve: list[Epoch] = []
-        for number in range(1, epochs + 1):
-            curve.append({"epoch": number, "loss": self._epoch()})
-            if on_epoch:
-                on_epoch(curve[-1])
-        return epochs, curve
+    def _run(self, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> _Course:
+        course = self._resumed(epochs)
+        for epoch in course.curve:
+            _tell(on_epoch, epoch)
+        begun = time.perf_counter() - course.seconds
+        written = course.seconds
+        while not self._over(course, epochs, task):
+            number = len(course.curve) + 1
+            course.curve.append({"epoch": number, "loss": self._epoch(course)})
+            if task and (number % self.schedule.evaluate_every == 0 or number == epochs):
+                self._look(course, task)
+            course.seconds = time.perf_counter() - begun
+            if self.scratch and course.seconds - written >= self.scratch.seconds:
+                self._leave(self.scratch.path, course, epochs)
+                written = course.seconds
+            _tell(on_epoch, course.curve[-1])
+        return course
 
-    def _search(self, task: Task, on_epoch: OnEpoch | None) -> tuple[int, list[Epoch]]:
-        curve: list[Epoch] = []
-        best = _Best()
-        for number in range(1, self.schedule.max_epochs + 1):
-            curve.append({"epoch": number, "loss": self._epoch()})
-            if number % self.schedule.evaluate_every == 0 or number == self.schedule.max_epochs:
-                curve[-1][METRIC] = self._validate(task)
-                self._keep(best, curve[-1])
-            if on_epoch:
-                on_epoch(curve[-1])
-            if number - best.epoch >= self.schedule.patience_epochs and best.epoch:
-                break
-        self._restore(best)
-        return best.epoch, curve
+    def _over(self, course: _Course, epochs: int, task: Task | None) -> bool:
+        done = len(course.curve)
+        waited = task and course.epoch and done - course.epoch >= self.schedule.patience_epochs
+        return done >= epochs or bool(waited)
 
-    def _validate(self, task: Task) -> float:
-        self._freeze()
-        ndcg = evaluate(self.user_vectors(task.history), self.item_vectors, task, (10,)).values[METRIC]
-        return float(ndcg.mean()) if len(ndcg) else 0.0
+    def _epoch(self, course: _Course) -> float:
+        losses = [self._step(batch, course) for batch in self._batches()]
+        return float(np.mean(losses))
 
-    def _keep(self, best: _Best, now: Epoch) -> None:
-        if now[METRIC] > best.score:
-            best.score, best.epoch = now[METRIC], int(now["epoch"])
-            best.weights = {name: weight.detach().clone() for name, weight in self._weights().items()}
+    def _step(self, batch: Batch, course: _Course) -> float:
+        with autocast(self.device, self.schedule.precision):
+            loss = self._loss(batch)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        if self.schedule.clip:
+            # Sparse gradients are left as they are: an optimizer for those scales every step itself.
+            dense = [one for one in self._weights().values() if one.grad is not None and not one.grad.is_sparse]
+            torch.nn.utils.clip_grad_norm_(dense, self.schedule.clip)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        course.steps += 1
+        if self.schedule.averaging:
+            self._average(course)
+        return float(loss.detach())
 
     @torch.no_grad()
-    def _restore(self, best: _Best) -> None:
-        for name, weight in self._weights().items():
-            weight.copy_((best.weights or {})[name])
+    def _average(self, course: _Course) -> None:
+        weights = self._weights()
+        if not course.averaged:
+            course.averaged = _copy(weights)
+            return
+        mean = get_ema_multi_avg_fn(self.schedule.averaging)
+        mean([course.averaged[name] for name in weights], [*weights.values()], course.steps)
+
+    def _look(self, course: _Course, task: Task) -> None:
+        with self._served(course):
+            self._freeze()
+            ndcg = evaluate(self.user_vectors(task.history), self.item_vectors, task, (10,)).values[METRIC]
+            now = float(ndcg.mean()) if len(ndcg) else 0.0
+            course.curve[-1][METRIC] = now
+            if now > course.score:
+                course.score, course.epoch, course.best = now, len(course.curve), _copy(self._weights())
+
+    @contextmanager
+    def _served(self, course: _Course) -> Iterator[None]:
+        """Inside, the weights are those that would be served, which are not those that training goes on from."""
+        weights = self._weights()
+        kept = {name: weights[name].data for name in course.averaged}
+        try:
+            for name, tensor in course.averaged.items():
+                weights[name].data = tensor
+            yield
+        finally:
+            for name, tensor in kept.items():
+                weights[name].data = tensor
+
+    @torch.no_grad()
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            self._weights()[name].copy_(tensor)
+
+    def _leave(self, path: Path, course: _Course, epochs: int) -> None:
+        tensors = {
+            **checkpoint.named("weights", self._weights()),
+            **checkpoint.named("averaged", course.averaged),
+            **checkpoint.named("best", course.best),
+            **checkpoint.named("optimizers", checkpoint.of_optimizers(self._optimizers)),
+        }
+        facts = {name: getattr(course, name) for name in ("curve", "steps", "score", "epoch", "seconds")}
+        facts |= {"made": self._made(epochs), "generators": checkpoint.of_generators(self._generators())}
+        checkpoint.write(path, tensors, facts)
+
+    def _resumed(self, epochs: int) -> _Course:
+        """The course that a killed fit left, its weights and generators restored; else a new one."""
+        found = checkpoint.read(self.scratch.path) if self.scratch else None
+        if found is None or found[1].pop("made") != self._made(epochs):
+            return _Course()
+        tensors, facts = found
+        checkpoint.to_generators(self._generators(), facts.pop("generators"))
+        checkpoint.to_optimizers(self._optimizers, checkpoint.under("optimizers", tensors))
+        self._restore(checkpoint.under("weights", tensors))
+        averaged, best = (
+            {name: tensor.to(self.device) for name, tensor in checkpoint.under(part, tensors).items()}
+            for part in ("averaged", "best")
+        )
+        return _Course(averaged=averaged, best=best, **facts)
+
+    def _made(self, epochs: int) -> list[Any]:
+        """What must be the same for a fit to go on where another one stopped, and is in no digest."""
+        return [self.name, epochs, self.seed, self.threads, str(self.device), torch.__version__]
 
 
-def step(loss: Tensor, optimizers: list[torch.optim.Optimizer], clip: float = 0.0) -> float:
-    """One step down the loss's gradient, whose norm is clipped where `clip` is above 0; returns the loss.
+def _tell(on_epoch: OnEpoch | None, epoch: Epoch) -> None:
+    if on_epoch:
+        on_epoch(epoch)
 
-    Sparse gradients are left as they are: an optimizer for those scales every step itself.
-    """
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
-    if clip:
-        weights = [weight for one in optimizers for group in one.param_groups for weight in group["params"]]
-        dense = [weight for weight in weights if weight.grad is not None and not weight.grad.is_sparse]
-        torch.nn.utils.clip_grad_norm_(dense, clip)
-    for optimizer in optimizers:
-        optimizer.step()
-    return float(loss.detach())
+
+def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

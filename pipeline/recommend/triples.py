@@ -13,22 +13,28 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.pairwise import Imbalance, Pairwise
 from pipeline.errors import StepFailed
-from pipeline.interactions import Codes, Interactions, Mask
+from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.recommend.imbalance import Balance
 
 BITMAP_BYTES = 64 << 20
 TABLE_SLOTS = 1 << 20
 REDRAWS = 32
+ALIKE = Imbalance()
 Keys = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Triple:
-    """A batch of n triples: user, positive and negative are codes, (n,) int32 each."""
+    """A batch of n triples: user, positive and negative are codes, (n,) int32 each; weight: (n,) float32, of the loss,
+    1 on average over the log.
+    """
 
     user: Codes
     positive: Codes
     negative: Codes
+    weight: Floats
 
 
 class Chosen:
@@ -73,7 +79,13 @@ class Triples:
     """Seeded batches of triples; an epoch passes every interaction once, in a new order."""
 
     def __init__(
-        self, log: Interactions, batch_rows: int, popularity_power: float, seed: int, bitmap_bytes: int = BITMAP_BYTES
+        self,
+        log: Interactions,
+        batch_rows: int,
+        popularity_power: float,
+        seed: int,
+        bitmap_bytes: int = BITMAP_BYTES,
+        imbalance: Imbalance = ALIKE,
     ) -> None:
         """popularity_power: α; an item is drawn in proportion to popularity^α, and 0 draws every item alike.
 
@@ -81,11 +93,14 @@ class Triples:
         """
         self.batch_rows = batch_rows
         self.chosen = Chosen(log, bitmap_bytes)
-        self._generator = np.random.default_rng([seed, 1])
+        self.generator = np.random.default_rng([seed, 1])
         self._shares = _shares(log, popularity_power)
         self._table = None if popularity_power == 0 else _table(self._shares)
         keep = self._has_negative(log)[log.user]
         self._user, self._item = log.user[keep], log.item[keep]
+        self._balance = Balance(imbalance, log.item_counts(), self.generator)
+        weight = self._balance.log_weight(log)[keep]
+        self._weight: Floats = weight / np.float32(weight.mean(dtype=np.float64) if keep.any() else 1)
         if not keep.any():
             raise StepFailed(
                 "every user chose every item, so there is nothing to rank lower; set train.model to content"
@@ -97,11 +112,15 @@ class Triples:
 
     def epoch(self) -> Iterator[Triple]:
         """Batches of `batch_rows` triples, the last one shorter."""
-        order = self._generator.permutation(len(self._user))
+        factors, weight = self._balance.of(self._item), self._weight
+        if self._balance.drawn:
+            order = self.generator.permutation(np.repeat(np.arange(len(self._user)), factors.astype(np.int64)))
+        else:
+            order, weight = self.generator.permutation(len(self._user)), weight * factors
         for start in range(0, len(order), self.batch_rows):
             rows = order[start : start + self.batch_rows]
             user = self._user[rows]
-            yield Triple(user, self._item[rows], self.negatives(user))
+            yield Triple(user, self._item[rows], self.negatives(user), weight[rows])
 
     def negatives(self, user: Codes) -> Codes:
         """An item for each of n users that the user did not choose: (n,) int32.
@@ -121,18 +140,24 @@ class Triples:
 
     def _draw(self, count: int) -> Codes:
         if self._table is None:
-            return self._generator.integers(len(self._shares), size=count, dtype=np.uint32).astype(np.int32)
-        return self._table[self._generator.integers(len(self._table), size=count, dtype=np.uint32)]
+            return self.generator.integers(len(self._shares), size=count, dtype=np.uint32).astype(np.int32)
+        return self._table[self.generator.integers(len(self._table), size=count, dtype=np.uint32)]
 
     def _draw_for(self, user: int) -> np.int32:
         shares = self._shares.copy()
         shares[self.chosen.of(user)] = 0
-        return np.int32(self._generator.choice(len(shares), p=shares / shares.sum()))
+        return np.int32(self.generator.choice(len(shares), p=shares / shares.sum()))
 
     def _has_negative(self, log: Interactions) -> Mask:
         drawable = self._shares > 0
         taken = np.bincount(self.chosen.users()[drawable[self.chosen.items()]], minlength=log.n_users)
         return np.asarray(taken < drawable.sum())
+
+
+def triples(log: Interactions, settings: Pairwise, seed: int) -> Triples:
+    """Those that the settings ask for."""
+    rows, power = settings.batch_rows, settings.popularity_power
+    return Triples(log, rows, power, seed, imbalance=settings.imbalance)
 
 
 def _shares(log: Interactions, power: float) -> npt.NDArray[np.float64]:

@@ -15,68 +15,44 @@ fused vector with the user's decayed mean, less a margin that keeps a typical us
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import softplus
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.config.sections import Train
 from pipeline.interactions import Floats, Interactions, decayed_mean
-from pipeline.metrics import Task, evaluate
 from pipeline.recommend.batches import Batch, Batches
-from pipeline.recommend.contract import Content, Epoch, Fit, OnEpoch, Recommender
+from pipeline.recommend.blocks import ParquetLog
+from pipeline.recommend.checkpoint import Generators
+from pipeline.recommend.contract import Content
 from pipeline.recommend.engine import device, reproducible
 from pipeline.recommend.item_side import FILE
 from pipeline.recommend.towers import Towers, windows
+from pipeline.recommend.trainer import Trained
 
 BLOCK_USERS = 1024
 MARGIN_USERS = 1000
 MARGIN_RANK = 5
 
 
-class TwoTower(Recommender):
+class TwoTower(Trained[Batch]):
     """The trained recommender; the same bytes for the same seed, threads, device and input."""
 
     name: ClassVar[str] = "two_tower"
     inductive: ClassVar[bool] = True
 
     def __init__(self, settings: Train, seed: int, threads: int, half_life_days: float) -> None:
+        super().__init__(settings, seed, threads)
         self.settings = settings
-        self.seed = seed
-        self.threads = threads
         self.half_life_days = half_life_days
         self.device = device()
-
-    def fit(
-        self,
-        content: Content,
-        train: Interactions,
-        validation: Interactions | None = None,
-        epochs: int | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> Fit:
-        """Trains for `epochs`, or until NDCG@10 on `validation` has not risen for `patience_epochs`.
-
-        Raises StepFailed if no user has two interactions: there would be nothing to predict from anything.
-        """
-        started = time.perf_counter()
-        with reproducible(self.threads):
-            batches = Batches(train, self.settings, self.seed)
-            self._prepare(content, batches)
-            if epochs is None and validation is not None and len(validation):
-                curve = self._search(batches, Task(train, validation), on_epoch)
-            else:
-                curve = self._run(batches, epochs or self.settings.max_epochs, on_epoch)
-            self._freeze(train)
-        chosen = max(curve, key=lambda epoch: epoch.get("ndcg@10", epoch["epoch"]))
-        return Fit(int(chosen["epoch"]), curve, time.perf_counter() - started)
 
     @property
     def item_vectors(self) -> Floats:
@@ -96,59 +72,34 @@ class TwoTower(Recommender):
 
     def save(self, folder: Path) -> None:
         """Writes the towers' weights, and which items were known or new and at what margin, as `model.safetensors`."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self._served.state_dict().items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self._weights().items()}
         items = {"known": self._known.cpu(), "new": self._new.float().cpu()}
         scales = {"margin": torch.tensor(self._margin), "new_item_cosine": torch.tensor(self.settings.new_item_cosine)}
         save_file(tensors | items | scales, folder / FILE)
 
-    def _prepare(self, content: Content, batches: Batches) -> None:
+    def _prepare(self, content: Content, train: Interactions | ParquetLog) -> None:
         generator = torch.Generator().manual_seed(self.seed)
+        self._batcher = Batches(train, self.settings, self.seed)
         self._content = torch.from_numpy(np.ascontiguousarray(content.vectors, np.float32)).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
-        self._known = torch.from_numpy(batches.known.astype(np.float32)).to(self.device)
+        self._known = torch.from_numpy(self._batcher.known.astype(np.float32)).to(self.device)
         self._towers = Towers(content.vectors.shape, self.settings, generator).to(self.device)
-        self._average = AveragedModel(self._towers, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
-        self._optimizer = torch.optim.AdamW(
-            self._towers.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        self._random = generator
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        self._optimizers = [torch.optim.AdamW(self._towers.parameters(), lr=rate, weight_decay=decay)]
 
-    def _run(self, batches: Batches, epochs: int, on_epoch: OnEpoch | None) -> list[Epoch]:
-        curve: list[Epoch] = []
-        for number in range(1, epochs + 1):
-            curve.append({"epoch": number, "loss": self._epoch(batches)})
-            if on_epoch:
-                on_epoch(curve[-1])
-        return curve
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(self._towers.named_parameters())
 
-    def _search(self, batches: Batches, task: Task, on_epoch: OnEpoch | None) -> list[Epoch]:
-        curve: list[Epoch] = []
-        best: tuple[float, int, dict[str, Tensor]] = (-1.0, 0, {})
-        for number in range(1, self.settings.max_epochs + 1):
-            loss = self._epoch(batches)
-            ndcg = self._validate(task)
-            curve.append({"epoch": number, "loss": loss, "ndcg@10": ndcg})
-            if on_epoch:
-                on_epoch(curve[-1])
-            if ndcg > best[0]:
-                best = (ndcg, number, {name: value.clone() for name, value in self._average.state_dict().items()})
-            elif number - best[1] >= self.settings.patience_epochs:
-                break
-        self._average.load_state_dict(best[2])
-        return curve
+    def _generators(self) -> Generators:
+        return [self._batcher.generator, self._random]
 
-    def _epoch(self, batches: Batches) -> float:
+    def _batches(self) -> Iterator[Batch]:
         self._towers.train()
-        losses = []
-        for batch in batches.epoch():
-            loss = self._loss(batch.to(self.device))
-            self._optimizer.zero_grad()
-            loss.backward()
-            self._optimizer.step()
-            self._average.update_parameters(self._towers)
-            losses.append(float(loss.detach()))
-        return float(np.mean(losses))
+        return self._batcher.epoch()
 
     def _loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
         codes = batch.codes
         content, present, known = self._content[codes], self._present[codes], self._known[codes]
         vectors, biases = self._towers.item(codes, content, present, known)
@@ -160,31 +111,23 @@ class TwoTower(Recommender):
         describable = replace(batch, share=batch.share * present[batch.target])
         return loss + self.settings.content_loss * sampled_softmax(users, vectors, biases, describable)
 
-    def _validate(self, task: Task) -> float:
-        self._freeze(task.history)
-        ndcg = evaluate(self.user_vectors(task.history), self._items, task, (10,)).values["ndcg@10"]
-        return float(ndcg.mean()) if len(ndcg) else 0.0
-
-    @property
-    def _served(self) -> Towers:
-        return cast(Towers, self._average.module)
-
     @torch.no_grad()
-    def _freeze(self, history: Interactions) -> None:
-        self._served.eval()
+    def _freeze(self) -> None:
+        self._towers.eval()
         codes = torch.arange(len(self._known), device=self.device)
-        vectors, biases = self._served.item(codes, self._content, self._present, self._known)
+        vectors, biases = self._towers.item(codes, self._content, self._present, self._known)
         self._vectors = vectors
         self._new = (self._known == 0) & (self._present > 0)
-        self._margin = self._margin_of(history, self._new.cpu().numpy())
+        self._margin = self._margin_of(self._new.cpu().numpy())
         scale = self.settings.new_item_cosine * self._new[:, None].float()
         biases = biases - scale[:, 0] * self._margin
         self._items = torch.cat([vectors, biases[:, None], scale * self._content], dim=1).cpu().numpy()
 
-    def _margin_of(self, history: Interactions, new: np.ndarray) -> float:
+    def _margin_of(self, new: np.ndarray) -> float:
         """The cosine that a typical user's MARGIN_RANK-th nearest new item has."""
         content = self._content.cpu().numpy()
-        users = decayed_mean(content, history, self.half_life_days)
+        log = self._batcher.blocks[0].read()
+        users = decayed_mean(content, log, self.half_life_days)
         users = users[users.any(axis=1)][:MARGIN_USERS]
         if not len(users) or not new.any():
             return 0.0
@@ -196,7 +139,7 @@ class TwoTower(Recommender):
     def _read(self, history: Interactions, start: int) -> Floats:
         users = np.arange(start, min(start + BLOCK_USERS, history.n_users))
         window = windows(history, users, history.offsets()[users + 1], self.settings.history_items).to(self.device)
-        vectors = self._served.user(self._vectors[window.item], window)
+        vectors = self._towers.user(self._vectors[window.item], window)
         return np.asarray((vectors * window.present.any(dim=1, keepdim=True)).cpu().numpy(), np.float32)
 
 
@@ -204,9 +147,12 @@ def sampled_softmax(users: Tensor, vectors: Tensor, biases: Tensor, batch: Batch
     """Mean over the batch of -log p(target | user), p estimated from the batch's negatives.
 
     p = exp(s) / (exp(s) + sum over negatives n of exp(s_n - log E[times n is drawn])); what the user has chosen is
-    no negative. users: [b x d]. vectors: [n x d] and biases: [n] of the batch's items.
+    no negative, and a hard negative, of which no law is known, counts once. users: [b x d]. vectors: [n x d] and
+    biases: [n] of the batch's items.
     """
     target = (vectors[batch.target] * users[:, None]).sum(dim=2) + biases[batch.target]
     negative = users @ vectors[batch.negative].T + (biases[batch.negative] - batch.log_expected)
-    others = torch.logsumexp(negative.masked_fill(batch.chosen, -1e9), dim=1, keepdim=True)
+    hard = (vectors[batch.hard] * users[:, None]).sum(dim=2) + biases[batch.hard]
+    negative = torch.cat([negative.masked_fill(batch.chosen, -1e9), hard.masked_fill(batch.not_hard, -1e9)], dim=1)
+    others = torch.logsumexp(negative.float(), dim=1, keepdim=True)
     return (softplus(others - target) * batch.share).sum(dim=1).mean()

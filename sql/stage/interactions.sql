@@ -6,13 +6,20 @@ with typed as (
         nullif(trim(user_id), '') as user_id,
         nullif(trim(item_id), '') as item_id,
         try_cast(ts as timestamp) as ts,
-        try_cast(weight as double) as weight
+        try_cast(weight as double) as weight,
+        case
+            when getvariable('split') <> 'given' then null
+            when lower(trim(part)) = 'valid' then 'validation'
+            else lower(trim(part))
+        end as given_part
     from interactions_read
 ),
 numbered as (
     select
         *,
-        row_number() over (partition by user_id, item_id, ts order by weight desc nulls last, position) as occurrence
+        row_number() over (
+            partition by user_id, item_id, ts, given_part order by weight desc nulls last, position
+        ) as occurrence
     from typed
 )
 select
@@ -25,10 +32,12 @@ select
         when ts < timestamp '1990-01-01' then 'time before 1990'
         when ts >= getvariable('as_of') then 'time at or after the night''s as-of'
         when weight is null or isnan(weight) or weight <= 0 or isinf(weight) then 'weight is not a positive number'
+        when getvariable('split') = 'given' and coalesce(given_part, '') not in ('train', 'validation', 'test')
+            then 'part is not train, validation or test'
         when occurrence > 1 then 'same user, item and time seen before'
     end as dropped
 from numbered
 left join items using (item_id);
 
 create or replace table log as
-select user_id, item_id, ts, weight from interactions_judged where dropped is null;
+select user_id, item_id, ts, weight, given_part from interactions_judged where dropped is null;

@@ -1,18 +1,20 @@
-"""What each recommender is worth on published splits, beside closed forms that take seconds, and what it costs.
+"""What each recommender is worth, beside closed forms that take seconds, and what it costs.
 
-    python -m tests.benchmarks.recommenders [--json] [--seeds 3] [--models a,b] [--plot FILE.html]
-                                            [tiktok] [lastfm] [gowalla] [beauty]
+    python -m tests.benchmarks.recommenders [--json] [--seeds 3] [--models a,b] [--plot FILE.html] [--keep FOLDER]
+                                            [tiktok] [lastfm] [gowalla] [beauty] [shop] [movies] [creatures]
 
-Every model is fitted on the training part; its settings are those that ship, its epoch and a closed form's settings
-are chosen on validation, and the test part is read once for each fit. Full ranking without what a user's history has.
-`-features` is the same model without the items' features. Each user's value is the mean over seeds; the gain over the
-best model that reads no feature has a 95 % interval, paired user by user.
+The first four are published splits; of the others a night is staged and fused, as in `medley run`, and its test part
+ranked, all items and those that training saw nothing of. A model's settings are those that ship; its epoch, and a
+closed form's settings, are chosen on validation, and the test part is read once for each fit. Full ranking without what
+a user's history has. `-content` is the same model without anything that items say, look or sound like. Each user's
+value is the mean over seeds; the gain over the best model without content has a 95 % interval, paired user by user.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,27 +25,27 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.metrics import Task, rank
 from pipeline.night import peak_rss_bytes, reset_peak_rss
-from pipeline.recommend import BASELINES, READS_MODALITIES, Model, baseline, build
+from pipeline.recommend import BASELINES, Model, baseline, build
 from pipeline.runtime import threads
 from tests.benchmarks.harness import DATA, machine
-from tests.benchmarks.splits import NAMES, Split, load
+from tests.benchmarks.splits import NIGHTS, PUBLISHED, Split, load
 
-OFF = "-features"
+OFF = "-content"
 CLOSED = ("popularity", "item_knn", "rp3beta", "ease", "als")
-LEARNED = ("elsa", "bpr", "vbpr", "lightgcn", "graph")
-ASKED = {"beauty": (*CLOSED, "elsa", "sequence")}
+IDS = ("bpr", "lightgcn")
+ASKED = {"beauty": (*CLOSED, "elsa", "sequence"), "gowalla": ("popularity", "rp3beta", "als", "elsa", "graph")}
 # What a larger set needs, by what fits; chosen on validation like everything else.
 CHANGES: Mapping[str, dict[str, dict[str, Any]]] = {
-    "gowalla": {"elsa": {"batch_rows": 4096}, "graph": {"evaluate_every": 2}},
+    "gowalla": {"elsa": {"batch_rows": 4096}, "graph": {"evaluate_every": 3, "patience_epochs": 6, "width": 128}},
 }
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Run:
-    """One fit: metric to each test user's value, on validation the mean, seconds and the epoch kept."""
+    """One fit: by segment, metric to each test user's value; on validation the mean; seconds and the epoch kept."""
 
-    test: dict[str, np.ndarray]
+    test: dict[str, dict[str, np.ndarray]]
     validation: dict[str, float]
     seconds: float
     epochs: int
@@ -55,47 +57,57 @@ def made(name: str, split: Split, seed: int) -> Model:
     if name in BASELINES:
         return baseline(name, config, threads(config))
     changes = CHANGES.get(split.name, {}).get(name, {})
-    section = {"bpr": "pairwise", "vbpr": "pairwise", "lightgcn": "pairwise"}.get(name, name)
-    own = getattr(config.train, section).model_copy(update=changes)
-    train = config.train.model_copy(update={section: own})
-    return build(name, config.model_copy(update={"train": train}), threads(config))
+    if changes:
+        own = getattr(config.train, name).model_copy(update=changes)
+        config = config.model_copy(update={"train": config.train.model_copy(update={name: own})})
+    return build(name, config, threads(config))
 
 
 def run(label: str, split: Split, seed: int) -> Run:
     """Fits a model and reads both parts; the test part here and nowhere else."""
     name = label.removesuffix(OFF)
-    model = made(name, split, seed)
+    content = split.bare() if label.endswith(OFF) else split.content(name)
+    cutoffs = tuple({int(metric.split("@")[1]) for metric in split.metrics})
     reset_peak_rss()
-    fit = model.fit(split.content(name in READS_MODALITIES and not label.endswith(OFF)), split.train, split.validation)
-    peak, cutoffs = peak_rss_bytes(), (split.cutoff,)
+    model = made(name, split, seed)
+    fit = model.fit(content, split.train, split.validation)
+    seconds = fit.seconds
     seen = rank(model.scorer(split.train), Task(split.train, split.validation), cutoffs).values
-    told = rank(model.scorer(split.history), Task(split.history, split.test), cutoffs).values
-    names = (f"recall@{split.cutoff}", f"ndcg@{split.cutoff}")
-    validation = {metric: float(seen[metric].mean()) for metric in names}
-    return Run({metric: told[metric] for metric in names}, validation, fit.seconds, fit.chosen_epochs, peak)
+    if split.refit:
+        model = made(name, split, seed)
+        seconds += model.refit(content, split.history, fit).seconds
+    peak = peak_rss_bytes()
+    told = {part: rank(model.scorer(split.history), task, cutoffs).values for part, task in split.tasks.items()}
+    test = {part: {metric: values[metric] for metric in split.metrics} for part, values in told.items()}
+    validation = {metric: float(seen[metric].mean()) for metric in split.metrics}
+    return Run(test, validation, seconds, fit.chosen_epochs, peak)
 
 
 def measure(split: Split, labels: list[str], seeds: int) -> dict[str, Any]:
     """Every model of a set; one that draws nothing is fitted once."""
-    models, values = {}, {}
+    models: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, np.ndarray]] = {}
+    metric = split.metrics[0]
     for label in labels:
         runs = [run(label, split, seed) for seed in range(1 if label in CLOSED[:-1] else seeds)]
-        values[label] = {metric: np.mean([one.test[metric] for one in runs], axis=0) for metric in runs[0].test}
+        values[label] = {part: np.mean([one.test[part][metric] for one in runs], axis=0) for part in split.tasks}
         models[label] = {
-            "test": {metric: [float(one.test[metric].mean()) for one in runs] for metric in runs[0].test},
-            "validation": {metric: [one.validation[metric] for one in runs] for metric in runs[0].validation},
+            part: {name: [float(one.test[part][name].mean()) for one in runs] for name in split.metrics}
+            for part in split.tasks
+        } | {
+            "validation": {name: [one.validation[name] for one in runs] for name in split.metrics},
             "fit_seconds": [one.seconds for one in runs],
             "epochs": [one.epochs for one in runs],
             "peak_rss_bytes": max(one.peak_rss_bytes for one in runs),
         }
-        print(line(label, models[label]), flush=True)
-    metric = f"recall@{split.cutoff}"
-    plain = [label for label in labels if label.removesuffix(OFF) not in READS_MODALITIES or label.endswith(OFF)]
-    best_plain = max(plain, key=lambda label: values[label][metric].mean(), default=None)
+        print(line(label, models[label], (*split.tasks, "validation")), flush=True)
+    first = next(iter(split.tasks))
+    bare = [label for label in labels if label in (*CLOSED, *IDS) or label.endswith(OFF) or not split.features]
+    best = max(bare, key=lambda label: values[label][first].mean(), default=None)
     for label in labels:
-        if best_plain and label != best_plain:
-            models[label]["gain"] = gain(values[label][metric], values[best_plain][metric])
-    return {"set": split.name, "metric": metric, "best_without_features": best_plain, "models": models}
+        if best and label != best:
+            models[label]["gain"] = {part: gain(values[label][part], values[best][part]) for part in split.tasks}
+    return {"set": split.name, "metric": metric, "best_without_content": best, "models": models}
 
 
 def gain(values: np.ndarray, other: np.ndarray) -> list[float]:
@@ -105,23 +117,26 @@ def gain(values: np.ndarray, other: np.ndarray) -> list[float]:
     return [float(difference.mean()), *(float(v) for v in np.percentile(means, [2.5, 97.5]))]
 
 
-def line(label: str, entry: Mapping[str, Any]) -> str:
-    parts = [
+def line(label: str, entry: Mapping[str, Any], parts: tuple[str, ...]) -> str:
+    told = [
         f"{part} " + "  ".join(f"{metric} {np.mean(v):.4f} ± {np.std(v):.4f}" for metric, v in entry[part].items())
-        for part in ("test", "validation")
+        for part in parts
     ]
     cost = f"{np.median(entry['fit_seconds']):.1f} s  {entry['peak_rss_bytes'] / 1e9:.1f} GB"
-    return f"  {label:<16} {'   '.join(parts)}   {cost}  epoch {entry['epochs']}"
+    return f"  {label:<18} {'   '.join(told)}   {cost}  epoch {entry['epochs']}"
 
 
 def labels_of(split: Split, asked: str) -> list[str]:
+    """The models asked for; unless told, all that the set has something for, with their content and without."""
     if asked:
         return asked.split(",")
     if split.name in ASKED:
         return list(ASKED[split.name])
-    kept = [name for name in LEARNED if split.features or name != "vbpr"]
-    off = [f"{name}{OFF}" for name in kept if split.features and name in READS_MODALITIES and name != "vbpr"]
-    return [*CLOSED, *kept, *off]
+    night = split.name in NIGHTS
+    found = ["random", *CLOSED, *IDS] if night else [*CLOSED, *IDS]
+    for name in ("elsa", "vbpr", "graph", *(("content", "two_tower", "sequence") if night else ())):
+        found += [name] if name in ("vbpr", "content") else [name, f"{name}{OFF}"]
+    return found
 
 
 def plot(entries: list[dict[str, Any]], path: Path) -> None:
@@ -132,8 +147,9 @@ def plot(entries: list[dict[str, Any]], path: Path) -> None:
     figure = make_subplots(rows=1, cols=len(entries), subplot_titles=[f"{e['set']}: {e['metric']}" for e in entries])
     for column, entry in enumerate(entries, 1):
         found = entry["models"]
+        part = "test" if entry["set"] in PUBLISHED else "all"
         x = [max(float(np.median(one["fit_seconds"])), 0.05) for one in found.values()]
-        y = [float(np.mean(one["test"][entry["metric"]])) for one in found.values()]
+        y = [float(np.mean(one[part][entry["metric"]])) for one in found.values()]
         marks = go.Scatter(x=x, y=y, text=list(found), mode="markers+text", textposition="top center", showlegend=False)
         figure.add_trace(marks, row=1, col=column)
         figure.update_xaxes(type="log", title_text="seconds of training, settings searched included", row=1, col=column)
@@ -142,29 +158,34 @@ def plot(entries: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", choices=[*NAMES, []])
+    parser.add_argument("sets", nargs="*", choices=[*PUBLISHED, *NIGHTS, []])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--models", default="")
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--keep", type=Path, help="a folder for fused workspaces, so that a second run finds them")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if not DATA.is_dir():
-        raise SystemExit(f"{DATA}: no such folder; set MEDLEY_TEST_DATA to where the published splits are")
+        raise SystemExit(f"{DATA}: no such folder; set MEDLEY_TEST_DATA to where the data sets are")
     found = []
-    for name in given.sets or NAMES:
-        split = load(name)
-        print(
-            f"{name}: {split.train.n_users} users, {split.train.n_items} items, {len(split.train)} choices", flush=True
-        )
-        found.append(measure(split, labels_of(split, given.models), given.seeds))
-        for label, entry in found[-1]["models"].items():
-            if "gain" in entry:
-                mean, low, high = entry["gain"]
-                print(f"  {label:<16} {mean:+.4f} [{low:+.4f}, {high:+.4f}] over {found[-1]['best_without_features']}")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in given.sets or (*PUBLISHED, *NIGHTS):
+            found.append(told(load(name, given.keep or Path(scratch)), given))
     if given.plot:
         plot(found, given.plot)
     if given.json:
         print(json.dumps({"machine": machine(), "cases": found}))
+
+
+def told(split: Split, given: argparse.Namespace) -> dict[str, Any]:
+    """Measures a set and prints it."""
+    shape = f"{split.train.n_users} users, {split.train.n_items} items, {len(split.train)} choices"
+    print(f"{split.name}: {shape}", flush=True)
+    found = measure(split, labels_of(split, given.models), given.seeds)
+    for label, entry in found["models"].items():
+        for part, (mean, low, high) in entry.get("gain", {}).items():
+            print(f"  {label:<18} {part} {mean:+.4f} [{low:+.4f}, {high:+.4f}] over {found['best_without_content']}")
+    return found
 
 
 if __name__ == "__main__":

@@ -1,44 +1,61 @@
-"""Published splits as logs, as they lie in the test data: Parquet pairs, or a user and then its items on each line."""
+"""Splits to measure recommenders on: published ones, as they lie in the test data (Parquet pairs, or a user and then
+its items on each line), and those of a night of the sample shop, movies or creatures, with everything fused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.interactions import Floats, Interactions
+from pipeline.interactions import Interactions
+from pipeline.metrics import Task
 from pipeline.recommend import Content
 from tests.benchmarks.harness import DATA
 
-NAMES = ("tiktok", "lastfm", "gowalla", "beauty")
+PUBLISHED = ("tiktok", "lastfm", "gowalla", "beauty")
+NIGHTS = ("shop", "movies", "creatures")
 
 
 @dataclass(frozen=True)
 class Split:
-    """A set's parts, what a user's test list is made from and may not hold, and its features by modality.
+    """What a model is fitted on, chosen by and measured with.
 
-    cutoff: what the field reports on it.
+    history: what users are made of when `tasks` are ranked, which are the test part's by segment. content: of a model's
+    name, what it reads of the items. refit: fit again, with the settings chosen, on the history before the test.
+    metrics: what the field reports.
     """
 
     name: str
     train: Interactions
     validation: Interactions
-    test: Interactions
     history: Interactions
-    features: dict[str, Floats]
-    cutoff: int
+    tasks: Mapping[str, Task]
+    content: Callable[[str], Content]
+    features: tuple[str, ...]
+    metrics: tuple[str, str]
+    refit: bool = False
 
-    def content(self, features: bool) -> Content:
-        """The features as a recommender reads them, or none."""
+    def bare(self) -> Content:
+        """No content at all."""
         n = self.train.n_items
-        told = {name: (vectors, np.ones(n, bool)) for name, vectors in self.features.items()} if features else {}
-        return Content(np.zeros((n, 1), np.float32), np.full(n, bool(told)), None, told)
+        return Content(np.zeros((n, 1), np.float32), np.zeros(n, bool))
 
 
-def load(name: str) -> Split:
-    """One of NAMES. In beauty the item before a user's last is validation, and known when the last is asked for."""
+def load(name: str, folder: Path) -> Split:
+    """One of PUBLISHED, or of NIGHTS, which is staged, extracted and fused in the folder unless it is there already."""
+    return published(name) if name in PUBLISHED else _night(name, folder / name)
+
+
+def published(name: str) -> Split:
+    """One of PUBLISHED.
+
+    In beauty the item before a user's last is validation, and known when the last is asked for. Gowalla's published
+    training part is what is training and validation here.
+    """
     folder = DATA / name
     features = {path.stem: np.load(path).astype(np.float32) for path in sorted(folder.glob("*.npy"))}
     if name == "beauty":
@@ -50,8 +67,41 @@ def load(name: str) -> Split:
     shape = [1 + max(int(part[axis].max()) for part in parts.values()) for axis in (0, 1)]
     shape[1] = max(shape[1], *(len(vectors) for vectors in features.values()), 0)
     train, validation, test = (_log(*parts[part], *shape) for part in ("train", "valid", "test"))
-    history = train.concat(validation) if name == "beauty" else train
-    return Split(name, train, validation, test, history, features, 10 if name == "beauty" else 20)
+    history = train if features else train.concat(validation)
+    n = train.n_items
+    told = {m: (vectors, np.ones(n, bool)) for m, vectors in features.items()}
+    content = Content(np.zeros((n, 1), np.float32), np.full(n, bool(told)), None, told)
+    k = 10 if name == "beauty" else 20
+    metrics = f"recall@{k}", f"ndcg@{k}"
+    tasks = {"test": Task(history, test)}
+    return Split(name, train, validation, history, tasks, lambda _: content, tuple(told), metrics, name == "gowalla")
+
+
+def _night(name: str, folder: Path) -> Split:
+    from pipeline import cli, config
+    from pipeline.evaluate import tasks_of
+    from pipeline.night import resume
+    from pipeline.tables import read_log
+    from pipeline.train import content_of
+    from tests.benchmarks.nights import AS_OF, prepare
+
+    marker = folder / "fused"
+    written = name == "shop" and marker.exists()
+    given = ("-c", str(folder / "medley.yaml")) if written else prepare(name, folder)
+    given = (*given, "-s", f"workspace={folder / 'workspace'}")
+    if not marker.exists():
+        cli.app(["ingest", "-q", "--as-of", AS_OF, *given], standalone_mode=False)
+        for verb in ("extract", "fuse"):
+            cli.app([verb, "-q", *given], standalone_mode=False)
+        marker.touch()
+    night = resume(config.load(Path(given[1]), tuple(given[3::2])), None)
+    log = read_log(night)
+    tasks = {segment: task for segment, task in tasks_of(log).items() if segment in ("all", "cold")}
+    history = log.of("train", "validation")
+    train, validation = log.of("train"), log.of("validation")
+    features = tuple(str(m) for m in content_of(night, log, "graph").modalities)
+    metrics = "recall@20", "ndcg@10"
+    return Split(name, train, validation, history, tasks, lambda m: content_of(night, log, m), features, metrics)
 
 
 def _pairs(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -217,7 +217,7 @@ def test_a_log_with_nothing_to_predict_is_refused_in_one_sentence(world: World) 
 
 
 def test_negatives_are_known_items_and_expected_as_often_as_said(world: World) -> None:
-    sampler = Sampler(world.train, np.random.default_rng(0))
+    sampler = Sampler(world.train.item_counts(), np.random.default_rng(0))
     count = 50
     drawn = np.zeros(ITEMS)
     for _ in range(4000):

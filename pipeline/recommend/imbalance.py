@@ -1,0 +1,42 @@
+"""What an interaction counts in training where few items have most of the log.
+
+    f_i = c_i^-p · sum_j c_j / sum_j c_j^(1 - p)        c: how often an item was chosen, so that f is 1 on average
+
+An interaction's loss is weighed by f; or, by sampling, by a whole number drawn anew each epoch whose mean is f, so that
+an interaction is left out or repeated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.pairwise import Imbalance
+from pipeline.interactions import Codes, Floats, Interactions
+
+Counts = npt.NDArray[np.int64]
+
+
+class Balance:
+    """The factors of one log's items, and where they are drawn from."""
+
+    def __init__(self, settings: Imbalance, counts: Counts, generator: np.random.Generator) -> None:
+        """counts: (n_items,) int64."""
+        self.settings = settings
+        self.drawn = settings.by == "sampling" and settings.popularity_power > 0
+        self._generator = generator
+        raised = np.maximum(counts, 1.0) ** -settings.popularity_power
+        self._factors = (raised * counts.sum() / max((raised * counts).sum(), 1e-12)).astype(np.float32)
+
+    def of(self, items: Codes) -> Floats:
+        """What interactions with these items count besides their weight in the log: as `items`, float32."""
+        if not self.settings.popularity_power:
+            return np.ones(items.shape, np.float32)
+        factors = self._factors[items]
+        if self.drawn:
+            factors = np.floor(factors + self._generator.random(items.shape, np.float32))
+        return factors
+
+    def log_weight(self, log: Interactions) -> Floats:
+        """The log's weights, where they count: (n,) float32."""
+        return log.weight if self.settings.log_weight else np.ones(len(log), np.float32)

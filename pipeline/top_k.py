@@ -1,0 +1,76 @@
+"""The k best of each row of scores, whatever ties.
+
+- the k-th largest of the maxima of groups of columns is a number that at least k scores reach, found in one pass;
+- what reaches it, few more than k, is sorted;
+- a row in which many tie at the k-th place is picked by itself.
+
+Equal scores are ordered by a fixed hash of the user's and the item's code: always the same, and no better than
+chance. The order of the codes themselves would not do: catalogues are often numbered by age or fame, so that a model
+that scores all new items alike would look as if it knew them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.interactions import Codes, Floats
+
+# A row with more contenders than this many times k has many that tie.
+CROWD = 8
+Columns = npt.NDArray[np.int64]
+
+
+def top_k(scores: Floats, k: int, users: Codes, items: Columns | None = None) -> Columns:
+    """The columns of the k largest scores of each row, best first, equals ordered by `tie_break`.
+
+    scores: (n, m). users: (n,) the rows' user codes. items: (m,) the columns' item codes, by default the columns.
+    Returns (n, min(k, m)) int64.
+    """
+    n, m = scores.shape
+    k = min(k, m)
+    items = np.arange(m) if items is None else items
+    bound = _lower_bound(scores, k)
+    rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), m)
+    counts = np.bincount(rows, minlength=n)
+    crowded = counts > CROWD * k
+    single = ~crowded[rows]
+    rows, columns = rows[single], columns[single]
+    order = np.lexsort((tie_break(users[rows], items[columns]), -scores[rows, columns], rows))
+    best = np.empty((n, k), np.int64)
+    firsts = np.cumsum(np.where(crowded, 0, counts)) - np.where(crowded, 0, counts)
+    best[~crowded] = columns[order][firsts[~crowded][:, None] + np.arange(k)]
+    for row in np.flatnonzero(crowded):
+        best[row] = _top_of_row(scores[row], k, users[row], items)
+    return best
+
+
+def _lower_bound(scores: Floats, k: int) -> Floats:
+    """(n,) a number that at least k scores of each row reach, and few more than k unless they tie.
+
+    The k-th largest of the maxima of disjoint groups of columns is one, and takes one pass that a processor likes.
+    """
+    n, m = scores.shape
+    groups = max(4 * k, 256)
+    width = m // groups
+    maxima = scores[:, : width * groups].reshape(n, width, groups).max(axis=1) if width > 3 else scores
+    bound: Floats = np.partition(maxima, -k, axis=1)[:, -k] if m else np.zeros(n, np.float32)
+    return bound
+
+
+def _top_of_row(scores: Floats, k: int, user: np.int32, items: Columns) -> Columns:
+    last = np.partition(scores, -k)[-k]
+    above, level = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+    keys = tie_break(user, items[level])
+    level = level[np.argpartition(keys, k - len(above) - 1)[: k - len(above)]]
+    best = np.concatenate([above, level])
+    return best[np.lexsort((tie_break(user, items[best]), -scores[best]))]
+
+
+def tie_break(users: Codes | np.int32, items: Columns) -> npt.NDArray[np.uint64]:
+    """A fixed pseudo-random key of each pair of codes, the lower first among equal scores (SplitMix64's mixer)."""
+    key = (np.asarray(users).astype(np.uint64) << np.uint64(32)) + np.asarray(items).astype(np.uint64)
+    key = key + np.uint64(0x9E3779B97F4A7C15)
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
