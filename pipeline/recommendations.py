@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.interactions import Floats, Mask
 from pipeline.night import Night
 from pipeline.recommend.contract import Rows
-from pipeline.recommend.pairs import NOTHING, Items, Moment
+from pipeline.recommend.moment import NOTHING, Items, Moment
 from pipeline.recommend.ranker import Ranker, load_ranker
 from pipeline.rerank import modalities_of
 from pipeline.runtime import threads

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from pipeline.extract import modality_vectors
 from pipeline.interactions import Floats, Interactions, Mask
@@ -20,8 +21,10 @@ from pipeline.night import Night
 from pipeline.recommend import Recommender
 from pipeline.recommend.chances import quality
 from pipeline.recommend.features import known, prepared
-from pipeline.recommend.pairs import NOTHING, Items, Moment, drawn
-from pipeline.recommend.ranker import Judged, Ranker, fit_ranker, load_ranker
+from pipeline.recommend.moment import NOTHING, Items, Moment
+from pipeline.recommend.pairs import drawn
+from pipeline.recommend.ranker import Ranker, load_ranker
+from pipeline.recommend.ranker_fit import Judged, fit_ranker
 from pipeline.runtime import threads
 from pipeline.tables import Log, read_vectors
 from pipeline.workspace import Json
@@ -66,7 +69,7 @@ def learn(night: Night, staged: Log, evaluated: Recommender, published: Recommen
         )
         assert again is not None
         again[0].save(folder / "published")
-    reason = "better than the first stage on validation, by more than one standard error"
+    reason = "better than the first stage on validation, by more than chance"
     return {**asdict(fit), "reason": reason if fit.used else f"not {reason}"}
 
 
@@ -92,7 +95,7 @@ def judge(night: Night, staged: Log, task: Task) -> Json:
     return {
         "used": told["used"],
         "test": _ndcg(night, judged, logits),
-        "candidates": quality(_chances(logits[there]), judged.chosen[there]),
+        "candidates": quality(expit(logits[there].astype(np.float64)), judged.chosen[there]),
         "drawn": _of_drawn(night, ranker, moment, task.targets),
     }
 
@@ -113,8 +116,4 @@ def _of_drawn(night: Night, ranker: Ranker, moment: Moment, targets: Interaction
     chosen_before = known(moment.history.item, targets.n_items)
     pairs = drawn(moment, targets, chosen_before, night.config.ranker, generator)
     logits = ranker.logits(pairs.users, pairs.user, pairs.item, pairs.scalars) - pairs.log_rate
-    return quality(_chances(logits), pairs.chosen)
-
-
-def _chances(logits: Floats) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return quality(expit(logits.astype(np.float64)), pairs.chosen)
