@@ -1,7 +1,10 @@
 """Pairs of a user and an item, chosen or not, that a re-ranker learns from.
 
 The log is cut into rounds, by time, and by chance where time does not tell. In each round, users are made of all that
-came before it, and what they chose in it are the positives: neither a user's vector nor any count has seen them.
+came before it, and what they chose in it are the positives: neither a user's vector nor any count has seen them. The
+items' vectors have, since the first stage was fitted on the whole log, so that its score looks surer than it will be
+later: what is learned leans towards the order that there is already, and validation decides whether to use it.
+
 Beside each positive, negatives are drawn, some from the user's candidates and some from all items. A pair x of a user
 with t positives is expected to be drawn
 
