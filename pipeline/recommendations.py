@@ -7,6 +7,7 @@ the inner product. Users are read and written in blocks, so that memory does not
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.interactions import Floats, Mask
+from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night
 from pipeline.recommend.contract import Rows
 from pipeline.recommend.moment import NOTHING, Items, Moment
@@ -40,19 +41,28 @@ SCHEMA = pa.schema(
 )
 
 
-def write(night: Night, log: Log, users: Floats, items: Floats, kept: Mask, folder: Path) -> Json:
+@dataclass(frozen=True)
+class Published:
+    """users: (n_users, d) and items: (n_items, d) float32. kept: (n_items,) bool, the rows of the index."""
+
+    users: Floats
+    items: Floats
+    kept: Mask
+
+
+def write(night: Night, log: Log, history: Interactions, published: Published, folder: Path) -> Json:
     """Writes `recommendations.parquet` into the index folder, by user_id and rank, and returns what the card says.
 
     Beside it goes `users_without_recommendations.parquet` (user_id, reason).
 
-    users: (n_users, d) and items: (n_items, d) float32 as published. kept: (n_items,) bool, the rows of the index.
+    history: all that users have chosen.
     """
     used = bool(night.receipt("train").details["ranker"]["used"])
     count = night.config.index.recommendations
     depth = max(count, night.config.ranker.candidates) if used else count
     index = faiss.read_index(str(folder / "recommend.faiss"))
-    first = Items(items, modalities_of(night) if used else {}, kept, index)
-    moment = Moment(first, users, log.interactions)
+    first = Items(published.items, modalities_of(night) if used else {}, published.kept, index)
+    moment = Moment(first, published.users, history)
     trained = night.workspace.path(night.receipt("train").path, "published")
     ranker = load_ranker(trained, first, night.config.ranker, threads(night.config)) if used else None
     known = moment.known_users()

@@ -43,30 +43,32 @@ def modalities_of(night: Night) -> Modalities:
     return found
 
 
-def learn(night: Night, staged: Log, evaluated: Recommender, published: Recommender, folder: Path) -> Json:
-    """Fits the re-ranker on both fits of the model and returns how it went; nothing where it is turned off.
+def learn(
+    night: Night, staged: Log, everything: Interactions, fits: tuple[Recommender, Recommender], folder: Path
+) -> Json:
+    """Fits the re-ranker on both fits of the model and returns how it went.
 
-    folder: gets `evaluated/ranker.safetensors`, and where the ranker is used `published/ranker.safetensors`.
+    everything: what the published fit is fitted on. fits: the evaluated one and the published one. folder: gets
+    `evaluated/ranker.safetensors`, and where the ranker is used `published/ranker.safetensors`.
     """
     settings = night.config.ranker
     if not settings.enabled:
         return {"used": False, "reason": "ranker.enabled is false"}
+    evaluated, published = fits
     modalities = modalities_of(night)
     common = settings, night.config.seed, threads(night.config)
     train = staged.of("train")
-    everything = np.ones(len(staged.items), bool)
-    items = Items(evaluated.item_vectors, modalities, everything)
+    whole = np.ones(len(staged.items), bool)
+    items = Items(evaluated.item_vectors, modalities, whole)
     fitted = fit_ranker(items, evaluated.user_vectors, train, *common, validation=staged.of("validation"))
     if fitted is None:
         return {"used": False, "reason": "nobody's later choices follow earlier ones"}
     ranker, fit = fitted
     ranker.save(folder / "evaluated")
-    log.info("train ranker %s@10 %.4f re-ordered, %.4f before", "ndcg", fit.after, fit.before)
+    log.info("train ranker validation NDCG@10 %.4f re-ordered, %.4f before", fit.after, fit.before)
     if fit.used:
-        served = Items(published.item_vectors, modalities, everything)
-        again = fit_ranker(
-            served, published.user_vectors, staged.interactions, *common, chosen=(max(fit.epochs, 1), ranker)
-        )
+        served = Items(published.item_vectors, modalities, whole)
+        again = fit_ranker(served, published.user_vectors, everything, *common, chosen=(max(fit.epochs, 1), ranker))
         assert again is not None
         again[0].save(folder / "published")
     reason = "better than the first stage on validation, by more than chance"

@@ -28,11 +28,11 @@ from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import READS_MODALITIES, Content, Fit, OnEpoch, Recommender, build
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_log, read_vectors, vector_column, write_vectors
+from pipeline.tables import Log, read_everything, read_log, read_vectors, vector_column, write_vectors
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 4
+VERSION = 6
 
 
 def run(night: Night) -> StepReceipt:
@@ -63,7 +63,7 @@ def content_of(night: Night, log: Log, model: str) -> Content:
 
 
 def _build(night: Night, folder: Path) -> Json:
-    log = read_log(night)
+    log, everything = read_log(night), read_everything(night)
     content = content_of(night, log, night.config.train.model)
     training = log.of("train")
     if not len(training):
@@ -76,12 +76,12 @@ def _build(night: Night, folder: Path) -> Json:
     published = build(settings.model, night.config, threads(night.config))
     longest = max(fit.chosen_epochs for fit in (chosen, *chosen.members.values()))
     with _progress("published fit", max(longest, 1)) as on_epoch:
-        final = published.refit(content, log.interactions, chosen, on_epoch)
-    _save(published, log, log.interactions, folder / "published")
+        final = published.refit(content, everything, chosen, on_epoch)
+    _save(published, log, everything, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
-    ranker = rerank.learn(night, log, judged, published, folder)
+    ranker = rerank.learn(night, log, everything, (judged, published), folder)
     return {
-        "rows": len(log.interactions),
+        "rows": len(everything),
         "model": settings.model,
         "inductive": judged.inductive,
         **_choices(chosen),

@@ -22,7 +22,7 @@ from pipeline.ingest import USERS
 from pipeline.interactions import Floats
 from pipeline.night import Night
 from pipeline.pooling import Pooling
-from pipeline.tables import Log, matrix, read_vectors, vector_column, write_vectors
+from pipeline.tables import Log, matrix, read_everything, read_vectors, vector_column, write_vectors
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
@@ -52,7 +52,7 @@ def write(night: Night, fusion: Fusion, staged: Log, folder: Path) -> Json:
     items = np.nan_to_num(items, copy=False)
     profiles = _write_profiles(night, fusion, folder)
     learned = _write_attention(night, items, staged, folder)
-    users = read_pooling(night, folder, staged).users(items, staged.interactions)
+    users = read_pooling(night, folder, staged).users(items, read_everything(night))
     known = np.flatnonzero(users.any(axis=1))
     table = pa.table({"user_id": pa.array(staged.users).take(known), "vector": vector_column(users[known])})
     write_vectors(folder / "users" / "part-0.parquet", table)

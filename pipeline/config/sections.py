@@ -181,6 +181,12 @@ class Evaluate(Section):
 
     cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
     bootstrap_samples: int = Field(1000, ge=10, description="resamples of users behind each 95 % interval")
+    cold_user_choices: int = Field(5, ge=0, description="segment cold_users: at most so many choices in training")
+    head_choice_share: Share = Field(0.5, description="segment head: the most chosen items, with this share of choices")
+    ablation: Literal["off", "inference", "refit"] = Field(
+        "inference",
+        description="score again without one modality's content; refit: train again where the model has no other way",
+    )
     popularity_half_life_days: Grid = Field((90, 10, 10_000), description="age at which a choice counts half")
     item_knn_neighbours: Grid = Field((200,), description="nearest items of each item")
     item_knn_shrink: Grid = Field((0, 10, 100), description="added to the norms, so that rare items are less alike")
