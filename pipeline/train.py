@@ -2,6 +2,7 @@
 
 - `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
 - `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now";
+- on both goes a re-ranker, see `pipeline.rerank`;
 - a fit that is killed leaves a checkpoint under `.tmp/fit-KEY`, which the next run of this step goes on from.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline import rerank
 from pipeline.config.pairwise import Schedule
 from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
@@ -38,7 +40,7 @@ from pipeline.tables import (
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 5
+VERSION = 6
 
 
 def run(night: Night) -> StepReceipt:
@@ -49,11 +51,12 @@ def run(night: Night) -> StepReceipt:
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
-    settings = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
+    made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
+    settings = [made_by, night.config.ranker, night.config.seed]
     models = _models(night.config.train, night.config.train.model)
     read = _texts(night) if any(name in READS_TITLES for name in models) else []
     before = earlier_model(night)
-    key = digest("train", VERSION, settings, night.config.seed, users, fused.digest, log_digest, before, *read)
+    key = digest("train", VERSION, *settings, users, fused.digest, log_digest, before, *read)
     scratch = night.workspace.path(".tmp", f"fit-{key}")
     receipt = night.step("train", "models", key, lambda folder: _build(night, folder, scratch, before))
     shutil.rmtree(scratch, ignore_errors=True)
@@ -119,6 +122,7 @@ def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
         final = published.refit(content, everything, chosen, on_epoch)
     _save(published, log, everything, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
+    ranker = rerank.learn(night, log, everything, (judged, published), folder)
     return {
         "rows": len(everything),
         "model": settings.model,
@@ -127,6 +131,7 @@ def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
         **_choices(chosen),
         "members": {name: _choices(fit) for name, fit in chosen.members.items()},
         "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
+        "ranker": ranker,
     }
 
 

@@ -12,6 +12,7 @@ from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
 from pipeline.config.llm import Llm
 from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
+from pipeline.config.ranker import Ranker
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
@@ -212,6 +213,7 @@ class Index(Section):
     )
     min_recall: Share = Field(0.99, description="recall@10 against exact search that an approximate index must reach")
     queries: int = Field(200, ge=1, description="user vectors that latency and recall are measured with")
+    recommendations: int = Field(20, ge=1, description="items of each user in recommendations.parquet, at most")
 
 
 class Gate(Section):
@@ -254,6 +256,7 @@ class Config(Section):
     fuse: Fuse = Fuse()
     train: Train = Train()
     tune: Tune = Tune()
+    ranker: Ranker = Ranker()
     evaluate: Evaluate = Evaluate()
     index: Index = Index()
     publish: Publish = Publish()
