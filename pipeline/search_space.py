@@ -50,6 +50,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "train.elsa.neighbours": {"low": 2, "high": 20},
         "train.elsa.content_weight": {"low": 0, "high": 1},
     },
+    "svd": {
+        "train.svd.neighbours": {"low": 2, "high": 20},
+        "train.svd.content_weight": {"low": 0, "high": 1},
+    },
     "sequence": {
         "train.sequence.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "train.sequence.dropout": {"low": 0.1, "high": 0.7},
