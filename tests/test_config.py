@@ -27,7 +27,7 @@ def written(tmp_path: Path, text: str) -> Path:
         ("extract: {audio: {encoder: own}}", r"extract\.audio\.entry_point: Field required"),
         ("trian: {}", r"unknown key trian; allowed here: .*train"),
         ("train: {width: wide}", r"train\.width: .*found 'wide'"),
-        ("train: {model: magic}", r"train\.model: .*'content', 'two_tower', .* or 'elsa'"),
+        ("train: {model: magic}", r"train\.model: .*'content', 'two_tower', .* or 'blend'"),
         ("ingest: {test_share: 2}", r"ingest\.test_share: .*less than or equal to 1"),
         ("a: [", "not YAML"),
         ("- a\n- b", "expected keys and values"),
