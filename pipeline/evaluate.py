@@ -8,7 +8,7 @@
 - paired: every model against the strongest baseline, by the gate's metric in the gate's segment, user by user. Which
   baseline is the strongest is read on validation: the best of several on test would be the luckiest too. Where there
   is no validation part, it is the gate's own;
-- ablation: see `pipeline.ablation`.
+- ablation: see `pipeline.ablation`; ranker: what the re-ranker is worth, see `pipeline.rerank`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import rerank
 from pipeline.ablation import way_of, without_each
 from pipeline.beyond import ListMetrics
 from pipeline.errors import StepFailed
@@ -37,7 +38,7 @@ from pipeline.tables import Log, OpenedLog, open_test, read_log, read_vectors
 from pipeline.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 4
+VERSION = 5
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 ABLATED_METRICS = ("ndcg", "recall")
@@ -101,6 +102,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
         "trained": str(night.receipt("train").details["model"]),
         "paired": _paired(night, fitted, judged),
         "ablation": _ablation(night, fitted, {name: tasks[name] for name in ABLATED_SEGMENTS}, whole),
+        "ranker": rerank.judge(night, log, tasks["all"]),
     }
     (folder / "metrics.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
     ranked, asked = len(rankings.users("all")), len(np.unique(log.of("test").user))

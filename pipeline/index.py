@@ -3,7 +3,8 @@
 - `recommend.faiss` finds items for a user's vector, `content.faiss` for any mix of text, picture and clip;
 - both score by inner product, and their rows are those of `items.parquet`;
 - exact search while one query meets the latency target, else the first inverted-file setting that reaches the recall;
-- recall is measured against a brute-force product, never assumed.
+- recall is measured against a brute-force product, never assumed;
+- `recommendations.parquet` has the best of every user, see `pipeline.recommendations`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import __version__
+from pipeline import __version__, recommendations
 from pipeline.config import Index
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
@@ -30,7 +31,7 @@ from pipeline.prepare import ensure
 from pipeline.tables import Log, read_everything, read_log, read_vectors, staged_items, vector_column, write_vectors
 from pipeline.workspace import CARD, Json, digest
 
-VERSION = 1
+VERSION = 2
 RECALL_AT = 10
 
 
@@ -79,8 +80,11 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
         "recommend": _write_index(items[kept], users[known], night, folder / "recommend.faiss"),
         "content": _write_index(np.nan_to_num(fused[kept]), fused[kept & has_content], night, folder / "content.faiss"),
     }
-    card = _card(night, keys, chosen, items.shape[1], fused.shape[1])
+    published_rows = recommendations.Published(users, items, kept)
+    recommended = recommendations.write(night, log, everything, published_rows, folder)
+    card = _card(night, keys, chosen, items.shape[1], fused.shape[1]) | {"recommended": recommended}
     counts = {"rows": int(kept.sum()), "users": len(known), "unindexed_items": int((~kept).sum())}
+    counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
     return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
 
