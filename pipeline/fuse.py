@@ -31,7 +31,7 @@ from pipeline.runtime import threads
 from pipeline.tables import read_log, vector_column, write_vectors
 from pipeline.workspace import Json, digest
 
-VERSION = 3
+VERSION = 4
 
 
 def run(night: Night) -> StepReceipt:

@@ -3,7 +3,8 @@
 - `recommend.faiss` finds items for a user's vector, `content.faiss` for any mix of text, picture and clip;
 - both score by inner product, and their rows are those of `items.parquet`;
 - exact search while one query meets the latency target, else the first inverted-file setting that reaches the recall;
-- recall is measured against a brute-force product, never assumed.
+- recall is measured against a brute-force product, never assumed;
+- `recommendations.parquet` has the best of every user, see `pipeline.recommendations`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import __version__
+from pipeline import __version__, recommendations
 from pipeline.config import Index
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.ingest import inputs_digest
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.prepare import ensure
-from pipeline.tables import Log, read_log, read_vectors, staged_items, vector_column, write_vectors
+from pipeline.tables import Log, read_everything, read_log, read_vectors, staged_items, vector_column, write_vectors
 from pipeline.workspace import CARD, Json, digest
 
-VERSION = 1
+VERSION = 2
 RECALL_AT = 10
 
 
@@ -58,18 +59,18 @@ def run(night: Night) -> StepReceipt:
 
 
 def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
-    log = read_log(night)
+    log, everything = read_log(night), read_everything(night)
     _, fused = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
     published = night.workspace.path(night.receipt("train").path, "published")
     _, items = read_vectors(published / "item_vectors.parquet", "item_id")
     _, users = read_vectors(published / "user_vectors.parquet", "user_id")
     has_content = ~np.isnan(fused[:, 0])
-    kept = has_content | (np.bincount(log.interactions.item, minlength=len(log.items)) > 0)
+    kept = has_content | (np.bincount(everything.item, minlength=len(log.items)) > 0)
     if not kept.any():
         raise StepFailed("no item has a vector, so there is nothing to index")
     known = np.flatnonzero(np.any(users != 0, axis=1))
     _write_items(night, kept, has_content, folder)
-    _write_users(log, users, known, folder)
+    _write_users(log, everything, users, known, folder)
     shutil.copyfile(
         night.workspace.path(night.receipt("fuse").path, "fusion.safetensors"), folder / "fusion.safetensors"
     )
@@ -79,8 +80,11 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
         "recommend": _write_index(items[kept], users[known], night, folder / "recommend.faiss"),
         "content": _write_index(np.nan_to_num(fused[kept]), fused[kept & has_content], night, folder / "content.faiss"),
     }
-    card = _card(night, keys, chosen, items.shape[1], fused.shape[1])
+    published_rows = recommendations.Published(users, items, kept)
+    recommended = recommendations.write(night, log, everything, published_rows, folder)
+    card = _card(night, keys, chosen, items.shape[1], fused.shape[1]) | {"recommended": recommended}
     counts = {"rows": int(kept.sum()), "users": len(known), "unindexed_items": int((~kept).sum())}
+    counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
     return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
 
@@ -92,10 +96,10 @@ def _write_items(night: Night, kept: np.ndarray, has_content: np.ndarray, folder
     pq.write_table(table.filter(pa.array(kept)), folder / "items.parquet", row_group_size=16_384)
 
 
-def _write_users(log: Log, users: Floats, known: np.ndarray, folder: Path) -> None:
+def _write_users(log: Log, chosen: Interactions, users: Floats, known: np.ndarray, folder: Path) -> None:
     ids = np.asarray(log.items, dtype=object)
-    starts = log.interactions.offsets()
-    seen = [sorted(set(ids[log.interactions.item[starts[u] : starts[u + 1]]])) for u in known]
+    starts = chosen.offsets()
+    seen = [sorted(set(ids[chosen.item[starts[u] : starts[u + 1]]])) for u in known]
     table = pa.table(
         {
             "user_id": pa.array(log.users).take(known),

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.interactions import Codes, Floats, Mask
 from pipeline.metrics import BLOCK_SCORES, Scores
-from pipeline.tables import PARTS, Log
+from pipeline.tables import PARTS, OpenedLog
 
 LIMIT = 60_000
 MOST_PAIRS = 5_000_000
@@ -45,13 +45,13 @@ class Questions:
         return Questions(self.user[rows], self.asked[rows], self.answer[rows])
 
 
-def questions(log: Log, segment: str, window: int, seed: int, limit: int = LIMIT) -> Questions:
+def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int = LIMIT) -> Questions:
     """The questions of a segment, at most `limit` of them, drawn by the seed.
 
     window: choices of one user that count as together are at most so many apart.
     """
     left, right = _places(log, window)
-    user, item = log.interactions.user[left], log.interactions.item
+    user, item = log.entries.user[left], log.entries.item
     pairs = Questions(user, item[left], item[right])
     cold_asked, cold_answer = log.cold[pairs.asked], log.cold[pairs.answer]
     if segment == "co_choice":
@@ -104,21 +104,21 @@ def _near(scores: Floats, answers: Codes, k: int) -> Mask:
     return near
 
 
-def _new(log: Log) -> Mask:
+def _new(log: OpenedLog) -> Mask:
     """Which interactions are their user's first with the item."""
-    keys = log.interactions.user.astype(np.int64) * len(log.items) + log.interactions.item
+    keys = log.entries.user.astype(np.int64) * len(log.items) + log.entries.item
     first = np.zeros(len(keys), bool)
     first[np.unique(keys, return_index=True)[1]] = True
     return first
 
 
-def _places(log: Log, window: int) -> tuple[np.ndarray, np.ndarray]:
+def _places(log: OpenedLog, window: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows of every pair of different items at most `window` choices of a user apart, the earlier one first.
 
     Of a log with more than MOST_PAIRS pairs, every k-th user is asked.
     """
-    counted = np.flatnonzero(log.interactions.some_users(MOST_PAIRS // window))
-    user, item = log.interactions.user[counted], log.interactions.item[counted]
+    counted = np.flatnonzero(log.entries.some_users(MOST_PAIRS // window))
+    user, item = log.entries.user[counted], log.entries.item[counted]
     lefts, rights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for apart in range(1, min(window, max(len(user) - 1, 0)) + 1):
         left = np.flatnonzero((user[apart:] == user[:-apart]) & (item[apart:] != item[:-apart]))

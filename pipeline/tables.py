@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,30 +13,48 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.errors import ShardCorrupt
+from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night
 
 PARTS = ("train", "validation", "test", "held_out")
+LEARNT = PARTS[:2]
+OPENED = "opened.json"
 MICROSECONDS_PER_DAY = 86_400e6
 
 
 @dataclass(frozen=True)
 class Log:
-    """The staged log, coded: user and item codes are positions in `users` and in the catalogue's `items`.
+    """What may be learned and chosen from, coded: the parts train and validation of the staged log.
 
-    part: (n,) int8, position in PARTS. cold: (n_items,) bool, held out of the evaluated training.
+    users: everyone in the staged log; user and item codes are positions in `users` and in the catalogue's `items`.
+    cold: (n_items,) bool, held out of the evaluated training.
+    entries: the interactions, their ages counted from the newest of the two parts. part: (n,) int8, position in PARTS.
     """
 
     users: list[str]
     items: list[str]
     cold: Mask
-    interactions: Interactions
+    entries: Interactions
     part: np.ndarray
 
     def of(self, *parts: str) -> Interactions:
-        """The interactions of some parts."""
-        return self.interactions.subset(np.isin(self.part, [PARTS.index(part) for part in parts]))
+        """The interactions of some parts. Raises LookupError for a part that this log does not hold."""
+        sealed = set(parts) - set(self._parts())
+        if sealed:
+            raise LookupError(f"{', '.join(sorted(sealed))}: sealed; only evaluate opens it, by open_test, once a run")
+        return self.entries.subset(np.isin(self.part, [PARTS.index(part) for part in parts]))
+
+    def _parts(self) -> tuple[str, ...]:
+        return LEARNT
+
+
+@dataclass(frozen=True)
+class OpenedLog(Log):
+    """All four parts: test and held_out are what a model is asked for. An age in them may be below 0."""
+
+    def _parts(self) -> tuple[str, ...]:
+        return PARTS
 
 
 def staged_items(night: Night, columns: Sequence[str] | None = None) -> pa.Table:
@@ -48,22 +67,65 @@ def staged_items(night: Night, columns: Sequence[str] | None = None) -> pa.Table
 
 
 def read_log(night: Night) -> Log:
-    """The staged log as arrays, sorted by user, then oldest first, then item."""
+    """What may be learned and chosen from, sorted by user, then oldest first, then item."""
+    table, users, items, cold = _staged(night)
+    learnt = table.filter(_learnt(table))
+    return Log(users, items, cold, *_coded(learnt, learnt, users, items))
+
+
+def read_everything(night: Night) -> Interactions:
+    """The whole staged log, which what is published is made from, coded as in `read_log`.
+
+    Nothing in it says which part an interaction is of.
+    """
+    table, users, items, _ = _staged(night)
+    return _coded(table, table, users, items)[0]
+
+
+def open_test(night: Night, evaluation: str, folder: Path) -> OpenedLog:
+    """Opens the test and held-out parts: the one way to read them, and once a run.
+
+    evaluation: the digest of what is evaluated, and how. folder: where its outcome is being built; `opened.json` is
+    left in it. That a run has looked is kept in its folder: it may look again for the same evaluation, which a kill
+    interrupted, and for no other. Raises StepFailed where it has looked already.
+    """
+    record = f"{night.folder}/opened.json"
+    before = night.workspace.read_json(record)
+    if (folder / OPENED).exists() or (before is not None and before["evaluation"] != evaluation):
+        raise StepFailed(
+            f"run {night.run_id} has opened its test part already, and what is chosen after that is chosen on it; "
+            "begin another run with `medley ingest`"
+        )
+    night.workspace.write_json(record, {"evaluation": evaluation})
+    table, users, items, cold = _staged(night)
+    sealed = pc.sum(pc.invert(_learnt(table))).as_py() or 0
+    (folder / OPENED).write_text(json.dumps({"rows": sealed}), "utf-8")
+    return OpenedLog(users, items, cold, *_coded(table, table.filter(_learnt(table)), users, items))
+
+
+def _staged(night: Night) -> tuple[pa.Table, list[str], list[str], Mask]:
+    """The staged log, its users, and the catalogue's items and which of them are cold."""
     catalogue = staged_items(night, ["item_id", "cold"])
     table = pq.read_table(night.workspace.path(night.receipt("ingest").path, "interactions.parquet"))
-    users = pc.unique(table["user_id"]).to_pylist()
-    age_us = pc.subtract(pc.max(table["ts"]).cast(pa.int64()), table["ts"].cast(pa.int64()))
+    cold = catalogue["cold"].to_numpy(zero_copy_only=False).astype(bool)
+    return table, pc.unique(table["user_id"]).to_pylist(), catalogue["item_id"].to_pylist(), cold
+
+
+def _learnt(table: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(table["part"], pa.array(LEARNT))
+
+
+def _coded(table: pa.Table, newest_of: pa.Table, users: list[str], items: list[str]) -> tuple[Interactions, np.ndarray]:
+    """The rows as arrays in order, and their parts; ages are counted from the newest of `newest_of`."""
     user = pc.index_in(table["user_id"], pa.array(users, pa.string())).to_numpy().astype(np.int32)
-    item = pc.index_in(table["item_id"], catalogue["item_id"].combine_chunks()).to_numpy().astype(np.int32)
+    item = pc.index_in(table["item_id"], pa.array(items, pa.string())).to_numpy().astype(np.int32)
+    age_us = pc.subtract(pc.max(newest_of["ts"]).cast(pa.int64()), table["ts"].cast(pa.int64()))
     age_days = age_us.to_numpy() / MICROSECONDS_PER_DAY
     weight = table["weight"].to_numpy().astype(np.float32)
     part = pc.index_in(table["part"], pa.array(PARTS)).to_numpy().astype(np.int8)
     order = np.lexsort((item, -age_days, user))
-    interactions = Interactions(
-        user[order], item[order], age_days[order], weight[order], len(users), catalogue.num_rows
-    )
-    cold = catalogue["cold"].to_numpy(zero_copy_only=False).astype(bool)
-    return Log(users, catalogue["item_id"].to_pylist(), cold, interactions, part[order])
+    found = Interactions(user[order], item[order], age_days[order], weight[order], len(users), len(items))
+    return found, part[order]
 
 
 def vector_column(vectors: Floats, missing: Mask | None = None) -> pa.FixedSizeListArray:

@@ -22,7 +22,7 @@ from pipeline.ingest import USERS
 from pipeline.interactions import Floats
 from pipeline.night import Night
 from pipeline.pooling import Pooling
-from pipeline.tables import Log, matrix, read_vectors, vector_column, write_vectors
+from pipeline.tables import Log, matrix, read_everything, read_vectors, vector_column, write_vectors
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
@@ -52,11 +52,13 @@ def write(night: Night, fusion: Fusion, staged: Log, folder: Path) -> Json:
     items = np.nan_to_num(items, copy=False)
     profiles = _write_profiles(night, fusion, folder)
     learned = _write_attention(night, items, staged, folder)
-    users = read_pooling(night, folder, staged).users(items, staged.interactions)
+    users = read_pooling(night, folder, staged).users(items, read_everything(night))
     known = np.flatnonzero(users.any(axis=1))
     table = pa.table({"user_id": pa.array(staged.users).take(known), "vector": vector_column(users[known])})
     write_vectors(folder / "users" / "part-0.parquet", table)
-    without = _write_without(night, staged, set(known.tolist()), folder)
+    unknown = np.setdiff1d(np.arange(len(staged.users)), known)
+    missing = {staged.users[code]: NO_ITEM_VECTOR for code in unknown}
+    without = write_without(night, staged, missing, folder / WITHOUT)
     counts = {"users": len(known), "users_without_vector": without, "profiles": profiles} | learned
     reasons = ", ".join(f"{reason}: {rows}" for reason, rows in without.items()) or "none"
     log.info("fuse users rows=%d profiles=%d without a vector: %s", len(known), profiles, reasons)
@@ -112,17 +114,18 @@ def _write_attention(night: Night, items: Floats, staged: Log, folder: Path) -> 
     return {"user_attention": {"epoch": fitted.epoch, "held_out": fitted.best, "held_out_mean": fitted.mean}}
 
 
-def _write_without(night: Night, staged: Log, known: set[int], folder: Path) -> dict[str, int]:
-    """Writes (user_id, reason) by user_id, of those without a vector, and returns each reason's count."""
-    rows = {user: NO_ITEM_VECTOR for code, user in enumerate(staged.users) if code not in known}
+def write_without(night: Night, staged: Log, missing: dict[str, str], file: Path) -> dict[str, int]:
+    """Writes (user_id, reason) by user_id, and returns each reason's count.
+
+    missing: users of the log, and why they are; those that the source lists and the log has not are added.
+    """
+    rows = dict(missing)
     path = night.workspace.path(night.receipt("ingest").path, USERS)
     if path.exists():
         listed = pq.read_table(path, columns=["user_id"])["user_id"].to_pylist()
         rows |= dict.fromkeys(set(listed) - set(staged.users), NO_INTERACTION)
     ordered = sorted(rows.items())
     columns = {"user_id": [user for user, _ in ordered], "reason": [reason for _, reason in ordered]}
-    pq.write_table(
-        pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()}), folder / WITHOUT
-    )
+    pq.write_table(pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()}), file)
     reasons = [reason for _, reason in ordered]
     return {reason: reasons.count(reason) for reason in sorted(set(reasons))}

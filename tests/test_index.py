@@ -47,6 +47,47 @@ def test_the_card_says_what_was_measured_and_where_it_came_from(published: Shop)
         assert (published.workspace / path).exists()
 
 
+def test_every_user_with_a_vector_has_the_best_they_do_not_have_yet(published: Shop) -> None:
+    current = json.loads((published.workspace / "CURRENT.json").read_text())
+    folder = published.workspace / current["index"]
+    table = pq.read_table(folder / "recommendations.parquet")
+    assert table.schema.names == ["user_id", "rank", "item_id", "score"]
+    users = {row["user_id"]: row for row in pq.read_table(folder / "users.parquet").to_pylist()}
+    lists: dict[str, list[dict[str, object]]] = {}
+    for row in table.to_pylist():
+        lists.setdefault(row["user_id"], []).append(row)
+    assert list(lists) == sorted(users)
+    titles = set(pq.read_table(folder / "items.parquet")["item_id"].to_pylist())
+    told = json.loads((folder / "card.json").read_text())["recommended"]
+    trained = json.loads((published.workspace / "runs/first/steps/train.json").read_text())["details"]["ranker"]
+    assert (told["score"] == "probability of the re-ranker") == trained["used"]
+    for user, rows in lists.items():
+        items = [str(row["item_id"]) for row in rows]
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len(set(items)) == len(items) == told["k"]
+        assert set(items) <= titles - set(users[user]["seen"])
+        assert np.all(np.diff([row["score"] for row in rows]) <= 1e-5)
+    if not trained["used"]:
+        user = next(iter(lists))
+        assert [row["item_id"] for row in lists[user]] == [item for item, _ in plain_lookup(folder, user, told["k"])]
+    without = pq.read_table(folder / "users_without_recommendations.parquet").to_pylist()
+    assert not {row["user_id"] for row in without} & set(lists)
+    assert {row["reason"] for row in without} == {"no interaction"}
+
+
+def test_a_night_without_the_ranker_keeps_the_order_of_the_index(night: Shop) -> None:
+    night.run("second", "-s", "ranker.enabled=false", "-s", "train.model=content", "-s", "index.recommendations=5")
+    current = json.loads((night.workspace / "CURRENT.json").read_text())
+    folder = night.workspace / current["index"]
+    rows = pq.read_table(folder / "recommendations.parquet").to_pylist()
+    for user in sorted({row["user_id"] for row in rows})[:20]:
+        found = [(row["item_id"], row["score"]) for row in rows if row["user_id"] == user]
+        expected = plain_lookup(folder, user, 5)
+        assert [item for item, _ in found] == [item for item, _ in expected]
+        np.testing.assert_allclose([score for _, score in found], [score for _, score in expected], atol=1e-5)
+    assert not json.loads((night.workspace / "runs/second/metrics.json").read_text())["ranker"]
+
+
 def test_an_approximate_index_is_probed_until_it_reaches_the_recall() -> None:
     generator = np.random.default_rng(0)
     items = generator.standard_normal((5_000, 16)).astype(np.float32)

@@ -5,15 +5,15 @@ import pytest
 
 from pipeline.interactions import Interactions
 from pipeline.likeness import questions, recall
-from pipeline.tables import PARTS, Log
+from pipeline.tables import PARTS, OpenedLog
 
 
-def log_of(histories: list[list[tuple[int, str]]], items: int, cold: set[int] = frozenset()) -> Log:  # type: ignore[assignment]
+def log_of(histories: list[list[tuple[int, str]]], items: int, cold: set[int] = frozenset()) -> OpenedLog:  # type: ignore[assignment]
     rows = [(user, item, part) for user, history in enumerate(histories) for item, part in history]
     user, item = (np.array([row[at] for row in rows], np.int32) for at in (0, 1))
     part = np.array([PARTS.index(row[2]) for row in rows], np.int8)
     log = Interactions(user, item, np.zeros(len(rows)), np.ones(len(rows), np.float32), len(histories), items)
-    return Log([str(u) for u in range(len(histories))], [str(i) for i in range(items)],
+    return OpenedLog([str(u) for u in range(len(histories))], [str(i) for i in range(items)],
                np.isin(np.arange(items), list(cold)), log, part)  # fmt: skip
 
 

@@ -19,8 +19,11 @@ from pipeline.top_k import tie_break, top_k
 CUTOFFS = (1, 3, 10)
 
 
-@pytest.fixture(scope="module")
-def ranx() -> ModuleType:
+@pytest.fixture
+def ranx(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The library, run as plain Python: compiling it takes longer than all that is asked of it."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
     return pytest.importorskip("ranx", reason="ranx is not installed; it comes with the extra `dev`")
 
 

@@ -9,11 +9,11 @@ from pipeline.errors import StepFailed
 from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
-MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "llm", "blend")
+MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend")
 # Those whose items `load_item_side` can make from other content.
 EXPLAINED = ("content", "two_tower", "sequence", "llm")
 # Those that read each modality's own vectors, `Content.modalities`.
-READS_MODALITIES = ("vbpr", "graph", "elsa")
+READS_MODALITIES = ("vbpr", "graph", "elsa", "svd")
 # Those that read `Content.titles`.
 READS_TITLES = ("llm",)
 
@@ -81,6 +81,10 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.elsa import Elsa
 
             return Elsa(config.train.elsa, config.seed, threads)
+        case "svd":
+            from pipeline.recommend.svd import Svd
+
+            return Svd(config.train.svd, config.seed, threads)
         case "graph":
             from pipeline.recommend.graph import GraphRecommender
 

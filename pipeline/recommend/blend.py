@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -89,6 +89,7 @@ class BlendModel(Recommender):
     def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
         """Fits the members that have a weight again, each with what it chose; the weights stay, σ is taken anew."""
         started = time.perf_counter()
+        self._share_scratch()
         self.weights = {name: weight for name, weight in chosen.settings.items() if weight > 0}
         fits = {name: self.members[name].refit(content, train, chosen.members[name], on_epoch) for name in self.weights}
         self._sides = {name: side_of(self.members[name], train) for name in self.weights}
@@ -121,6 +122,12 @@ class BlendModel(Recommender):
             if side.ids:
                 tensors[f"{name}.items"] = np.ascontiguousarray(side.items)
         save_file(tensors, folder / BLEND_FILE, metadata={"members": " ".join(names)})
+
+    def _share_scratch(self) -> None:
+        if self.scratch:
+            for name, model in self.members.items():
+                path = self.scratch.path
+                model.scratch = replace(self.scratch, path=path.with_name(f"{name}-{path.name}"))
 
     def _weighed(self) -> list[tuple[Side, np.float32]]:
         found = [(self._sides[name], weight) for name, weight in self.weights.items() if weight > 0]

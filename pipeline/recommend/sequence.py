@@ -188,6 +188,9 @@ class SequenceModel(Trained[Batch]):
     def _weights(self) -> dict[str, Tensor]:
         return dict(self._model.named_parameters())
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"items.ids": ("items",)}
+
     def _generators(self) -> Generators:
         return [self._pieces.generator, self._generator]
 

@@ -35,6 +35,17 @@ def signed(value: float) -> str:
     return f"{sign}{abs(value):.2f}"
 
 
+def difference(value: float) -> str:
+    """A difference of metrics with its sign and four decimals."""
+    sign = MINUS if round(value, 4) < 0 else "+"
+    return f"{sign}{abs(value):.4f}"
+
+
+def p_value(value: float) -> str:
+    """p = 0.031; what is smaller than three decimals can say is said to be below."""
+    return f"p{NBSP}<{NBSP}0.001" if value < 0.0005 else f"p{NBSP}={NBSP}{value:.3f}"
+
+
 def rounded(share: float) -> str:
     """A share without decimals."""
     return f"{100 * share:.0f}".replace("-", MINUS) + f"{NBSP}%"
@@ -95,5 +106,5 @@ def plural(value: int, noun: str) -> str:
     return f"{value:,}{NBSP}{noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-_ALL = (whole, percent, score, signed, rounded, tick, ratio, seconds, size, moment, short, plural)
+_ALL = (whole, percent, score, signed, difference, p_value, rounded, tick, ratio, seconds, size, moment, short, plural)
 FILTERS = {function.__name__: function for function in _ALL}

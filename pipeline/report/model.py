@@ -6,9 +6,14 @@ Numbers are None, never NaN, where there is nothing to measure; pictures are `da
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.report.blend import Blend
 from pipeline.report.cards import ItemMap, UserShelf
+from pipeline.report.versus import Ablation, Paired
+
+if TYPE_CHECKING:
+    from pipeline.report.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -164,11 +169,34 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """One row of a table of segments: each model's mean, None where it has none, in the table's order of models."""
+
+    segment: str
+    users: int | None
+    means: tuple[float | None, ...]
+
+    @property
+    def best(self) -> float:
+        """The largest mean."""
+        return max((mean for mean in self.means if mean is not None), default=0.0)
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Segments that are parts of the test, as one table."""
+
+    models: tuple[str, ...]
+    rows: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
 class MetricView:
-    """All segments' panels of one metric."""
+    """All segments' panels of one metric, and a table of its further segments."""
 
     metric: str
     panels: tuple[Panel, ...]
+    slices: Slices | None = None
 
 
 @dataclass(frozen=True)
@@ -221,12 +249,15 @@ class Report:
     split: Split
     modalities: tuple[ModalityCount, ...]
     metrics: tuple[MetricView, ...]
+    paired: Paired | None
+    ablation: Ablation | None
     curves: Curves
     map: ItemMap
     blend: Blend
     shelves: tuple[UserShelf, ...]
     card_ratio: float
     steps: tuple[StepTime, ...]
+    tuning: Tuning | None = None
 
     @property
     def checks_passed(self) -> int:

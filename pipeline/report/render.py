@@ -27,14 +27,28 @@ FAMILIES = {
     "hitrate": ("Hit rate", "share of users with at least one test item in the list"),
     "mrr": ("MRR", "one over the rank of a user's first test item"),
     "coverage": ("Coverage", "share of the catalogue that is in anybody's list"),
+    "novelty": ("Novelty", "bits: how few users had chosen what is in the list, on average over it"),
+    "diversity": ("Diversity", "how unlike each other a list's items are: 1 minus cosine, on average over its pairs"),
+    "popularity_lift": ("Popularity lift", "how popular the lists' items are, over those that the users had chosen"),
 }
 SEGMENTS = {
     "all": ("Everything", "all test interactions, ranked over all items"),
     "warm": ("Warm items", "items the evaluated fit has seen, ranked over all items"),
     "cold": ("Cold items", "items held out of training, ranked among themselves"),
     "cold_among_all": ("Cold among all", "items held out of training, ranked over all items"),
+    "cold_users": ("Cold users", "few choices in training"),
+    "head": ("Head items", "the most chosen"),
+    "tail": ("Tail items", "seen in training, but not the most chosen"),
+    "no_text": ("No text", "items that lack one"),
+    "no_image": ("No image", "items that lack one"),
+    "no_audio": ("No audio", "items that lack one"),
+    "all_modalities": ("All modalities", "items that lack none"),
     "co_choice": ("Chosen together", "items one user chose, found by each other's vectors: every modality, and fused"),
     "co_choice_cold": ("Chosen together, cold", "the same, one of the two held out of training"),
+}
+ABLATIONS = {
+    "inference": "The trained model, its items made again from what is left.",
+    "refit": "The model trained again without it.",
 }
 FUSIONS = {
     "linear": "It is a weighted sum of the modalities; the shares are the weights.",
@@ -49,6 +63,7 @@ LABELS = {
     "bpr": "BPR",
     "ease": "EASE",
     "elsa": "ELSA",
+    "svd": "SVD",
     "item_knn": "item kNN",
     "lightgcn": "LightGCN",
     "rp3beta": "RP3beta",
@@ -71,6 +86,7 @@ def render(report: Report) -> str:
             families=FAMILIES,
             segments=SEGMENTS,
             fusions=FUSIONS,
+            ablations=ABLATIONS,
             parts=PARTS,
             style=Markup(_asset("style.css")),
             plotly=plotly,

@@ -1,15 +1,29 @@
-"""How good it is: metrics beside the baselines, the headline, and the training curves."""
+"""How good it is: metrics beside the baselines, the headline, differences that can be told, and the training curves."""
 
 from __future__ import annotations
 
 import math
 
 from pipeline.report.files import Document, count, listing, number, section
-from pipeline.report.model import Comparison, Curves, Epoch, Headline, Interval, MetricView, ModelScore, Panel
+from pipeline.report.model import (
+    Comparison,
+    Curves,
+    Epoch,
+    Headline,
+    Interval,
+    MetricView,
+    ModelScore,
+    Panel,
+    Slice,
+    Slices,
+)
+from pipeline.report.versus import Ablation, AblationTable, Difference, Paired, Versus, Without
 
 BASELINES = ("als", "ease", "rp3beta", "item_knn", "popularity", "random")
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")
-_FAMILIES = ("ndcg", "recall", "hitrate", "mrr", "coverage")
+# Parts of the test that are shown as a table, below the panels.
+SLICES = ("cold_users", "head", "tail", "no_text", "no_image", "no_audio", "all_modalities")
+_FAMILIES = ("ndcg", "recall", "hitrate", "mrr", "coverage", "novelty", "diversity", "popularity_lift")
 
 
 def metrics_of(metrics: Document, trained: str) -> tuple[MetricView, ...]:
@@ -17,7 +31,7 @@ def metrics_of(metrics: Document, trained: str) -> tuple[MetricView, ...]:
     test = section(metrics, "test")
     models = [section(section(test, segment), model) for segment in test for model in section(test, segment)]
     names = {metric for model in models for metric in model}
-    segments = [name for name in SEGMENTS if section(test, name)] + sorted(set(test) - set(SEGMENTS))
+    segments = [name for name in SEGMENTS if section(test, name)] + sorted(set(test) - set(SEGMENTS) - set(SLICES))
     return tuple(_view(metric, test, segments, trained) for metric in sorted(names, key=_rank))
 
 
@@ -29,7 +43,21 @@ def _rank(metric: str) -> tuple[int, str, int]:
 
 def _view(metric: str, test: Document, segments: list[str], trained: str) -> MetricView:
     panels = (_panel(metric, segment, section(test, segment), trained) for segment in segments)
-    return MetricView(metric, tuple(panel for panel in panels if panel))
+    slices = [panel for name in SLICES if (panel := _panel(metric, name, section(test, name), trained))]
+    return MetricView(metric, tuple(panel for panel in panels if panel), _slices(slices, trained))
+
+
+def _slices(panels: list[Panel], trained: str) -> Slices | None:
+    """One table of several panels' means."""
+    if not panels:
+        return None
+    means = [{score.model: score.score.mean for score in panel.scores} for panel in panels]
+    models = _ordered({name: None for found in means for name in found}, trained)
+    rows = (
+        Slice(panel.segment, panel.users, tuple(found.get(model) for model in models))
+        for panel, found in zip(panels, means, strict=True)
+    )
+    return Slices(tuple(models), tuple(rows))
 
 
 def _panel(metric: str, segment: str, models: Document, trained: str) -> Panel | None:
@@ -102,3 +130,46 @@ def _epochs(document: Document, fit: str) -> tuple[Epoch, ...]:
         Epoch(count(entry.get("epoch")), number(entry.get("loss")), number(entry.get("ndcg@10")))
         for entry in listing(document, fit)
     )
+
+
+def paired_of(metrics: Document, trained: str) -> Paired | None:
+    """Reads the comparison, None where there is none."""
+    document = section(metrics, "paired")
+    found = {name: _difference(section(section(document, "models"), name)) for name in section(document, "models")}
+    models = tuple(Versus(name, told) for name, told in sorted(found.items()) if told)
+    if not models:
+        return None
+    # Sorting is stable: after the trained model, the best come first.
+    ordered = sorted(models, key=lambda versus: (versus.model != trained, -versus.difference.mean))
+    metric, segment, baseline = (str(document.get(key) or "") for key in ("metric", "segment", "baseline"))
+    return Paired(metric, segment, baseline, bool(section(document, "validation")), tuple(ordered))
+
+
+def ablation_of(metrics: Document, wanted: str) -> Ablation | None:
+    """Reads the ablation by one metric, `wanted` where it was measured; None where there is none."""
+    document = section(metrics, "ablation")
+    tables = []
+    for segment in section(document, "segments"):
+        told = section(section(document, "segments"), segment)
+        metric = _metric(told, wanted)
+        rows = [_without(modality, section(section(told, modality), metric)) for modality in told]
+        tables.append(AblationTable(segment, metric, tuple(row for row in rows if row)))
+    shown = tuple(table for table in tables if table.rows)
+    return Ablation(str(document.get("model") or ""), str(document.get("way") or ""), shown) if shown else None
+
+
+def _metric(told: Document, wanted: str) -> str:
+    names = sorted({metric for modality in told for metric in section(told, modality)})
+    return wanted if wanted in names else next(iter(names), "")
+
+
+def _without(modality: str, entry: Document) -> Without | None:
+    mean, change = number(entry.get("mean")), _difference(section(entry, "change"))
+    return None if mean is None or change is None else Without(modality, mean, change)
+
+
+def _difference(entry: Document) -> Difference | None:
+    mean, low, high, p = (number(entry.get(key)) for key in ("mean", "low", "high", "p"))
+    if mean is None or low is None or high is None or p is None:
+        return None
+    return Difference(mean, low, high, p, count(entry.get("users")))

@@ -38,7 +38,7 @@ from pipeline.likeness import SEGMENTS, Questions, questions, recall
 from pipeline.metrics import BLOCK_SCORES
 from pipeline.night import resume
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_log
+from pipeline.tables import OpenedLog, open_test
 from tests.benchmarks.fusion_cost import costs
 from tests.benchmarks.harness import machine
 from tests.benchmarks.nights import DATA, SETS, prepare
@@ -55,7 +55,7 @@ class Set:
 
     name: str
     material: Material
-    log: Log
+    log: OpenedLog
     alone: dict[Modality, Floats]
     asked: dict[str, Questions]
     config: Any
@@ -72,7 +72,8 @@ def opened(name: str, folder: Path) -> Set:
             cli.app([verb, "-q", *arguments], standalone_mode=False)
         marker.touch()
     night = resume(load(Path(arguments[1]), tuple(arguments[3::2])), None)
-    log = read_log(night)
+    with tempfile.TemporaryDirectory() as scratch:
+        log = open_test(night, "benchmark", Path(scratch))
     shards, spaces = shards_of(night)
     parts = [
         shards.read(bucket)[1] for bucket in range(len(shards)) if shards.starts[bucket] < shards.starts[bucket + 1]

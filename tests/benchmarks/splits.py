@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -79,9 +80,9 @@ def published(name: str) -> Split:
 
 def _night(name: str, folder: Path) -> Split:
     from pipeline import cli, config
-    from pipeline.evaluate import tasks_of
     from pipeline.night import resume
-    from pipeline.tables import read_log
+    from pipeline.segments import tasks_of
+    from pipeline.tables import open_test
     from pipeline.train import content_of
     from tests.benchmarks.nights import AS_OF, prepare
 
@@ -95,8 +96,10 @@ def _night(name: str, folder: Path) -> Split:
             cli.app([verb, "-q", *given], standalone_mode=False)
         marker.touch()
     night = resume(config.load(Path(given[1]), tuple(given[3::2])), None)
-    log = read_log(night)
-    tasks = {segment: task for segment, task in tasks_of(log).items() if segment in ("all", "cold")}
+    with TemporaryDirectory() as scratch:
+        log = open_test(night, "benchmark", Path(scratch))
+    asked = tasks_of(log, night.config.evaluate, {})
+    tasks = {segment: asked[segment] for segment in ("all", "cold")}
     history = log.of("train", "validation")
     train, validation = log.of("train"), log.of("validation")
     features = tuple(str(m) for m in content_of(night, log, "graph").modalities)

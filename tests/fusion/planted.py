@@ -13,7 +13,7 @@ from pipeline.config import Modality
 from pipeline.fusion.fit import Material
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
-from pipeline.tables import Log
+from pipeline.tables import OpenedLog
 
 ITEMS, USERS, CHOICES, KINDS = 400, 400, 12, 6
 BUCKETS = 4
@@ -25,7 +25,7 @@ class Planted:
     """material: what a fusion is fitted on. log: the whole log. vectors: modality to (n, d), NaN where missing."""
 
     material: Material
-    log: Log
+    log: OpenedLog
     vectors: dict[Modality, np.ndarray]
 
 
@@ -52,7 +52,9 @@ def _shown(rng: np.random.Generator, width: int, *traits: np.ndarray, noise: flo
     return (shown + noise * rng.standard_normal((ITEMS, width))).astype(np.float32)
 
 
-def _log(rng: np.random.Generator, told: np.ndarray, seen: np.ndarray, shared: np.ndarray, cold: np.ndarray) -> Log:
+def _log(
+    rng: np.random.Generator, told: np.ndarray, seen: np.ndarray, shared: np.ndarray, cold: np.ndarray
+) -> OpenedLog:
     users, items, ages, parts = [], [], [], []
     for user in range(USERS):
         liked = [rng.standard_normal(KINDS) * 2 for _ in range(3)]
@@ -67,7 +69,7 @@ def _log(rng: np.random.Generator, told: np.ndarray, seen: np.ndarray, shared: n
         np.array(users, np.int32), np.array(items, np.int32), np.array(ages, float), np.ones(len(users), np.float32),
         USERS, ITEMS,
     )  # fmt: skip
-    return Log([f"u{u}" for u in range(USERS)], [f"i{i:03d}" for i in range(ITEMS)], cold, log, part)
+    return OpenedLog([f"u{u}" for u in range(USERS)], [f"i{i:03d}" for i in range(ITEMS)], cold, log, part)
 
 
 def write(folder: Path, vectors: dict[Modality, np.ndarray], empty_bucket: bool = False) -> Shards:

@@ -155,7 +155,7 @@ def test_exactly_the_given_epochs_make_the_published_fit(world: World) -> None:
     np.testing.assert_array_equal(chosen.item_vectors, again.item_vectors)
 
 
-@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph", "elsa"])
+@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph", "elsa", "svd"])
 def test_inductive_models_rank_items_nobody_has_chosen_yet(name: str, world: World) -> None:
     assert build(name, CONFIG).inductive
     assert ndcg(name, world, cold=True) > 1.5 * ndcg("random", world, cold=True)

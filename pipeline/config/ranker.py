@@ -1,0 +1,29 @@
+"""Settings of the re-ranker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.config.base import Section, Share
+
+
+class Ranker(Section):
+    """A network that re-orders the best of the index for each user, where validation finds that to help."""
+
+    enabled: bool = Field(True, description="learn it; whether it re-orders anything, validation decides each night")
+    candidates: int = Field(100, ge=1, description="best items of the index that are re-ordered for a user")
+    history_share: float = Field(
+        0.5, gt=0, lt=1, description="earliest share of the log that is only history, and nothing to be learned from"
+    )
+    rounds: int = Field(4, ge=1, description="moments in the rest of the log, each with all before it as history")
+    negatives: int = Field(8, ge=1, description="items drawn beside each that was chosen")
+    hard_share: Share = Field(0.5, description="share of those drawn from the candidates; the others from all items")
+    max_pairs: int = Field(1_000_000, ge=1, description="pairs of a user and an item to learn from, at most")
+    width: int = Field(32, ge=1, description="outputs of each tower")
+    hidden: int = Field(64, ge=1, description="width of the fully connected layers")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    batch_pairs: int = Field(1024, ge=1, description="pairs in a step")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    max_epochs: int = Field(20, ge=1)
+    patience_epochs: int = Field(4, ge=1, description="stop after so many epochs without a better validation NDCG@10")

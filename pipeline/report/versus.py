@@ -1,0 +1,75 @@
+"""Whether the model is better than what it is measured beside, and what each modality adds, as frozen data.
+
+Both are in metrics.json, as `paired` and `ablation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# A difference this unlikely by chance, whose interval leaves out 0, is told.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference over the same users, its 95 % interval, and the p-value of no difference."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    users: int
+
+    @property
+    def told(self) -> str:
+        """`above`, `below`, or empty where chance would do as well."""
+        if self.p >= LEVEL or self.low <= 0 <= self.high:
+            return ""
+        return "above" if self.mean > 0 else "below"
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A model against the strongest baseline."""
+
+    model: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Every model against one baseline, the trained one first; by_validation: whether validation chose the baseline."""
+
+    metric: str
+    segment: str
+    baseline: str
+    by_validation: bool
+    models: tuple[Versus, ...]
+
+
+@dataclass(frozen=True)
+class Without:
+    """The model's score without one modality, and how far that is from the whole model's."""
+
+    modality: str
+    score: float
+    change: Difference
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """What one segment shows of each modality."""
+
+    segment: str
+    metric: str
+    rows: tuple[Without, ...]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """way: `inference` or `refit`."""
+
+    model: str
+    way: str
+    tables: tuple[AblationTable, ...]

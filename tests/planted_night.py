@@ -1,0 +1,82 @@
+"""A night's workspace up to extraction, written by hand from a planted catalogue, for steps to run on in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.config.sections import Evaluate, Fuse, Train
+from pipeline.night import Night, StepReceipt
+from pipeline.tables import MICROSECONDS_PER_DAY, PARTS
+from pipeline.workspace import Workspace, sha256_of
+from tests.fusion.planted import BUCKETS, Planted, planted
+
+STAGED = "staged/planted"
+EVALUATE = Evaluate(
+    bootstrap_samples=50,
+    popularity_half_life_days=(90,),
+    item_knn_shrink=(0,),
+    rp3beta_alpha=(1,),
+    rp3beta_beta=(0.3,),
+    ease_regularization=(200,),
+    als_factors=8,
+    als_iterations=3,
+    als_regularization=(5,),
+    als_alpha=(4,),
+)
+TRAIN = Train(model="two_tower", width=8, max_epochs=2, batch_rows=256, negatives=64, history_items=5, heads=2)
+CONFIG = Config(fuse=Fuse(kind="linear", width=16), train=TRAIN, evaluate=EVALUATE, threads=1)
+
+
+def planted_night(folder: Path, config: Config = CONFIG, run_id: str = "first") -> Night:
+    """A run that has ingested and extracted the planted catalogue."""
+    night = Night(config, Workspace(folder), run_id, datetime(2026, 1, 1, tzinfo=UTC))
+    found = planted(folder / "embeddings")
+    write_items(folder, found)
+    write_log(folder, found)
+    staged = folder / STAGED / "interactions.parquet"
+    outputs = {f"{STAGED}/interactions.parquet": sha256_of(staged)}
+    details = {"buckets": BUCKETS, "validation_cut": None}
+    leave(night, "ingest", STAGED, len(found.log.items), details, outputs)
+    for modality, paths in found.material.shards.paths.items():
+        for bucket, path in enumerate(paths):
+            told = {"unreadable_rows": 0, "examples": [], "space": ""}
+            leave(night, f"extract.{modality}.bucket-{bucket:05d}", str(path.relative_to(folder)), 100, told)
+    return night
+
+
+def write_items(folder: Path, found: Planted) -> None:
+    (folder / STAGED / "items").mkdir(parents=True)
+    for bucket, rows in enumerate(np.array_split(np.arange(len(found.log.items)), BUCKETS)):
+        ids = pa.array([found.log.items[row] for row in rows], pa.string())
+        table = pa.table({"item_id": ids, "cold": pa.array(found.log.cold[rows])})
+        pq.write_table(table, folder / STAGED / "items" / f"bucket-{bucket:05d}.parquet")
+
+
+def write_log(folder: Path, found: Planted) -> None:
+    log, day = found.log.entries, int(MICROSECONDS_PER_DAY)
+    ts = (datetime(2025, 12, 1, tzinfo=UTC).timestamp() * 1e6 - log.age_days * day).astype(np.int64)
+    table = pa.table(
+        {
+            "user_id": pa.array([found.log.users[user] for user in log.user], pa.string()),
+            "item_id": pa.array([found.log.items[item] for item in log.item], pa.string()),
+            "ts": pa.array(ts).cast(pa.timestamp("us", "UTC")),
+            "weight": pa.array(log.weight.astype(np.float64)),
+            "part": pa.array([PARTS[part] for part in found.log.part], pa.string()),
+        }
+    )
+    pq.write_table(table, folder / STAGED / "interactions.parquet")
+
+
+def leave(
+    night: Night, step: str, path: str, rows: int, details: dict[str, object], outputs: dict[str, str] | None = None
+) -> None:
+    """Leaves a step's receipt."""
+    receipt = StepReceipt(step, path, Path(path).stem, rows, rows, 0, False, 0.0, 0, outputs or {}, details)
+    night.workspace.write_json(f"{night.folder}/steps/{step}.json", asdict(receipt))

@@ -1,0 +1,240 @@
+"""Evaluation is honest: the test part is opened once, after everything is fitted and chosen, and by nothing else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import evaluate, fuse, train
+from pipeline.errors import StepFailed
+from pipeline.night import Night
+from pipeline.tables import OPENED, Log, open_test, read_everything, read_log
+from pipeline.workspace import Workspace
+from tests.conftest import ROOT
+from tests.planted_night import CONFIG, STAGED, planted_night
+
+SEALED = ("test", "held_out")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A planted night that has been fused and trained; tests take a copy."""
+    night = planted_night(tmp_path_factory.mktemp("trained") / "workspace")
+    fuse.run(night)
+    train.run(night)
+    return night
+
+
+@pytest.fixture(scope="module")
+def judged(trained: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The same night after evaluate."""
+    night = copied(trained, tmp_path_factory.mktemp("judged"))
+    evaluate.run(night)
+    return night
+
+
+def copied(night: Night, folder: Path) -> Night:
+    shutil.copytree(night.workspace.root, folder / "workspace")
+    return replace(night, workspace=Workspace(folder / "workspace"))
+
+
+def metrics_of(night: Night) -> dict[str, Any]:
+    return json.loads(night.workspace.path(night.folder, "metrics.json").read_text())
+
+
+def poison(night: Night) -> None:
+    """Gives every sealed row another item, another time and another weight."""
+    path = night.workspace.path(STAGED, "interactions.parquet")
+    table = pq.read_table(path)
+    sealed = pc.is_in(table["part"], pa.array(SEALED)).to_numpy()
+    items = np.array(table["item_id"].to_pylist(), object)
+    items[sealed] = np.random.default_rng(5).permutation(items[sealed])
+    ts = table["ts"].cast(pa.int64()).to_numpy().copy()
+    ts[sealed] += 40 * 86_400_000_000
+    weight = table["weight"].to_numpy().copy()
+    weight[sealed] *= 3
+    columns = {"item_id": pa.array(items, pa.string()), "ts": pa.array(ts).cast(table["ts"].type), "weight": weight}
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    pq.write_table(table, path)
+
+
+def evaluated_fit(night: Night) -> dict[str, bytes]:
+    """Every file that the evaluated fit is made of or leaves, by its name."""
+    folders = (night.workspace.path(night.receipt("fuse").path), night.workspace.path(night.receipt("train").path))
+    names = ("items/*", "fusion.safetensors", "curve.json", "users.safetensors", "evaluated/*")
+    found = {f"{path.parent.name}/{path.name}": path for f in folders for name in names for path in f.glob(name)}
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
+    other = planted_night(tmp_path / "workspace")
+    poison(other)
+    fuse.run(other)
+    train.run(other)
+    ours, theirs = evaluated_fit(trained), evaluated_fit(other)
+    assert {"evaluated/item_vectors.parquet", "evaluated/user_vectors.parquet"} < set(ours)
+    assert "evaluated/model.safetensors" in ours
+    assert ours == theirs
+    curves = [json.loads(night.workspace.path(night.receipt("train").path, "curves.json").read_text())
+              for night in (trained, other)]  # fmt: skip
+    for chosen in ("evaluated", "chosen_epochs"):
+        assert curves[0][chosen] == curves[1][chosen]
+    # What is published is made from everything, so it must differ, or nothing was poisoned.
+    published = [night.workspace.path(night.receipt("train").path, "published") for night in (trained, other)]
+    vectors = [(folder / "item_vectors.parquet").read_bytes() for folder in published]
+    assert vectors[0] != vectors[1]
+
+
+def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
+    other = copied(trained, tmp_path)
+    poison(other)
+    ours, theirs = (evaluate._fitted(night, read_log(night)) for night in (trained, other))
+    assert (ours.strongest, ours.validation) == (theirs.strongest, theirs.validation)
+    users = np.arange(50, dtype=np.int32)
+    assert set(ours.models) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content", "two_tower"}
+    for name, scorer in (ours.models | ours.without).items():
+        np.testing.assert_array_equal(scorer(users), (theirs.models | theirs.without)[name](users), err_msg=name)
+
+
+def test_what_is_read_to_learn_from_holds_no_sealed_row(trained: Night) -> None:
+    log, everything = read_log(trained), read_everything(trained)
+    table = pq.read_table(trained.workspace.path(STAGED, "interactions.parquet"))
+    learnt = pc.sum(pc.invert(pc.is_in(table["part"], pa.array(SEALED)))).as_py()
+    assert len(log.entries) == learnt < len(everything) == len(table)
+    assert len(log.of("train")) + len(log.of("validation")) == learnt
+    for part in SEALED:
+        with pytest.raises(LookupError, match="only evaluate opens it"):
+            log.of("train", part)
+    assert not hasattr(everything, "part")
+
+
+def test_the_test_part_is_opened_once_a_run(judged: Night, tmp_path: Path) -> None:
+    night = copied(judged, tmp_path)
+    receipt = night.receipt("evaluate")
+    assert receipt.details["opened_rows"] > 0
+    assert night.workspace.read_json(f"{receipt.path}/{OPENED}") == {"rows": receipt.details["opened_rows"]}
+    with pytest.raises(StepFailed, match="run first has opened its test part already"):
+        open_test(night, "anything else", tmp_path)
+    changed = night.config.model_copy(update={"seed": 1})
+    with pytest.raises(StepFailed, match="begin another run"):
+        evaluate.run(replace(night, config=changed))
+    # The next run may, and the same evaluation may, where a kill left it undone.
+    another = night.workspace.path("runs", "second")
+    shutil.copytree(night.workspace.path(night.folder), another)
+    (another / OPENED).unlink()
+    evaluate.run(replace(night, config=changed, run_id="second"))
+    before = metrics_of(night)
+    evaluate.run(replace(night, full=True))
+    assert metrics_of(night) == before
+
+
+def test_one_evaluation_opens_the_test_part_once(trained: Night, tmp_path: Path) -> None:
+    night = copied(trained, tmp_path)
+    assert type(open_test(night, "key", tmp_path)) is not Log
+    with pytest.raises(StepFailed, match="already"):
+        open_test(night, "key", tmp_path)
+
+
+def names_in(module: Path) -> tuple[set[str], set[str]]:
+    """A module's names, and its text constants that are no docstring."""
+    tree = ast.parse(module.read_text("utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return names, {text for text in texts if "\n" not in text}
+
+
+def test_nothing_but_evaluate_can_open_the_test_part() -> None:
+    folders = (ROOT / "pipeline", ROOT / "dags")
+    found = {str(p.relative_to(ROOT)): names_in(p) for folder in folders for p in folder.rglob("*.py")}
+    assert {module for module, (names, _) in found.items() if "open_test" in names} == {"pipeline/evaluate.py"}
+    assert not {module for module, (names, _) in found.items() if "_staged" in names} - {"pipeline/tables.py"}
+    # Whoever takes an opened log is called by evaluate alone.
+    takers = {module for module, (names, _) in found.items() if "OpenedLog" in names}
+    assert takers == {f"pipeline/{name}.py" for name in ("evaluate", "likeness", "segments", "tables")}
+    users = {
+        module for module, (names, _) in found.items() if {"tasks_of", "questions"} & names and module not in takers
+    }
+    assert users == set()
+    # The file itself is read where it is coded, and by the report, which shows what is published and knows no part.
+    read = {"read_table", "dataset", "rows_of", "ParquetFile", "ParquetDataset", "iter_batches"}
+    readers = {m for m, (names, texts) in found.items() if names & read and "interactions.parquet" in texts}
+    assert readers == {"pipeline/tables.py", "pipeline/report/items.py", "pipeline/report/shelves.py"} | {
+        module for module in readers if module == "pipeline/ingest.py"
+    }
+    assert not {m for m in readers if m.startswith("pipeline/report/") and "part" in found[m][1]}
+
+
+def test_metrics_have_every_segment_and_what_lists_are_worth(judged: Night) -> None:
+    document = metrics_of(judged)
+    segments = {"all", "warm", "cold", "cold_among_all", "head", "tail", "no_text", "no_image", "no_audio"}
+    assert segments | {"all_modalities"} <= set(document["test"])
+    lists = {f"{metric}@{k}" for metric in ("novelty", "diversity", "popularity_lift") for k in (5, 10, 20, 50)}
+    of_all = document["test"]["all"]["two_tower"]
+    assert lists <= set(of_all)
+    assert all(set(of_all[name]) == {"mean", "low", "high", "users"} for name in lists)
+    assert not lists & set(document["test"]["warm"]["two_tower"])
+    by_popularity, by_chance = (document["test"]["all"][name] for name in ("popularity", "random"))
+    assert by_popularity["popularity_lift@10"]["mean"] > by_chance["popularity_lift@10"]["mean"]
+    assert by_popularity["novelty@10"]["mean"] < by_chance["novelty@10"]["mean"]
+    assert document["test"]["all"]["content"]["diversity@10"]["mean"] < by_chance["diversity@10"]["mean"]
+    assert _finite(document)
+
+
+def test_every_model_is_compared_with_the_baseline_that_validation_prefers(judged: Night) -> None:
+    document = metrics_of(judged)
+    paired, scores = document["paired"], document["test"]["all"]
+    assert (paired["metric"], paired["segment"]) == ("ndcg@10", "all")
+    assert paired["baseline"] == max(paired["validation"], key=paired["validation"].get)
+    assert set(paired["models"]) == set(scores) - {paired["baseline"]}
+    for name, found in paired["models"].items():
+        gap = scores[name]["ndcg@10"]["mean"] - scores[paired["baseline"]]["ndcg@10"]["mean"]
+        assert found["mean"] == pytest.approx(gap)
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert 0 < found["p"] <= 1
+
+
+def test_leaving_out_a_modality_changes_what_it_tells_of(judged: Night) -> None:
+    document = metrics_of(judged)
+    found = document["ablation"]
+    assert (found["model"], found["way"], set(found["segments"])) == ("two_tower", "inference", {"all", "cold"})
+    for segment, modalities in found["segments"].items():
+        assert set(modalities) == {"text", "image", "audio"}
+        for without in modalities.values():
+            whole = document["test"][segment]["two_tower"]["ndcg@10"]["mean"]
+            assert without["ndcg@10"]["change"]["mean"] == pytest.approx(without["ndcg@10"]["mean"] - whole)
+            assert {name.partition("@")[0] for name in without} == {"ndcg", "recall"}
+    assert any(w["ndcg@10"]["change"]["mean"] for w in found["segments"]["all"].values())
+
+
+def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, tmp_path: Path) -> None:
+    elsa = CONFIG.train.elsa.model_copy(update={"width": 8, "max_epochs": 2})
+    settings = {"train": CONFIG.train.model_copy(update={"model": "elsa", "elsa": elsa})}
+    night = replace(copied(trained, tmp_path), config=CONFIG.model_copy(update=settings))
+    train.run(night)
+    assert evaluate._fitted(night, read_log(night)).without == {}
+    asked = night.config.evaluate.model_copy(update={"ablation": "refit"})
+    again = replace(night, config=night.config.model_copy(update={"evaluate": asked}))
+    found = evaluate._fitted(again, read_log(again))
+    users = np.arange(20, dtype=np.int32)
+    assert set(found.without) == {"text", "image", "audio"}
+    assert all(not np.array_equal(s(users), found.models["elsa"](users)) for s in found.without.values())
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return math.isfinite(value) if isinstance(value, float) else True
