@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from pipeline.config import Config, leaves
 from pipeline.config.read import explain
-from pipeline.config.sections import Train
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +49,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "train.elsa.width": [64, 128, 256, 512],
         "train.elsa.neighbours": {"low": 2, "high": 20},
         "train.elsa.content_weight": {"low": 0, "high": 1},
+    },
+    "svd": {
+        "train.svd.neighbours": {"low": 2, "high": 20},
+        "train.svd.content_weight": {"low": 0, "high": 1},
     },
     "sequence": {
         "train.sequence.learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
@@ -137,7 +140,7 @@ def suggest(trial: Trial, space: Space, config: Config) -> Settings:
     if MODEL in space:
         model = settings[MODEL] = str(space[MODEL].suggest(trial, MODEL))
     for name, dimension in space.items():
-        if name != MODEL and (MODEL not in space or name.rpartition(".")[0] == section_of(model)):
+        if name != MODEL and (MODEL not in space or reads(model, name, config)):
             settings[name] = dimension.suggest(trial, name)
     return settings
 
@@ -149,20 +152,24 @@ def configured(space: Space, config: Config) -> Settings:
     return found if all(space[name].holds(value) for name, value in found.items()) else {}
 
 
-def section_of(model: str) -> str:
-    """Where a model's settings stand: `train.graph`; `train` for those of the two-tower model."""
-    name = _SECTIONS.get(model, model)
-    return f"train.{name}" if name in Train.model_fields else "train"
+def reads(model: str, name: str, config: Config) -> bool:
+    """Whether a model has a setting: those of its own section, a blend those of all its models too."""
+    if model == "blend" and any(reads(member, name, config) for member in config.train.blend.models):
+        return True
+    if model == "two_tower":
+        return name.rpartition(".")[0] == "train"
+    return name.startswith(f"train.{_SECTIONS.get(model, model)}.")
 
 
 def _own(model: str, config: Config) -> dict[str, Any]:
     """A model's own space; of one without, its learning rate, a tenth to ten times of what is configured."""
+    if model == "blend":
+        return {name: given for member in config.train.blend.models for name, given in _own(member, config).items()}
     if model in DEFAULTS:
         return DEFAULTS[model]
-    name = f"{section_of(model)}.learning_rate"
+    name = f"train.{_SECTIONS.get(model, model)}.learning_rate"
     rate = {path: schema["default"] for path, schema in leaves(config)}.get(name)
-    found = rate if section_of(model) != "train" else None
-    return {name: {"low": found / 10, "high": found * 10, "log": True}} if found else {}
+    return {name: {"low": rate / 10, "high": rate * 10, "log": True}} if rate else {}
 
 
 def _dimension(name: str, given: Any, kind: str) -> Dimension:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import optuna
@@ -31,10 +32,10 @@ from pipeline.ingest import inputs_digest
 from pipeline.interactions import Interactions
 from pipeline.metrics import Task, rank
 from pipeline.night import Night
-from pipeline.recommend import READS_MODALITIES, Content, Fit, OnEpoch, build
+from pipeline.recommend import Content, Fit, OnEpoch, build
 from pipeline.runtime import threads
 from pipeline.search_space import Space, applied, configured, space_of, suggest
-from pipeline.tables import Log, read_log
+from pipeline.tables import read_log
 from pipeline.train import content_of
 from pipeline.trials import METRIC, STATES, described, line
 from pipeline.workspace import Json, digest
@@ -89,20 +90,7 @@ class Material:
         train, validation = staged.of("train"), staged.of("validation")
         if not (len(train) and len(validation)):
             raise StepFailed("the training or the validation part is empty, so no setting can be judged; see ingest")
-        return cls(train, validation, _contents(night, staged))
-
-
-def _contents(night: Night, staged: Log) -> Callable[[str], Content]:
-    """The content that a model reads, read once for all that read the same."""
-    found: dict[bool, Content] = {}
-
-    def of(model: str) -> Content:
-        told_apart = model in READS_MODALITIES
-        if told_apart not in found:
-            found[told_apart] = content_of(night, staged, model)
-        return found[told_apart]
-
-    return of
+        return cls(train, validation, cache(partial(content_of, night, staged)))
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -23,8 +24,8 @@ from pipeline.config import Config, load
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.interactions import Interactions
 from pipeline.recommend import MODELS, Recommender, build
-from pipeline.search_space import DEFAULTS, applied, configured, section_of, space_of, suggest
-from pipeline.tables import read_log
+from pipeline.search_space import DEFAULTS, applied, configured, reads, space_of, suggest
+from pipeline.tables import PARTS, read_log
 from tests.conftest import AS_OF, ROOT, medley
 
 YAML = """
@@ -135,8 +136,10 @@ def test_a_killed_search_repeats_the_trial_that_was_cut_short_and_ends_as_if_it_
 def test_nothing_a_search_fits_or_judges_holds_a_test_row(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     night = nights.resume(load(shop / "medley.yaml"), None)
     log = read_log(night)
-    hidden = {pair for pair in zip(log.of("test").user.tolist(), log.of("test").item.tolist(), strict=True)}
-    hidden -= {(u, i) for part in ("train", "validation") for u, i in zip(log.of(part).user, log.of(part).item)}  # noqa: B905
+    rows = pq.read_table(night.workspace.path(night.receipt("ingest").path, "interactions.parquet")).to_pylist()
+    users, items = ({name: code for code, name in enumerate(names)} for names in (log.users, log.items))
+    pairs = {p: {(users[r["user_id"]], items[r["item_id"]]) for r in rows if r["part"] == p} for p in PARTS}
+    hidden = pairs["test"] - pairs["train"] - pairs["validation"]
     assert hidden
     handed: list[Interactions] = []
 
@@ -192,9 +195,15 @@ def test_every_model_that_learns_has_a_space_of_its_own_that_holds_what_is_confi
     config = Config.model_validate({"train": {"model": model}})
     space = space_of(config)
     assert space
-    assert all(name.rpartition(".")[0] == section_of(model) for name in space)
+    assert all(reads(model, name, config) for name in space)
     assert configured(space, config)
     assert set(DEFAULTS) <= set(MODELS)
+
+
+def test_a_blend_has_the_spaces_of_its_models() -> None:
+    blend = Config.model_validate({"train": {"model": "blend", "blend": {"models": ["graph", "elsa", "als"]}}})
+    assert set(space_of(blend)) == {*DEFAULTS["graph"], *DEFAULTS["elsa"]}
+    assert not reads("blend", "train.dropout", blend)
 
 
 def test_a_model_that_learns_nothing_is_one_sentence() -> None:
