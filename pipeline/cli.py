@@ -18,6 +18,7 @@ from pipeline import night as nights
 from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.night import Night, StepReceipt
+from pipeline.workspace import Workspace
 
 log = logging.getLogger("medley")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -145,6 +146,27 @@ _single("publish", "Judge the run, replace what is published, write the report."
 
 
 @app.command()
+def tune(
+    config: ConfigFile,
+    trials: Annotated[int | None, typer.Option(min=1, help="fits in all; tune.trials by default")] = None,
+    timeout_seconds: Annotated[int | None, typer.Option(min=1, help="no fit begins later; as configured")] = None,
+    overrides: Overrides = None,
+    run_id: Annotated[str | None, typer.Option(help="the run whose vectors are used; the newest by default")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for settings of the recommender, judged on the validation part; resumes what was begun."""
+    from pipeline.trials import advice
+    from pipeline.tune import run as search
+
+    limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
+    given = [f"{name}={value}" for name, value in limits.items() if value is not None]
+    found = search(_fused(_prepare(config, [*(overrides or ()), *given], quiet), run_id))
+    counts = {"finished_trials": len(found["trials"]), "best_value": found["best"]["value"]}
+    _say({"step": "tune", **counts, **found}, as_json, advice(found))
+
+
+@app.command()
 def lookup(
     workspace: WorkspaceFolder,
     user: Annotated[str | None, typer.Option(help="a user of the log")] = None,
@@ -230,6 +252,17 @@ def _prepare(path: Path, overrides: list[str] | None, quiet: bool) -> Config:
     loaded = configuration.load(path, tuple(overrides or ()))
     limit_threads(loaded)
     return loaded
+
+
+def _fused(loaded: Config, run_id: str | None) -> Night:
+    """A run that has fused vectors: the one that is named, the newest, or a new one that is taken so far."""
+    known = run_id or nights.newest_with(Workspace(Path(loaded.workspace)), "fuse")
+    if known:
+        return nights.resume(loaded, known)
+    night = nights.begin(loaded, None, None)
+    for name in STEPS[: STEPS.index("fuse") + 1]:
+        _perform(night, name)
+    return night
 
 
 def _perform(night: Night, name: str) -> list[StepReceipt]:

@@ -106,7 +106,7 @@ class Explanation:
         return "\n".join([*lines, *(f"  no {name}: {reason}" for name, reason in self.missing.items())])
 
     def _base_is(self) -> str:
-        if self.model in ("two_tower", "sequence"):
+        if self.model in ("two_tower", "sequence", "llm"):
             return "what is said without any content, by the item's id and popularity or by its being new"
         return "nothing is said without any content"
 

@@ -160,6 +160,12 @@ def runs(workspace: Workspace) -> list[Json]:
     return sorted((run for run in found if run), key=lambda run: str(run["started_at"]))
 
 
+def newest_with(workspace: Workspace, step: str) -> str | None:
+    """The newest run in which a step is done, or None."""
+    done = (str(run["run_id"]) for run in reversed(runs(workspace)))
+    return next((name for name in done if workspace.path("runs", name, "steps", f"{step}.json").exists()), None)
+
+
 def parse_time(text: str) -> datetime:
     """An ISO 8601 time as UTC; one without a zone is UTC already.
 

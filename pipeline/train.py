@@ -2,21 +2,18 @@
 
 - `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
 - `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now";
-- on both goes a re-ranker, see `pipeline.rerank`.
+- on both goes a re-ranker, see `pipeline.rerank`;
+- a fit that is killed leaves a checkpoint under `.tmp/fit-KEY`, which the next run of this step goes on from.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import rerank
 from pipeline.config.pairwise import Schedule
@@ -25,10 +22,21 @@ from pipeline.errors import StepFailed
 from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Interactions
+from pipeline.last_night import earlier_model
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import READS_MODALITIES, Content, Fit, OnEpoch, Recommender, build
+from pipeline.progress import watched
+from pipeline.recommend import READS_MODALITIES, READS_TITLES, Content, Fit, Recommender, build
+from pipeline.recommend.contract import Scratch
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_everything, read_log, read_vectors, vector_column, write_vectors
+from pipeline.tables import (
+    Log,
+    read_everything,
+    read_log,
+    read_vectors,
+    staged_items,
+    vector_column,
+    write_vectors,
+)
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
@@ -43,39 +51,74 @@ def run(night: Night) -> StepReceipt:
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
-    settings = [night.config.train, night.config.ranker, night.config.seed]
-    key = digest("train", VERSION, *settings, users, fused.digest, log_digest)
-    return night.step("train", "models", key, lambda folder: _build(night, folder))
+    made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
+    settings = [made_by, night.config.ranker, night.config.seed]
+    models = _models(night.config.train, night.config.train.model)
+    read = _texts(night) if any(name in READS_TITLES for name in models) else []
+    before = earlier_model(night)
+    key = digest("train", VERSION, *settings, users, fused.digest, log_digest, before, *read)
+    scratch = night.workspace.path(".tmp", f"fit-{key}")
+    receipt = night.step("train", "models", key, lambda folder: _build(night, folder, scratch, before))
+    shutil.rmtree(scratch, ignore_errors=True)
+    return receipt
 
 
 def content_of(night: Night, log: Log, model: str) -> Content:
     """What a model reads of the items, in the log's order: fused vectors, how users are made of them, and for a model
-    that reads them each modality's own vectors.
+    that reads them each modality's own vectors, or titles.
     """
     folder = night.workspace.path(night.receipt("fuse").path)
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    models = night.config.train.blend.models if model == "blend" else (model,)
+    models = _models(night.config.train, model)
     found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
-    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), read_pooling(night, folder, log), told)
+    reads = any(name in READS_TITLES for name in models)
+    titles = staged_items(night, ["title"])["title"].to_pylist() if reads else ()
+    pooling = read_pooling(night, folder, log)
+    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
 
 
-def _build(night: Night, folder: Path) -> Json:
+def _models(settings: Train, model: str) -> tuple[str, ...]:
+    """The model, or those that it blends."""
+    return settings.blend.models if model == "blend" else (model,)
+
+
+def _texts(night: Night) -> list[str]:
+    """What a language model reads besides vectors and the log: its own weights, and the items' titles."""
+    from pipeline.recommend.llm_checkpoint import identity
+
+    return [identity(night.config.train.llm), inputs_digest(night.receipt("ingest"), "items/")]
+
+
+def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
+    """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
     log, everything = read_log(night), read_everything(night)
     content = content_of(night, log, night.config.train.model)
     training = log.of("train")
     if not len(training):
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
     settings = night.config.train
-    judged = build(settings.model, night.config, threads(night.config))
-    with _progress("evaluated fit", _longest(settings, settings.model)) as on_epoch:
+
+    def made(part: str) -> Recommender:
+        model = build(settings.model, night.config, threads(night.config))
+        for name, one in {"": model, **model.members}.items():
+            one.scratch = Scratch(scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds)
+            if before:
+                from pipeline.recommend.before import Before
+
+                earlier = night.workspace.path(before, part)
+                one.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
+        return model
+
+    judged = made("evaluated")
+    with watched(night, "evaluated", _longest(settings, settings.model)) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     _save(judged, log, log.of("train", "validation"), folder / "evaluated")
-    published = build(settings.model, night.config, threads(night.config))
+    published = made("published")
     longest = max(fit.chosen_epochs for fit in (chosen, *chosen.members.values()))
-    with _progress("published fit", max(longest, 1)) as on_epoch:
+    with watched(night, "published", max(longest, 1)) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
     _save(published, log, everything, folder / "published")
     (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
@@ -84,6 +127,7 @@ def _build(night: Night, folder: Path) -> Json:
         "rows": len(everything),
         "model": settings.model,
         "inductive": judged.inductive,
+        "before": before,
         **_choices(chosen),
         "members": {name: _choices(fit) for name, fit in chosen.members.items()},
         "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
@@ -99,7 +143,7 @@ def _longest(settings: Train, model: str) -> int:
     """Epochs after which the fit of a model, or of each of those blended, ends at the latest."""
     if model == "blend":
         return max(_longest(settings, member) for member in settings.blend.models)
-    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa}
+    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa, "llm": settings.llm}
     own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
     if model == "sequence":
         return settings.sequence.max_epochs
@@ -127,17 +171,3 @@ def _curves(model: str, chosen: Fit, final: Fit) -> str:
         },
     }
     return json.dumps(curves, indent=1, sort_keys=True)
-
-
-@contextmanager
-def _progress(name: str, epochs: int) -> Iterator[OnEpoch]:
-    """A bar on a terminal; nothing in a log file, where a bar is noise."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(name, total=epochs, now="")
-
-        def advance(epoch: dict[str, float]) -> None:
-            now = " ".join(f"{name} {value:.4g}" for name, value in epoch.items())
-            progress.update(bar, completed=epoch["epoch"], now=now)
-
-        yield advance

@@ -11,6 +11,8 @@ MODALITIES: tuple[Modality, ...] = ("text", "image", "audio")
 # A JSON schema, as pydantic makes it.
 Schema = dict[str, Any]
 Share = Annotated[float, Field(ge=0, le=1)]
+# Values of a setting that validation chooses among.
+Grid = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class Section(BaseModel):

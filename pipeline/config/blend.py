@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from pipeline.config.base import Section
 
 Member = Literal[
-    "content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "als", "popularity"
+    "content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "als", "popularity"
 ]  # fmt: skip
 
 

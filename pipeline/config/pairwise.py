@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Section
+from pipeline.config.base import Grid, Section
 
 
 class Schedule(Section):
@@ -80,3 +80,18 @@ class Elsa(Schedule):
     content_weight: float = Field(0.3, ge=0, description="what a row of content counts beside a user's; 0 for none")
     batch_rows: int = Field(1024, ge=1, description="users and rows of content in a step")
     learning_rate: float = Field(0.1, gt=0)
+
+
+class Svd(Section):
+    """svd: the largest singular vectors of choices and content; validation chooses among the values of a setting."""
+
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (256, 64, 128, 512, 1024), min_length=1, description="dimensions of the vectors, to choose from"
+    )
+    popularity_powers: Grid = Field(
+        (0.5, 0.3, 0.7), description="powers of popularity, to choose from, that items are scored by"
+    )
+    neighbours: int = Field(
+        5, ge=1, description="nearest items in each modality that stand in an item's row of content"
+    )
+    content_weight: float = Field(0.3, ge=0, description="what a row of content counts beside a user's; 0 for none")

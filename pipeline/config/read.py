@@ -40,7 +40,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     try:
         return Config.model_validate(_merge(document, values))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+        raise ConfigError(f"{path}: {explain(error)}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, JsonValue]:
@@ -106,7 +106,8 @@ def _merge(base: dict[str, JsonValue], over: dict[str, JsonValue]) -> dict[str, 
     return merged
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """One line: the dotted path of the first wrong value, what is wrong with it, and what was found."""
     first = error.errors()[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     where, section = locate(first["loc"])

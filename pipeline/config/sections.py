@@ -6,15 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Section, Share
+from pipeline.config.base import Grid, Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
-from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule
+from pipeline.config.llm import Llm
+from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
 from pipeline.config.ranker import Ranker
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
 from pipeline.config.texts import TransformerText
+from pipeline.config.tune import Tune
 
 
 class Source(Section):
@@ -132,15 +134,18 @@ class Fuse(Section):
 class Train(Schedule):
     """The recommender that is evaluated and published; what stands here itself is two_tower's."""
 
-    model: Literal["content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "blend"] = (
-        "two_tower"
-    )
+    model: Literal[
+        "content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend"
+    ] = "two_tower"
     width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
     max_epochs: int = Field(60, ge=1)
     patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
     evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
     averaging: float = Field(0.98, ge=0, lt=1, description="share of the served weights kept at every step")
     tensorboard: bool = Field(True, description="write every epoch's loss and NDCG@10 to runs/RUN_ID/tensorboard")
+    warm_start: bool = Field(
+        False, description="begin at the weights of the night that is published, matched by item and user"
+    )
     checkpoint_seconds: float = Field(
         60, ge=0, description="longest time that a killed fit loses, but for the epoch that it was in"
     )
@@ -169,11 +174,10 @@ class Train(Schedule):
     pairwise: Pairwise = Pairwise()
     graph: Graph = Graph()
     elsa: Elsa = Elsa()
+    svd: Svd = Svd()
     sequence: Sequence = Sequence()
+    llm: Llm = Llm()
     blend: Blend = Blend()
-
-
-Grid = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class Evaluate(Section):
@@ -251,6 +255,7 @@ class Config(Section):
     extract: Extract = Extract()
     fuse: Fuse = Fuse()
     train: Train = Train()
+    tune: Tune = Tune()
     ranker: Ranker = Ranker()
     evaluate: Evaluate = Evaluate()
     index: Index = Index()

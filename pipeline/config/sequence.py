@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.pairwise import Imbalance, Schedule
+from pipeline.config.semantic_ids import SemanticIds
 
 
 class Sequence(Schedule):
@@ -21,6 +22,7 @@ class Sequence(Schedule):
     heads: int = Field(4, ge=1)
     history_items: int = Field(50, ge=2, description="latest interactions that are read")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    semantic_ids: SemanticIds = SemanticIds()
     id_dropout: Annotated[float, Field(ge=0, lt=1, description="share of items that a step sees by content alone")] = (
         0.1
     )

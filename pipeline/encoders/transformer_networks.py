@@ -56,6 +56,25 @@ def load_model(folder: Path, described: str, gguf_file: str = "") -> Any:
     return network.eval()
 
 
+def load_tokenizer(folder: Path, described: str, gguf_file: str = "") -> Any:
+    """A transformers tokenizer from a local folder, or from a GGUF file in it.
+
+    Raises WeightsError if there is none, or none that knows a word.
+    """
+    from transformers import AutoTokenizer
+
+    more = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, **more)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise WeightsError(f"weights {described}: no tokenizer of transformers there ({reason(error)})") from None
+    # Without its vocabulary's file, transformers makes a tokenizer that knows no word at all.
+    files = ["tokenizer.json", *tokenizer.vocab_files_names.values()] if not gguf_file else []
+    if len(files) > 1 and not any((folder / file).exists() for file in files):
+        raise WeightsError(f"weights {described}: no tokenizer there (none of {', '.join(files)})")
+    return tokenizer
+
+
 def _refuse_random(network: Any, missing: set[str], described: str) -> None:
     """Raises WeightsError if the files lack tensors that are read: transformers fills them with random numbers.
 
@@ -88,10 +107,10 @@ def pooling_of(folder: Path, network: Any) -> str:
         return POOLINGS[modes[0]]
     if hasattr(network, "get_text_features"):
         return "joint"
-    return "last" if _causal(network) else "mean"
+    return "last" if is_causal(network) else "mean"
 
 
-def _causal(network: Any) -> bool:
+def is_causal(network: Any) -> bool:
     """Whether no token sees those after it, so that only the last one has seen the whole text."""
     causal = any(getattr(module, "is_causal", False) is True for module in network.modules())
     return causal and not _paired(network)

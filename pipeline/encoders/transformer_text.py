@@ -20,8 +20,7 @@ from pipeline.encoders.base import Input, Text
 from pipeline.encoders.engines import Batch
 from pipeline.encoders.network import RUNNING, NetworkEncoder
 from pipeline.encoders.template import TemplateEncoder
-from pipeline.encoders.weights import check, is_joint, locate, reason
-from pipeline.errors import WeightsError
+from pipeline.encoders.weights import check, is_joint, locate
 from pipeline.workspace import digest
 
 if TYPE_CHECKING:
@@ -70,18 +69,9 @@ class TransformerTextEncoder(NetworkEncoder, TemplateEncoder):
 
     def load(self) -> None:
         """Loads tokenizer and network. Raises WeightsError if the folder holds no weights of a known kind."""
-        from transformers import AutoTokenizer
+        from pipeline.encoders import transformer_networks as networks
 
-        more = {"gguf_file": self.gguf_file} if self.gguf_file else {}
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, **more)
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            said = reason(error)
-            raise WeightsError(f"weights {self.model}: no tokenizer of transformers there ({said})") from None
-        # Without its vocabulary's file, transformers makes a tokenizer that knows no word at all.
-        files = ["tokenizer.json", *self.tokenizer.vocab_files_names.values()] if not self.gguf_file else []
-        if len(files) > 1 and not any((self.folder / file).exists() for file in files):
-            raise WeightsError(f"weights {self.model}: no tokenizer there (none of {', '.join(files)})")
+        self.tokenizer: Any = networks.load_tokenizer(self.folder, self.model, self.gguf_file)
         self.padding = self.tokenizer.pad_token_id or 0
         super().load()
 

@@ -9,17 +9,20 @@ from pipeline.errors import StepFailed
 from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
-MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "blend")
+MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend")
 # Those whose items `load_item_side` can make from other content.
-EXPLAINED = ("content", "two_tower", "sequence")
+EXPLAINED = ("content", "two_tower", "sequence", "llm")
 # Those that read each modality's own vectors, `Content.modalities`.
-READS_MODALITIES = ("vbpr", "graph", "elsa")
+READS_MODALITIES = ("vbpr", "graph", "elsa", "svd")
+# Those that read `Content.titles`.
+READS_TITLES = ("llm",)
 
 __all__ = [
     "BASELINES",
     "EXPLAINED",
     "MODELS",
     "READS_MODALITIES",
+    "READS_TITLES",
     "Content",
     "Fit",
     "ItemSide",
@@ -78,6 +81,10 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.elsa import Elsa
 
             return Elsa(config.train.elsa, config.seed, threads)
+        case "svd":
+            from pipeline.recommend.svd import Svd
+
+            return Svd(config.train.svd, config.seed, threads)
         case "graph":
             from pipeline.recommend.graph import GraphRecommender
 
@@ -86,6 +93,10 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.sequence import SequenceModel
 
             return SequenceModel(config.train.sequence, config.seed, threads)
+        case "llm":
+            from pipeline.recommend.llm import LanguageModel
+
+            return LanguageModel(config.train.llm, config.seed, threads)
         case "blend":
             from pipeline.recommend.blend import BlendModel
 
@@ -115,8 +126,8 @@ def load_item_side(name: str, folder: Path) -> ItemSide:
             return FusedItems()
         case "two_tower":
             return TowerItems(folder)
-        case "sequence":
-            return SequenceItems(folder)
+        case "sequence" | "llm":
+            return SequenceItems(folder, name)
         case "blend":
             return BlendItems(folder, load_item_side)
     raise StepFailed(f"the {name} model's scores are not explained by modality; train {' or '.join(EXPLAINED)}")

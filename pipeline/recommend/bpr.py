@@ -81,6 +81,9 @@ class BPR(Trained[Triple]):
     def _weights(self) -> dict[str, Tensor]:
         return self._ids | self._maps
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"users": ("users",), "content_users": ("users",), "items": ("items",), "item_bias": ("items",)}
+
     def _generators(self) -> Generators:
         return [self._triples.generator]
 

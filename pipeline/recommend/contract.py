@@ -6,10 +6,11 @@ A `Model` that has no vectors can be measured, but not published.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ import numpy.typing as npt
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.metrics import Scorer, inner_product
 from pipeline.pooling import Pooling
+
+if TYPE_CHECKING:
+    from pipeline.recommend.before import Before
 
 Rows = npt.NDArray[np.int64]
 Epoch = dict[str, float]
@@ -32,12 +36,14 @@ class Content:
     pooling: how fused vectors of a history become a user's, as the fused folder has them; None for the decayed mean.
     modalities: each modality's own vectors, (n_items, d) float32, and (n_items,) bool, whether an item has it. Where
     it is empty, the fused vectors are all there is.
+    titles: each item's, for a model that reads text; empty for every other.
     """
 
     vectors: Floats
     present: Mask
     pooling: Pooling | None = None
     modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
+    titles: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -103,9 +109,13 @@ class Recommender(Model):
     """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.
 
     scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
+    before: the fit of an earlier night that this one may read; models that learn nothing from it ignore it.
+    members: the models that this one is made of, by name, if it is made of others.
     """
 
+    members: Mapping[str, Recommender] = MappingProxyType({})
     scratch: Scratch | None = None
+    before: Before | None = None
 
     @property
     @abstractmethod

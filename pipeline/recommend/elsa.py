@@ -29,8 +29,8 @@ from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
-from pipeline.recommend.features import modalities
-from pipeline.recommend.propagation import Graph, neighbours
+from pipeline.recommend.features import rows_of_content
+from pipeline.recommend.propagation import Graph
 from pipeline.recommend.trainer import Trained
 
 SMALLEST = 1e-12
@@ -54,7 +54,7 @@ class Elsa(Trained[np.ndarray]):
         if not len(train):
             raise StepFailed("nobody chose anything in the training part; set train.model to content")
         log = train.matrix()
-        read = _rows_of_content(content, self.settings.neighbours) if self.settings.content_weight else []
+        read = rows_of_content(content, self.settings.neighbours) if self.settings.content_weight else []
         filled = [log, *read]
         self._rows = sp.vstack([part[np.diff(part.indptr) > 0] for part in filled], format="csr")
         weights = [np.full(np.count_nonzero(np.diff(part.indptr)), self.settings.content_weight) for part in filled]
@@ -68,6 +68,9 @@ class Elsa(Trained[np.ndarray]):
 
     def _weights(self) -> dict[str, Tensor]:
         return {"a": self._a}
+
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"a": ("items",)}
 
     def _generators(self) -> Generators:
         return [self._random]
@@ -90,15 +93,3 @@ class Elsa(Trained[np.ndarray]):
     @torch.no_grad()
     def _freeze(self) -> None:
         self._items = normalize(self._a, dim=1).numpy() * self._told[:, None].astype(np.float32)
-
-
-def _rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
-    """Of each modality, a row for every item that has it: the item, and its `count` nearest by their cosine."""
-    found = []
-    for vectors, present in modalities(content).values():
-        near = neighbours(vectors, present, count)
-        near.data = np.einsum("nd,nd->n", vectors[np.repeat(np.arange(len(vectors)), np.diff(near.indptr))],
-                              vectors[near.indices])  # fmt: skip
-        near.data = np.maximum(near.data, 0)
-        found.append((near + sp.diags(present.astype(np.float32))).tocsr())
-    return found

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from pipeline.interactions import Floats, Mask, unit_rows
 from pipeline.recommend.contract import Content
+from pipeline.recommend.propagation import neighbours
 
 Modalities = dict[str, tuple[Floats, Mask]]
 
@@ -38,3 +40,17 @@ def stacked(content: Content) -> Floats:
 def known(items: npt.NDArray[np.int32], n_items: int) -> Mask:
     """Which items of the catalogue are among these codes: (n_items,) bool."""
     return np.bincount(items, minlength=n_items) > 0
+
+
+def rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
+    """What a linear model reads of content as if users had chosen it: (n_items, n_items) float32, one of each modality.
+
+    An item's row has the item and its `count` nearest, these by their cosine, and is empty where it lacks the modality.
+    """
+    found = []
+    for vectors, present in modalities(content).values():
+        near = neighbours(vectors, present, count)
+        rows = np.repeat(np.arange(len(vectors)), np.diff(near.indptr))
+        near.data = np.maximum(np.einsum("nd,nd->n", vectors[rows], vectors[near.indices]), 0)
+        found.append((near + sp.diags(present.astype(np.float32))).tocsr())
+    return found

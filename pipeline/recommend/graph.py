@@ -98,6 +98,9 @@ class GraphRecommender(Trained[Hidden]):
     def _weights(self) -> dict[str, Tensor]:
         return {"ids": self._ids, "bias": self._bias} | {f"map.{name}": weight for name, weight in self._maps.items()}
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"ids": ("items",), "bias": ("items",)}
+
     def _generators(self) -> Generators:
         return [self._random]
 

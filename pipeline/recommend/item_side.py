@@ -1,11 +1,12 @@
 """The item side of a saved model, read row by row: what its items would be with other content.
 
     two towers:  v = [W f + c + e, w·f + b - s · margin, s · f]
-    sequence:    v = [(W f + e) / |W f + e|, below]
+    sequence:    v = [(W f + e + c) / |W f + e + c|, below], and llm the same
 
 f the fused vector, which W, c and w see only where there is one; e and b the item's own, where it was ever chosen;
-s is `new_item_cosine` for an item that was new when the model was made, and 0 for any other; below is 0 but for an
-item that had neither content nor anyone who chose it.
+s is `new_item_cosine` for an item that was new when the model was made, and 0 for any other; c is the sum of what was
+learned for the codes of f, where the model has semantic ids; below is 0 but for an item that had neither content nor
+anyone who chose it.
 
     blend:       v = [a v' of each member], v' the member's vector, or its `neutral` where that is zero
 
@@ -25,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats, unit_rows
 from pipeline.recommend.contract import Content, ItemSide, Rows
+from pipeline.recommend.semantic_ids import Codebooks
 
 FILE = "model.safetensors"
 BLEND_FILE = "blend.safetensors"
@@ -52,17 +54,28 @@ class TowerItems(ItemSide):
 class SequenceItems(ItemSide):
     """See above, likewise."""
 
-    def __init__(self, folder: Path) -> None:
-        """folder: what `SequenceModel.save` wrote. Raises ShardCorrupt if it is not that."""
-        self._file = SavedRows(folder / FILE, "sequence")
+    def __init__(self, folder: Path, kind: str) -> None:
+        """folder: what `save` of a sequence model or an llm wrote. Raises ShardCorrupt if it is not that."""
+        self._file = SavedRows(folder / FILE, kind)
         (self._weight,) = self._file.read(("items.content.weight",))
+        names = ("items.shared.centroids", "items.shared.table")
+        self._shared = self._file.read(names) if names[0] in self._file.names() else None
 
     def vectors(self, content: Content, codes: Rows) -> Floats:
         """See ItemSide: (n, width + 1) float32."""
         ids, known, below = self._file.read(("items.ids", "known", "below"), codes)
         f = content.vectors * content.present[:, None]
-        unit = unit_rows(f @ self._weight.T + ids * known[:, None])
+        unit = unit_rows(f @ self._weight.T + ids * known[:, None] + self._of_codes(content))
         return np.concatenate([unit, below[:, None]], axis=1).astype(np.float32)
+
+    def _of_codes(self, content: Content) -> Floats:
+        """What the semantic ids of this content add: (n, width) float32."""
+        if self._shared is None:
+            return np.zeros((len(content.vectors), len(self._weight)), np.float32)
+        centroids, table = self._shared
+        told = Codebooks(centroids).codes(content.vectors, content.present)
+        found: Floats = table[np.arange(told.shape[1]), np.maximum(told, 0)].sum(axis=1) * content.present[:, None]
+        return found
 
 
 class BlendItems(ItemSide):
@@ -99,6 +112,11 @@ class SavedRows:
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path
         self._kind = kind
+
+    def names(self) -> set[str]:
+        """The tensors that are there. Raises ShardCorrupt if it is not such a file."""
+        with self._open() as file:
+            return set(file.keys())
 
     def read(self, names: tuple[str, ...], codes: Rows | None = None) -> list[Floats]:
         """The named tensors, or their rows of some items. Raises ShardCorrupt if they are not there."""

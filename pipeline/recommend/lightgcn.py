@@ -68,6 +68,9 @@ class LightGCN(Trained[Triple]):
     def _weights(self) -> dict[str, Tensor]:
         return {"ids": self._ids}
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"ids": ("users", "items")}
+
     def _generators(self) -> Generators:
         return [self._triples.generator]
 

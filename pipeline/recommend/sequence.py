@@ -35,7 +35,7 @@ from pipeline.recommend.engine import device, full_precision, reproducible
 from pipeline.recommend.imbalance import Balance
 from pipeline.recommend.item_side import FILE
 from pipeline.recommend.trainer import Trained
-from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
+from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer, code_vectors
 
 BLOCK_PLACES = 32_768
 SMALLEST = np.float32(1e-12)
@@ -166,7 +166,7 @@ class SequenceModel(Trained[Batch]):
 
     def save(self, folder: Path) -> None:
         """Writes the served weights, and which items had been chosen or are below all, as `model.safetensors`."""
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self._weights().items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self._model.state_dict().items()}
         items = {"known": self._known.cpu(), "below": torch.from_numpy(self._items[:, -1].copy())}
         save_file(tensors | items, folder / FILE)
 
@@ -178,7 +178,8 @@ class SequenceModel(Trained[Batch]):
         self._content = torch.from_numpy(vectors).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
         self._known = torch.from_numpy(known.astype(np.float32)).to(self.device)
-        self._model = Transformer(content.vectors.shape, self.settings, self._generator).to(self.device)
+        shared = code_vectors(content, self.settings.semantic_ids, self.settings.width, self.seed)
+        self._model = Transformer(content.vectors.shape, self.settings, self._generator, shared).to(self.device)
         ids = self._model.items.ids
         ids.data += torch.from_numpy(shared_axes(train, ids.shape[1], self.seed)).to(self.device)
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
@@ -186,6 +187,9 @@ class SequenceModel(Trained[Batch]):
 
     def _weights(self) -> dict[str, Tensor]:
         return dict(self._model.named_parameters())
+
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"items.ids": ("items",)}
 
     def _generators(self) -> Generators:
         return [self._pieces.generator, self._generator]

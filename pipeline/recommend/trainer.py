@@ -34,7 +34,7 @@ Batch = TypeVar("Batch")
 
 
 @dataclass
-class _Course:
+class Course:
     """How far a fit has come.
 
     averaged: the running mean of the weights, empty where none is kept. best: the served weights of the best epoch.
@@ -67,6 +67,10 @@ class Trained(Recommender, Generic[Batch]):
     @abstractmethod
     def _weights(self) -> dict[str, Tensor]:
         """What is learned, by name: the leaves themselves, which better ones are copied from and into."""
+
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        """Which weights have a row for each of `items` or `users`, or for each of both, one after the other."""
+        return {}
 
     @abstractmethod
     def _generators(self) -> checkpoint.Generators:
@@ -104,6 +108,8 @@ class Trained(Recommender, Generic[Batch]):
         """
         with reproducible(self.threads):
             self._prepare(content, train)
+            if self.before and self.before.warm_start:
+                self.before.begin(self._weights(), self._tables())
             task = Task(train, validation) if epochs is None and validation is not None and len(validation) else None
             course = self._run(epochs or self.schedule.max_epochs, task, on_epoch)
             self._restore(course.best if task else course.averaged)
@@ -114,7 +120,7 @@ class Trained(Recommender, Generic[Batch]):
         """Writes the weights as `model.safetensors`."""
         save_file({name: weight.detach().cpu().contiguous() for name, weight in self._weights().items()}, folder / FILE)
 
-    def _run(self, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> _Course:
+    def _run(self, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> Course:
         course = self._resumed(epochs)
         for epoch in course.curve:
             _tell(on_epoch, epoch)
@@ -132,16 +138,16 @@ class Trained(Recommender, Generic[Batch]):
             _tell(on_epoch, course.curve[-1])
         return course
 
-    def _over(self, course: _Course, epochs: int, task: Task | None) -> bool:
+    def _over(self, course: Course, epochs: int, task: Task | None) -> bool:
         done = len(course.curve)
         waited = task and course.epoch and done - course.epoch >= self.schedule.patience_epochs
         return done >= epochs or bool(waited)
 
-    def _epoch(self, course: _Course) -> float:
+    def _epoch(self, course: Course) -> float:
         losses = [self._step(batch, course) for batch in self._batches()]
         return float(np.mean(losses))
 
-    def _step(self, batch: Batch, course: _Course) -> float:
+    def _step(self, batch: Batch, course: Course) -> float:
         with autocast(self.device, self.schedule.precision):
             loss = self._loss(batch)
         for optimizer in self._optimizers:
@@ -159,7 +165,7 @@ class Trained(Recommender, Generic[Batch]):
         return float(loss.detach())
 
     @torch.no_grad()
-    def _average(self, course: _Course) -> None:
+    def _average(self, course: Course) -> None:
         weights = self._weights()
         if not course.averaged:
             course.averaged = _copy(weights)
@@ -167,7 +173,7 @@ class Trained(Recommender, Generic[Batch]):
         mean = get_ema_multi_avg_fn(self.schedule.averaging)
         mean([course.averaged[name] for name in weights], [*weights.values()], course.steps)
 
-    def _look(self, course: _Course, task: Task) -> None:
+    def _look(self, course: Course, task: Task) -> None:
         with self._served(course):
             self._freeze()
             ndcg = evaluate(self.user_vectors(task.history), self.item_vectors, task, (10,)).values[METRIC]
@@ -177,7 +183,7 @@ class Trained(Recommender, Generic[Batch]):
                 course.score, course.epoch, course.best = now, len(course.curve), _copy(self._weights())
 
     @contextmanager
-    def _served(self, course: _Course) -> Iterator[None]:
+    def _served(self, course: Course) -> Iterator[None]:
         """Inside, the weights are those that would be served, which are not those that training goes on from."""
         weights = self._weights()
         kept = {name: weights[name].data for name in course.averaged}
@@ -194,7 +200,7 @@ class Trained(Recommender, Generic[Batch]):
         for name, tensor in tensors.items():
             self._weights()[name].copy_(tensor)
 
-    def _leave(self, path: Path, course: _Course, epochs: int) -> None:
+    def _leave(self, path: Path, course: Course, epochs: int) -> None:
         tensors = {
             **checkpoint.named("weights", self._weights()),
             **checkpoint.named("averaged", course.averaged),
@@ -205,11 +211,11 @@ class Trained(Recommender, Generic[Batch]):
         facts |= {"made": self._made(epochs), "generators": checkpoint.of_generators(self._generators())}
         checkpoint.write(path, tensors, facts)
 
-    def _resumed(self, epochs: int) -> _Course:
+    def _resumed(self, epochs: int) -> Course:
         """The course that a killed fit left, its weights and generators restored; else a new one."""
         found = checkpoint.read(self.scratch.path) if self.scratch else None
         if found is None or found[1].pop("made") != self._made(epochs):
-            return _Course()
+            return Course()
         tensors, facts = found
         checkpoint.to_generators(self._generators(), facts.pop("generators"))
         checkpoint.to_optimizers(self._optimizers, checkpoint.under("optimizers", tensors))
@@ -218,7 +224,7 @@ class Trained(Recommender, Generic[Batch]):
             {name: tensor.to(self.device) for name, tensor in checkpoint.under(part, tensors).items()}
             for part in ("averaged", "best")
         )
-        return _Course(averaged=averaged, best=best, **facts)
+        return Course(averaged=averaged, best=best, **facts)
 
     def _made(self, epochs: int) -> list[Any]:
         """What must be the same for a fit to go on where another one stopped, and is in no digest."""

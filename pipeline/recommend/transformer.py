@@ -11,23 +11,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, scaled_dot_product_attention
 
+from pipeline.config.semantic_ids import SemanticIds
 from pipeline.config.sequence import Sequence
+from pipeline.recommend.contract import Content
+from pipeline.recommend.semantic_ids import Codebooks
 from pipeline.recommend.towers import Dropout
 
 CHUNK_SCORES = 1_500_000  # of float32: what the caches of a core hold
 
 
-class ItemVectors(nn.Module):
-    """v = (W f + e) / |W f + e|, f the fused vector; an item that nobody has chosen has no e of its own."""
+class CodeVectors(nn.Module):
+    """A learned vector for every code of every level of semantic ids; zeros for an item without codes."""
 
-    def __init__(self, items: int, content_width: int, width: int) -> None:
+    codes: Tensor
+    centroids: Tensor
+
+    def __init__(self, centroids: Tensor, codes: Tensor, width: int) -> None:
+        """centroids: saved beside, so that other content can be given codes. codes: [n_items x levels], -1 for none."""
+        super().__init__()
+        self.register_buffer("centroids", centroids)
+        self.register_buffer("codes", codes)
+        # Zeros: at first, an item is what it would be without codes.
+        self.table = nn.Parameter(torch.zeros(*centroids.shape[:2], width))
+
+    def of_width(self, width: int) -> CodeVectors:
+        """Other vectors of the same codes."""
+        return CodeVectors(self.centroids.clone(), self.codes.clone(), width)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """items: [n]. Returns [n x levels x width]."""
+        codes = self.codes[items]
+        level = torch.arange(codes.shape[1], device=codes.device)
+        return self.table[level, codes.clamp_min(0)] * (codes >= 0)[:, :, None]
+
+
+def code_vectors(content: Content, settings: SemanticIds, width: int, seed: int) -> CodeVectors | None:
+    """The vectors of a catalogue's semantic ids, which are learned from all its items; None where there are none."""
+    if not settings.levels:
+        return None
+    books = Codebooks.fit(content.vectors, content.present, settings, seed)
+    codes = books.codes(content.vectors, content.present)
+    return CodeVectors(torch.from_numpy(books.centroids), torch.from_numpy(codes), width)
+
+
+class ItemVectors(nn.Module):
+    """v = (W f + e + c) / |W f + e + c|, f the fused vector; an item that nobody has chosen has no e of its own.
+
+    c is the sum of the vectors of the item's semantic ids, where there are any.
+    """
+
+    def __init__(self, items: int, content_width: int, width: int, shared: CodeVectors | None = None) -> None:
         super().__init__()
         self.content = nn.Linear(content_width, width, bias=False)
         self.ids = nn.Parameter(torch.empty(items, width))
+        self.shared = shared
 
     def forward(self, codes: Tensor, content: Tensor, own: Tensor) -> Tensor:
         """codes: [n]. content: [n x width], zeros without. own: [n], 0 where e is left out. Returns [n x d], unit."""
-        return normalize(self.content(content) + self.ids[codes] * own[:, None], dim=1)
+        vectors = self.content(content) + self.ids[codes] * own[:, None]
+        if self.shared is not None:
+            vectors = vectors + self.shared(codes).sum(dim=1)
+        return normalize(vectors, dim=1)
 
 
 class Block(nn.Module):
@@ -69,10 +113,16 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Reads item vectors in order; the state at a place knows that place and what came before, and has unit norm."""
 
-    def __init__(self, shape: tuple[int, ...], settings: Sequence, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        settings: Sequence,
+        generator: torch.Generator,
+        shared: CodeVectors | None = None,
+    ) -> None:
         """shape: (n_items, width) of the fused vectors."""
         super().__init__()
-        self.items = ItemVectors(shape[0], shape[1], settings.width)
+        self.items = ItemVectors(shape[0], shape[1], settings.width, shared)
         self.first = nn.LayerNorm(settings.width)
         self.blocks = nn.ModuleList([Block(settings, generator) for _ in range(settings.layers)])
         self.last = nn.LayerNorm(settings.width)

@@ -40,6 +40,7 @@ from pipeline.recommend.trainer import Trained
 BLOCK_USERS = 1024
 MARGIN_USERS = 1000
 MARGIN_RANK = 5
+POOL_ITEMS = 50
 
 
 class TwoTower(Trained[Batch]):
@@ -79,7 +80,8 @@ class TwoTower(Trained[Batch]):
 
     def _prepare(self, content: Content, train: Interactions | ParquetLog) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        self._batcher = Batches(train, self.settings, self.seed)
+        pool = self.before.hard(train, POOL_ITEMS) if self.before and self.settings.hard_negatives else None
+        self._batcher = Batches(train, self.settings, self.seed, pool)
         self._content = torch.from_numpy(np.ascontiguousarray(content.vectors, np.float32)).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
         self._known = torch.from_numpy(self._batcher.known.astype(np.float32)).to(self.device)
@@ -90,6 +92,9 @@ class TwoTower(Trained[Batch]):
 
     def _weights(self) -> dict[str, Tensor]:
         return dict(self._towers.named_parameters())
+
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        return {"item.ids": ("items",), "item.id_bias": ("items",)}
 
     def _generators(self) -> Generators:
         return [self._batcher.generator, self._random]

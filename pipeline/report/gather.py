@@ -19,6 +19,7 @@ from pipeline.report.model import Gate, Report
 from pipeline.report.pictures import Studio, aspect
 from pipeline.report.scores import ablation_of, curves_of, headline_of, metrics_of, paired_of
 from pipeline.report.shelves import shelves_of
+from pipeline.report.tuning import tuning_of
 from pipeline.report.weights import blend_of
 
 
@@ -56,4 +57,5 @@ def gather(run: RunFiles) -> Report:
         shelves=shelves,
         card_ratio=aspect(tiles),
         steps=steps_of(documents),
+        tuning=tuning_of(run.workspace),
     )

@@ -6,10 +6,14 @@ Numbers are None, never NaN, where there is nothing to measure; pictures are `da
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.report.blend import Blend
 from pipeline.report.cards import ItemMap, UserShelf
 from pipeline.report.versus import Ablation, Paired
+
+if TYPE_CHECKING:
+    from pipeline.report.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,7 @@ class Report:
     shelves: tuple[UserShelf, ...]
     card_ratio: float
     steps: tuple[StepTime, ...]
+    tuning: Tuning | None = None
 
     @property
     def checks_passed(self) -> int:

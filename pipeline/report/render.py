@@ -63,6 +63,7 @@ LABELS = {
     "bpr": "BPR",
     "ease": "EASE",
     "elsa": "ELSA",
+    "svd": "SVD",
     "item_knn": "item kNN",
     "lightgcn": "LightGCN",
     "rp3beta": "RP3beta",

@@ -17,16 +17,18 @@ import json, os, runpy, sys, time
 import airflow.sdk
 from airflow.sdk import Asset, Param, TriggerRule, dag, get_current_context, task
 
-def parse(config):
+sys.path.append({str(ROOT / "dags")!r})  # as Airflow does with a bundle's folder
+
+def parse(config, file="nightly.py"):
     os.environ.pop("MEDLEY_CONFIG", None)
     if config is not None:
         os.environ["MEDLEY_CONFIG"] = config
-    return runpy.run_path({str(ROOT / "dags" / "nightly.py")!r})
+    return runpy.run_path(os.path.join({str(ROOT / "dags")!r}, file))
 """
 
 
 class RunsWithAirflow(Protocol):
-    """Runs Python that has `parse(config)`, the DAG file's names, and returns the JSON that it prints last."""
+    """Runs Python that has `parse(config, file)`, a DAG file's names, and returns the JSON that it prints last."""
 
     def __call__(self, script: str, *arguments: str) -> Any: ...
 

@@ -7,15 +7,27 @@ from typing import Any
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "faiss", "pandas", "transformers", "timm", "librosa", "sklearn", "duckdb", "pyarrow"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "faiss",
+    "pandas",
+    "transformers",
+    "timm",
+    "librosa",
+    "sklearn",
+    "duckdb",
+    "pyarrow",
+    "optuna",
+}
 
 
-@pytest.fixture(scope="module")
-def parsed(with_airflow: Any) -> dict[str, Any]:
-    return with_airflow("""
+@pytest.fixture(scope="module", params=["nightly.py", "tune.py"])
+def parsed(request: pytest.FixtureRequest, with_airflow: Any) -> dict[str, Any]:
+    return with_airflow(f"""
 began = time.process_time()
-parse(None)
-print(json.dumps({"seconds": time.process_time() - began, "modules": sorted(sys.modules)}))
+parse(None, {request.param!r})
+print(json.dumps({{"seconds": time.process_time() - began, "modules": sorted(sys.modules)}}))
 """)
 
 
@@ -36,9 +48,10 @@ def test_a_missing_or_wrong_configuration_still_parses_and_is_never_scheduled(
         files[-1].write_text(text)
     found = with_airflow(
         """
-dags = [parse(config)["NIGHTLY"] for config in sys.argv[1:]]
+dags = [parse(config, file)[file.removesuffix(".py").upper()]
+        for file in ("nightly.py", "tune.py") for config in sys.argv[1:]]
 print(json.dumps([[dag.dag_id, dag.schedule, len(dag.tasks)] for dag in dags]))
 """,
         *map(str, files),
     )
-    assert found == [["medley_nightly", None, 8]] * len(files)
+    assert found == [["medley_nightly", None, 8]] * len(files) + [["medley_tune", None, 1]] * len(files)

@@ -29,11 +29,11 @@ def late(*_):
 
 signal.signal(signal.SIGALRM, late)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born ignoring it
-dag = runpy.run_path(sys.argv[1])
+verbs = runpy.run_path(sys.argv[1], run_name="medley_verbs")
 with tempfile.TemporaryFile() as answer:
-    print(dag["_run"]([sys.executable, "-c", sys.argv[2], sys.argv[3]], answer.fileno()))
+    print(verbs["run"]([sys.executable, "-c", sys.argv[2], sys.argv[3]], answer.fileno()))
 """
-DAG_FILE = Path(__file__).parents[2] / "dags" / "nightly.py"
+DAG_FILE = Path(__file__).parents[2] / "dags" / "medley_verbs.py"
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:

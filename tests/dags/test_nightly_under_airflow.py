@@ -25,7 +25,7 @@ from tests.conftest import manifest, medley
 
 pytestmark = pytest.mark.slow
 
-NIGHTLY = Path(__file__).parents[2] / "dags" / "nightly.py"
+DAGS = Path(__file__).parents[2] / "dags"
 CONSUMER = """
 from airflow.sdk import Asset, dag, task
 
@@ -86,7 +86,7 @@ class Airflow:
                 self.processes.append(
                     subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
                 )
-        self.until("both DAGs are known", lambda: self.ask("dags").get("total_entries") == 2, START_SECONDS)
+        self.until("every DAG is known", lambda: self.ask("dags").get("total_entries") == 3, START_SECONDS)
 
     def command(self, *arguments: str) -> None:
         """Runs one command of Airflow's own command line."""
@@ -125,10 +125,14 @@ class Airflow:
         return {}
 
     def night(self, **conf: Any) -> dict[str, Any]:
-        """Triggers the DAG as the trigger form does, and returns its finished run."""
-        run = self.ask("dags/medley_nightly/dagRuns", {"logical_date": None, "conf": conf})
-        path = f"dags/medley_nightly/dagRuns/{run['dag_run_id']}"
-        self.until("the night ends", lambda: self.ask(path).get("state") in ("success", "failed"), NIGHT_SECONDS)
+        """Triggers the night as the trigger form does, and returns its finished run."""
+        return self.trigger("medley_nightly", conf)
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
+        """Triggers a DAG, and returns its finished run."""
+        run = self.ask(f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+        path = f"dags/{dag_id}/dagRuns/{run['dag_run_id']}"
+        self.until(f"{dag_id} ends", lambda: self.ask(path).get("state") in ("success", "failed"), NIGHT_SECONDS)
         return self.ask(path)
 
     def tasks(self, run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -160,7 +164,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     unscheduled = yaml.safe_load(config.read_text()) | {"nightly": {"schedule": "", "retry_delay_seconds": 1}}
     config.write_text(yaml.safe_dump(unscheduled))
     (home / "dags").mkdir()
-    (home / "dags" / "nightly.py").symlink_to(NIGHTLY)
+    for file in DAGS.glob("*.py"):
+        (home / "dags" / file.name).symlink_to(file)
     (home / "dags" / "consumer.py").write_text(CONSUMER)
     found = Airflow(home, config)
     try:
@@ -236,6 +241,19 @@ def test_a_refused_night_fails_without_a_retry_and_updates_nothing(current: dict
     assert "not published" in failures(airflow, refused)
     assert airflow.ask("assets/events")["total_entries"] == 1
     assert json.loads((airflow.config.parent / "workspace" / "CURRENT.json").read_text()) == current
+
+
+def test_a_search_tries_settings_on_the_newest_run_and_changes_nothing_published(
+    current: dict[str, Any], airflow: Airflow
+) -> None:
+    workspace = airflow.config.parent / "workspace"
+    runs = len(list(workspace.glob("runs/*")))
+    searched = airflow.trigger("medley_tune", {"train.model": "elsa", "train.elsa.max_epochs": 2, "tune.trials": 2})
+    assert searched["state"] == "success", failures(airflow, searched)
+    (document,) = [json.loads(path.read_text()) for path in workspace.glob("tunes/*/tune.json")]
+    assert [trial["state"] for trial in document["trials"]] == ["complete", "complete"]
+    assert len(list(workspace.glob("runs/*"))) == runs
+    assert json.loads((workspace / "CURRENT.json").read_text()) == current
 
 
 def test_a_wrong_value_is_refused_by_the_form(airflow: Airflow) -> None:

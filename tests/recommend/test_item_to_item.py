@@ -11,7 +11,9 @@ import torch
 from torch.nn.functional import normalize
 
 from pipeline.config.pairwise import Elsa as ElsaSettings
+from pipeline.config.pairwise import Svd as SvdSettings
 from pipeline.config.sections import Evaluate
+from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions
 from pipeline.metrics import Task, rank
 from pipeline.recommend.baselines import Popularity
@@ -19,6 +21,7 @@ from pipeline.recommend.contract import Content
 from pipeline.recommend.elsa import Elsa
 from pipeline.recommend.item_to_item import Ease, ItemKnn, RP3Beta
 from pipeline.recommend.sparse import top_of_rows
+from pipeline.recommend.svd import Svd
 
 USERS, ITEMS = 40, 30
 NOTHING = Content(np.zeros((ITEMS, 1), np.float32), np.zeros(ITEMS, bool))
@@ -132,3 +135,62 @@ def test_elsa_gives_no_vector_to_an_item_without_choices_or_content(dense: np.nd
     model.fit(NOTHING, log_of(dense))
     assert np.flatnonzero(~model.item_vectors.any(axis=1)).tolist() == [7]
     np.testing.assert_allclose(np.linalg.norm(np.delete(model.item_vectors, 7, axis=0), axis=1), 1, rtol=1e-5)
+
+
+def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
+    width, power = 6, 0.4
+    # Of so low a rank that random projections are exact.
+    dense = dense[np.arange(USERS) % 12]
+    model = Svd(SvdSettings(widths=(width,), popularity_powers=(power,)), 0, 1)
+    model.fit(NOTHING, log_of(dense))
+    told = dense[dense.sum(axis=1) > 1]
+    with np.errstate(divide="ignore"):
+        rows, columns = told.sum(axis=1), np.where(told.any(axis=0), told.sum(axis=0), np.inf)
+    q = np.linalg.svd(told / np.sqrt(np.outer(rows, columns)))[2][:width].T
+    degree = np.where(np.isinf(columns), 1, columns)[:, None] ** power
+    expected = (dense @ (q / degree)) @ (q * degree).T
+    np.testing.assert_allclose(model.scorer(log_of(dense))(np.arange(USERS)), expected, atol=1e-5)
+    again = Svd(SvdSettings(widths=(width,), popularity_powers=(power,)), 0, 1)
+    again.fit(NOTHING, log_of(dense))
+    assert again.item_vectors.tobytes() == model.item_vectors.tobytes()
+
+
+def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(dense: np.ndarray) -> None:
+    settings = SvdSettings(widths=(2, 12), popularity_powers=(0.5, 0.0))
+    hidden = (np.random.default_rng(1).random(dense.shape) < 0.3) & (dense > 0)
+    train, validation = log_of(dense * ~hidden), log_of(dense * hidden)
+    fit = Svd(settings, 0, 1).fit(NOTHING, train, validation)
+
+    def ndcg(width: float, power: float) -> float:
+        model = Svd(SvdSettings(widths=(int(width),), popularity_powers=(power,)), 0, 1)
+        # Both share the decomposition of the widest, whose random projections see more.
+        model.settings = settings
+        model.fit(NOTHING, train)
+        return float(rank(model.scorer(train), Task(train, validation), (10,)).values["ndcg@10"].mean())
+
+    combinations = [(width, power) for width in settings.widths for power in settings.popularity_powers]
+    best = max(combinations, key=lambda combination: ndcg(*combination))
+    assert (fit.settings["width"], fit.settings["popularity_power"]) == best
+    refitted = Svd(settings, 0, 1)
+    refitted.refit(NOTHING, train.concat(validation), fit)
+    assert refitted.item_vectors.shape == (ITEMS, best[0])
+
+
+def test_svd_puts_a_new_item_where_its_content_is(dense: np.ndarray) -> None:
+    halves = np.zeros((USERS, ITEMS))
+    halves[:20, :15] = dense[:20, :15]
+    halves[20:, 15:] = dense[20:, 15:]
+    halves[:, [5, 20]] = 0
+    vectors = np.random.default_rng(2).normal(size=(ITEMS, 8)).astype(np.float32)
+    vectors[:15, 0] += 6
+    content = Content(vectors, np.ones(ITEMS, bool), None, {"text": (vectors, np.ones(ITEMS, bool))})
+    model = Svd(SvdSettings(widths=(4,)), 0, 1)
+    model.fit(content, log_of(halves))
+    scores = model.scorer(log_of(halves))(np.arange(USERS))
+    assert scores[:20, 5].mean() > 2 * scores[:20, 20].mean()
+    assert scores[20:, 20].mean() > 2 * scores[20:, 5].mean()
+
+
+def test_svd_of_single_choices_says_what_to_do(dense: np.ndarray) -> None:
+    with pytest.raises(StepFailed, match=r"train\.model"):
+        Svd(SvdSettings(), 0, 1).fit(NOTHING, log_of(np.eye(USERS, ITEMS)))

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.config import Config
+from pipeline.config.llm import Llm, Scratch
 from pipeline.config.pairwise import Elsa, Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
 from pipeline.config.sequence import Sequence
@@ -33,6 +34,7 @@ SMALL = Train(
     graph=Graph(width=16, max_epochs=30, batch_users=32),
     elsa=Elsa(width=16, batch_rows=32),
     sequence=Sequence(width=16, max_epochs=12),
+    llm=Llm(weights="", tuning="full", scratch=Scratch(layers=1, width=16, heads=2), width=16, max_epochs=3),
 )
 CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
@@ -153,7 +155,7 @@ def test_exactly_the_given_epochs_make_the_published_fit(world: World) -> None:
     np.testing.assert_array_equal(chosen.item_vectors, again.item_vectors)
 
 
-@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph", "elsa"])
+@pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph", "elsa", "svd"])
 def test_inductive_models_rank_items_nobody_has_chosen_yet(name: str, world: World) -> None:
     assert build(name, CONFIG).inductive
     assert ndcg(name, world, cold=True) > 1.5 * ndcg("random", world, cold=True)

@@ -1,4 +1,4 @@
--- Products that are known by their ids alone: one text for all, so that content tells none from another.
+-- Products that are known by their ids alone.
 with lines as (
     select string_split(trim(line), ' ') as ids
     from read_csv(
@@ -8,6 +8,5 @@ with lines as (
 )
 select distinct
     choices.item_id,
-    'Product ' || choices.item_id as title,
-    'product' as text
+    'Product ' || choices.item_id as title
 from lines, unnest(ids[2:]) as choices(item_id)

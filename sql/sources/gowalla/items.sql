@@ -1,4 +1,4 @@
--- Places that are known by their ids alone: one text for all, so that content tells none from another.
+-- Places that are known by their ids alone.
 with lines as (
     select string_split(trim(line), ' ') as ids
     from read_csv(
@@ -8,6 +8,5 @@ with lines as (
 )
 select distinct
     visits.item_id,
-    'Place ' || visits.item_id as title,
-    'place' as text
+    'Place ' || visits.item_id as title
 from lines, unnest(ids[2:]) as visits(item_id)

@@ -1,0 +1,185 @@
+"""What Medley's DAGs share: the configuration that they read, its settings as parameters, and how a task runs a verb.
+
+Not a DAG itself. Every task runs one `medley` verb in a process of its own, so that no worker ever loads torch or
+faiss. The environment variable MEDLEY_CONFIG names the YAML file on every machine that parses or runs a DAG; where it
+is missing or wrong, the first task fails with the verb's own sentence.
+
+- Parameters: every setting of the YAML under its dotted name (`train.model`), its value there being the default, in the
+  trigger form, in `--conf '{"train.model": "content"}'` and on schedule. Only what differs from the YAML is passed on;
+  an empty text field is the empty string. `nightly.*` is read at parse time.
+- Pool: heavy tasks wait for a slot of `medley_heavy`, made once by `airflow pools set medley_heavy 1 Medley` (more
+  slots where there are more machines). Airflow queues nothing into a pool that does not exist: its tasks stay
+  "scheduled" until the pool is there, and the scheduler's log says why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param, get_current_context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from pipeline.config import Config, leaves, load
+from pipeline.errors import ConfigError, GateRefused
+
+POOL = "medley_heavy"
+FINAL = (ConfigError.exit_status, GateRefused.exit_status)  # exit statuses that a retry cannot change
+GRACE_SECONDS = 10
+NULLABLE = {"type": ["string", "null"]}  # the form sends an empty text field as null
+
+log = logging.getLogger("medley")
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+
+
+@dataclass(frozen=True)
+class Medley:
+    """The command line, run with the YAML file of MEDLEY_CONFIG and the parameters of the current DAG run."""
+
+    file: Path
+    config: Config
+
+    @classmethod
+    def read(cls) -> Medley:
+        """Returns the settings of MEDLEY_CONFIG; the defaults, with no schedule, if they cannot be read."""
+        file = Path(os.environ.get("MEDLEY_CONFIG") or "medley.yaml").absolute()
+        try:
+            return cls(file, load(file))
+        except ConfigError:
+            return cls(file, Config.model_validate({"nightly": {"schedule": ""}}))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a run may set, by dotted name: all but `nightly.*` and the modalities that the YAML turns off."""
+        document = self.config.model_dump(mode="json")
+        found: dict[str, Any] = {}
+        for path, _ in leaves(self.config):
+            value: Any = document
+            for part in path.split("."):
+                value = value.get(part, KeyError) if isinstance(value, dict) else KeyError
+            if value is not KeyError and not path.startswith("nightly."):
+                found[path] = value
+        return found
+
+    @property
+    def params(self) -> dict[str, Param]:
+        """One typed Param a setting, in the sections of the YAML."""
+        values = self.settings
+        return {path: make_param(path, values[path], told) for path, told in leaves(self.config) if path in values}
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The default arguments of tasks: retries with a growing delay, and a longest time."""
+        nightly = self.config.nightly
+        return {
+            "retries": nightly.retries,
+            "retry_delay": timedelta(seconds=nightly.retry_delay_seconds),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(hours=1),
+            "execution_timeout": timedelta(seconds=nightly.timeout_seconds),
+        }
+
+    def run(self, verb: str, *arguments: str) -> dict[str, Any]:
+        """Runs one verb, its log lines in the task's log, and returns its JSON document.
+
+        Raises AirflowFailException where a retry cannot help (bad configuration, gate refused), AirflowException
+        elsewhere.
+        """
+        command = [sys.executable, "-P", "-m", "pipeline.cli", verb, *arguments, *self._options()]
+        log.info("medley %s", shlex.join(command[4:]))
+        folder = self.file.parent if self.file.parent.is_dir() else None
+        with tempfile.TemporaryFile() as answer:
+            status, last = run(command, answer.fileno(), folder)
+            if status == 0:
+                answer.seek(0)
+                return json.load(answer)
+        if status < 0:
+            raise AirflowException(f"medley {verb} was ended by {signal.Signals(-status).name}")
+        said = last or f"medley {verb} ended with status {status} and said nothing"
+        raise (AirflowFailException if status in FINAL else AirflowException)(said)
+
+    def _options(self) -> Iterator[str]:
+        params = get_current_context()["params"]
+        yield from ("--json", "-c", str(self.file))
+        for path, default in self.settings.items():
+            value = "" if params[path] is None else params[path]
+            if value != default:
+                yield from ("-s", f"{path}={json.dumps(value, ensure_ascii=False)}")
+
+
+def make_param(path: str, value: Any, described: dict[str, Any]) -> Param:
+    """Returns the Param of one setting from its JSON schema, titled by its dotted name."""
+    schema = {key: rule for key, rule in described.items() if key not in ("default", "description", "const")}
+    if "const" in described:
+        schema["enum"] = [described["const"]]
+    elif schema.get("type") == "string" and "enum" not in schema:
+        schema.update(NULLABLE)
+    schema.update(title=path, section=path.rpartition(".")[0] or "general")
+    return Param(value, described.get("description"), schema=schema)
+
+
+def run(command: list[str], stdout: int, folder: Path | None = None) -> tuple[int, str]:
+    """Returns the exit status of a command and its last line on standard error; ends it if the task ends first."""
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    last = ""
+    with _ended_with_the_task(child):
+        for line in child.stderr or ():
+            if line := line.rstrip():
+                log.info("%s", line)
+                last = line
+        return child.wait(), last
+
+
+def _die_with_parent() -> None:
+    if PRCTL is not None:
+        PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG of Linux: a worker killed outright takes its verb with it
+
+
+@contextmanager
+def _ended_with_the_task(child: subprocess.Popen[str]) -> Iterator[None]:
+    """Ends the child's process group when the task ends first: by SIGTERM, a timeout, or any exception."""
+
+    def end(signum: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signum)
+
+    previous = signal.signal(signal.SIGTERM, lambda *_: end(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        if child.poll() is None:
+            end(signal.SIGTERM)
+            try:
+                child.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                end(signal.SIGKILL)
+                child.wait()
+        signal.signal(signal.SIGTERM, previous)
+
+
+def small(receipt: dict[str, Any]) -> dict[str, Any]:
+    """Returns what of a verb's document belongs into XCom: its digests, paths and counts."""
+    return {key: value for key, value in receipt.items() if isinstance(value, str | int | float | None)}

@@ -1,0 +1,90 @@
+"""svd: the choices' largest singular vectors, which is all that a linear model of so few numbers can keep of them.
+
+    R̃ = D_u^-½ R D_i^-½ ≈ P Σ Qᵀ        s(u, i) = d_i^β q_i · sum over j in u's history of d_j^-β q_j
+
+R has a row for every user of two items and, weighed by `content_weight`, for every item and its nearest in each
+modality, so that what is alike is written down alike, and an item that nobody has chosen yet has a vector too. D_u and
+D_i are the sums of its rows and columns. PureSVD (Cremonesi et al. 2010), of the matrix that graph convolutions smooth
+by: the low-pass filter that is left of them when nothing is trained (Shen et al. 2021). How many vectors, and how much
+an item's popularity d counts, validation chooses; all share one decomposition, by random projections (Halko et al.
+2011).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from safetensors.numpy import save_file
+from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
+
+from pipeline.config.pairwise import Svd as Config
+from pipeline.errors import StepFailed
+from pipeline.interactions import Floats, Interactions
+from pipeline.metrics import Scorer, inner_product
+from pipeline.recommend.contract import Content, Recommender
+from pipeline.recommend.features import rows_of_content
+from pipeline.recommend.item_side import FILE
+from pipeline.recommend.propagation import degrees, pairs, symmetric
+from pipeline.recommend.searched import Searched, Settings
+
+POWER_ITERATIONS = 3
+State = tuple[Floats, Floats]
+
+
+class Svd(Searched[State], Recommender):
+    """See above; an item that is in no row has a zero vector."""
+
+    name: ClassVar[str] = "svd"
+    inductive: ClassVar[bool] = True
+
+    def __init__(self, settings: Config, seed: int, threads: int) -> None:
+        super().__init__({"width": settings.widths, "popularity_power": settings.popularity_powers})
+        self.settings = settings
+        self.seed = seed
+        self.threads = threads
+
+    def prepare(self, content: Content, train: Interactions) -> None:
+        """Decomposes R̃: `_q` (n_items, the largest width) float32 of orthonormal columns, `_degrees` (n_items,).
+
+        Raises StepFailed if no row has two items.
+        """
+        weight = self.settings.content_weight
+        content_rows = rows_of_content(content, self.settings.neighbours) if weight else []
+        rows = sp.vstack([pairs(train), *(part * np.float32(weight) for part in content_rows)], format="csr")
+        # A row of one item tells of no other, and a pair that stands apart would be a largest singular vector.
+        rows = rows[np.diff(rows.indptr) > 1]
+        if not rows.nnz:
+            raise StepFailed("no user has two training interactions to learn from; set train.model to content")
+        self._degrees = degrees(rows, 0)
+        width = min(int(max(self.settings.widths)), min(rows.shape))
+        with threadpool_limits(self.threads):
+            found = randomized_svd(symmetric(rows), width, n_iter=POWER_ITERATIONS, random_state=self.seed)
+        self._q = np.ascontiguousarray(found[2].T, np.float32)
+
+    def learn(self, content: Content, train: Interactions, settings: Settings) -> State:
+        """d^β q and d^-β q of every item, (n_items, width) float32 each."""
+        power = np.maximum(self._degrees, 1e-9) ** np.float32(settings["popularity_power"])
+        power[self._degrees == 0] = 1
+        q = self._q[:, : int(settings["width"])]
+        return q * power[:, None], q / power[:, None]
+
+    def scorer_of(self, state: State, history: Interactions) -> Scorer:
+        """Inner products."""
+        return inner_product(pairs(history) @ state[1], state[0])
+
+    @property
+    def item_vectors(self) -> Floats:
+        """(n_items, width) float32, d^β q."""
+        return self.state[0]
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, width) float32, the history's sum of d^-β q; a zero row for a user without history."""
+        return np.asarray(pairs(history) @ self.state[1], np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Writes both vectors of every item, `items` and `read`, as `model.safetensors`."""
+        save_file({"items": self.state[0], "read": self.state[1]}, folder / FILE)

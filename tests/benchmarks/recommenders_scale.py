@@ -1,0 +1,170 @@
+"""How time and memory of training grow with the log: two_tower streamed from Parquet, lightgcn and graph in memory.
+
+    python -m tests.benchmarks.recommenders_scale [--json] [--steps 50] [--folder DIR] [--sizes 1e5,1e6,1e7,1e8]
+                                                  [--graphs 1e5,1e6] [--threads 1]
+
+Logs are synthetic: 20 choices a user, items by a Zipf law, a catalogue of 20 000, so that only the log grows. Every
+size has a process of its own, for its peak memory. `pass` reads and shuffles the whole log, as each epoch does, without
+training; `step` is the median of a fixed number of training steps, validation left out; an epoch is a pass and its
+steps. Seconds are the processor's, on one thread, which neighbours change less than the wall's. Slopes are of log
+seconds, and of log peak bytes, by log interactions, over sizes of at least a row group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.interactions import Interactions
+from pipeline.night import peak_rss_bytes, reset_peak_rss
+from pipeline.recommend import Content, build
+from pipeline.recommend.blocks import ParquetLog
+from pipeline.recommend.engine import reproducible
+from pipeline.recommend.trainer import Course, Trained
+from pipeline.runtime import threads
+from tests.benchmarks.harness import ROOT, machine
+
+ITEMS, LENGTH, WIDTH, GROUP_ROWS = 20_000, 20, 64, 1_000_000
+
+
+def synthetic(interactions: int) -> Iterator[Interactions]:
+    """The log in blocks of whole users."""
+    generator = np.random.default_rng(0)
+    share = 1 / np.arange(1, ITEMS + 1)
+    cumulated = np.cumsum(share / share.sum())
+    users = interactions // LENGTH
+    for first in range(0, users, GROUP_ROWS // LENGTH):
+        some = np.arange(first, min(first + GROUP_ROWS // LENGTH, users), dtype=np.int32)
+        count = len(some) * LENGTH
+        item = np.minimum(np.searchsorted(cumulated, generator.random(count)), ITEMS - 1).astype(np.int32)
+        age_days = np.tile(np.arange(LENGTH, dtype=np.float64)[::-1], len(some))
+        yield Interactions(np.repeat(some, LENGTH), item, age_days, np.ones(count, np.float32), users, ITEMS)
+
+
+def in_memory(interactions: int) -> Interactions:
+    blocks = list(synthetic(interactions))
+    parts = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("user", "item", "age_days"))
+    return Interactions(*parts, np.ones(interactions, np.float32), blocks[0].n_users, ITEMS)
+
+
+def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> dict[str, Any]:
+    """A pass and some steps of one model."""
+    config, steps = Config(threads=given.threads), given.steps
+    vectors = np.random.default_rng(1).standard_normal((ITEMS, WIDTH), np.float32)
+    content = Content(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS, bool))
+    model = build(name, config, threads(config))
+    assert isinstance(model, Trained)
+    reset_peak_rss()
+    log = ParquetLog(Path(path), interactions // LENGTH, ITEMS) if path else in_memory(interactions)
+    with reproducible(model.threads):
+        begin = time.process_time()
+        model._prepare(content, log)  # type: ignore[arg-type]
+        prepared = time.process_time() - begin
+        rows, passed = 0, 0.0
+        if isinstance(log, ParquetLog):
+            begin = time.process_time()
+            for block in model._batcher.blocks:  # type: ignore[attr-defined]
+                rows += len(model._batcher._shuffled_ties(block.read()))  # type: ignore[attr-defined]
+            passed = time.process_time() - begin
+            assert rows == len(log)
+        course, taken = Course(), []
+        for batch in itertools.islice(model._batches(), steps):
+            begin = time.process_time()
+            model._step(batch, course)
+            taken.append(time.process_time() - begin)
+    step = statistics.median(taken)
+    return {
+        "model": name,
+        "interactions": interactions,
+        "prepare_seconds": prepared,
+        "pass_seconds": passed,
+        "step_seconds": step,
+        "epoch_seconds": passed + step * steps_of(name, interactions, config),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def steps_of(name: str, interactions: int, config: Config) -> float:
+    """Steps in an epoch."""
+    users = interactions / LENGTH
+    match name:
+        case "two_tower":
+            return users * min(config.train.moments_per_user, LENGTH - 1) / config.train.batch_rows
+        case "graph":
+            return users / config.train.graph.batch_users
+    return interactions / config.train.pairwise.batch_rows
+
+
+def measured(name: str, interactions: int, given: argparse.Namespace, path: Path | None) -> dict[str, Any]:
+    """The same in a process of its own, whose threads sleep while they wait, as a night's do."""
+    command = [sys.executable, "-m", "tests.benchmarks.recommenders_scale", "--steps", str(given.steps)]
+    command += ["--threads", str(given.threads), "--one", name, str(interactions), str(path or "")]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    print(
+        f"  {name:<10} {interactions:>11,} choices  prepare {found['prepare_seconds']:7.1f} s  pass "
+        f"{found['pass_seconds']:7.2f} s  step {1e3 * found['step_seconds']:7.1f} ms  epoch "
+        f"{found['epoch_seconds']:9.1f} s  peak {found['peak_rss_bytes'] / 1e9:.2f} GB",
+        file=sys.stderr,
+        flush=True,
+    )
+    return found
+
+
+def slope(entries: list[dict[str, Any]], what: str) -> float | None:
+    """By least squares, of the logarithms."""
+    kept = [entry for entry in entries if entry["interactions"] >= GROUP_ROWS or entry["model"] != "two_tower"]
+    if len(kept) < 2:
+        return None
+    x, y = (np.log([entry[name] for entry in kept]) for name in ("interactions", what))
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--sizes", default="1e5,1e6,1e7,1e8")
+    parser.add_argument("--graphs", default="1e5,1e6")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(one(given.one[0], int(given.one[1]), given, given.one[2])))
+        return
+    entries: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        path = Path(folder) / "log.parquet"
+        for size in (int(float(size)) for size in given.sizes.split(",") if size):
+            ParquetLog.write(path, synthetic(size))
+            entries.append(measured("two_tower", size, given, path))
+            entries[-1]["parquet_bytes"] = path.stat().st_size
+    for name in ("lightgcn", "graph"):
+        for size in (int(float(size)) for size in given.graphs.split(",") if size):
+            entries.append(measured(name, size, given, None))
+    slopes = {}
+    for name in dict.fromkeys(entry["model"] for entry in entries):
+        own = [entry for entry in entries if entry["model"] == name]
+        slopes[name] = {what: slope(own, what) for what in ("epoch_seconds", "peak_rss_bytes")}
+        print(f"  {name:<10} slopes {slopes[name]}", file=sys.stderr)
+    if given.json:
+        print(json.dumps({"machine": machine(), "cases": entries, "slopes": slopes}))
+
+
+if __name__ == "__main__":
+    main()
