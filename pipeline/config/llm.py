@@ -32,9 +32,10 @@ class Llm(Schedule):
     """A causal language model that reads histories as text and vectors; see `pipeline.recommend.llm`."""
 
     max_epochs: int = Field(20, ge=1)
-    patience_epochs: int = Field(2, ge=1, description="stop after so many epochs without a better validation NDCG@10")
+    patience_epochs: int = Field(3, ge=1, description="stop after so many epochs without a better validation NDCG@10")
     evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
     clip: float = Field(1.0, ge=0, description="longest gradient; 0 lets every gradient pass")
+    averaging: float = Field(0.98, ge=0, lt=1, description="share of the served weights kept at every step")
     weights: str = Field(SMOLLM2, description=f"{WEIGHTS_FROM}; empty for a small model from scratch")
     sha256: str = Field("", description="expected sha256 of the weights file; empty for no check")
     gguf_file: str = Field("", description="name of a GGUF file in the weights' folder, to be read instead")
@@ -63,7 +64,7 @@ class Llm(Schedule):
     full_softmax_items: int = Field(10_000, ge=0, description="above so many chosen items, the softmax is sampled")
     negatives: int = Field(2048, ge=1, description="items that a sampled softmax draws for each batch")
     batch_positions: int = Field(256, ge=1, description="items of histories in one batch, with padding")
-    learning_rate: float = Field(2e-3, gt=0, description="of everything but the language model")
+    learning_rate: float = Field(5e-4, gt=0, description="of everything but the language model")
     model_learning_rate: float = Field(2e-4, gt=0, description="of the language model, as far as it is trained")
     weight_decay: float = Field(1e-2, ge=0)
     imbalance: Imbalance = Imbalance()

@@ -99,7 +99,7 @@ def measure(name: str, cornac: str, rounds: int) -> Case:
     """One set."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        users = written(load(name), folder)
+        users = written(load(name, folder), folder)
         probe = child([cornac, str(Path(__file__).with_name("evaluator_peer.py")), scratch, str(PROBED_USERS)])
         asked = min(users, int(MOST_SECONDS * probe["users"] / probe["seconds"]))
         runs = []

@@ -40,6 +40,7 @@ SMALL = Llm(
     title_tokens=4,
     batch_positions=64,
     dropout=0.0,
+    averaging=0.5,
     max_epochs=8,
     learning_rate=1e-2,
     model_learning_rate=1e-2,
