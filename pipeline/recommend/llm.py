@@ -159,6 +159,10 @@ class LanguageModel(Trained[Batch]):
     def _weights(self) -> dict[str, Tensor]:
         return self._network.trained()
 
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        # Codes are told anew every night, see `sequence`.
+        return {"items.ids": ("items",), "items.shared.table": (), "reader.codes.table": ()}
+
     def _generators(self) -> Generators:
         return [self._pieces.generator, self._generator]
 

@@ -189,7 +189,8 @@ class SequenceModel(Trained[Batch]):
         return dict(self._model.named_parameters())
 
     def _tables(self) -> dict[str, tuple[str, ...]]:
-        return {"items.ids": ("items",)}
+        # Codes are told anew every night: what an earlier night learned for one is of no use to whoever has it now.
+        return {"items.ids": ("items",), "items.shared.table": ()}
 
     def _generators(self) -> Generators:
         return [self._pieces.generator, self._generator]
