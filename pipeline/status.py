@@ -14,6 +14,7 @@ from pipeline.night import runs
 from pipeline.workspace import Json, Workspace, read_json
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")
+SEGMENTS = ("all", "cold", "cold_among_all")
 
 
 def status(workspace: Path) -> Json:
@@ -46,8 +47,12 @@ def show(found: Json, console: Console) -> None:
     newest = found["newest_run"]
     if not newest["published"]:
         console.print(f"  [yellow]the newest run, {newest['run_id']}, is not the published one[/]")
-    for segment, models in found["metrics"].items():
-        console.print(_table(segment, models))
+    for segment in SEGMENTS:
+        if segment in found["metrics"]:
+            console.print(_table(segment, found["metrics"][segment]))
+    others = [segment for segment in found["metrics"] if segment not in SEGMENTS]
+    if others:
+        console.print(f"in the report too: {', '.join(others)}", soft_wrap=True)
     console.print(f"report {found['report']}", soft_wrap=True)
 
 
