@@ -34,7 +34,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "train.target_fade": {"low": 0.4, "high": 1},
         "train.content_loss": {"low": 0.03, "high": 1, "log": True},
     },
-    "bpr": _PAIRWISE,
+    "bpr": {
+        "train.bpr.learning_rate": {"low": 1e-2, "high": 0.2, "log": True},
+        "train.bpr.l2": {"low": 1e-4, "high": 5e-2, "log": True},
+        "train.bpr.width": [32, 64, 128],
+        "train.bpr.popularity_power": {"low": 0, "high": 1},
+    },
     "vbpr": _PAIRWISE,
     "lightgcn": {**_PAIRWISE, "train.pairwise.layers": {"low": 1, "high": 3}},
     "graph": {
@@ -63,7 +68,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 # Models whose settings stand under another name than their own.
-_SECTIONS = dict.fromkeys(("bpr", "vbpr", "lightgcn"), "pairwise")
+_SECTIONS = dict.fromkeys(("vbpr", "lightgcn"), "pairwise")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from pipeline.tables import (
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 6
+VERSION = 7
 
 
 def run(night: Night) -> StepReceipt:
@@ -144,7 +144,7 @@ def _longest(settings: Train, model: str) -> int:
     if model == "blend":
         return max(_longest(settings, member) for member in settings.blend.models)
     own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa, "llm": settings.llm}
-    own |= dict.fromkeys(("bpr", "vbpr", "lightgcn"), settings.pairwise)
+    own |= {"bpr": settings.bpr} | dict.fromkeys(("vbpr", "lightgcn"), settings.pairwise)
     if model == "sequence":
         return settings.sequence.max_epochs
     return own[model].max_epochs if model in own else settings.max_epochs

@@ -181,10 +181,10 @@ def test_a_wrong_space_is_one_sentence(shop: Path, space: str, said: str) -> Non
 
 
 def test_of_several_models_a_trial_has_the_settings_of_its_own_alone() -> None:
-    space = {"train.model": ["elsa", "bpr"], "train.elsa.width": [8, 16], "train.pairwise.width": [8, 16]}
+    space = {"train.model": ["elsa", "bpr"], "train.elsa.width": [8, 16], "train.bpr.width": [8, 16]}
     config = Config.model_validate({"tune": {"space": space}, "train": {"model": "elsa"}})
-    for model, names in (("elsa", {"train.elsa.width"}), ("bpr", {"train.pairwise.width"})):
-        trial = optuna.trial.FixedTrial({"train.model": model, "train.elsa.width": 8, "train.pairwise.width": 8})
+    for model, names in (("elsa", {"train.elsa.width"}), ("bpr", {"train.bpr.width"})):
+        trial = optuna.trial.FixedTrial({"train.model": model, "train.elsa.width": 8, "train.bpr.width": 8})
         settings = suggest(trial, space_of(config), config)  # type: ignore[arg-type]
         assert set(settings) == {"train.model", *names}
         assert applied(config, settings).train.model == model

@@ -34,19 +34,29 @@ class Imbalance(Section):
     )
 
 
-class Pairwise(Schedule):
-    """bpr, vbpr and lightgcn: what a user chose scores above what the user did not."""
+class Bpr(Schedule):
+    """bpr: what a user chose scores above what the user did not, learned one triple after another."""
 
     width: int = Field(64, ge=1, description="dimensions of a user's and an item's own vector")
+    batch_rows: int = Field(8192, ge=1, description="triples of a user, a chosen item and another one in a batch")
+    popularity_power: float = Field(
+        0.5, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
+    )
+    learning_rate: float = Field(5e-2, gt=0)
+    l2: float = Field(5e-3, ge=0, description="weight of the squared norms of a triple's own vectors")
+    imbalance: Imbalance = Imbalance()
+
+
+class Pairwise(Bpr):
+    """vbpr and lightgcn: the same, learned a batch at a time."""
+
     content_width: int = Field(64, ge=1, description="vbpr: dimensions of what is learned from content, beside them")
     layers: int = Field(1, ge=1, le=4, description="lightgcn: steps of propagation along the graph of choices")
-    batch_rows: int = Field(8192, ge=1, description="triples of a user, a chosen item and another one in a step")
     popularity_power: float = Field(
         0.0, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
     )
     learning_rate: float = Field(1e-2, gt=0)
-    l2: float = Field(3e-2, ge=0, description="weight of the squared norms of a batch's own vectors")
-    imbalance: Imbalance = Imbalance()
+    l2: float = Field(3e-2, ge=0, description="weight of the squared norms of a triple's own vectors")
 
 
 class Graph(Schedule):

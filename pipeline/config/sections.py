@@ -11,7 +11,7 @@ from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.images import TimmImage
 from pipeline.config.llm import Llm
-from pipeline.config.pairwise import Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
+from pipeline.config.pairwise import Bpr, Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
 from pipeline.config.ranker import Ranker
 from pipeline.config.sequence import Sequence
 from pipeline.config.sounds import MfccAudio
@@ -171,6 +171,7 @@ class Train(Schedule):
     )
     new_item_cosine: float = Field(12.0, ge=0, description="weight of likeness to the user's choices, for new items")
     imbalance: Imbalance = Imbalance()
+    bpr: Bpr = Bpr()
     pairwise: Pairwise = Pairwise()
     graph: Graph = Graph()
     elsa: Elsa = Elsa()

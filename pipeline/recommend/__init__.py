@@ -69,10 +69,14 @@ def build(name: str, config: Config, threads: int = 1) -> Recommender:
             from pipeline.recommend.two_tower import TwoTower
 
             return TwoTower(config.train, config.seed, threads, config.fuse.half_life_days)
-        case "bpr" | "vbpr":
-            from pipeline.recommend.bpr import BPR, VBPR
+        case "bpr":
+            from pipeline.recommend.bpr import BPR
 
-            return (BPR if name == "bpr" else VBPR)(config.train.pairwise, config.seed, threads)
+            return BPR(config.train.bpr, config.seed, threads)
+        case "vbpr":
+            from pipeline.recommend.bpr import VBPR
+
+            return VBPR(config.train.pairwise, config.seed, threads)
         case "lightgcn":
             from pipeline.recommend.lightgcn import LightGCN
 

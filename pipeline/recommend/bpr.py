@@ -2,10 +2,11 @@
 
     bpr    x_ui = u·e_i + b_i
     vbpr   x_ui = u·e_i + t_u·(W f_i) + β·f_i + b_i
-    loss   mean over triples (u, i, j) of -ln σ(x_ui - x_uj) + λ (|u|² + |e_i|² + |e_j|² + …),  j not chosen by u
+    loss   over triples (u, i, j), j not chosen by u: -ln σ(x_ui - x_uj) + λ (|u|² + |e_i|² + |e_j|² + …)
 
 f: all modalities beside each other, each centred and of unit norm. An item nobody has chosen yet goes without e and b,
-so that vbpr ranks it by its content and bpr puts it where nothing is known.
+so that vbpr ranks it by its content and bpr puts it where nothing is known. bpr learns one triple after another, see
+`descent`; vbpr, where every triple moves what reads content, learns from the mean over a batch.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, logsigmoid
 
-from pipeline.config.pairwise import Pairwise
+from pipeline.config.pairwise import Bpr, Pairwise
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
+from pipeline.recommend.descent import descend
 from pipeline.recommend.features import known, stacked
 from pipeline.recommend.fold import Fold
 from pipeline.recommend.trainer import Trained
@@ -30,13 +32,10 @@ from pipeline.recommend.triples import Triple, triples
 INITIAL = 0.01
 
 
-class BPR(Trained[Triple]):
-    """Ids alone; the vectors of items end with their bias, and those of users with 1."""
+class Factors(Trained[Triple]):
+    """Users and items as they were learned; the vectors of items end with their bias, and those of users with 1."""
 
-    name: ClassVar[str] = "bpr"
-    inductive: ClassVar[bool] = False
-
-    def __init__(self, settings: Pairwise, seed: int, threads: int) -> None:
+    def __init__(self, settings: Bpr, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
 
@@ -65,12 +64,7 @@ class BPR(Trained[Triple]):
         )
         self._ids = {"users": users, "items": items, "item_bias": torch.zeros(train.n_items, 1)}
         self._maps = self._content_maps(content, train.n_users, generator)
-        # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
-        self._optimizers = [torch.optim.SparseAdam(list(self._ids.values()), lr=self.settings.learning_rate)]
-        if self._maps:
-            self._optimizers.append(
-                torch.optim.Adam(list(self._maps.values()), lr=self.settings.learning_rate, fused=True)
-            )
+        self._optimizers = []
         for weight in self._weights().values():
             weight.requires_grad_()
 
@@ -114,11 +108,38 @@ class BPR(Trained[Triple]):
         self._map = self._fold.learn(pooled, self.learned_users()[:, :-1])
 
 
-class VBPR(BPR):
+class BPR(Factors):
+    """Ids alone."""
+
+    name: ClassVar[str] = "bpr"
+    inductive: ClassVar[bool] = False
+
+    def _learn(self, batch: Triple) -> float:
+        """Loss without the squared norms."""
+        users, items, biases = (self._ids[name].detach().numpy() for name in ("users", "items", "item_bias"))
+        rate, l2 = np.float32(self.settings.learning_rate), np.float32(self.settings.l2)
+        codes = batch.user, batch.positive, batch.negative
+        return descend((users, items, biases), self._known.numpy(), codes, batch.weight, rate, l2)
+
+
+class VBPR(Factors):
     """Ids and content: items that nobody has chosen yet are ranked by what they are."""
 
     name: ClassVar[str] = "vbpr"
     inductive: ClassVar[bool] = True
+    settings: Pairwise
+
+    def __init__(self, settings: Pairwise, seed: int, threads: int) -> None:
+        super().__init__(settings, seed, threads)
+
+    def _prepare(self, content: Content, train: Interactions) -> None:
+        super()._prepare(content, train)
+        rate = self.settings.learning_rate
+        # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
+        self._optimizers = [
+            torch.optim.SparseAdam(list(self._ids.values()), lr=rate),
+            torch.optim.Adam(list(self._maps.values()), lr=rate, fused=True),
+        ]
 
     def _content_maps(self, content: Content, users: int, generator: torch.Generator) -> dict[str, Tensor]:
         self._features = torch.from_numpy(stacked(content))

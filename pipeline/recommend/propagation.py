@@ -107,4 +107,5 @@ def neighbours(vectors: Floats, present: npt.NDArray[np.bool_], count: int) -> s
 def _nearest(unit: Floats, start: int, count: int) -> npt.NDArray[np.int64]:
     cosines = unit[start : start + NEIGHBOUR_BLOCK] @ unit.T
     cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
-    return np.argpartition(cosines, -count, axis=1)[:, -count:]
+    # A copy: what is sliced would keep the order of all items alive, for every block.
+    return np.argpartition(cosines, -count, axis=1)[:, -count:].copy()

@@ -148,6 +148,14 @@ class Trained(Recommender, Generic[Batch]):
         return float(np.mean(losses))
 
     def _step(self, batch: Batch, course: Course) -> float:
+        loss = self._learn(batch)
+        course.steps += 1
+        if self.schedule.averaging:
+            self._average(course)
+        return loss
+
+    def _learn(self, batch: Batch) -> float:
+        """Moves the weights by one batch; its mean loss before that."""
         with autocast(self.device, self.schedule.precision):
             loss = self._loss(batch)
         for optimizer in self._optimizers:
@@ -159,9 +167,6 @@ class Trained(Recommender, Generic[Batch]):
             torch.nn.utils.clip_grad_norm_(dense, self.schedule.clip)
         for optimizer in self._optimizers:
             optimizer.step()
-        course.steps += 1
-        if self.schedule.averaging:
-            self._average(course)
         return float(loss.detach())
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.pairwise import Imbalance, Pairwise
+from pipeline.config.pairwise import Bpr, Imbalance
 from pipeline.errors import StepFailed
 from pipeline.interactions import Codes, Floats, Interactions, Mask
 from pipeline.recommend.imbalance import Balance
@@ -154,7 +154,7 @@ class Triples:
         return np.asarray(taken < drawable.sum())
 
 
-def triples(log: Interactions, settings: Pairwise, seed: int) -> Triples:
+def triples(log: Interactions, settings: Bpr, seed: int) -> Triples:
     """Those that the settings ask for."""
     rows, power = settings.batch_rows, settings.popularity_power
     return Triples(log, rows, power, seed, imbalance=settings.imbalance)

@@ -141,9 +141,9 @@ def bpr(split: Split, rounds: int, python: str) -> Case:
     reset_peak_rss()
     found, peak = [], 0
     for _ in range(rounds):
-        found.append((cornac(split, python), epochs(BPR(Config().train.pairwise, 0, 1), split, 5)))
+        found.append((cornac(split, python), epochs(BPR(Config().train.bpr, 0, 1), split, 5)))
         peak = max(peak, peak_rss_bytes())
-    model = BPR(Config().train.pairwise, 0, 1)
+    model = BPR(Config().train.bpr, 0, 1)
     model.fit(split.bare(), split.train, epochs=EPOCHS + 1)
     own = recall(model.learned_users(), model.item_vectors, split)
     theirs = found[-1][0]

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from pipeline.config import Config
 from pipeline.config.llm import Llm, Scratch
-from pipeline.config.pairwise import Elsa, Graph, Pairwise
+from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
 from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
@@ -30,6 +30,7 @@ SMALL = Train(
     batch_rows=32,
     negatives=64,
     history_items=10,
+    bpr=Bpr(width=16, max_epochs=40, batch_rows=128),
     pairwise=Pairwise(width=16, content_width=16, max_epochs=40, batch_rows=128),
     graph=Graph(width=16, max_epochs=30, batch_users=32),
     elsa=Elsa(width=16, batch_rows=32),
