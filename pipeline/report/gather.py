@@ -17,7 +17,7 @@ from pipeline.report.intake import (
 from pipeline.report.items import items_of, popularity
 from pipeline.report.model import Gate, Report
 from pipeline.report.pictures import Studio, aspect
-from pipeline.report.scores import ablation_of, curves_of, headline_of, metrics_of, paired_of
+from pipeline.report.scores import ablation_of, curves_of, headline_of, metrics_of, paired_of, reranked_of
 from pipeline.report.shelves import shelves_of
 from pipeline.report.tuning import tuning_of
 from pipeline.report.weights import blend_of
@@ -51,6 +51,7 @@ def gather(run: RunFiles) -> Report:
         metrics=metrics_of(metrics, curves.model),
         paired=paired_of(metrics, curves.model),
         ablation=ablation_of(metrics, run.headline_metric),
+        reranked=reranked_of(metrics),
         curves=curves,
         map=map_of(run, studio, chosen),
         blend=blend_of(run, documents),

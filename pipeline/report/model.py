@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.report.blend import Blend
 from pipeline.report.cards import ItemMap, UserShelf
-from pipeline.report.versus import Ablation, Paired
+from pipeline.report.versus import Ablation, Paired, Reranked
 
 if TYPE_CHECKING:
     from pipeline.report.tuning import Tuning
@@ -251,6 +251,7 @@ class Report:
     metrics: tuple[MetricView, ...]
     paired: Paired | None
     ablation: Ablation | None
+    reranked: Reranked | None
     curves: Curves
     map: ItemMap
     blend: Blend

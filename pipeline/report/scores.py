@@ -17,7 +17,7 @@ from pipeline.report.model import (
     Slice,
     Slices,
 )
-from pipeline.report.versus import Ablation, AblationTable, Difference, Paired, Versus, Without
+from pipeline.report.versus import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
 
 BASELINES = ("als", "ease", "rp3beta", "item_knn", "popularity", "random")
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")
@@ -156,6 +156,21 @@ def ablation_of(metrics: Document, wanted: str) -> Ablation | None:
         tables.append(AblationTable(segment, metric, tuple(row for row in rows if row)))
     shown = tuple(table for table in tables if table.rows)
     return Ablation(str(document.get("model") or ""), str(document.get("way") or ""), shown) if shown else None
+
+
+def reranked_of(metrics: Document) -> Reranked | None:
+    """Reads what the re-ranker is worth; None where there is none, or nobody to judge it by."""
+    document = section(metrics, "ranker")
+    test, chances = section(document, "test"), section(document, "candidates")
+    for metric in section(test, "gain"):
+        before, after = (
+            number(section(section(test, name), metric).get("mean")) for name in ("first_stage", "reordered")
+        )
+        gain = _difference(section(section(test, "gain"), metric))
+        if before is not None and after is not None and gain:
+            told = (number(chances.get(key)) for key in ("auc", "log_loss", "constant_log_loss", "ece"))
+            return Reranked(bool(document.get("used")), metric, before, after, gain, *told)
+    return None
 
 
 def _metric(told: Document, wanted: str) -> str:

@@ -1,6 +1,6 @@
-"""Whether the model is better than what it is measured beside, and what each modality adds, as frozen data.
+"""Whether the model is better than what it is measured beside, what each modality adds, and the re-ranker.
 
-Both are in metrics.json, as `paired` and `ablation`.
+They are in metrics.json, as `paired`, `ablation` and `ranker`.
 """
 
 from __future__ import annotations
@@ -73,3 +73,21 @@ class Ablation:
     model: str
     way: str
     tables: tuple[AblationTable, ...]
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """The first stage's score and the re-ordered one, of the same users, and how good the chances are that go out.
+
+    log_loss: beside that of one chance for all pairs. calibration_error: expected, over ten equal bins.
+    """
+
+    used: bool
+    metric: str
+    before: float
+    after: float
+    gain: Difference
+    auc: float | None
+    log_loss: float | None
+    constant_log_loss: float | None
+    calibration_error: float | None

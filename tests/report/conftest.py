@@ -166,7 +166,8 @@ def _documents(run: RunFiles, night: Night) -> None:
     }
     dump(run.staged / "split.json", split)
     test = {segment: _models(night.trained) for segment in ("all", "cold", "head", "tail", "no_image")}
-    dump(run.folder / "metrics.json", {"test": test, "paired": _paired(night), "ablation": _ablation(night)})
+    compared = {"paired": _paired(night), "ablation": _ablation(night), "ranker": _ranker()}
+    dump(run.folder / "metrics.json", {"test": test, **compared})
     evaluated = [{"epoch": e, "loss": 5.0 / e, "ndcg@10": 0.1 + 0.01 * min(e, 6)} for e in range(1, 10)]
     published = [{"epoch": e, "loss": 4.8 / e} for e in range(1, 7)]
     learned = {"evaluated": evaluated, "published": published, "chosen_epochs": 6}
@@ -215,6 +216,12 @@ def _ablation(night: Night) -> dict[str, object]:
         for modality, change, p in (("text", 0.001, 0.8), ("image", -0.05, 0.002))
     }
     return {"model": "two_tower", "way": "inference", "segments": {"all": without}}
+
+
+def _ranker() -> dict[str, object]:
+    orders = {name: {"ndcg@10": {"mean": mean}} for name, mean in (("first_stage", 0.2), ("reordered", 0.23))}
+    chances = {"auc": 0.71, "log_loss": 0.089, "constant_log_loss": 0.096, "ece": 0.004}
+    return {"used": True, "test": {**orders, "gain": {"ndcg@10": _difference(0.03, 0.001)}}, "candidates": chances}
 
 
 def _receipts(night: Night) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.report import RunFiles, gather, render
-from pipeline.report.scores import ablation_of, paired_of
+from pipeline.report.scores import ablation_of, paired_of, reranked_of
 from pipeline.report.versus import Difference
 
 WriteRun = Callable[..., RunFiles]
@@ -93,14 +93,28 @@ def test_what_a_modality_adds_is_a_row(write_run: WriteRun) -> None:
 
 
 @pytest.mark.parametrize(
+    ("used", "sentence"),
+    [(True, "recommendations.parquet has it"), (False, "recommendations.parquet keeps the order of the index")],
+)
+def test_what_re_ordering_is_worth_is_shown(write_run: WriteRun, used: bool, sentence: str) -> None:
+    report = gather(changed(write_run(), lambda metrics: metrics["ranker"].update(used=used)))
+    assert report.reranked is not None
+    assert (report.reranked.after, report.reranked.gain.told) == (0.23, "above")
+    page = render(report)
+    assert sentence in page
+    assert "log-loss 0.0890 (one chance for all: 0.0960)" in page
+
+
+@pytest.mark.parametrize(
     "document", [{}, {"paired": {}, "ablation": {}}, {"paired": {"models": {"a": {"mean": None}}}}]
 )
 def test_a_night_that_compared_nothing_shows_nothing(write_run: WriteRun, document: dict[str, Any]) -> None:
     assert paired_of(document, "two_tower") is None
     assert ablation_of(document, "ndcg@10") is None
+    assert reranked_of(document) is None
 
     def emptied(metrics: dict[str, Any]) -> None:
-        metrics.pop("paired"), metrics.pop("ablation")
+        metrics.pop("paired"), metrics.pop("ablation"), metrics.pop("ranker")
         metrics.update(document)
 
     page = render(gather(changed(write_run(), emptied)))
