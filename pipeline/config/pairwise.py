@@ -43,7 +43,7 @@ class Bpr(Schedule):
         0.5, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
     )
     learning_rate: float = Field(5e-2, gt=0)
-    l2: float = Field(5e-3, ge=0, description="weight of the squared norms of a triple's own vectors")
+    l2: float = Field(2e-3, ge=0, description="weight of the squared norms of a triple's own vectors")
     imbalance: Imbalance = Imbalance()
 
 
