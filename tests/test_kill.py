@@ -18,7 +18,8 @@ from tests.conftest import AS_OF, ROOT, Shop, manifest
 from tests.test_extract import edit
 
 KILLS = 20
-QUICK = ("-s", "train.max_epochs=4", "-s", "evaluate.bootstrap_samples=50", "-s", "publish.gate.min_ratio=0")
+SETTINGS = ("train.max_epochs=4", "ranker.max_epochs=2", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")
+QUICK = [part for setting in SETTINGS for part in ("-s", setting)]
 
 
 def start(shop: Shop, run_id: str) -> subprocess.Popen[bytes]:
