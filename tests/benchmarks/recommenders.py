@@ -147,16 +147,24 @@ def plot(entries: list[dict[str, Any]], path: Path) -> None:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=1, cols=len(entries), subplot_titles=[f"{e['set']}: {e['metric']}" for e in entries])
+    titles = [f"{entry['set']}, {entry['metric']}" for entry in entries]
+    figure = make_subplots(rows=1, cols=len(entries), subplot_titles=titles)
     for column, entry in enumerate(entries, 1):
-        found = entry["models"]
         part = "test" if entry["set"] in PUBLISHED else "all"
-        x = [max(float(np.median(one["fit_seconds"])), 0.05) for one in found.values()]
-        y = [float(np.mean(one[part][entry["metric"]])) for one in found.values()]
-        marks = go.Scatter(x=x, y=y, text=list(found), mode="markers+text", textposition="top center", showlegend=False)
+        points = sorted(
+            (max(float(np.median(one["fit_seconds"])), 0.05), float(np.mean(one[part][entry["metric"]])), name)
+            for name, one in entry["models"].items()
+        )
+        x, y, names = zip(*points, strict=True)
+        # Labels of points beside each other stand on either side of them.
+        sides = ["middle left" if place % 2 else "middle right" for place in range(len(points))]
+        marks = go.Scatter(x=x, y=y, text=names, mode="markers+text", textposition=sides, cliponaxis=False)
         figure.add_trace(marks, row=1, col=column)
-        figure.update_xaxes(type="log", title_text="seconds of training, settings searched included", row=1, col=column)
-    figure.write_html(path)
+        span = [np.log10(x[0]) - 0.2, np.log10(x[-1]) + 0.3]
+        label = "seconds of training, settings searched included"
+        figure.update_xaxes(type="log", dtick=1, range=span, title_text=label, row=1, col=column)
+    figure.update_layout(template="plotly_white", showlegend=False, margin={"l": 50, "r": 20, "t": 40, "b": 50})
+    figure.write_html(path, config={"displayModeBar": False})
 
 
 def main() -> None:
