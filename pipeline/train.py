@@ -143,11 +143,8 @@ def _longest(settings: Train, model: str) -> int:
     """Epochs after which the fit of a model, or of each of those blended, ends at the latest."""
     if model == "blend":
         return max(_longest(settings, member) for member in settings.blend.models)
-    own: dict[str, Schedule] = {"graph": settings.graph, "elsa": settings.elsa, "llm": settings.llm}
-    own |= {"bpr": settings.bpr} | dict.fromkeys(("vbpr", "lightgcn"), settings.pairwise)
-    if model == "sequence":
-        return settings.sequence.max_epochs
-    return own[model].max_epochs if model in own else settings.max_epochs
+    section = getattr(settings, "pairwise" if model in ("vbpr", "lightgcn") else model, settings)
+    return section.max_epochs if isinstance(section, Schedule) else settings.max_epochs
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:

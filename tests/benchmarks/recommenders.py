@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.intervals import compare
 from pipeline.metrics import Task, rank
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend import BASELINES, Model, baseline, build
@@ -109,15 +110,11 @@ def measure(split: Split, labels: list[str], seeds: int) -> dict[str, Any]:
     best = max(bare, key=lambda label: values[label][first].mean(), default=None)
     for label in labels:
         if best and label != best:
-            models[label]["gain"] = {part: gain(values[label][part], values[best][part]) for part in split.tasks}
+            models[label]["gain"] = {
+                part: compare({label: values[label][part]}, values[best][part], RESAMPLES, 0)[label]
+                for part in split.tasks
+            }
     return {"set": split.name, "metric": metric, "best_without_content": best, "models": models}
-
-
-def gain(values: np.ndarray, other: np.ndarray) -> list[float]:
-    """Mean, low and high of the difference, paired, by a bootstrap over users."""
-    difference, rng = values - other, np.random.default_rng(0)
-    means = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(RESAMPLES)]
-    return [float(difference.mean()), *(float(v) for v in np.percentile(means, [2.5, 97.5]))]
 
 
 def line(label: str, entry: Mapping[str, Any], parts: tuple[str, ...]) -> str:
@@ -194,8 +191,9 @@ def told(split: Split, given: argparse.Namespace) -> dict[str, Any]:
     print(f"{split.name}: {shape}", flush=True)
     found = measure(split, labels_of(split, given.models), given.seeds)
     for label, entry in found["models"].items():
-        for part, (mean, low, high) in entry.get("gain", {}).items():
-            print(f"  {label:<18} {part} {mean:+.4f} [{low:+.4f}, {high:+.4f}] over {found['best_without_content']}")
+        for part, gain in entry.get("gain", {}).items():
+            told = f"{gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
+            print(f"  {label:<18} {part} {told} over {found['best_without_content']}")
     return found
 
 
