@@ -6,13 +6,14 @@ For a triple (u, i, j) with x = u·(e_i - e_j) + b_i - b_j and z = weight · σ(
                                                   e_j -= rate · (z u + 2λ e_j)       b_j -= rate · (z + 2λ b_j)
 
 That is the gradient of -weight · ln σ(x) + λ (|u|² + |e_i|² + |e_j|² + b_i² + b_j²). A triple costs its three rows, so
-an epoch does not grow with the tables, and every triple learns from all before it. One thread, and no reordering of
-sums: the same bytes every time.
+an epoch does not grow with the tables, and every triple learns from all before it. One thread, and sums in an order
+that is the compiler's, so that they are vectorised, but always the same: so are the bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 import numba
@@ -29,10 +30,11 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     numba looks beside the module, then in the user's cache folder; NUMBA_CACHE_DIR names another.
     """
+    make = partial(numba.njit, function, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
     try:
-        made = numba.njit(function, cache=True, error_model="numpy")
+        made = make(cache=True)
     except RuntimeError:
-        made = numba.njit(function, error_model="numpy")
+        made = make()
     return cast(Callable[P, R], made)
 
 
@@ -52,22 +54,21 @@ def descend(
     (n,) each. weight: (n,).
     """
     users, items, biases = weights
-    total = 0.0
+    total, shrink = 0.0, np.float32(2) * rate * l2
     for n in range(len(weight)):
-        u, i, j = codes[0][n], codes[1][n], codes[2][n]
-        seen = known[j, 0]
+        i, j = codes[1][n], codes[2][n]
+        user, one, two, seen = users[codes[0][n]], items[i], items[j], known[j, 0]
         score = biases[i, 0] - seen * biases[j, 0]
-        for k in range(users.shape[1]):
-            score += users[u, k] * (items[i, k] - seen * items[j, k])
+        for k in range(len(user)):
+            score += user[k] * (one[k] - seen * two[k])
         total += weight[n] * (max(-score, np.float32(0)) + np.log1p(np.exp(-abs(score))))
         step = rate * weight[n] / (np.float32(1) + np.exp(score))
-        shrink, other = np.float32(2) * rate * l2, seen * step
-        shrink_other = seen * shrink
-        for k in range(users.shape[1]):
-            own, one, two = users[u, k], items[i, k], items[j, k]
-            users[u, k] = own + step * (one - seen * two) - shrink * own
-            items[i, k] = one + step * own - shrink * one
-            items[j, k] = two - other * own - shrink_other * two
+        other, shrink_other = seen * step, seen * shrink
+        for k in range(len(user)):
+            own, chosen, drawn = user[k], one[k], two[k]
+            user[k] = own + step * (chosen - seen * drawn) - shrink * own
+            one[k] = chosen + step * own - shrink * chosen
+            two[k] = drawn - other * own - shrink_other * drawn
         biases[i, 0] += step - shrink * biases[i, 0]
         biases[j, 0] -= other + shrink_other * biases[j, 0]
     return total / len(weight)
