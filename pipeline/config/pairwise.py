@@ -99,7 +99,10 @@ class Svd(Section):
         (256, 64, 128, 512, 1024), min_length=1, description="dimensions of the vectors, to choose from"
     )
     popularity_powers: Grid = Field(
-        (0.5, 0.3, 0.7), description="powers of popularity, to choose from, that items are scored by"
+        (0.5, 0.3, 0.1), description="powers of popularity, to choose from, that items are scored by"
+    )
+    spectrum_powers: Grid = Field(
+        (0.0, 0.5, 1.0), description="powers of its singular value, to choose from, that a dimension counts by"
     )
     neighbours: int = Field(
         5, ge=1, description="nearest items in each modality that stand in an item's row of content"

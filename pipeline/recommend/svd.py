@@ -1,13 +1,14 @@
 """svd: the choices' largest singular vectors, which is all that a linear model of so few numbers can keep of them.
 
-    R̃ = D_u^-½ R D_i^-½ ≈ P Σ Qᵀ        s(u, i) = d_i^β q_i · sum over j in u's history of d_j^-β q_j
+    R̃ = D_u^-½ R D_i^-½ ≈ P Σ Qᵀ        s(u, i) = d_i^β q_i · sum over j in u's history of d_j^-β Σ^γ q_j
 
 R has a row for every user of two items and, weighed by `content_weight`, for every item and its nearest in each
 modality, so that what is alike is written down alike, and an item that nobody has chosen yet has a vector too. D_u and
 D_i are the sums of its rows and columns. PureSVD (Cremonesi et al. 2010), of the matrix that graph convolutions smooth
-by: the low-pass filter that is left of them when nothing is trained (Shen et al. 2021). How many vectors, and how much
-an item's popularity d counts, validation chooses; all share one decomposition, by random projections (Halko et al.
-2011).
+by: what is left of them when nothing is trained is a low-pass filter (Shen et al. 2021), of a sharp edge where γ is 0,
+and of a slope where a vector counts by its singular value to the power γ (Peng et al. 2024), so that more of them
+can be kept. How many, how much that value counts, and how much an item's popularity d, validation chooses; all share
+one decomposition, by random projections (Halko et al. 2011).
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ class Svd(Searched[State], Recommender):
     inductive: ClassVar[bool] = True
 
     def __init__(self, settings: Config, seed: int, threads: int) -> None:
-        super().__init__({"width": settings.widths, "popularity_power": settings.popularity_powers})
+        grid = {"width": settings.widths, "popularity_power": settings.popularity_powers}
+        super().__init__(grid | {"spectrum_power": settings.spectrum_powers})
         self.settings = settings
         self.seed = seed
         self.threads = threads
 
     def prepare(self, content: Content, train: Interactions) -> None:
-        """Decomposes R̃: `_q` (n_items, the largest width) float32 of orthonormal columns, `_degrees` (n_items,).
+        """Decomposes R̃: `_q` (n_items, the largest width) of orthonormal columns, `_sigma` (width,), `_degrees`
+        (n_items,), float32.
 
         Raises StepFailed if no row has two items.
         """
@@ -63,14 +66,14 @@ class Svd(Searched[State], Recommender):
         width = min(int(max(self.settings.widths)), min(rows.shape))
         with threadpool_limits(self.threads):
             found = randomized_svd(symmetric(rows), width, n_iter=POWER_ITERATIONS, random_state=self.seed)
-        self._q = np.ascontiguousarray(found[2].T, np.float32)
+        self._q, self._sigma = np.ascontiguousarray(found[2].T, np.float32), np.asarray(found[1], np.float32)
 
     def learn(self, content: Content, train: Interactions, settings: Settings) -> State:
-        """d^β q and d^-β q of every item, (n_items, width) float32 each."""
+        """d^β q and d^-β Σ^γ q of every item, (n_items, width) float32 each."""
         power = np.maximum(self._degrees, 1e-9) ** np.float32(settings["popularity_power"])
         power[self._degrees == 0] = 1
-        q = self._q[:, : int(settings["width"])]
-        return q * power[:, None], q / power[:, None]
+        q, sigma = self._q[:, : int(settings["width"])], self._sigma[: int(settings["width"])]
+        return q * power[:, None], q / power[:, None] * sigma ** np.float32(settings["spectrum_power"])
 
     def scorer_of(self, state: State, history: Interactions) -> Scorer:
         """Inner products."""
@@ -82,7 +85,7 @@ class Svd(Searched[State], Recommender):
         return self.state[0]
 
     def user_vectors(self, history: Interactions) -> Floats:
-        """(n_users, width) float32, the history's sum of d^-β q; a zero row for a user without history."""
+        """(n_users, width) float32, the history's sum of d^-β Σ^γ q; a zero row for a user without history."""
         return np.asarray(pairs(history) @ self.state[1], np.float32)
 
     def save(self, folder: Path) -> None:

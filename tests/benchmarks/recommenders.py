@@ -40,7 +40,11 @@ ASKED = {
 }
 # What a larger set needs, by what fits; chosen on validation like everything else.
 CHANGES: Mapping[str, dict[str, dict[str, Any]]] = {
-    "gowalla": {"elsa": {"batch_rows": 4096}, "graph": {"evaluate_every": 3, "patience_epochs": 6, "width": 128}},
+    "gowalla": {
+        "elsa": {"batch_rows": 4096},
+        "graph": {"evaluate_every": 3, "patience_epochs": 6, "width": 128},
+        "svd": {"widths": (1024, 2048)},
+    },
 }
 RESAMPLES = 1000
 

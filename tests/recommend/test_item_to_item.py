@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import product
 
 import numpy as np
 import pytest
@@ -138,39 +139,39 @@ def test_elsa_gives_no_vector_to_an_item_without_choices_or_content(dense: np.nd
 
 
 def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
-    width, power = 6, 0.4
+    width, power, spectrum = 6, 0.4, 1.5
     # Of so low a rank that random projections are exact.
     dense = dense[np.arange(USERS) % 12]
-    model = Svd(SvdSettings(widths=(width,), popularity_powers=(power,)), 0, 1)
+    settings = SvdSettings(widths=(width,), popularity_powers=(power,), spectrum_powers=(spectrum,))
+    model = Svd(settings, 0, 1)
     model.fit(NOTHING, log_of(dense))
     told = dense[dense.sum(axis=1) > 1]
     with np.errstate(divide="ignore"):
         rows, columns = told.sum(axis=1), np.where(told.any(axis=0), told.sum(axis=0), np.inf)
-    q = np.linalg.svd(told / np.sqrt(np.outer(rows, columns)))[2][:width].T
+    _, sigma, vectors = np.linalg.svd(told / np.sqrt(np.outer(rows, columns)))
+    q = vectors[:width].T
     degree = np.where(np.isinf(columns), 1, columns)[:, None] ** power
-    expected = (dense @ (q / degree)) @ (q * degree).T
+    expected = (dense @ (q / degree)) @ (q * sigma[:width] ** spectrum * degree).T
     np.testing.assert_allclose(model.scorer(log_of(dense))(np.arange(USERS)), expected, atol=1e-5)
-    again = Svd(SvdSettings(widths=(width,), popularity_powers=(power,)), 0, 1)
+    again = Svd(settings, 0, 1)
     again.fit(NOTHING, log_of(dense))
     assert again.item_vectors.tobytes() == model.item_vectors.tobytes()
 
 
 def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(dense: np.ndarray) -> None:
-    settings = SvdSettings(widths=(2, 12), popularity_powers=(0.5, 0.0))
+    settings = SvdSettings(widths=(2, 12), popularity_powers=(0.5, 0.0), spectrum_powers=(0.0, 2.0))
     hidden = (np.random.default_rng(1).random(dense.shape) < 0.3) & (dense > 0)
     train, validation = log_of(dense * ~hidden), log_of(dense * hidden)
     fit = Svd(settings, 0, 1).fit(NOTHING, train, validation)
+    model = Svd(settings, 0, 1)
+    model.prepare(NOTHING, train)
 
-    def ndcg(width: float, power: float) -> float:
-        model = Svd(SvdSettings(widths=(int(width),), popularity_powers=(power,)), 0, 1)
-        # Both share the decomposition of the widest, whose random projections see more.
-        model.settings = settings
-        model.fit(NOTHING, train)
-        return float(rank(model.scorer(train), Task(train, validation), (10,)).values["ndcg@10"].mean())
+    def ndcg(chosen: tuple[float, ...]) -> float:
+        scorer = model.scorer_of(model.learn(NOTHING, train, dict(zip(model.grid, chosen, strict=True))), train)
+        return float(rank(scorer, Task(train, validation), (10,)).values["ndcg@10"].mean())
 
-    combinations = [(width, power) for width in settings.widths for power in settings.popularity_powers]
-    best = max(combinations, key=lambda combination: ndcg(*combination))
-    assert (fit.settings["width"], fit.settings["popularity_power"]) == best
+    best = max(product(*model.grid.values()), key=ndcg)
+    assert tuple(fit.settings.values()) == best
     refitted = Svd(settings, 0, 1)
     refitted.refit(NOTHING, train.concat(validation), fit)
     assert refitted.item_vectors.shape == (ITEMS, best[0])
