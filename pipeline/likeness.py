@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.interactions import Codes, Floats, Mask
-from pipeline.metrics import BLOCK_SCORES, Scores
+from pipeline.lists import block_rows
+from pipeline.metrics import Scores
 from pipeline.tables import PARTS, OpenedLog
 
 LIMIT = 60_000
@@ -82,7 +83,7 @@ def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = Non
     items, place = np.unique(asked.asked, return_inverse=True)
     order = np.argsort(place, kind="stable")
     hits = np.zeros(len(asked), bool)
-    rows = max(1, BLOCK_SCORES // max(len(among), 1))
+    rows = block_rows(len(among))
     for start in range(0, len(items), rows):
         block = items[start : start + rows]
         scores = plain[block] @ ranked.T

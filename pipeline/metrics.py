@@ -23,12 +23,10 @@ import numpy.typing as npt
 
 from pipeline.errors import StepFailed
 from pipeline.interactions import Codes, Floats, Interactions, Mask
-from pipeline.top_k import Columns, top_k
+from pipeline.lists import InnerProduct, Scorer, best_of
+from pipeline.top_k import Columns
 
-BLOCK_SCORES = 4_000_000
 CUTOFFS = (5, 10, 20, 50)
-# User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
-Scorer = Callable[[Codes], Floats]
 Values = npt.NDArray[np.float64]
 # User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
 # further metrics of each user, (b,) each.
@@ -72,7 +70,7 @@ def inner_product(user_vectors: Floats, item_vectors: Floats) -> Scorer:
     """The scorer of vectors, shapes as in `evaluate`. Raises StepFailed if one is not finite."""
     if not (np.isfinite(user_vectors).all() and np.isfinite(item_vectors).all()):
         raise StepFailed("the model's vectors are not all finite numbers; lower train.learning_rate and train again")
-    return lambda users: user_vectors[users] @ item_vectors.T
+    return InnerProduct(user_vectors, item_vectors)
 
 
 def rank(scorer: Scorer, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores:
@@ -135,10 +133,12 @@ class _Ranking:
     def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
         depth = max(cutoffs)
         tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.asked}
-        rows = max(1, BLOCK_SCORES // max(self.width, 1))
-        for start in range(0, len(self.users), rows):
-            block = self.users[start : start + rows]
-            best, filled = self._best(scorer, start, block, depth)
+        ranked = best_of(scorer, self.columns)
+        for start in range(0, len(self.users), ranked.rows):
+            block = self.users[start : start + ranked.rows]
+            hidden = slice(*np.searchsorted(self.seen[0], [start, start + len(block)]))
+            best, scores = ranked.of(block, (self.seen[0][hidden] - start, self.seen[1][hidden]), depth)
+            filled = scores > -np.inf
             wanted = slice(*np.searchsorted(self.wanted, [block[0] * self.width, (block[-1] + 1) * self.width]))
             pairs = self.wanted[wanted]
             listed = block[:, None].astype(np.int64) * self.width + best
@@ -150,17 +150,6 @@ class _Ranking:
                 targets = np.bincount(of[own], minlength=len(block))
                 tally.add(block, targets, best, filled, hits & own[place])
         return {name: tally.scores(len(self.columns)) for name, tally in tallies.items()}
-
-    def _best(self, scorer: Scorer, start: int, block: Codes, depth: int) -> tuple[Columns, Mask]:
-        """The lists of a block of users, (b, depth) item codes, and which of their places are filled."""
-        scores = scorer(block)
-        if len(self.columns) < self.width:
-            scores = scores[:, self.columns]
-        rows, columns = self.seen
-        hidden = slice(*np.searchsorted(rows, [start, start + len(block)]))
-        scores[rows[hidden] - start, columns[hidden]] = -np.inf
-        best = top_k(scores, depth, block, self.columns)
-        return self.columns[best], np.take_along_axis(scores, best, axis=1) > -np.inf
 
 
 class _Tally:

@@ -52,7 +52,8 @@ def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monke
             hit = float(nearer + level / 2 < 5)
         expected.setdefault(int(user), []).append(hit)
     for scores_at_once in (8_000_000, 100):
-        monkeypatch.setattr("pipeline.likeness.BLOCK_SCORES", scores_at_once)
+        monkeypatch.setattr("pipeline.lists.BLOCK_SCORES", scores_at_once)
+        monkeypatch.setattr("pipeline.lists.FEWEST_ROWS", 1)
         scores = recall(vectors, found, 5)
         np.testing.assert_allclose(scores.values["recall@5"], [np.mean(expected[u]) for u in sorted(expected)])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import metrics
+from pipeline import lists, metrics
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions
 from pipeline.metrics import Task, evaluate
@@ -64,13 +65,16 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Task]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(problems(), st.sampled_from([1, 16, 4_000_000]))
+@given(problems(), st.sampled_from([1, 16, 4_000_000]), st.booleans())
 def test_metrics_are_their_definitions_whatever_the_ties_and_the_block(
-    problem: tuple[np.ndarray, np.ndarray, Task], block: int
+    problem: tuple[np.ndarray, np.ndarray, Task], block: int, by_norm: bool
 ) -> None:
     users, items, task = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "BLOCK_SCORES", block)
+        patch.setattr(lists, "BLOCK_SCORES", block)
+        patch.setattr(lists, "FEWEST_ROWS", 1)
+        if by_norm:
+            patch.setattr(metrics, "best_of", lists.BestByNorm)
         found = evaluate(users, items, task, CUTOFFS)
     rows: dict[int, dict[str, float]] = {}
     shown: dict[int, set[int]] = {k: set() for k in CUTOFFS}
@@ -92,6 +96,35 @@ def test_metrics_are_their_definitions_whatever_the_ties_and_the_block(
         np.testing.assert_allclose(values, [row[name] for row in rows.values()], rtol=0, atol=1e-12)
     for k in CUTOFFS:
         assert found.coverage[f"coverage@{k}"] == pytest.approx(len(shown[k]) / max(len(ranked_items), 1))
+
+
+def test_items_of_small_norm_are_not_asked_and_the_lists_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    users = generator.standard_normal((300, 8), np.float32)
+    users[0] = 0
+    norms = 1 / np.arange(1, 6001, dtype=np.float32)
+    items = generator.permutation(generator.standard_normal((6000, 8), np.float32) * norms[:, None])
+    columns = np.flatnonzero(generator.random(6000) < 0.9)
+    rows = np.sort(generator.integers(0, len(users), 4000))
+    # Much of what is hidden is what would come first.
+    best = np.argsort(-np.linalg.norm(items[columns], axis=1))[:200]
+    hidden = rows, generator.permutation(np.concatenate([best.repeat(10), generator.integers(0, len(columns), 2000)]))
+    product, codes = lists.InnerProduct(users, items), np.arange(len(users), dtype=np.int32)
+    asked: list[int] = []
+    listed = lists._listed
+
+    def counted(scores: np.ndarray, *rest: Any) -> Any:
+        asked.append(scores.size)
+        return listed(scores, *rest)
+
+    monkeypatch.setattr(lists, "_listed", counted)
+    for depth in (1, 20):
+        whole, plain = lists.Best(product, columns).of(codes, hidden, depth)
+        asked.clear()
+        found, scores = lists.best_of(product, columns).of(codes, hidden, depth)
+        np.testing.assert_array_equal(found, whole)
+        np.testing.assert_allclose(scores, plain, rtol=1e-5)
+        assert sum(asked) < len(users) * len(columns) / 2
 
 
 @pytest.mark.parametrize("levels", [1, 5, 1 << 20])

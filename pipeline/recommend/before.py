@@ -19,13 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.interactions import Floats, Interactions
-from pipeline.metrics import top_k
+from pipeline.lists import InnerProduct, best_of
 from pipeline.recommend.blocks import ParquetLog, blocks_of
 from pipeline.recommend.contract import Rows
 from pipeline.recommend.item_side import FILE
 from pipeline.tables import read_vectors
 
-BLOCK_SCORES = 8_000_000
 BLOCK_ROWS = 4_000_000
 
 
@@ -94,14 +93,14 @@ class Before:
             earlier = self.rows["users"][block.first_user :][: log.n_users]
             known = np.flatnonzero(earlier >= 0) if len(codes) else np.empty(0, np.int64)
             chosen = log.matrix()
-            step = max(1, BLOCK_SCORES // max(len(codes), 1))
-            for some in np.split(known, range(step, len(known), step)):
-                scores = self.user_vectors[earlier[some]] @ vectors.T
+            users = self.user_vectors[np.maximum(earlier, 0)]
+            ranked = best_of(InnerProduct(users, vectors), np.arange(len(codes)))
+            for some in np.split(known, range(ranked.rows, len(known), ranked.rows)):
                 told = chosen[some]
                 seen = np.repeat(np.arange(len(some)), np.diff(told.indptr)), place[told.indices]
-                scores[seen[0][seen[1] >= 0], seen[1][seen[1] >= 0]] = -np.inf
-                best = top_k(scores, count, some.astype(np.int32))
-                kept = np.where(np.isfinite(np.take_along_axis(scores, best, axis=1)), codes[best], -1)
+                hidden = seen[0][seen[1] >= 0], seen[1][seen[1] >= 0]
+                best, scores = ranked.of(some.astype(np.int32), hidden, count)
+                kept = np.where(np.isfinite(scores), codes[best], -1)
                 found[block.first_user + some, : best.shape[1]] = kept
         return found
 

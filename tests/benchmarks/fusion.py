@@ -35,7 +35,7 @@ from pipeline.fusion.base import Frontend, Fusion, Loose, Mask, Sides
 from pipeline.fusion.fit import Material, fit
 from pipeline.interactions import Floats
 from pipeline.likeness import SEGMENTS, Questions, questions, recall
-from pipeline.metrics import BLOCK_SCORES
+from pipeline.lists import block_rows
 from pipeline.night import resume
 from pipeline.runtime import threads
 from pipeline.tables import OpenedLog, open_test
@@ -187,7 +187,7 @@ def cross(found: Set, made: Fused) -> dict[str, float]:
 
 def _found(queries: Floats, vectors: Floats, among: np.ndarray, items: np.ndarray) -> float:
     answers, hits = np.searchsorted(among, items), []
-    rows = max(1, BLOCK_SCORES // max(len(among), 1))
+    rows = block_rows(len(among))
     for start in range(0, len(items), rows):
         scores = queries[start : start + rows] @ vectors.T
         right = scores[np.arange(len(scores)), answers[start : start + rows]][:, None]
