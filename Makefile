@@ -1,6 +1,6 @@
 # make demo    a synthetic record shop, one night of it under Airflow, then its metrics, recommendations and report
 #              (a further shop: make demo SEED=7; also ITEMS=2000, USERS=1000)
-# make test    every promise, checked           make lint    ruff and mypy
+# make test    every promise, checked (TEST_JOBS=0: in one process)          make lint    ruff and mypy
 # make up      Airflow with its UI, same DAG, same shop         make clean   removes demo/ and .venv
 
 SHELL := /bin/bash
@@ -13,6 +13,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEED ?=
 ITEMS ?=
 USERS ?=
+TEST_JOBS ?= 2
 
 BIN := .venv/bin
 SHOP := demo/shop$(SEED:%=-seed%)$(ITEMS:%=-items%)$(USERS:%=-users%)
@@ -51,7 +52,7 @@ endef
 export PUBLISHED
 
 test: .venv/.installed
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: .venv/.installed
 	@$(BIN)/ruff check .

@@ -20,6 +20,14 @@ ROOT = Path(__file__).parents[1]
 AS_OF = "2026-01-01T00:00:00Z"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each of several test processes cores of its own: busy pools on the same cores would wait for each other."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) % len(cores) :: workers] or cores)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The real data sets, in MEDLEY_TEST_DATA or beside the project; the test skips where there are none."""
