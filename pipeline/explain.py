@@ -109,7 +109,11 @@ class Explanation:
     def _why_not(self) -> str:
         if self.model in READS_MODALITIES:
             return f"{self.model} learns an item from its content and from choices at once"
-        return "that is so of all members" if self.model == "blend" else f"{self.model} knows ids alone"
+        return (
+            "no member that has a weight makes its items of content alone"
+            if self.model == "blend"
+            else f"{self.model} knows ids alone"
+        )
 
     def _base_is(self) -> str:
         if self.model in (None, "content"):
@@ -122,7 +126,10 @@ class Explanation:
             return []
         told = [("", share, name) for name, share in self.past.told()]
         others = [("base", self.past.base, "what suits everyone")]
-        others += [("rest", value, f"what {name} says") for name, value in self.past.rest.items()]
+        others += [
+            ("rest", value, f"what {'their ' * (name == 'profile')}{name} says")
+            for name, value in self.past.rest.items()
+        ]
         lines = [f"  {name:<6} {value:+9.4f}  {what}" for name, value, what in others if round(value, 4)]
         return ["by past choices:", *_bars(told), *lines]
 
