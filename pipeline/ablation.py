@@ -54,13 +54,16 @@ class _Left:
         self.modalities = self.fusion.frontend.modalities
         self._sides = ShardSides(shards_of(night)[0], self.fusion.frontend)
 
-    def without(self, modality: str) -> Iterator[tuple[Codes, Content]]:
-        """Items and their fused vectors, some at a time, all in the catalogue's order."""
+    def codes(self) -> list[Codes]:
+        """All items, some at a time, in the catalogue's order."""
+        every = np.arange(self._sides.shards.items)
+        return np.split(every, range(CHUNK_ITEMS, len(every), CHUNK_ITEMS))
+
+    def without(self, modality: str, codes: Codes) -> Content:
+        """The fused vectors of some items."""
         kept = np.array([name != modality for name in self.modalities])
-        for start in range(0, items := self._sides.shards.items, CHUNK_ITEMS):
-            codes = np.arange(start, min(start + CHUNK_ITEMS, items))
-            vectors, _ = self.fusion.vectors(self._sides, codes, np.tile(kept, (len(codes), 1)))
-            yield codes, Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
+        vectors, _ = self.fusion.vectors(self._sides, codes, np.tile(kept, (len(codes), 1)))
+        return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
 
 
 def _at_inference(night: Night, model: str) -> Iterator[tuple[str, Scorer]]:
@@ -72,14 +75,17 @@ def _at_inference(night: Night, model: str) -> Iterator[tuple[str, Scorer]]:
         return
     for modality in left.modalities:
         kept = set(left.modalities) - {modality}
-        made = [items.vectors(content, codes, kept) for codes, content in left.without(modality)]
+        made = [
+            items.vectors(left.without(modality, codes) if items.reads_fused else _nothing(codes), codes, kept)
+            for codes in left.codes()
+        ]
         yield modality, inner_product(users, np.concatenate(made))
 
 
 def _refitted(night: Night, model: str, log: Log) -> Iterator[tuple[str, Scorer]]:
     content, left = content_of(night, log, model), _Left(night)
     for modality in left.modalities:
-        chunks = [chunk for _, chunk in left.without(modality)]
+        chunks = [left.without(modality, codes) for codes in left.codes()]
         told = replace(
             content,
             vectors=np.concatenate([chunk.vectors for chunk in chunks]),
@@ -90,3 +96,7 @@ def _refitted(night: Night, model: str, log: Log) -> Iterator[tuple[str, Scorer]
         again = build(model, night.config, threads(night.config))
         again.fit(told, log.of("train"), log.of("validation"))
         yield modality, again.scorer(log.of("train", "validation"))
+
+
+def _nothing(codes: Codes) -> Content:
+    return Content(np.zeros((len(codes), 0), np.float32), np.zeros(len(codes), bool))

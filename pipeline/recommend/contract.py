@@ -146,9 +146,11 @@ class Recommender(Model):
 class ItemSide(ABC):
     """A saved model's item vectors as a function of content, which is what it takes to explain a score by modality.
 
-    fixed: the members of a blend whose items stay as they are, whatever the content.
+    reads_fused: whether it looks at fused vectors, which may be costly to make. fixed: the members of a blend whose
+    items stay as they are, whatever the content.
     """
 
+    reads_fused: bool = True
     fixed: tuple[str, ...] = ()
 
     @abstractmethod

@@ -89,6 +89,8 @@ class SequenceItems(ItemSide):
 class SummedItems(ItemSide):
     """See above, likewise."""
 
+    reads_fused = False
+
     def __init__(self, folder: Path, kind: str, unit: bool) -> None:
         """folder: what `save_parts` wrote. unit: whether all but the last column are scaled to unit norm.
 
@@ -127,6 +129,7 @@ class BlendItems(ItemSide):
         self._file = SavedRows(folder / BLEND_FILE, "blend")
         self.sides = {name: load(name, folder / name) for name in self._file.metadata()["members"].split()}
         self.fixed = tuple(name for name, side in self.sides.items() if side is None)
+        self.reads_fused = any(side.reads_fused for side in self.sides.values() if side is not None)
 
     def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, sum of the members' widths) float32."""
