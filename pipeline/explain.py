@@ -178,7 +178,7 @@ def explain(workspace: Path, question: Question) -> Explanation:
         titles=titles,
         chosen=None if user is None else question.item in user["seen"][0].as_py(),
         model=None if user is None else sources.model,
-        fixed=explainer.items.fixed if explainer.items else (),
+        fixed=() if explainer.items is None else explainer.items.fixed,
         score=score,
         game=_game(explainer, None if user is None else first, rows, score),
         past=None if user is None else past_of(explainer, index, str(question.user), (first, second)),
@@ -189,7 +189,7 @@ def explain(workspace: Path, question: Question) -> Explanation:
 def _game(explainer: Explainer, user: Vectors | None, rows: Codes, score: float) -> Game | None:
     if user is None:
         return explainer.of_items(rows, score)
-    return explainer.of_users(user[None], rows, np.array([score])) if explainer.items else None
+    return None if explainer.items is None else explainer.of_users(user[None], rows, np.array([score]))
 
 
 def _missing(explainer: Explainer, codes: dict[str, int]) -> dict[Modality, str]:

@@ -141,7 +141,8 @@ class GraphRecommender(Trained[Hidden]):
 
     def _items_of(self) -> Tensor:
         """h: [n_items x width]."""
-        return torch.stack(self._parts()).sum(dim=0)
+        own, *parts = self._parts()
+        return sum(parts, own)
 
     def _parts(self) -> list[Tensor]:
         """What h is the sum of: e, and for each modality its map and its neighbours, [n_items x width] each."""

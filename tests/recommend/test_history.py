@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.blend import Blend
+from pipeline.config.sections import Evaluate
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.pooling import Pooling
@@ -18,6 +19,8 @@ from pipeline.recommend.history import save_with_reads
 from tests.recommend.test_recommenders import CONFIG, USERS, World, made
 
 SUMS = ("content", "elsa", "svd", "graph", "bpr", "vbpr", "lightgcn", "als")
+# So weakly held back that als reads a choice quite otherwise beside others.
+EVALUATE = Evaluate(als_factors=8, als_iterations=5, als_regularization=(0.1,), als_alpha=(6,))
 MEMBERS = ("graph", "als", "popularity", "content", "elsa")
 
 
@@ -46,7 +49,8 @@ def content(world: World) -> Content:
 
 def fitted(name: str, world: World, content: Content, folder: Path, *members: str) -> Recommender:
     blend = Blend.model_validate({"models": members or ("als",)})
-    model = made(name, CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"blend": blend})}))
+    train = CONFIG.train.model_copy(update={"blend": blend})
+    model = made(name, CONFIG.model_copy(update={"train": train, "evaluate": EVALUATE}))
     assert isinstance(model, Recommender)
     model.fit(content, world.train, epochs=2)
     save_with_reads(model, folder)
