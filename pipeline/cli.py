@@ -194,7 +194,7 @@ def explain(
     other: Annotated[str | None, typer.Option(help="a second item: explains how alike the two are")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what text, image and audio each contribute to a published score; they add up to it exactly."""
+    """Say what each modality, and each past choice, adds to a published score; the parts add up to it exactly."""
     from pipeline.explain import Question
     from pipeline.explain import explain as explained
 

@@ -3,10 +3,12 @@
 - an item's content from S alone is its fused vector made from the modalities in S and no other, for every subset S;
 - of a user and an item, v(S) is the published model's score with that content; v(none), the base, is what is said
   without any content: by the item's id, by its popularity, and by whether it was new;
+- a model that reads each modality's own vectors goes without those that are not in S, see `recommend.item_side`;
 - of two items, v(S) is the cosine of both vectors from S alone, and v(none) is 0;
 - v(all) is the published number itself, so base and values add up to what `medley lookup` says.
 
-In every subset a new item stays new, and the neighbours in a gnn's graph keep all that they have.
+In every subset a new item stays new, and neighbours in a graph, of a gnn or the recommender, keep all that they have.
+What a member of a blend says that cannot make its items again is part of the base.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ TOLERANCE = 1e-2
 class Sources:
     """Where what an index was made from lies; model: the recommender's name; shards: of each modality, by bucket."""
 
+    staged: Path
     fused: Path
     trained: Path
     model: str
@@ -58,10 +61,13 @@ def sources_of(workspace: Path, index: Path) -> Sources:
     lineage = {step: workspace / str(path) for step, path in card["lineage"].items()}
     shards = {m: [p for s, p in sorted(lineage.items()) if s.startswith(f"extract.{m}.bucket-")] for m in MODALITIES}
     used = {m: paths for m, paths in shards.items() if m in card["encoders"]}
-    for path in (lineage["fuse"], lineage["train"], *(path for paths in used.values() for path in paths)):
+    for path in (
+        *(lineage[step] for step in ("ingest", "fuse", "train")),
+        *(path for paths in used.values() for path in paths),
+    ):
         if not path.exists():
             raise WorkspaceError(f"{path}: gone, so the index made from it cannot be explained; run the night again")
-    return Sources(lineage["fuse"], lineage["train"], str(card["model"]), used)
+    return Sources(lineage["ingest"], lineage["fuse"], lineage["train"], str(card["model"]), used)
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,18 @@ class Game:
 
 
 class Explainer:
-    """Plays the games of one index's items, by their codes: their places in the catalogue."""
+    """Plays the games of one index's items, by their codes: their places in the catalogue.
+
+    items: what the model's items would be with other content; None where they are not made of it.
+    """
 
     def __init__(self, sources: Sources) -> None:
-        """Raises ShardCorrupt if a file is not what it should be; StepFailed if the model looks at no content."""
+        """Raises ShardCorrupt if a file is not what it should be."""
+        self.sources = sources
         self._shards = Shards(sources.shards)
         self._fusion = load_catalogue(sources.fused)
         self._sides = ShardSides(self._shards, self._fusion.frontend)
-        self._items = load_item_side(sources.model, sources.trained / "published")
+        self.items = load_item_side(sources.model, sources.trained / "published")
         self.modalities = self._shards.modalities
 
     def codes(self, ids: Iterable[str]) -> dict[str, int]:
@@ -117,12 +127,17 @@ class Explainer:
         return found
 
     def of_users(self, users: Vectors, codes: Codes, scores: Values) -> Game:
-        """One game for each user and item. users: (n, d) as published. codes: (n,). scores: (n,) as published."""
+        """One game for each user and item. users: (n, d) as published. codes: (n,). scores: (n,) as published.
+
+        `items` must be there: no other model's items are made of content.
+        """
+        if self.items is None:
+            raise ValueError("no item of this model can be made again from content")
         fused, held = self._fused(codes)
         values = {}
         for chosen, vectors in fused.items():
             content = Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
-            items = self._items.vectors(content, codes)
+            items = self.items.vectors(content, codes, chosen)
             values[chosen] = np.einsum("nd,nd->n", users, items, dtype=np.float64)
         return self._game(values, held, scores)
 

@@ -38,7 +38,7 @@ from pipeline.tables import Log, OpenedLog, open_test, read_log, read_vectors
 from pipeline.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 5
+VERSION = 6
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 ABLATED_METRICS = ("ndcg", "recall")

@@ -82,6 +82,20 @@ def read_everything(night: Night) -> Interactions:
     return _coded(table, table, users, items)[0]
 
 
+def read_choices(staged: Path, user: str) -> tuple[list[str], Interactions]:
+    """What one user chose in the whole staged log: the distinct items, and the choices, coded by their places there.
+
+    staged: what `ingest` wrote. Raises ShardCorrupt if its log is gone or cannot be read.
+    """
+    path = staged / "interactions.parquet"
+    try:
+        table = ds.dataset(path).to_table(filter=ds.field("user_id") == user)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardCorrupt(f"{path}: cannot be read ({error}); run the night again") from None
+    items = pc.unique(table["item_id"]).to_pylist()
+    return items, _coded(table, table, [user], items)[0]
+
+
 def open_test(night: Night, evaluation: str, folder: Path) -> OpenedLog:
     """Opens the test and held-out parts: the one way to read them, and once a run.
 

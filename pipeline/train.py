@@ -27,6 +27,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.progress import watched
 from pipeline.recommend import READS_MODALITIES, READS_TITLES, Content, Fit, Recommender, build
 from pipeline.recommend.contract import Scratch
+from pipeline.recommend.history import save_with_reads
 from pipeline.runtime import threads
 from pipeline.tables import (
     Log,
@@ -53,7 +54,7 @@ def run(night: Night) -> StepReceipt:
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
     made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
     settings = [made_by, night.config.ranker, night.config.seed]
-    models = _models(night.config.train, night.config.train.model)
+    models = models_of(night.config.train, night.config.train.model)
     read = _texts(night) if any(name in READS_TITLES for name in models) else []
     before = earlier_model(night)
     key = digest("train", VERSION, *settings, users, fused.digest, log_digest, before, *read)
@@ -71,7 +72,7 @@ def content_of(night: Night, log: Log, model: str) -> Content:
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    models = _models(night.config.train, model)
+    models = models_of(night.config.train, model)
     found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
     reads = any(name in READS_TITLES for name in models)
@@ -80,7 +81,7 @@ def content_of(night: Night, log: Log, model: str) -> Content:
     return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
 
 
-def _models(settings: Train, model: str) -> tuple[str, ...]:
+def models_of(settings: Train, model: str) -> tuple[str, ...]:
     """The model, or those that it blends."""
     return settings.blend.models if model == "blend" else (model,)
 
@@ -153,7 +154,7 @@ def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> 
     write_vectors(folder / "item_vectors.parquet", items)
     users = pa.table({"user_id": pa.array(log.users), "vector": vector_column(model.user_vectors(history))})
     write_vectors(folder / "user_vectors.parquet", users)
-    model.save(folder)
+    save_with_reads(model, folder)
 
 
 def _curves(model: str, chosen: Fit, final: Fit) -> str:

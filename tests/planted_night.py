@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import index
 from pipeline.config import Config
 from pipeline.config.sections import Evaluate, Fuse, Train
 from pipeline.night import Night, StepReceipt
-from pipeline.tables import MICROSECONDS_PER_DAY, PARTS
-from pipeline.workspace import Workspace, sha256_of
+from pipeline.tables import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, read_vectors, staged_items
+from pipeline.workspace import CARD, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
 
 STAGED = "staged/planted"
@@ -55,7 +58,8 @@ def write_items(folder: Path, found: Planted) -> None:
     (folder / STAGED / "items").mkdir(parents=True)
     for bucket, rows in enumerate(np.array_split(np.arange(len(found.log.items)), BUCKETS)):
         ids = pa.array([found.log.items[row] for row in rows], pa.string())
-        table = pa.table({"item_id": ids, "cold": pa.array(found.log.cold[rows])})
+        titles = pa.array([f"Record {row}" for row in rows], pa.string())
+        table = pa.table({"item_id": ids, "title": titles, "cold": pa.array(found.log.cold[rows])})
         pq.write_table(table, folder / STAGED / "items" / f"bucket-{bucket:05d}.parquet")
 
 
@@ -72,6 +76,26 @@ def write_log(folder: Path, found: Planted) -> None:
         }
     )
     pq.write_table(table, folder / STAGED / "interactions.parquet")
+
+
+def publish(night: Night) -> None:
+    """Publishes what a night has trained, written by hand: as `index` and `publish` do, but for encoders and gates."""
+    log, everything, folder = read_log(night), read_everything(night), night.workspace.path("index", "planted")
+    published = night.workspace.path(night.receipt("train").path, "published")
+    _, items = read_vectors(published / "item_vectors.parquet", "item_id")
+    _, users = read_vectors(published / "user_vectors.parquet", "user_id")
+    folder.mkdir(parents=True)
+    index._write_users(log, everything, users, np.flatnonzero(users.any(axis=1)), folder)
+    titles = staged_items(night, ["item_id", "title"]).append_column("has_content", pa.array([True] * len(items)))
+    pq.write_table(titles, folder / "items.parquet")
+    flat = faiss.IndexFlatIP(items.shape[1])
+    flat.add(items)
+    faiss.write_index(flat, str(folder / "recommend.faiss"))
+    lineage = {receipt.step: receipt.path for receipt in night.receipts()}
+    encoders = {step.split(".")[1]: "" for step in lineage if step.startswith("extract.")}
+    card = {"model": night.config.train.model, "encoders": encoders, "lineage": lineage}
+    (folder / CARD).write_text(json.dumps(card), "utf-8")
+    night.workspace.write_json("CURRENT.json", {"index": "index/planted", "digest": "planted"})
 
 
 def leave(

@@ -17,9 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import evaluate, fuse, train
+from pipeline.ablation import way_of
 from pipeline.errors import StepFailed
+from pipeline.extract import modality_vectors
 from pipeline.night import Night
-from pipeline.tables import OPENED, Log, open_test, read_everything, read_log
+from pipeline.recommend import Content, Fit
+from pipeline.recommend.content import ContentRecommender
+from pipeline.tables import OPENED, Log, open_test, read_everything, read_log, read_vectors
 from pipeline.workspace import Workspace
 from tests.conftest import ROOT
 from tests.planted_night import CONFIG, STAGED, planted_night
@@ -232,6 +236,85 @@ def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, 
     users = np.arange(20, dtype=np.int32)
     assert set(found.without) == {"text", "image", "audio"}
     assert all(not np.array_equal(s(users), found.models["elsa"](users)) for s in found.without.values())
+
+
+def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[Night, evaluate.Fitted]:
+    """A night that has trained a blend, and what it is ranked with."""
+    graph = CONFIG.train.graph.model_copy(update={"width": 8, "max_epochs": 2})
+    elsa = CONFIG.train.elsa.model_copy(update={"width": 8, "max_epochs": 2})
+    blend = CONFIG.train.blend.model_copy(update={"models": members})
+    settings = CONFIG.train.model_copy(update={"model": "blend", "blend": blend, "graph": graph, "elsa": elsa})
+    asked = CONFIG.evaluate.model_copy(update={"ablation": way})
+    config = CONFIG.model_copy(update={"train": settings, "evaluate": asked})
+    night = replace(copied(trained, tmp_path), config=config)
+    train.run(night)
+    return night, evaluate._fitted(night, read_log(night))
+
+
+def test_a_blend_goes_without_a_modality_in_the_members_that_can(
+    trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    equal = lambda score, members: np.full(members, 1 / members)  # noqa: E731
+    monkeypatch.setattr("pipeline.recommend.blend.best_weights", equal)
+    night, found = _without(trained, tmp_path, "inference", "content", "graph", "elsa", "als")
+    assert way_of(night, "blend") == "inference"
+    assert set(found.without) == {"text", "image", "audio"}
+    users = np.arange(400, dtype=np.int32)
+    folder = night.workspace.path(night.receipt("train").path, "evaluated")
+    vectors = {name: read_vectors(folder / f"{name}_vectors.parquet", f"{name}_id")[1] for name in ("user", "item")}
+    widths = np.cumsum([0, CONFIG.fuse.width, 9, 8, CONFIG.evaluate.als_factors])
+    assert widths[-1] == vectors["item"].shape[1]
+    whole = found.models["blend"](users)
+    for scorer in found.without.values():
+        # Content and graph change, elsa and als do not: what differs is in the first two members' columns.
+        changed = scorer(users) - whole
+        able = vectors["user"][users, : widths[2]]
+        explained = np.linalg.lstsq(able, changed, rcond=None)[0]
+        np.testing.assert_allclose(able @ explained, changed, atol=1e-4)
+        assert np.abs(changed).max() > 1e-3
+
+
+def test_a_blend_is_fitted_again_whole_or_has_no_ablation_where_none_reads_content(
+    trained: Night, tmp_path: Path
+) -> None:
+    night, found = _without(trained, tmp_path / "refit", "refit", "elsa", "als")
+    assert way_of(night, "blend") == "refit"
+    assert set(found.without) == {"text", "image", "audio"}
+    night, found = _without(trained, tmp_path / "none", "inference", "elsa", "als")
+    assert (way_of(night, "blend"), found.without) == ("", {})
+    night, found = _without(trained, tmp_path / "ids", "refit", "bpr", "als")
+    assert (way_of(night, "blend"), found.without) == ("", {})
+
+
+def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
+    trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Content] = []
+
+    class Spy(ContentRecommender):
+        def fit(self, content: Content, *more: object, **named: object) -> Fit:
+            told.append(content)
+            return super().fit(content, *more, **named)
+
+    monkeypatch.setattr("pipeline.recommend.content.ContentRecommender", Spy)
+    asked = CONFIG.evaluate.model_copy(update={"ablation": "refit"})
+    settings = CONFIG.train.model_copy(update={"model": "content"})
+    config = CONFIG.model_copy(update={"evaluate": asked, "train": settings})
+    night = replace(copied(trained, tmp_path), config=config)
+    train.run(night)
+    whole, *_ = told
+    told.clear()
+    evaluate._fitted(night, read_log(night))
+    *_, text, image, audio = told
+    vectors = {m: ~np.isnan(v[:, 0]) for m, v in modality_vectors(night)}
+    for gone, content in (("text", text), ("image", image), ("audio", audio)):
+        only = vectors[gone] & ~np.any([held for name, held in vectors.items() if name != gone], axis=0)
+        lacks = ~vectors[gone]
+        np.testing.assert_allclose(content.vectors[lacks], whole.vectors[lacks], atol=1e-5)
+        assert not content.vectors[only].any()
+        assert not content.present[only].any()
+        both = vectors[gone] & ~only
+        assert np.abs(content.vectors[both] - whole.vectors[both]).max(axis=1).min() > 1e-4
 
 
 def _finite(value: object) -> bool:

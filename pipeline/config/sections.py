@@ -189,8 +189,7 @@ class Evaluate(Section):
     cold_user_choices: int = Field(5, ge=0, description="segment cold_users: at most so many choices in training")
     head_choice_share: Share = Field(0.5, description="segment head: the most chosen items, with this share of choices")
     ablation: Literal["off", "inference", "refit"] = Field(
-        "inference",
-        description="score again without one modality's content; refit: train again where the model has no other way",
+        "inference", description="score again without one modality's content; refit: train again without it"
     )
     popularity_half_life_days: Grid = Field((90, 10, 10_000), description="age at which a choice counts half")
     item_knn_neighbours: Grid = Field((200,), description="nearest items of each item")

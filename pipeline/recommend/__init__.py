@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.errors import StepFailed
-from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender
+from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender, UserSide
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
 MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend")
-# Those whose items `load_item_side` can make from other content.
-EXPLAINED = ("content", "two_tower", "sequence", "llm")
+# Those whose items are a function of content once they are fitted, which `load_item_side` gives.
+REMADE = ("content", "two_tower", "sequence", "llm", "vbpr", "graph")
 # Those that read each modality's own vectors, `Content.modalities`.
 READS_MODALITIES = ("vbpr", "graph", "elsa", "svd")
 # Those that read `Content.titles`.
@@ -19,19 +18,21 @@ READS_TITLES = ("llm",)
 
 __all__ = [
     "BASELINES",
-    "EXPLAINED",
     "MODELS",
     "READS_MODALITIES",
     "READS_TITLES",
+    "REMADE",
     "Content",
     "Fit",
     "ItemSide",
     "Model",
     "OnEpoch",
     "Recommender",
+    "UserSide",
     "baseline",
     "build",
     "load_item_side",
+    "load_user_side",
 ]
 
 
@@ -116,14 +117,14 @@ def _member(name: str, config: Config, threads: int) -> Recommender:
     return model
 
 
-def load_item_side(name: str, folder: Path) -> ItemSide:
-    """What a saved model's items would be with other content; folder: where `Recommender.save` wrote.
+def load_item_side(name: str, folder: Path) -> ItemSide | None:
+    """What a saved model's items would be with other content; folder: where `save_with_reads` wrote.
 
-    Raises StepFailed for any model but those of EXPLAINED and blends of those with models of ids alone; ShardCorrupt
-    if the folder is not such a model's.
+    None for a model that is not of REMADE, and a blend of none that is. Raises ShardCorrupt if the folder is not such
+    a model's.
     """
     from pipeline.recommend.content import FusedItems
-    from pipeline.recommend.item_side import BlendItems, SequenceItems, TowerItems
+    from pipeline.recommend.item_side import BlendItems, SequenceItems, SummedItems, TowerItems
 
     match name:
         case "content":
@@ -132,6 +133,19 @@ def load_item_side(name: str, folder: Path) -> ItemSide:
             return TowerItems(folder)
         case "sequence" | "llm":
             return SequenceItems(folder, name)
+        case "vbpr" | "graph":
+            return SummedItems(folder, name, unit=name == "graph")
         case "blend":
-            return BlendItems(folder, load_item_side)
-    raise StepFailed(f"the {name} model's scores are not explained by modality; train {' or '.join(EXPLAINED)}")
+            blended = BlendItems(folder, load_item_side)
+            return blended if any(blended.sides.values()) else None
+    return None
+
+
+def load_user_side(name: str, folder: Path) -> UserSide | None:
+    """Which past choices a saved model's users are sums of; None where they are no sums. Otherwise as above."""
+    from pipeline.recommend.history import FILE, BlendedUser, SummedUser
+
+    if name == "blend":
+        blended = BlendedUser(folder, load_user_side)
+        return blended if any(blended.sides.values()) else None
+    return SummedUser(folder, name) if (folder / FILE).exists() else None

@@ -18,6 +18,7 @@ from pipeline.config.sections import Evaluate
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.metrics import Scorer, inner_product
 from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
+from pipeline.recommend.history import Reads
 from pipeline.recommend.searched import Searched, Settings
 
 if TYPE_CHECKING:
@@ -140,6 +141,12 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, als_factors) float32, solved for the given history; a zero row for a user without any."""
         return _users(self.state, history)
+
+    def reads(self) -> Reads:
+        """See Recommender."""
+        gram = self.state.YtY + self.state.regularization * np.eye(self.state.factors, dtype=np.float32)
+        base = np.zeros(self.state.factors, np.float32)
+        return Reads(self.item_vectors, base, np.inf, np.asarray(gram, np.float32), self.state.alpha)
 
 
 def _users(model: AlternatingLeastSquares, history: Interactions) -> Floats:

@@ -27,8 +27,10 @@ from safetensors.numpy import save_file
 from pipeline.config.blend import Blend as Settings
 from pipeline.interactions import Floats, Interactions
 from pipeline.metrics import Task, evaluate
+from pipeline.recommend import REMADE
 from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
 from pipeline.recommend.features import known
+from pipeline.recommend.history import save_with_reads
 from pipeline.recommend.item_side import BLEND_FILE
 
 METRIC = "ndcg@10"
@@ -41,14 +43,13 @@ class Side:
     """One member, fitted.
 
     items: (n_items, d) float32, what cannot be scored replaced by `neutral`, (d,), the mean of the others.
-    deviation: σ. ids: whether an item's vector is its id's alone, whatever its content.
+    deviation: σ.
     """
 
     model: Recommender
     items: Floats
     neutral: Floats
     deviation: float
-    ids: bool
 
 
 class BlendModel(Recommender):
@@ -108,18 +109,17 @@ class BlendModel(Recommender):
         """Writes each member into a folder of its name, and `blend.safetensors`.
 
         The latter has, for each member that has a weight, `NAME.factor`, what its vectors are multiplied by,
-        `NAME.neutral` and `NAME.ids` as in `Side`, and the `NAME.items` of one that knows ids alone; its metadata
-        names the members in order.
+        `NAME.neutral` as in `Side`, and the `NAME.items` of one whose items cannot be made again from content; its
+        metadata names the members in order.
         """
         tensors: dict[str, np.ndarray] = {}
         names = [name for name, weight in self.weights.items() if weight > 0]
         for name, (side, factor) in zip(names, self._weighed(), strict=True):
             (folder / name).mkdir()
-            side.model.save(folder / name)
+            save_with_reads(side.model, folder / name)
             tensors[f"{name}.factor"] = np.array([factor], np.float32)
             tensors[f"{name}.neutral"] = side.neutral
-            tensors[f"{name}.ids"] = np.array([side.ids])
-            if side.ids:
+            if name not in REMADE:
                 tensors[f"{name}.items"] = np.ascontiguousarray(side.items)
         save_file(tensors, folder / BLEND_FILE, metadata={"members": " ".join(names)})
 
@@ -156,7 +156,7 @@ def side_of(model: Recommender, train: Interactions) -> Side:
     neutral = items[scored].mean(axis=0) if scored.any() else np.zeros(items.shape[1], np.float32)
     users = model.user_vectors(train)[np.unique(train.user)]
     items = np.where(scored[:, None], items, neutral)
-    return Side(model, items, neutral, _deviation(users, items[chosen & scored]), not model.inductive)
+    return Side(model, items, neutral, _deviation(users, items[chosen & scored]))
 
 
 def _deviation(users: Floats, items: Floats) -> float:

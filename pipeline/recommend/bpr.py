@@ -12,6 +12,7 @@ so that vbpr ranks it by its content and bpr puts it where nothing is known. bpr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -24,8 +25,10 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.descent import descend
-from pipeline.recommend.features import known, stacked
+from pipeline.recommend.features import known, modalities
 from pipeline.recommend.fold import Fold
+from pipeline.recommend.history import Reads, reads_alone
+from pipeline.recommend.item_side import save_parts
 from pipeline.recommend.trainer import Trained
 from pipeline.recommend.triples import Triple, triples
 
@@ -46,6 +49,10 @@ class Factors(Trained[Triple]):
         """
         folded = self._fold.pooled(history, self._items[:, :-1]) @ self._map
         return np.concatenate([folded, np.ones((history.n_users, 1), np.float32)], axis=1)
+
+    def reads(self) -> Reads:
+        """See Recommender."""
+        return reads_alone(self)
 
     @torch.no_grad()
     def learned_users(self) -> Floats:
@@ -142,7 +149,9 @@ class VBPR(Factors):
         ]
 
     def _content_maps(self, content: Content, users: int, generator: torch.Generator) -> dict[str, Tensor]:
-        self._features = torch.from_numpy(stacked(content))
+        found = modalities(content)
+        self._features = torch.from_numpy(np.concatenate([vectors for vectors, _ in found.values()], axis=1))
+        self._widths = {name: vectors.shape[1] for name, (vectors, _) in found.items()}
         inputs, width = self._features.shape[1], self.settings.content_width
         self._ids["content_users"] = torch.randn(users, width, generator=generator) * INITIAL
         projection = torch.randn(inputs, width, generator=generator) * inputs**-0.5
@@ -155,3 +164,14 @@ class VBPR(Factors):
         ids, features = super()._item_rows(codes), self._features[codes]
         bias = ids[:, -1:] + features @ self._maps["content_bias"]
         return torch.cat([ids[:, :-1], features @ self._maps["projection"], bias], dim=1)
+
+    @torch.no_grad()
+    def save(self, folder: Path) -> None:
+        """Writes the weights, and what every item's vector is the sum of, see `item_side`."""
+        super().save(folder)
+        ids = super()._item_rows(torch.arange(len(self._known)))
+        own = torch.cat([ids[:, :-1], torch.zeros(len(ids), self.settings.content_width), ids[:, -1:]], dim=1)
+        read = torch.cat([self._maps["projection"], self._maps["content_bias"]], dim=1)
+        blocks = (one.split(list(self._widths.values()), dim=at) for one, at in ((self._features, 1), (read, 0)))
+        parts = {name: f @ w for name, f, w in zip(self._widths, *blocks, strict=True)}
+        save_parts(folder, own.numpy(), {name: part.numpy() for name, part in parts.items()})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
+
+import numpy as np
 
 from pipeline.interactions import Floats, Interactions
 from pipeline.pooling import Pooling
 from pipeline.recommend.contract import Content, Fit, ItemSide, OnEpoch, Recommender, Rows
+from pipeline.recommend.history import Reads
 
 
 class ContentRecommender(Recommender):
@@ -43,10 +47,19 @@ class ContentRecommender(Recommender):
         """(n_users, width) float32 of unit norm; a zero row for a user without history, even with a profile."""
         return self.pooling.users(self.item_vectors, history)
 
+    def reads(self) -> Reads | None:
+        """See Recommender; None where attention weighs the history."""
+        pooling = self.pooling
+        if pooling.attention is not None:
+            return None
+        counts = pooling.profiles is not None and pooling.profile_weight > 0
+        nothing = np.zeros(self.item_vectors.shape[1], np.float32)
+        return Reads(self.item_vectors, nothing, pooling.half_life_days, profiles=counts)
+
 
 class FusedItems(ItemSide):
     """Items are their fused vectors: nothing was saved, and no content is a zero row."""
 
-    def vectors(self, content: Content, codes: Rows) -> Floats:
+    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, width) float32."""
         return content.vectors

@@ -30,6 +30,7 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.features import rows_of_content
+from pipeline.recommend.history import Reads, reads_alone
 from pipeline.recommend.propagation import Graph
 from pipeline.recommend.trainer import Trained
 
@@ -49,6 +50,10 @@ class Elsa(Trained[np.ndarray]):
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, width) float32, x A; a zero row for a user without history."""
         return np.asarray(history.matrix() @ self._items, np.float32)
+
+    def reads(self) -> Reads:
+        """See Recommender."""
+        return reads_alone(self, np.inf)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
         if not len(train):

@@ -32,11 +32,6 @@ def prepared(vectors: Floats, present: Mask) -> Floats:
     return made
 
 
-def stacked(content: Content) -> Floats:
-    """All modalities beside each other: (n_items, sum of widths) float32."""
-    return np.concatenate([vectors for vectors, _ in modalities(content).values()], axis=1)
-
-
 def known(items: npt.NDArray[np.int32], n_items: int) -> Mask:
     """Which items of the catalogue are among these codes: (n_items,) bool."""
     return np.bincount(items, minlength=n_items) > 0

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -33,6 +34,8 @@ from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.engine import full_precision
 from pipeline.recommend.features import modalities
+from pipeline.recommend.history import Reads
+from pipeline.recommend.item_side import save_parts
 from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled
 from pipeline.recommend.trainer import Trained
 
@@ -66,9 +69,25 @@ class GraphRecommender(Trained[Hidden]):
 
         A user without history has zeros but for the 1, which asks for what suits everyone.
         """
-        edges = self._scaled(pairs(history), np.maximum(self._item_degrees, self._item_degrees[self._known].min()))
+        edges = self._scaled(pairs(history), self._counted)
         users = normalize(torch.from_numpy(edges @ self._raw_items)) / self.settings.temperature
         return np.concatenate([users.numpy(), np.ones((history.n_users, 1), np.float32)], axis=1)
+
+    def reads(self) -> Reads:
+        """See Recommender."""
+        one_each = sp.eye(len(self._raw_items), format="csr", dtype=np.float32)
+        items = self._scaled(one_each, self._counted) @ self._raw_items
+        base = np.eye(1, items.shape[1] + 1, items.shape[1], dtype=np.float32)
+        return Reads(np.pad(items, ((0, 0), (0, 1))), base[0])
+
+    @torch.no_grad()
+    def save(self, folder: Path) -> None:
+        """Writes the weights, and what every item's vector is the sum of before it is scaled, see `item_side`."""
+        super().save(folder)
+        own, *parts = (part.numpy() for part in self._parts())
+        biases, without = self._items[:, -1:], np.zeros((len(own), 1), np.float32)
+        named = {name: np.concatenate([part, without], 1) for name, part in zip(self._maps, parts, strict=True)}
+        save_parts(folder, np.concatenate([own, biases], axis=1), named)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
         generator = torch.Generator().manual_seed(self.seed)
@@ -78,6 +97,7 @@ class GraphRecommender(Trained[Hidden]):
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
         self._item_degrees = degrees(self._chosen, 0)
         self._known = np.flatnonzero(self._item_degrees)
+        self._counted = np.maximum(self._item_degrees, self._item_degrees[self._known].min())
         found = modalities(content)
         self._features = {name: torch.from_numpy(vectors) for name, (vectors, _) in found.items()}
         self._likeness = [Graph(neighbours(*one, self.settings.neighbours)) for one in found.values()]
@@ -121,11 +141,17 @@ class GraphRecommender(Trained[Hidden]):
 
     def _items_of(self) -> Tensor:
         """h: [n_items x width]."""
+        own, *parts = self._parts()
+        return sum(parts, own)
+
+    def _parts(self) -> list[Tensor]:
+        """What h is the sum of: e, and for each modality its map and its neighbours, [n_items x width] each."""
         own = self._ids * self._has_id
-        for name, features in self._features.items():
-            own = own + features @ self._maps[name]
-        near = sum((graph @ own for graph in self._likeness), torch.zeros(()))
-        return own + near * (self.settings.neighbour_weight / len(self._likeness))
+        mapped = [features @ self._maps[name] for name, features in self._features.items()]
+        z = sum(mapped, own)
+        weight = self.settings.neighbour_weight / len(mapped)
+        near = zip(mapped, self._likeness, strict=True)
+        return [own, *(part + (graph @ z) * weight for part, graph in near)]
 
     def _loss(self, batch: Hidden) -> Tensor:
         items, users = self._items_of(), batch.users

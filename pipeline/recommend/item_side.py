@@ -10,18 +10,25 @@ anyone who chose it.
 
     blend:       v = [a v' of each member], v' the member's vector, or its `neutral` where that is zero
 
-a the member's factor; the vector of a member that knows ids alone stays what it is, whatever the content.
+a the member's factor; the vector of a member that cannot be made again stays what it is, whatever the content.
+
+    vbpr:        v = o + sum of p_m over its modalities m,    o = [e, 0, b],   p_m = [0, W_m f_m, β_m·f_m]
+    graph:       v = [h / |h|, b],    h = e + sum of p_m,    p_m = W_m f_m + w / M · S_m z
+
+f_m are each modality's own vectors, and z of the neighbours is what it is with all that they have. o and p_m are saved
+for every item.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats, unit_rows
@@ -30,6 +37,7 @@ from pipeline.recommend.semantic_ids import Codebooks
 
 FILE = "model.safetensors"
 BLEND_FILE = "blend.safetensors"
+PARTS_FILE = "parts.safetensors"
 
 
 class TowerItems(ItemSide):
@@ -41,7 +49,7 @@ class TowerItems(ItemSide):
         shared = ("item.content.weight", "item.content.bias", "item.content_bias", "margin", "new_item_cosine")
         self._weight, self._bias, self._content_bias, self._margin, self._cosine = self._file.read(shared)
 
-    def vectors(self, content: Content, codes: Rows) -> Floats:
+    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, width + 1 + fused width) float32."""
         ids, id_bias, known, new = self._file.read(("item.ids", "item.id_bias", "known", "new"), codes)
         f, present = content.vectors, content.present.astype(np.float32)
@@ -61,7 +69,7 @@ class SequenceItems(ItemSide):
         names = ("items.shared.centroids", "items.shared.table")
         self._shared = self._file.read(names) if names[0] in self._file.names() else None
 
-    def vectors(self, content: Content, codes: Rows) -> Floats:
+    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, width + 1) float32."""
         ids, known, below = self._file.read(("items.ids", "known", "below"), codes)
         f = content.vectors * content.present[:, None]
@@ -78,30 +86,62 @@ class SequenceItems(ItemSide):
         return found
 
 
+class SummedItems(ItemSide):
+    """See above, likewise."""
+
+    reads_fused = False
+
+    def __init__(self, folder: Path, kind: str, unit: bool) -> None:
+        """folder: what `save_parts` wrote. unit: whether all but the last column are scaled to unit norm.
+
+        Raises ShardCorrupt if the folder is not that.
+        """
+        self._file = SavedRows(folder / PARTS_FILE, kind)
+        self._names = self._file.names()
+        self._unit = unit
+
+    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+        """See ItemSide: (n, d) float32."""
+        names = sorted(self._names & {f"part.{name}" for name in kept})
+        own, *parts = self._file.read(("own", *names), codes)
+        found = own.copy()
+        for part in parts:
+            found[:, -part.shape[1] :] += part
+        if self._unit:
+            found[:, :-1] = unit_rows(found[:, :-1])
+        return found
+
+
+def save_parts(folder: Path, own: Floats, parts: Mapping[str, Floats]) -> None:
+    """Writes what item vectors are sums of. own: (n_items, d) float32. parts: of each modality, its last columns."""
+    tensors = {"own": own, **{f"part.{name}": part for name, part in parts.items()}}
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / PARTS_FILE)
+
+
 class BlendItems(ItemSide):
     """See above."""
 
-    def __init__(self, folder: Path, load: Callable[[str, Path], ItemSide]) -> None:
-        """folder: what `BlendModel.save` wrote. load: makes the item side of a member.
+    def __init__(self, folder: Path, load: Callable[[str, Path], ItemSide | None]) -> None:
+        """folder: what `BlendModel.save` wrote. load: makes the item side of a member, if it has one.
 
-        Raises ShardCorrupt if the folder is not that; StepFailed if a member that reads content is not explained.
+        Raises ShardCorrupt if the folder is not that.
         """
         self._file = SavedRows(folder / BLEND_FILE, "blend")
-        names = self._file.metadata()["members"].split()
-        ids = {name for name in names if self._file.read((f"{name}.ids",))[0].any()}
-        self._sides = {name: None if name in ids else load(name, folder / name) for name in names}
+        self.sides = {name: load(name, folder / name) for name in self._file.metadata()["members"].split()}
+        self.fixed = tuple(name for name, side in self.sides.items() if side is None)
+        self.reads_fused = any(side.reads_fused for side in self.sides.values() if side is not None)
 
-    def vectors(self, content: Content, codes: Rows) -> Floats:
+    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, sum of the members' widths) float32."""
-        return np.concatenate([self._member(name, content, codes) for name in self._sides], axis=1)
+        return np.concatenate([self._member(name, content, codes, kept) for name in self.sides], axis=1)
 
-    def _member(self, name: str, content: Content, codes: Rows) -> Floats:
+    def _member(self, name: str, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
         factor, neutral = self._file.read((f"{name}.factor", f"{name}.neutral"))
-        side = self._sides[name]
+        side = self.sides[name]
         if side is None:
             (items,) = self._file.read((f"{name}.items",), codes)
         else:
-            items = side.vectors(content, codes)
+            items = side.vectors(content, codes, kept)
             items = np.where(items.any(axis=1, keepdims=True), items, neutral)
         return (items * factor).astype(np.float32)
 

@@ -25,6 +25,7 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.fold import Fold
+from pipeline.recommend.history import Reads, reads_alone
 from pipeline.recommend.propagation import Graph, pairs, symmetric
 from pipeline.recommend.trainer import Trained
 from pipeline.recommend.triples import Triple, triples
@@ -48,6 +49,10 @@ class LightGCN(Trained[Triple]):
         above = [self._fold.pooled(history, layer) for layer in self._layers[1:-1]]
         users = (first @ self._map + sum(above, first)) / len(self._layers)
         return np.asarray(users, np.float32)
+
+    def reads(self) -> Reads:
+        """See Recommender."""
+        return reads_alone(self)
 
     def learned_users(self) -> Floats:
         """(n_users, width) float32: the users as training left them, which `user_vectors` is an estimate of."""

@@ -13,12 +13,10 @@ one decomposition, by random projections (Halko et al. 2011).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-from safetensors.numpy import save_file
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
@@ -28,7 +26,7 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.metrics import Scorer, inner_product
 from pipeline.recommend.contract import Content, Recommender
 from pipeline.recommend.features import rows_of_content
-from pipeline.recommend.item_side import FILE
+from pipeline.recommend.history import Reads, reads_alone
 from pipeline.recommend.propagation import degrees, pairs, symmetric
 from pipeline.recommend.searched import Searched, Settings
 
@@ -88,6 +86,6 @@ class Svd(Searched[State], Recommender):
         """(n_users, width) float32, the history's sum of d^-β Σ^γ q; a zero row for a user without history."""
         return np.asarray(pairs(history) @ self.state[1], np.float32)
 
-    def save(self, folder: Path) -> None:
-        """Writes both vectors of every item, `items` and `read`, as `model.safetensors`."""
-        save_file({"items": self.state[0], "read": self.state[1]}, folder / FILE)
+    def reads(self) -> Reads:
+        """See Recommender."""
+        return reads_alone(self)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.contributions import Explainer, sources_of
-from pipeline.errors import StepFailed
 from pipeline.report.blend import Why
 from pipeline.report.files import RunFiles
 
@@ -19,7 +18,7 @@ Hits = list[tuple[float, str]]
 def reasons_of(run: RunFiles, users: Matrix, best: Sequence[Hits]) -> list[dict[str, Why]]:
     """Returns, for each user, item id to reason. users: (n, d) as published; best: their recommendations' scores.
 
-    A model whose scores are not made of content, or not of the fused vectors alone, has no reasons.
+    A model whose items cannot be made again from content has no reasons.
 
     Raises WorkspaceError or ShardCorrupt if what the index was made from is gone or cannot be read.
     """
@@ -28,9 +27,8 @@ def reasons_of(run: RunFiles, users: Matrix, best: Sequence[Hits]) -> list[dict[
     if not asked:
         return found
     sources = sources_of(run.workspace, run.index)
-    try:
-        explainer = Explainer(sources)
-    except StepFailed:
+    explainer = Explainer(sources)
+    if explainer.items is None:
         return found
     places = explainer.codes(item for _, _, item in asked)
     codes = np.array([places[item] for _, _, item in asked], np.int64)

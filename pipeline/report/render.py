@@ -47,7 +47,7 @@ SEGMENTS = {
     "co_choice_cold": ("Chosen together, cold", "the same, one of the two held out of training"),
 }
 ABLATIONS = {
-    "inference": "The trained model, its items made again from what is left.",
+    "inference": "The trained model, its items made again from what is left, where they are made of content.",
     "refit": "The model trained again without it.",
 }
 FUSIONS = {

@@ -86,6 +86,7 @@ def write(folder: Path, vectors: dict[Modality, np.ndarray], empty_bucket: bool 
             width = matrix.shape[1] if len(rows) else 1
             column = pa.FixedSizeListArray.from_arrays(flat, width, mask=pa.array(missing))
             ids = pa.array([f"i{row:03d}" for row in rows], pa.string())
-            pq.write_table(pa.table({"item_id": ids, "vector": column}), path)
+            error = pa.array(["no file" if lacks else None for lacks in missing], pa.string())
+            pq.write_table(pa.table({"item_id": ids, "vector": column, "error": error}), path)
             paths[modality].append(path)
     return Shards(paths)

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from pipeline.config.blend import Blend
 from pipeline.config.sections import Train
-from pipeline.errors import StepFailed
 from pipeline.metrics import Task, evaluate
 from pipeline.recommend import Content, Fit, build, load_item_side
 from pipeline.recommend.blend import BlendModel, best_weights
@@ -104,16 +103,32 @@ def test_the_item_side_gives_the_published_vectors_again(world: World, tmp_path:
     model.save(tmp_path)
     codes = np.random.default_rng(0).permutation(ITEMS)
     content = Content(world.content.vectors[codes], world.content.present[codes])
-    found = load_item_side("blend", tmp_path).vectors(content, codes)
+    found = load_item_side("blend", tmp_path).vectors(content, codes, ())
     np.testing.assert_allclose(found, model.item_vectors[codes], atol=1e-5)
 
 
-def test_a_member_that_reads_content_but_is_not_explained_is_named(world: World, tmp_path: Path) -> None:
+def test_a_member_that_cannot_make_its_items_again_keeps_them_whatever_the_content(
+    world: World, tmp_path: Path
+) -> None:
+    model = blend("elsa", "graph", "als")
+    model.fit(world.content, world.train, epochs=1)
+    model.save(tmp_path)
+    side, codes = load_item_side("blend", tmp_path), np.arange(ITEMS)
+    assert side is not None
+    assert side.fixed == ("elsa", "als")
+    whole, nothing = (side.vectors(world.content, codes, kept) for kept in (("fused",), ()))
+    np.testing.assert_allclose(whole, model.item_vectors, atol=1e-5)
+    start = CONFIG.train.elsa.width
+    stop = start + CONFIG.train.graph.width
+    np.testing.assert_array_equal(np.delete(whole, np.s_[start:stop], 1), np.delete(nothing, np.s_[start:stop], 1))
+    assert not np.allclose(whole, nothing)
+
+
+def test_a_blend_of_such_members_alone_has_no_item_side(world: World, tmp_path: Path) -> None:
     model = blend("elsa", "als")
     model.fit(world.content, world.train, epochs=1)
     model.save(tmp_path)
-    with pytest.raises(StepFailed, match="the elsa model's scores are not explained"):
-        load_item_side("blend", tmp_path)
+    assert load_item_side("blend", tmp_path) is None
 
 
 def test_the_search_finds_the_top_of_a_hill_on_the_simplex() -> None:

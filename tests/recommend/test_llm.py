@@ -184,9 +184,9 @@ def test_a_saved_model_gives_its_items_again_and_with_other_content(world: World
     model.save(tmp_path)
     side = load_item_side("llm", tmp_path)
     codes = np.random.default_rng(0).permutation(ITEMS)
-    again = side.vectors(Content(world.content.vectors[codes], world.content.present[codes]), codes)
+    again = side.vectors(Content(world.content.vectors[codes], world.content.present[codes]), codes, ())
     np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)
-    other = side.vectors(Content(world.content.vectors[::-1], world.content.present[::-1]), np.arange(ITEMS))
+    other = side.vectors(Content(world.content.vectors[::-1], world.content.present[::-1]), np.arange(ITEMS), ())
     assert np.abs(other - model.item_vectors)[:, :-1].max(axis=1).min() > 1e-4
 
 

@@ -96,9 +96,9 @@ def test_a_saved_model_gives_its_items_again_and_other_content_other_codes(tmp_p
     assert saved["items.shared.table"].any()
     side = load_item_side("sequence", tmp_path)
     codes = np.random.default_rng(0).permutation(ITEMS)
-    again = side.vectors(Content(content.vectors[codes], present[codes]), codes)
+    again = side.vectors(Content(content.vectors[codes], present[codes]), codes, ())
     np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)
-    nothing = side.vectors(Content(np.zeros_like(vectors), np.zeros(ITEMS, bool)), np.arange(ITEMS))
+    nothing = side.vectors(Content(np.zeros_like(vectors), np.zeros(ITEMS, bool)), np.arange(ITEMS), ())
     known = saved["known"] > 0
     np.testing.assert_allclose(nothing[known, :-1], unit_rows(saved["items.ids"])[known], atol=1e-5)
 

@@ -175,9 +175,9 @@ def test_a_saved_model_gives_its_items_again_and_with_other_content(tmp_path: Pa
     model.save(tmp_path)
     side = load_item_side("sequence", tmp_path)
     codes = generator.permutation(ITEMS)
-    again = side.vectors(Content(vectors[codes], present[codes]), codes)
+    again = side.vectors(Content(vectors[codes], present[codes]), codes, ())
     np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)
-    other = side.vectors(Content(vectors[:ITEMS][::-1], present[::-1]), np.arange(ITEMS))
+    other = side.vectors(Content(vectors[:ITEMS][::-1], present[::-1]), np.arange(ITEMS), ())
     assert np.abs(other - model.item_vectors)[present & present[::-1], :-1].max(axis=1).min() > 1e-4
     np.testing.assert_array_equal(other[:, -1], model.item_vectors[:, -1])
     (tmp_path / "model.safetensors").write_bytes(b"not one")

@@ -57,7 +57,7 @@ def write(run: RunFiles, catalogue: Catalogue, rng: np.random.Generator) -> None
     fusion.save(run.fused / FILE)
     _write_model(run, catalogue, Content(np.nan_to_num(fused), ~np.isnan(fused[:, 0])))
     paths = {f"extract.{m}.bucket-{n:05d}": path for m, found in shards.items() for n, path in enumerate(found)}
-    paths |= {"fuse": run.fused, "train": run.model}
+    paths |= {"ingest": run.staged, "fuse": run.fused, "train": run.model}
     lineage = {step: str(path.relative_to(run.workspace)) for step, path in paths.items()}
     card = {"lineage": lineage, "model": catalogue.model, "encoders": dict.fromkeys(DIMENSIONS, "key")}
     run.index.mkdir(parents=True, exist_ok=True)
