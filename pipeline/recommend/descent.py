@@ -25,15 +25,11 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function as machine code, made at its first call and kept for later processes where a folder can be written.
+    """The function as machine code, made at its first call in each process.
 
-    numba looks beside the module, then in the user's cache folder; NUMBA_CACHE_DIR names another.
+    That costs .3 s more than what numba would keep for a later process, and would unpickle there.
     """
-    try:
-        made = numba.njit(function, cache=True, error_model="numpy")
-    except RuntimeError:
-        made = numba.njit(function, error_model="numpy")
-    return cast(Callable[P, R], made)
+    return cast(Callable[P, R], numba.njit(function, error_model="numpy"))
 
 
 @compiled
