@@ -64,8 +64,9 @@ def learn(
     items = Items(evaluated.item_vectors, modalities, whole)
     fitted = fit_ranker(items, evaluated.user_vectors, train, settings, *common, validation)
     if fitted is None:
-        wanted = settings.learn_from == "shown"
-        return {"used": False, "reason": NOTHING_SHOWN if wanted else "nobody's later choices follow earlier ones"}
+        reason = NOTHING_SHOWN if settings.learn_from == "shown" else "nobody's later choices follow earlier ones"
+        log.warning("train ranker: %s", reason)
+        return {"used": False, "reason": reason}
     ranker, fit = fitted
     ranker.save(folder / "evaluated")
     log.info(

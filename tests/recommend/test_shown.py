@@ -181,6 +181,14 @@ def test_where_nothing_was_shown_or_all_of_it_chosen_there_is_nothing_to_learn_f
     all_chosen = Part(world.train.chosen, world.train.chosen)
     for train in (nothing, all_chosen):
         assert fit_ranker(world.items, world.users, train, SETTINGS, 0, 1, world.validation) is None
+    found = fit_ranker(
+        world.items, world.users, world.train, SETTINGS, 0, 1, Part.without_shown(world.validation.chosen)
+    )
+    assert found is not None
+    moment = Moment(world.items, world.users(world.train.chosen), world.train.chosen)
+    told = labelled(nothing.shown, world.train.chosen, 0.5)
+    pairs = pairs_of(moment, *told, SETTINGS, np.random.default_rng(0))
+    assert len(found[0].logits(pairs.users, pairs.user, pairs.item, pairs.scalars)) == len(pairs) == 0
 
 
 def test_the_published_fit_repeats_it(world: World) -> None:
