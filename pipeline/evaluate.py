@@ -50,7 +50,7 @@ def run(night: Night) -> StepReceipt:
     Raises StepFailed if no test interaction can be ranked, or this run has opened its test part for something else.
     """
     staged, trained = night.receipt("ingest"), night.receipt("train")
-    log_digest = inputs_digest(staged, "interactions.parquet")
+    log_digest = inputs_digest(staged, "interactions.parquet", "shown.parquet")
     config = night.config
     users = [config.fuse.half_life_days, config.fuse.users]
     asked = [config.fuse.learn.window_choices, _gate(night)]

@@ -31,7 +31,7 @@ from pipeline.prepare import ensure
 from pipeline.tables import Log, read_everything, read_log, read_vectors, staged_items, vector_column, write_vectors
 from pipeline.workspace import CARD, Json, digest
 
-VERSION = 2
+VERSION = 3
 RECALL_AT = 10
 
 

@@ -27,7 +27,7 @@ from pipeline.config import Config
 from pipeline.errors import CheckFailed, MediaError
 from pipeline.media import media_root, raw_of
 from pipeline.night import Night, StepReceipt
-from pipeline.source import execute, read, set_variables, sql_folder
+from pipeline.source import OPTIONAL, execute, read, set_variables, sql_folder
 from pipeline.workspace import Json, Workspace, digest
 
 log = logging.getLogger("medley")
@@ -57,7 +57,9 @@ class _Staging:
             self._clean_and_split(connection, buckets)
             checks = _check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
-            self._write_interactions(connection)
+            self._write_log(connection, "interactions", "weight, part")
+            if config.source.shown:
+                self._write_log(connection, "shown", "part")
             self._write_users(connection)
             summary = _summary(connection, config, buckets, checks)
         (self.folder / "split.json").write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
@@ -80,6 +82,7 @@ class _Staging:
         _k_core(connection)
         execute(connection, f"stage/split_{config.split}.sql")
         execute(connection, "stage/hold_out_cold.sql")
+        execute(connection, "stage/shown.sql")
 
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
         (self.folder / "items").mkdir()
@@ -92,12 +95,12 @@ class _Staging:
                     table = _with_hashes(table, modality, partial(raw_of, settings, root))
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=16_384)
 
-    def _write_interactions(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _write_log(self, connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> None:
         batches = connection.sql(
-            "select user_id, item_id, cast(ts as timestamp) at time zone 'UTC' as ts, weight, part "
-            "from interactions order by user_id, ts, item_id"
+            f"select user_id, item_id, cast(ts as timestamp) at time zone 'UTC' as ts, {columns} "
+            f"from {table} order by user_id, ts, item_id"
         ).to_arrow_reader(65_536)
-        with pq.ParquetWriter(self.folder / "interactions.parquet", batches.schema) as writer:
+        with pq.ParquetWriter(self.folder / f"{table}.parquet", batches.schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
 
@@ -171,7 +174,7 @@ def _summary(connection: duckdb.DuckDBPyConnection, config: Config, buckets: int
     execute(connection, "stage/summary.sql")
     ((items, cold_items, users, validation_cut, test_cut),) = connection.execute("from counts").fetchall()
     in_buckets = dict(connection.execute("from bucket_counts").fetchall())
-    tables = ("items", "interactions", "users") if config.source.users else ("items", "interactions")
+    tables = ["items", "interactions", *(name for name in OPTIONAL if getattr(config.source, name))]
     return {
         "kind": config.ingest.split,
         "seed": config.seed,

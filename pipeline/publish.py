@@ -22,7 +22,7 @@ from pipeline.workspace import Json, Workspace, read_json, sha256_of
 log = logging.getLogger("medley")
 CURRENT = "CURRENT.json"
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
-SWEPT = (*SHARDS, "staged/*", "encoders/*/*", "fused/*", "models/*", "evaluations/*", "index/*")
+SWEPT = (*SHARDS, "staged/*", "encoders/*/*", "fused/*", "models/*", "evaluations/*", "index/*", "tunes/*")
 GRACE_SECONDS = 3600
 
 
@@ -182,14 +182,20 @@ def _write_report(night: Night, gates: list[GateCheck], published: bool) -> None
 
 
 def sweep(night: Night) -> None:
-    """Removes runs beyond `publish.keep_runs` and every artefact that no kept run names."""
+    """Removes runs beyond `publish.keep_runs`, every artefact that no kept run names, and searches older than those.
+
+    No run names a search for settings, which comes after one: what has gone on since the oldest kept run began is kept,
+    and the newest, which reports show.
+    """
     workspace = night.workspace
     current = workspace.read_json(CURRENT) or {}
-    found = [str(run["run_id"]) for run in runs(workspace)]
+    began = {str(run["run_id"]): datetime.fromisoformat(str(run["started_at"])) for run in runs(workspace)}
+    found = list(began)
     kept = {*found[-night.config.publish.keep_runs :], night.run_id, str(current.get("run_id"))}
     for run_id in set(found) - kept:
         shutil.rmtree(workspace.path("runs", run_id), ignore_errors=True)
-    named = {str(current.get("index"))}
+    oldest = min(began[run_id] for run_id in kept & set(found))
+    named = {str(current.get("index")), *_searches(workspace, oldest.timestamp())}
     for run_id in kept:
         named |= {str((read_json(p) or {}).get("path")) for p in workspace.path("runs", run_id, "steps").glob("*.json")}
     old = time.time() - GRACE_SECONDS
@@ -200,6 +206,14 @@ def sweep(night: Night) -> None:
                 workspace.remove(relative)
                 log.info("swept %s: no kept run names it", relative)
     _sweep_temporary(workspace, old)
+
+
+def _searches(workspace: Workspace, since: float) -> set[str]:
+    """The searches that have gone on since a moment, in seconds of the epoch, and the newest."""
+    files = sorted(workspace.root.glob("tunes/*/*"), key=lambda path: path.stat().st_mtime)
+    shown = [path for path in files if path.name == "tune.json"][-1:]
+    kept = [*shown, *(path for path in files if path.stat().st_mtime >= since)]
+    return {str(path.parent.relative_to(workspace.root)) for path in kept}
 
 
 def _sweep_temporary(workspace: Workspace, old: float) -> None:

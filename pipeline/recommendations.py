@@ -1,8 +1,9 @@
 """Recommendations: for every user with a vector the best items of the index, as a table that needs no search.
 
 Candidates come from `recommend.faiss`, without what the user has; the night's re-ranker orders them where it helps, and
-else the index's own order stays. `rank` counts from 1; `score` is the re-ranker's probability, or where it is not used
-the inner product. Users are read and written in blocks, so that memory does not grow with their number.
+else the index's own order stays. `rank` counts from 1; `score` is the re-ranker's probability that the user chooses the
+item, or where it is not used the inner product; the index's card says of what exactly. Users are read and written in
+blocks, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def write(night: Night, log: Log, history: Interactions, published: Published, f
 
     history: all that users have chosen.
     """
-    used = bool(night.receipt("train").details["ranker"]["used"])
+    told = night.receipt("train").details["ranker"]
+    used = bool(told["used"])
     count = night.config.index.recommendations
     depth = max(count, night.config.ranker.candidates) if used else count
     index = faiss.read_index(str(folder / "recommend.faiss"))
@@ -79,8 +81,15 @@ def write(night: Night, log: Log, history: Interactions, published: Published, f
     missing = {log.users[user]: NO_VECTOR for user in np.flatnonzero(~served)}
     missing |= {log.users[user]: NOTHING_LEFT for user in known[~served[known]]}
     without = write_without(night, log, missing, folder / WITHOUT)
-    score = "probability of the re-ranker" if used else "inner product"
+    score = _meaning(night, told["learned_from"]) if used else "inner product"
     return {"rows": rows, "users": int(served.sum()), "users_without": without, "k": count, "score": score}
+
+
+def _meaning(night: Night, learned_from: str) -> str:
+    """What a score of the re-ranker is."""
+    days = f"within {night.config.ranker.chosen_within_days:g} days of being shown the item"
+    when = days if learned_from == "shown" else "within a time as long as the validation part"
+    return f"probability by the re-ranker that the user chooses the item {when}"
 
 
 def _ordered(moment: Moment, ranker: Ranker | None, users: Rows, depth: int) -> tuple[Rows, Floats]:

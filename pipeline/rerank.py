@@ -24,13 +24,15 @@ from pipeline.recommend.features import known, prepared
 from pipeline.recommend.moment import NOTHING, Items, Moment
 from pipeline.recommend.pairs import drawn
 from pipeline.recommend.ranker import Ranker, load_ranker
-from pipeline.recommend.ranker_fit import Judged, fit_ranker
+from pipeline.recommend.ranker_fit import Judged, Part, fit_ranker
+from pipeline.recommend.shown import labelled, pairs_of
 from pipeline.runtime import threads
-from pipeline.tables import Log, read_vectors
+from pipeline.tables import LEARNT, PARTS, Log, read_all_shown, read_vectors
 from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
 METRIC = "ndcg@10"
+NOTHING_SHOWN = "ranker.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
 Modalities = dict[str, tuple[Floats, Mask]]
 
 
@@ -56,20 +58,30 @@ def learn(
         return {"used": False, "reason": "ranker.enabled is false"}
     evaluated, published = fits
     modalities = modalities_of(night)
-    common = settings, night.config.seed, threads(night.config)
-    train = staged.of("train")
+    common = night.config.seed, threads(night.config)
+    train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
     whole = np.ones(len(staged.items), bool)
     items = Items(evaluated.item_vectors, modalities, whole)
-    fitted = fit_ranker(items, evaluated.user_vectors, train, *common, validation=staged.of("validation"))
+    fitted = fit_ranker(items, evaluated.user_vectors, train, settings, *common, validation)
     if fitted is None:
-        return {"used": False, "reason": "nobody's later choices follow earlier ones"}
+        reason = NOTHING_SHOWN if settings.learn_from == "shown" else "nobody's later choices follow earlier ones"
+        log.warning("train ranker: %s", reason)
+        return {"used": False, "reason": reason}
     ranker, fit = fitted
     ranker.save(folder / "evaluated")
-    log.info("train ranker validation NDCG@10 %.4f re-ordered, %.4f before", fit.after, fit.before)
+    log.info(
+        "train ranker of %s pairs, validation NDCG@10 %.4f re-ordered, %.4f before",
+        fit.learned_from, fit.after, fit.before,
+    )  # fmt: skip
     if fit.used:
         served = Items(published.item_vectors, modalities, whole)
-        again = fit_ranker(served, published.user_vectors, everything, *common, chosen=(max(fit.epochs, 1), ranker))
-        assert again is not None
+        shown = fit.learned_from == "shown"
+        past = Part(everything, read_all_shown(night)) if shown else Part.without_shown(everything)
+        settings = settings.model_copy(update={"learn_from": fit.learned_from})
+        final = max(fit.epochs, 1), ranker
+        again = fit_ranker(served, published.user_vectors, past, settings, *common, chosen=final)
+        if again is None:
+            return {**asdict(fit), "used": False, "reason": NOTHING_SHOWN}
         again[0].save(folder / "published")
     reason = "better than the first stage on validation, by more than chance"
     return {**asdict(fit), "reason": reason if fit.used else f"not {reason}"}
@@ -78,9 +90,11 @@ def learn(
 def judge(night: Night, staged: Log, task: Task) -> Json:
     """The evaluated re-ranker on the test part; empty where there is none.
 
-    `test`: NDCG@10 of the first stage and re-ordered, and the gain, of the same users. `candidates`: how good the
-    probabilities are that go out, over each user's candidates. `drawn`: the same over pairs drawn as in training, and
-    with the logit that training had, f - log r. task: everything that is ranked, against the test part.
+    `test`: NDCG@10 of the first stage and re-ordered, and the gain, of the same users. How good the probabilities are:
+    `candidates`, over each user's candidates; `shown`, over what users were shown; and if training drew its pairs,
+    `drawn`, over pairs drawn likewise, and with the logit that training had, f - log r. A ranker that learned from what
+    was shown gives the chance of choosing it when shown: `shown` says how well calibrated it is, else `candidates`
+    does. task: everything that is ranked, against the test part.
     """
     told = night.receipt("train").details["ranker"]
     if "epochs" not in told:
@@ -94,12 +108,16 @@ def judge(night: Night, staged: Log, task: Task) -> Json:
     moment = Moment(items, users, history, task.history)
     judged = Judged(moment, task.targets, settings.candidates)
     logits, there = judged.logits(ranker), judged.lists != NOTHING
-    return {
+    found = {
         "used": told["used"],
+        "learned_from": told["learned_from"],
         "test": _ndcg(night, judged, logits),
         "candidates": quality(expit(logits[there].astype(np.float64)), judged.chosen[there]),
-        "drawn": _of_drawn(night, ranker, moment, task.targets),
+        "shown": _of_shown(night, staged, ranker, moment),
     }
+    if told["learned_from"] == "sampled":
+        found["drawn"] = _of_drawn(night, ranker, moment, task.targets)
+    return found
 
 
 def _ndcg(night: Night, judged: Judged, logits: Floats) -> Json:
@@ -111,6 +129,14 @@ def _ndcg(night: Night, judged: Judged, logits: Floats) -> Json:
     found: Json = {name: summarise(Scores(users, {METRIC: value}, {}), *draws) for name, value in values.items()}
     gain = compare({METRIC: values["reordered"]}, values["first_stage"], *draws)
     return found | {"gain": gain}
+
+
+def _of_shown(night: Night, staged: Log, ranker: Ranker, moment: Moment) -> Json:
+    settings = night.config.ranker
+    told = labelled(staged.shown("test"), staged.of(*PARTS), settings.chosen_within_days)
+    pairs = pairs_of(moment, *told, settings, np.random.default_rng([night.config.seed, 11]))
+    logits = ranker.logits(pairs.users, pairs.user, pairs.item, pairs.scalars)
+    return quality(expit(logits.astype(np.float64)), pairs.chosen)
 
 
 def _of_drawn(night: Night, ranker: Ranker, moment: Moment, targets: Interactions) -> Json:

@@ -1,4 +1,4 @@
-"""The source: two or three SQL queries, run by DuckDB over files or by PostgreSQL on its server, into DuckDB tables."""
+"""The source: two to four SQL queries, run by DuckDB over files or by PostgreSQL on its server, into DuckDB tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "items": (("item_id", "title"), ("text", "image", "audio")),
     "interactions": (("user_id", "item_id", "ts"), ("weight", "part")),
     "users": (("user_id", "profile"), ()),
+    "shown": (("user_id", "item_id", "ts"), ()),
 }
+OPTIONAL = ("users", "shown")
 RESERVED = {"bucket", "cold", "dropped", "position", "occurrence", "given_part"}
 
 
@@ -27,19 +29,27 @@ def sql_folder() -> Path:
 
 
 def read(connection: duckdb.DuckDBPyConnection, source: Source, parts: bool = False) -> None:
-    """Fills `items_read`, `interactions_read` and `users_read` with every row and column the queries return.
+    """Fills `items_read`, `interactions_read`, `users_read` and `shown_read` with all that the queries return.
 
-    Without a query for users, `users_read` has no row. parts: the log must say which part each row belongs to.
+    Without a query for users or for what was shown, that table has no row. parts: the log must say which part each row
+    belongs to.
 
-    Raises ConfigError if a query's file is not found, SourceError if a query fails or lacks a column.
+    Raises ConfigError if a query's file is not found, or nothing tells the part of what was shown; SourceError if a
+    query fails or lacks a column.
     """
+    if parts and source.shown:
+        raise ConfigError(
+            "source.shown: a given split has no cut times, so nothing tells what was shown in its test part; "
+            "leave source.shown empty, or set ingest.split to time"
+        )
     for table, (required, optional) in TABLES.items():
         required += ("part",) if parts and table == "interactions" else ()
         query = _query(getattr(source, table))
-        if query or table != "users":
+        if query or table not in OPTIONAL:
             _run(connection, source, table, query)
         else:
-            connection.execute("create or replace table users_read (user_id varchar, profile varchar)")
+            columns = ", ".join(f"{name} varchar" for name in required)
+            connection.execute(f"create or replace table {table}_read ({columns})")
         _shape(connection, table, required, optional)
 
 

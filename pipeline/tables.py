@@ -24,12 +24,27 @@ MICROSECONDS_PER_DAY = 86_400e6
 
 
 @dataclass(frozen=True)
+class Showings:
+    """The staged log of what users were shown. newest: of the interactions whose ages it shares, in µs, or null."""
+
+    path: Path
+    newest: pa.Scalar
+
+    def read(self, parts: Sequence[str], users: list[str], items: list[str]) -> Interactions:
+        """Those of some parts, coded, each of weight 1. An age may be below 0."""
+        table = pq.read_table(self.path, filters=pc.field("part").isin(list(parts)))
+        table = table.append_column("weight", pa.array(np.ones(len(table))))
+        return _coded(table, self.newest, users, items)[0]
+
+
+@dataclass(frozen=True)
 class Log:
     """What may be learned and chosen from, coded: the parts train and validation of the staged log.
 
     users: everyone in the staged log; user and item codes are positions in `users` and in the catalogue's `items`.
     cold: (n_items,) bool, held out of the evaluated training.
     entries: the interactions, their ages counted from the newest of the two parts. part: (n,) int8, position in PARTS.
+    showings: the log of what users were shown, if the source tells.
     """
 
     users: list[str]
@@ -37,13 +52,27 @@ class Log:
     cold: Mask
     entries: Interactions
     part: np.ndarray
+    showings: Showings | None = None
 
     def of(self, *parts: str) -> Interactions:
         """The interactions of some parts. Raises LookupError for a part that this log does not hold."""
+        self._check(parts)
+        return self.entries.subset(np.isin(self.part, [PARTS.index(part) for part in parts]))
+
+    def shown(self, *parts: str) -> Interactions:
+        """What users were shown in some parts, chosen or not, coded and aged as `entries`; empty if nothing tells.
+
+        Raises LookupError for a part that this log does not hold.
+        """
+        self._check(parts)
+        if self.showings is None:
+            return self.entries.subset(np.zeros(len(self.entries), bool))
+        return self.showings.read(parts, self.users, self.items)
+
+    def _check(self, parts: Sequence[str]) -> None:
         sealed = set(parts) - set(self._parts())
         if sealed:
             raise LookupError(f"{', '.join(sorted(sealed))}: sealed; only evaluate opens it, by open_test, once a run")
-        return self.entries.subset(np.isin(self.part, [PARTS.index(part) for part in parts]))
 
     def _parts(self) -> tuple[str, ...]:
         return LEARNT
@@ -70,7 +99,8 @@ def read_log(night: Night) -> Log:
     """What may be learned and chosen from, sorted by user, then oldest first, then item."""
     table, users, items, cold = _staged(night)
     learnt = table.filter(_learnt(table))
-    return Log(users, items, cold, *_coded(learnt, learnt, users, items))
+    newest = _newest(learnt)
+    return Log(users, items, cold, *_coded(learnt, newest, users, items), _showings(night, newest))
 
 
 def read_everything(night: Night) -> Interactions:
@@ -79,7 +109,16 @@ def read_everything(night: Night) -> Interactions:
     Nothing in it says which part an interaction is of.
     """
     table, users, items, _ = _staged(night)
-    return _coded(table, table, users, items)[0]
+    return _coded(table, _newest(table), users, items)[0]
+
+
+def read_all_shown(night: Night) -> Interactions:
+    """All that users were shown, which what is published is made from, coded and aged as in `read_everything`.
+
+    The source must tell of it.
+    """
+    table, users, items, _ = _staged(night)
+    return Showings(_shown_file(night), _newest(table)).read(PARTS, users, items)
 
 
 def read_choices(staged: Path, user: str) -> tuple[list[str], Interactions]:
@@ -114,7 +153,8 @@ def open_test(night: Night, evaluation: str, folder: Path) -> OpenedLog:
     table, users, items, cold = _staged(night)
     sealed = pc.sum(pc.invert(_learnt(table))).as_py() or 0
     (folder / OPENED).write_text(json.dumps({"rows": sealed}), "utf-8")
-    return OpenedLog(users, items, cold, *_coded(table, table.filter(_learnt(table)), users, items))
+    newest = _newest(table.filter(_learnt(table)))
+    return OpenedLog(users, items, cold, *_coded(table, newest, users, items), _showings(night, newest))
 
 
 def _staged(night: Night) -> tuple[pa.Table, list[str], list[str], Mask]:
@@ -125,15 +165,28 @@ def _staged(night: Night) -> tuple[pa.Table, list[str], list[str], Mask]:
     return table, pc.unique(table["user_id"]).to_pylist(), catalogue["item_id"].to_pylist(), cold
 
 
+def _shown_file(night: Night) -> Path:
+    return night.workspace.path(night.receipt("ingest").path, "shown.parquet")
+
+
+def _showings(night: Night, newest: pa.Scalar) -> Showings | None:
+    path = _shown_file(night)
+    return Showings(path, newest) if path.exists() else None
+
+
+def _newest(table: pa.Table) -> pa.Scalar:
+    return pc.max(table["ts"]).cast(pa.int64())
+
+
 def _learnt(table: pa.Table) -> pa.ChunkedArray:
     return pc.is_in(table["part"], pa.array(LEARNT))
 
 
-def _coded(table: pa.Table, newest_of: pa.Table, users: list[str], items: list[str]) -> tuple[Interactions, np.ndarray]:
-    """The rows as arrays in order, and their parts; ages are counted from the newest of `newest_of`."""
+def _coded(table: pa.Table, newest: pa.Scalar, users: list[str], items: list[str]) -> tuple[Interactions, np.ndarray]:
+    """The rows as arrays in order, and their parts; ages are counted from `newest`, in µs."""
     user = pc.index_in(table["user_id"], pa.array(users, pa.string())).to_numpy().astype(np.int32)
     item = pc.index_in(table["item_id"], pa.array(items, pa.string())).to_numpy().astype(np.int32)
-    age_us = pc.subtract(pc.max(newest_of["ts"]).cast(pa.int64()), table["ts"].cast(pa.int64()))
+    age_us = pc.subtract(newest, table["ts"].cast(pa.int64()))
     age_days = age_us.to_numpy() / MICROSECONDS_PER_DAY
     weight = table["weight"].to_numpy().astype(np.float32)
     part = pc.index_in(table["part"], pa.array(PARTS)).to_numpy().astype(np.int8)

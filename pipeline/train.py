@@ -50,7 +50,7 @@ def run(night: Night) -> StepReceipt:
     Raises StepFailed if the training part is empty.
     """
     fused = night.receipt("fuse")
-    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
+    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet", "shown.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
     made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
     settings = [made_by, night.config.ranker, night.config.seed]

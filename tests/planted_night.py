@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline import index
 from pipeline.config import Config
+from pipeline.config.ranker import Ranker
 from pipeline.config.sections import Evaluate, Fuse, Train
 from pipeline.night import Night, StepReceipt
 from pipeline.tables import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, read_vectors, staged_items
@@ -21,6 +22,7 @@ from pipeline.workspace import CARD, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
 
 STAGED = "staged/planted"
+LOGS = ("interactions", "shown")
 EVALUATE = Evaluate(
     bootstrap_samples=50,
     popularity_half_life_days=(90,),
@@ -34,7 +36,9 @@ EVALUATE = Evaluate(
     als_alpha=(4,),
 )
 TRAIN = Train(model="two_tower", width=8, max_epochs=2, batch_rows=256, negatives=64, history_items=5, heads=2)
-CONFIG = Config(fuse=Fuse(kind="linear", width=16), train=TRAIN, evaluate=EVALUATE, threads=1)
+RANKER = Ranker(learn_from="shown", chosen_within_days=0.5, max_epochs=4)
+CONFIG = Config(fuse=Fuse(kind="linear", width=16), train=TRAIN, evaluate=EVALUATE, ranker=RANKER, threads=1)
+SHOWN = 4
 
 
 def planted_night(folder: Path, config: Config = CONFIG, run_id: str = "first") -> Night:
@@ -43,8 +47,7 @@ def planted_night(folder: Path, config: Config = CONFIG, run_id: str = "first") 
     found = planted(folder / "embeddings")
     write_items(folder, found)
     write_log(folder, found)
-    staged = folder / STAGED / "interactions.parquet"
-    outputs = {f"{STAGED}/interactions.parquet": sha256_of(staged)}
+    outputs = {path: sha256_of(folder / path) for path in (f"{STAGED}/{name}.parquet" for name in LOGS)}
     details = {"buckets": BUCKETS, "validation_cut": None}
     leave(night, "ingest", STAGED, len(found.log.items), details, outputs)
     for modality, paths in found.material.shards.paths.items():
@@ -64,6 +67,7 @@ def write_items(folder: Path, found: Planted) -> None:
 
 
 def write_log(folder: Path, found: Planted) -> None:
+    """The log, and what was shown an hour before each choice: its item, and others."""
     log, day = found.log.entries, int(MICROSECONDS_PER_DAY)
     ts = (datetime(2025, 12, 1, tzinfo=UTC).timestamp() * 1e6 - log.age_days * day).astype(np.int64)
     table = pa.table(
@@ -76,6 +80,17 @@ def write_log(folder: Path, found: Planted) -> None:
         }
     )
     pq.write_table(table, folder / STAGED / "interactions.parquet")
+    row, place = np.divmod(np.arange(len(log) * SHOWN), SHOWN)
+    item = np.where(place == 0, log.item[row], np.random.default_rng(1).integers(len(found.log.items), size=len(row)))
+    dated = np.where(found.log.part == PARTS.index("held_out"), PARTS.index("train"), found.log.part)[row]
+    part = np.where(found.log.cold[item] & (dated != PARTS.index("test")), PARTS.index("held_out"), dated)
+    shown = {
+        "user_id": table["user_id"].take(pa.array(row)),
+        "item_id": pa.array(found.log.items, pa.string()).take(pa.array(item)),
+        "ts": pa.array(ts[row] - day // 24).cast(pa.timestamp("us", "UTC")),
+        "part": pa.array(PARTS, pa.string()).take(pa.array(part)),
+    }
+    pq.write_table(pa.table(shown), folder / STAGED / "shown.parquet")
 
 
 def publish(night: Night) -> None:

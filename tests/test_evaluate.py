@@ -23,10 +23,20 @@ from pipeline.extract import modality_vectors
 from pipeline.night import Night
 from pipeline.recommend import Content, Fit
 from pipeline.recommend.content import ContentRecommender
-from pipeline.tables import OPENED, Log, open_test, read_everything, read_log, read_vectors
+from pipeline.tables import (
+    LEARNT,
+    OPENED,
+    PARTS,
+    Log,
+    open_test,
+    read_all_shown,
+    read_everything,
+    read_log,
+    read_vectors,
+)
 from pipeline.workspace import Workspace
 from tests.conftest import ROOT
-from tests.planted_night import CONFIG, STAGED, planted_night
+from tests.planted_night import CONFIG, LOGS, STAGED, planted_night
 
 SEALED = ("test", "held_out")
 
@@ -58,17 +68,23 @@ def metrics_of(night: Night) -> dict[str, Any]:
 
 
 def poison(night: Night) -> None:
-    """Gives every sealed row another item, another time and another weight."""
-    path = night.workspace.path(STAGED, "interactions.parquet")
+    """Gives every sealed row, chosen or shown, another item, another time and another weight."""
+    for name in LOGS:
+        _poison(night.workspace.path(STAGED, f"{name}.parquet"))
+
+
+def _poison(path: Path) -> None:
     table = pq.read_table(path)
     sealed = pc.is_in(table["part"], pa.array(SEALED)).to_numpy()
     items = np.array(table["item_id"].to_pylist(), object)
     items[sealed] = np.random.default_rng(5).permutation(items[sealed])
     ts = table["ts"].cast(pa.int64()).to_numpy().copy()
     ts[sealed] += 40 * 86_400_000_000
-    weight = table["weight"].to_numpy().copy()
-    weight[sealed] *= 3
-    columns = {"item_id": pa.array(items, pa.string()), "ts": pa.array(ts).cast(table["ts"].type), "weight": weight}
+    columns = {"item_id": pa.array(items, pa.string()), "ts": pa.array(ts).cast(table["ts"].type)}
+    if "weight" in table.column_names:
+        weight = table["weight"].to_numpy().copy()
+        weight[sealed] *= 3
+        columns["weight"] = weight
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
     pq.write_table(table, path)
@@ -90,6 +106,8 @@ def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Nig
     ours, theirs = evaluated_fit(trained), evaluated_fit(other)
     assert {"evaluated/item_vectors.parquet", "evaluated/user_vectors.parquet"} < set(ours)
     assert "evaluated/model.safetensors" in ours
+    assert "evaluated/ranker.safetensors" in ours
+    assert trained.receipt("train").details["ranker"]["learned_from"] == "shown"
     assert ours == theirs
     curves = [json.loads(night.workspace.path(night.receipt("train").path, "curves.json").read_text())
               for night in (trained, other)]  # fmt: skip
@@ -121,7 +139,25 @@ def test_what_is_read_to_learn_from_holds_no_sealed_row(trained: Night) -> None:
     for part in SEALED:
         with pytest.raises(LookupError, match="only evaluate opens it"):
             log.of("train", part)
+        with pytest.raises(LookupError, match="only evaluate opens it"):
+            log.shown("train", part)
     assert not hasattr(everything, "part")
+
+
+def test_what_was_shown_is_read_part_by_part_and_the_sealed_ones_by_the_opened_log_alone(
+    trained: Night, tmp_path: Path
+) -> None:
+    night = copied(trained, tmp_path)
+    table = pq.read_table(night.workspace.path(STAGED, "shown.parquet"))
+    rows = {part: pc.sum(pc.equal(table["part"], part)).as_py() for part in PARTS}
+    log, opened = read_log(night), open_test(night, "key", tmp_path)
+    assert {part: len(log.shown(part)) for part in LEARNT} == {part: rows[part] for part in LEARNT}
+    assert {part: len(opened.shown(part)) for part in PARTS} == rows
+    assert min(rows.values()) > 0
+    assert len(read_all_shown(night)) == len(table)
+    assert not log.cold[log.shown(*LEARNT).item].any()
+    # An hour before each choice, by the clock that ages are counted from.
+    assert set(np.round(log.shown("train").age_days % 1 * 24, 6)) == {1.0}
 
 
 def test_the_test_part_is_opened_once_a_run(judged: Night, tmp_path: Path) -> None:
@@ -179,6 +215,11 @@ def test_nothing_but_evaluate_can_open_the_test_part() -> None:
     assert readers == {"pipeline/tables.py", "pipeline/report/items.py", "pipeline/report/shelves.py"} | {
         module for module in readers if module == "pipeline/ingest.py"
     }
+    named = {m for m, (_, texts) in found.items() if "shown.parquet" in texts}
+    assert named == {f"pipeline/{name}.py" for name in ("evaluate", "tables", "train")}, "digests, and the one reader"
+    assert {m for m, (names, _) in found.items() if "_shown_file" in names} == {"pipeline/tables.py"}
+    callers = {m for m, (names, _) in found.items() if "read_all_shown" in names}
+    assert callers == {"pipeline/rerank.py"}, "what is published is learned from all"
     assert not {m for m in readers if m.startswith("pipeline/report/") and "part" in found[m][1]}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline import ingest
 from pipeline.config import load
-from pipeline.errors import CheckFailed, SourceError
+from pipeline.errors import CheckFailed, ConfigError, SourceError
 from pipeline.night import Night, begin
 from tests.conftest import AS_OF, ROOT, Shop
 
@@ -291,6 +292,93 @@ def test_users_without_a_profile_column_or_nearly_all_dropped_stop_the_night(mak
         ingest.run(with_users(make, tmp_path, [{"user_id": "u1"}]))
     with pytest.raises(CheckFailed, match=r"assert_most_rows_survive: .*source_table=users"):
         ingest.run(with_users(make, tmp_path, [{"user_id": "", "profile": "x"}] * 3))
+
+
+PAGES = [
+    {"user_id": row["user_id"], "item_id": str((int(str(row["item_id"])) + other) % 200), "ts": row["ts"]}
+    for row in LOG
+    for other in (0, 50)
+]
+
+
+def with_shown(make: Make, tmp_path: Path, shown: Any = PAGES, *overrides: str, log: Any = LOG) -> Night:
+    (tmp_path / "shown.json").write_text(json.dumps(shown))
+    return make(ITEMS, log, "source.shown=from read_json(getvariable('root') || '/shown.json')", *overrides)
+
+
+def pages_of(night: Night) -> list[dict[str, Any]]:
+    return pq.read_table(night.workspace.path(night.receipt("ingest").path, "shown.parquet")).to_pylist()
+
+
+def test_what_was_shown_is_cleaned_as_the_log_is_and_every_dropped_row_counted(make: Make, tmp_path: Path) -> None:
+    good = PAGES[0]
+    bad = [
+        {**good, "user_id": " "},
+        {**good, "item_id": None},
+        {**good, "item_id": "unknown"},
+        {**good, "ts": "yesterday"},
+        {**good, "ts": "1900-01-01"},
+        {**good, "ts": "2099-01-01"},
+        {**good, "user_id": "only looked"},
+        dict(good),
+    ]
+    night = with_shown(make, tmp_path, [*PAGES, *bad])
+    _, interactions, split = staged(night)
+    assert dropped(split, "shown") == {
+        "item_id is not in the catalogue": 1,
+        "no item_id": 1,
+        "no readable time": 1,
+        "no user_id": 1,
+        "same user, item and time seen before": 1,
+        "time at or after the night's as-of": 1,
+        "time before 1990": 1,
+        "user_id is not in the log": 1,
+    }
+    assert len(pages_of(night)) == len(PAGES)
+    assert interactions == staged(make())[1], "it changes nothing of the log"
+
+
+def test_what_was_shown_is_cut_where_the_log_is(make: Make, tmp_path: Path) -> None:
+    night = with_shown(make, tmp_path, PAGES, "ingest.cold_item_share=0.3")
+    items, interactions, split = staged(night)
+    part = {(row["user_id"], row["item_id"], row["ts"]): row["part"] for row in interactions}
+    cuts = {name: datetime.fromisoformat(split[f"{name}_cut"]) for name in ("validation", "test")}
+    for row in pages_of(night):
+        expected = "train" if row["ts"] < cuts["validation"] else "validation"
+        expected = "test" if row["ts"] >= cuts["test"] else expected
+        cold = items[row["item_id"]]["cold"] and expected != "test"
+        assert row["part"] == ("held_out" if cold else expected)
+        assert part.get((row["user_id"], row["item_id"], row["ts"]), row["part"]) == row["part"]
+    assert {row["part"] for row in pages_of(night)} == {"train", "validation", "test", "held_out"}
+
+
+def test_with_leave_last_out_a_showing_belongs_to_the_choice_that_it_led_to(make: Make, tmp_path: Path) -> None:
+    shown = [{**row, "ts": row["ts"].replace(" 00:", " 00:00:")[:19]} for row in LOG]
+    night = with_shown(make, tmp_path, shown, "ingest.split=leave_last_out", "ingest.cold_item_share=0")
+    ingest.run(night)
+    found = {(row["user_id"], row["ts"].day): row["part"] for row in pages_of(night)}
+    assert len(found) == len(shown)
+    assert all(part == {9: "test", 8: "validation"}.get(day, "train") for (_, day), part in found.items())
+
+
+def test_an_empty_query_for_what_was_shown_is_no_fault_and_belongs_to_the_snapshot(make: Make, tmp_path: Path) -> None:
+    nothing = make(ITEMS, LOG, "source.shown=select '' as user_id, '' as item_id, '' as ts where false")
+    assert next(table for table in staged(nothing)[2]["intake"] if table["table"] == "shown")["read"] == 0
+    assert pages_of(nothing) == []
+    one, same = (ingest.run(with_shown(make, tmp_path)).digest for _ in range(2))
+    assert one == same
+    assert len({one, ingest.run(nothing).digest, ingest.run(make()).digest}) == 3
+    assert not make().workspace.path(ingest.run(make()).path, "shown.parquet").exists()
+
+
+def test_a_wrong_query_for_what_was_shown_is_one_sentence(make: Make, tmp_path: Path) -> None:
+    said = r"source\.shown: the query returns no column ts; it returns user_id, item_id; name the column with `as ts`"
+    with pytest.raises(SourceError, match=said):
+        ingest.run(with_shown(make, tmp_path, [{"user_id": "u1", "item_id": "1"}]))
+    with pytest.raises(CheckFailed, match=r"assert_most_rows_survive: .*source_table=shown"):
+        ingest.run(with_shown(make, tmp_path, [{**PAGES[0], "item_id": "gone"}] * 3))
+    with pytest.raises(ConfigError, match=r"source\.shown: a given split has no cut times.*set ingest\.split to time"):
+        ingest.run(with_shown(make, tmp_path, PAGES, "ingest.split=given", log=GIVEN))
 
 
 @pytest.mark.parametrize(

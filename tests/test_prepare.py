@@ -175,6 +175,7 @@ def test_ids_of_any_kind_stay_apart_and_name_no_file(odd: Shop) -> None:
         "items.csv",
         "purchases.csv",
         "buyers.csv",
+        "shown.csv",
         "medley.yaml",
         "sleeves",
         "clips",
@@ -210,8 +211,8 @@ def test_where_the_weights_lie_changes_neither_where_output_goes_nor_its_bytes(f
     assert found[0].keys() == found[1].keys()
     for path in found[0]:
         assert pq.read_table(tmp_path / "absolute" / path).equals(pq.read_table(tmp_path / "relative" / path))
-    before = {"items.csv", "purchases.csv", "buyers.csv", "medley.yaml", "sleeves", "clips", "README.txt", "weights"}
-    assert {path.name for path in fresh.folder.iterdir()} == before
+    files = {"items.csv", "purchases.csv", "buyers.csv", "shown.csv", "medley.yaml", "README.txt"}
+    assert {path.name for path in fresh.folder.iterdir()} == files | {"sleeves", "clips", "weights"}
     assert [path.name for folder in (weights, moved) for path in folder.iterdir()] == ["net.pth"] * 2
 
 

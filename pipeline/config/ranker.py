@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config.base import Section, Share
@@ -11,6 +13,14 @@ class Ranker(Section):
     """A network that re-orders the best of the index for each user, where validation finds that to help."""
 
     enabled: bool = Field(True, description="learn it; whether it re-orders anything, validation decides each night")
+    learn_from: Literal["auto", "shown", "sampled"] = Field(
+        "auto",
+        description="what users were shown, chosen or not; or choices beside drawn items; auto: as validation prefers",
+    )
+    min_shown_choices: int = Field(
+        1000, ge=1, description="auto: leave out what was shown, if fewer pairs of it were chosen"
+    )
+    chosen_within_days: float = Field(7, gt=0, description="what was shown counts as chosen, if it was so soon after")
     candidates: int = Field(100, ge=1, description="best items of the index that are re-ordered for a user")
     history_share: float = Field(
         0.5, gt=0, lt=1, description="earliest share of the log that is only history, and nothing to be learned from"

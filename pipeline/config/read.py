@@ -75,7 +75,7 @@ def _rebase(document: dict[str, JsonValue], folder: Path) -> None:
         if isinstance(encoder, dict) and "weights" in encoder:
             encoder["weights"] = _absolute(encoder["weights"], folder)
     source = document.get("source")
-    for query in ("items", "interactions", "users"):
+    for query in ("items", "interactions", "users", "shown"):
         name = source.get(query) if isinstance(source, dict) else None
         if isinstance(source, dict) and isinstance(name, str) and name.endswith(".sql") and (folder / name).is_file():
             source[query] = os.path.abspath(folder / name)

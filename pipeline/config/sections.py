@@ -20,7 +20,7 @@ from pipeline.config.tune import Tune
 
 
 class Source(Section):
-    """Where items, interactions and users come from: SQL queries, and the folder that media paths start at."""
+    """Where the catalogue, the log and what is told of users come from: SQL queries, and the folder of media paths."""
 
     engine: Literal["duckdb", "postgresql"] = Field(
         "duckdb", description="duckdb reads CSV, JSON and Parquet; postgresql runs on the server of MEDLEY_SOURCE_URI"
@@ -28,6 +28,7 @@ class Source(Section):
     items: str = Field("items.sql", description="a .sql file (beside this YAML, or below sql/sources/), or the SQL")
     interactions: str = Field("interactions.sql", description="likewise, for the log")
     users: str = Field("", description="likewise, for what users say of themselves (user_id, profile); none if empty")
+    shown: str = Field("", description="likewise, for what users were shown (user_id, item_id, ts); none if empty")
     params: dict[str, str] = Field(default_factory=dict, description="values the queries read as getvariable('name')")
     media_root: str = Field("", description="folder that image and audio paths are relative to; params.root if empty")
 

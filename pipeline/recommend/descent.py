@@ -13,7 +13,6 @@ that is the compiler's, so that they are vectorised, but always the same: so are
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 import numba
@@ -26,15 +25,11 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function as machine code, made at its first call and kept for later processes where a folder can be written.
+    """The function as machine code, made at its first call in each process.
 
-    numba looks beside the module, then in the user's cache folder; NUMBA_CACHE_DIR names another.
+    That costs .3 s more than what numba would keep for a later process, and would unpickle there.
     """
-    make = partial(numba.njit, function, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
-    try:
-        made = make(cache=True)
-    except RuntimeError:
-        made = make()
+    made = numba.njit(function, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
     return cast(Callable[P, R], made)
 
 

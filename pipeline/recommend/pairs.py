@@ -73,7 +73,7 @@ def learned_from(
         for history, targets in rounds(log, settings, seed)
         if len(history) and len(targets)
     ]
-    return _together([one for one in found if len(one)])
+    return together([one for one in found if len(one)])
 
 
 def drawn(
@@ -163,7 +163,8 @@ def _positives(moment: Moment, targets: Interactions, known: Mask) -> tuple[Rows
     return user[kept], item[kept]
 
 
-def _together(found: list[Pairs]) -> Pairs | None:
+def together(found: list[Pairs]) -> Pairs | None:
+    """The pairs of several moments; None if there are none."""
     if not found:
         return None
     starts = np.cumsum([0, *(len(one.users) for one in found)])

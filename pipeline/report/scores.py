@@ -161,7 +161,8 @@ def ablation_of(metrics: Document, wanted: str) -> Ablation | None:
 def reranked_of(metrics: Document) -> Reranked | None:
     """Reads what the re-ranker is worth; None where there is none, or nobody to judge it by."""
     document = section(metrics, "ranker")
-    test, chances = section(document, "test"), section(document, "candidates")
+    of_shown = document.get("learned_from") == "shown"
+    test, chances = section(document, "test"), section(document, "shown" if of_shown else "candidates")
     for metric in section(test, "gain"):
         before, after = (
             number(section(section(test, name), metric).get("mean")) for name in ("first_stage", "reordered")
@@ -169,7 +170,7 @@ def reranked_of(metrics: Document) -> Reranked | None:
         gain = _difference(section(section(test, "gain"), metric))
         if before is not None and after is not None and gain:
             told = (number(chances.get(key)) for key in ("auc", "log_loss", "constant_log_loss", "ece"))
-            return Reranked(bool(document.get("used")), metric, before, after, gain, *told)
+            return Reranked(bool(document.get("used")), of_shown, metric, before, after, gain, *told)
     return None
 
 

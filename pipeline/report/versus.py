@@ -79,10 +79,12 @@ class Ablation:
 class Reranked:
     """The first stage's score and the re-ordered one, of the same users, and how good the chances are that go out.
 
+    of_shown: whether these are chances to be chosen when shown, and measured there; else they are of candidates.
     log_loss: beside that of one chance for all pairs. calibration_error: expected, over ten equal bins.
     """
 
     used: bool
+    of_shown: bool
     metric: str
     before: float
     after: float

@@ -33,6 +33,8 @@ KINDS: dict[str, str] = {
     "log_quantity_negative": "a purchase of a negative quantity",
     "log_unknown_record": "a purchase of a record that is not in items.csv",
     "log_buyer_empty": "a purchase without a buyer",
+    "shown_row_twice": "a record that is shown twice on a page",
+    "shown_unknown_record": "a shown record that is not in items.csv",
     "profile_empty": "the buyer's profile is empty",
     "profile_twice": "the buyer has two rows in buyers.csv",
     "profile_without_purchase": "a buyer with a profile who has bought nothing yet",
@@ -56,7 +58,7 @@ def plan_dirt(seed: int, records: list[Record]) -> dict[str, tuple[str, ...]]:
     order.remove(cut)
     planted: dict[str, tuple[str, ...]] = {"clip_truncated": (cut.record_id,)}
     for kind in KINDS:
-        if kind.startswith(("log_", "profile_")) or kind in planted:
+        if kind.startswith(("log_", "shown_", "profile_")) or kind in planted:
             continue
         count = 2 if kind == "sleeve_identical" else max(1, round(_SHARES.get(kind, 0) * len(records)))
         planted[kind] = tuple(sorted(record.record_id for record in order[:count]))

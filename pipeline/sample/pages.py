@@ -18,11 +18,13 @@ _SMALL_SHOP_RATE = 0.5
 _TEXT_ENCODER = "use_multilingual"
 
 
-def readme(items: int, users: int, purchases: int, seed: int, planted: Planted) -> str:
-    """The README of a shop."""
+def readme(items: int, users: int, rows: tuple[int, int], seed: int, planted: Planted) -> str:
+    """The README of a shop. rows: of purchases.csv and of shown.csv."""
     dirt = "\n".join(_entry(KINDS[kind], planted[kind]) for kind in KINDS)
     traits = "\n".join(f"  {trait:<6} {', '.join(levels)}  ({_shown(trait)})" for trait, levels in TRAITS.items())
-    return _README.format(items=items, users=users, purchases=purchases, seed=seed, traits=traits, dirt=dirt)
+    return _README.format(
+        items=items, users=users, purchases=rows[0], shown=rows[1], seed=seed, traits=traits, dirt=dirt
+    )
 
 
 def settings(items: int, planted: Planted) -> str:
@@ -64,6 +66,7 @@ purchases were drawn by `medley sample` with seed {seed}. The files may be used 
 
   items.csv       {items} records: titles, artists, blurbs and their language, paths of sleeves and clips
   purchases.csv   {purchases} rows by {users} buyers, times in UTC
+  shown.csv       {shown} rows: the ten records on the page that each purchase was made from
   buyers.csv      what buyers say of themselves: a profile, or none, and its language
   sleeves/        JPEG
   clips/          WAV, FLAC, Ogg Vorbis and MP3, three to four seconds
@@ -82,7 +85,8 @@ Every record has six traits, drawn independently:
 Every buyer likes some levels of each more than others, partly as their scene does, and goes on liking them.
 A profile tells the two genres, the mood and the theme that its buyer likes best, and no record.
 A purchase is drawn by softmax over a record's liked traits and a little popularity. Three traits show in one
-modality alone, so a recommender that leaves a modality out must lose something.
+modality alone, so a recommender that leaves a modality out must lose something. Beside the record that is
+bought, a page shows five that sell well and four that suit the buyer, some of which the buyer has already.
 
 Planted dirt
 ------------
@@ -98,6 +102,7 @@ source:
   items: sources/sample/items.sql
   interactions: sources/sample/interactions.sql
   users: sources/sample/users.sql
+  shown: sources/sample/shown.sql
   params: {root: .}
 ingest: {split: time}
 nightly: {retry_delay_seconds: 5}

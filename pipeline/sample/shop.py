@@ -1,4 +1,4 @@
-"""Writes the synthetic record shop: catalogue, log, buyers, sleeves, clips, and the configuration that runs on them."""
+"""Writes the synthetic record shop: catalogue, log, what was shown, buyers, sleeves, clips, and a configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.sample import buyers
+from pipeline.sample import buyers, showings
 from pipeline.sample.blurb import artist_of, blurb_of, language_of, title_of
 from pipeline.sample.dirt import KINDS, OUTSIDE, Planted, plan_dirt, spoil_log
 from pipeline.sample.log import draw_log
@@ -29,7 +29,7 @@ _CUT_BYTES = 40
 
 @dataclass(frozen=True, slots=True)
 class ShopSummary:
-    """What was written: counts of records, buyers, log rows and files, and the planted dirt by kind.
+    """What was written: counts of records, buyers, rows and files, and the planted dirt by kind.
 
     `planted` maps a kind, described in `pipeline.sample.dirt.KINDS`, to the ids of the records, or buyers, concerned.
     """
@@ -38,6 +38,7 @@ class ShopSummary:
     items: int
     users: int
     purchases: int
+    showings: int
     sleeves: int
     clips: int
     planted: Planted
@@ -54,19 +55,25 @@ def write_shop(folder: Path, items: int = 600, users: int = 400, seed: int = 0) 
     records = [draw_record(seed, number) for number in range(1, items + 1)]
     planted = plan_dirt(seed, records)
     unsold = set(planted["never_bought"])
-    log, planted_log = spoil_log(seed, draw_log(seed, [r for r in records if r.record_id not in unsold], users))
-    planted = {kind: (planted | planted_log | buyers.plan_buyers(seed, users))[kind] for kind in KINDS}
+    on_sale = [record for record in records if record.record_id not in unsold]
+    clean = draw_log(seed, on_sale, users)
+    log, planted_log = spoil_log(seed, clean)
+    drawn = showings.draw_showings(seed, on_sale, users, clean)
+    shown, planted_shown = showings.spoil_showings(seed, drawn)
+    planted |= planted_log | planted_shown | buyers.plan_buyers(seed, users)
+    planted = {kind: planted[kind] for kind in KINDS}
     try:
         _clear(folder)
         rows = [_row(record, seed, planted) for record in records for _ in range(_times(record, planted))]
         _write_csv(folder / "items.csv", _ITEM_COLUMNS, rows)
         _write_csv(folder / "purchases.csv", _LOG_COLUMNS, (purchase.row() for purchase in log))
+        _write_csv(folder / "shown.csv", showings.COLUMNS, (showing.row() for showing in shown))
         _write_csv(folder / "buyers.csv", buyers.COLUMNS, buyers.rows(seed, users, planted))
         _write_media(folder, records, seed, planted)
         summary = ShopSummary(
-            folder, items, users, len(log), _count(folder / "sleeves"), _count(folder / "clips"), planted
+            folder, items, users, len(log), len(shown), _count(folder / "sleeves"), _count(folder / "clips"), planted
         )
-        (folder / "README.txt").write_text(readme(items, users, len(log), seed, planted), "utf-8")
+        (folder / "README.txt").write_text(readme(items, users, (len(log), len(shown)), seed, planted), "utf-8")
         (folder / "medley.yaml").write_text(settings(items, planted), "utf-8")
     except OSError as error:
         raise ConfigError(

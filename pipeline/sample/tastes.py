@@ -43,6 +43,8 @@ _STREAMS = (
     "log dirt",
     "language",
     "profile",
+    "shown",
+    "shown dirt",
 )
 
 Floats = NDArray[np.float64]

@@ -7,6 +7,10 @@ with judged as (
     -- A night in the past leaves out what came after it, and that is no fault of the source.
     select 'interactions', dropped from interactions_judged
     where dropped is distinct from 'time at or after the night''s as-of'
+    union all
+    -- Nor is it one that most visitors choose nothing.
+    select 'shown', dropped from shown_judged
+    where coalesce(dropped, '') not in ('time at or after the night''s as-of', 'user_id is not in the log')
 ),
 shares as (
     select source_table, avg(cast(dropped is null as integer)) as kept from judged group by source_table

@@ -10,6 +10,8 @@ select 'items' as source_table, dropped, count(*) as row_count from items_judged
 union all
 select 'users', dropped, count(*) from users_judged group by dropped
 union all
+select 'shown', dropped, count(*) from shown_judged group by dropped
+union all
 select 'interactions', dropped, count(*) from interactions_judged where dropped is not null group by dropped
 union all
 select 'interactions', null, count(*) from interactions

@@ -14,7 +14,7 @@ from pipeline.recommend.chances import quality
 from pipeline.recommend.moment import NOTHING, Items, Moment
 from pipeline.recommend.pairs import drawn, rounds
 from pipeline.recommend.ranker import Ranker, load_ranker
-from pipeline.recommend.ranker_fit import Judged, RankerFit, fit_ranker
+from pipeline.recommend.ranker_fit import Judged, Part, RankerFit, fit_ranker
 
 USERS, ITEMS, GROUPS, LENGTH = 80, 60, 4, 10
 SETTINGS = Settings(candidates=30, rounds=2, max_epochs=8, width=8, hidden=16, batch_pairs=128)
@@ -25,6 +25,9 @@ def log_of(rows: list[tuple[int, int, float]]) -> Interactions:
     order = np.lexsort((item, -age, user))
     ones = np.ones(len(rows), np.float32)
     return Interactions(user[order].astype(np.int32), item[order].astype(np.int32), age[order], ones, USERS, ITEMS)
+
+
+bare = Part.without_shown
 
 
 class World:
@@ -67,7 +70,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def fitted(world: World) -> tuple[Ranker, RankerFit]:
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, world.validation)
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, bare(world.validation))
     assert found is not None
     return found
 
@@ -94,13 +97,13 @@ def test_where_it_does_not_help_the_first_stages_order_is_kept(world: World) -> 
 
     perfect = Items(np.eye(GROUPS, dtype=np.float32)[np.arange(ITEMS) % GROUPS], {}, np.ones(ITEMS, bool))
     settings = SETTINGS.model_copy(update={"candidates": 5})
-    found = fit_ranker(perfect, tastes, world.train, settings, 0, 1, world.validation)
+    found = fit_ranker(perfect, tastes, bare(world.train), settings, 0, 1, bare(world.validation))
     assert found is not None
     assert not found[1].used
 
 
 def test_without_a_validation_part_it_is_not_used(world: World) -> None:
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1)
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1)
     assert found is not None
     assert not found[1].used
 
@@ -109,7 +112,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     world: World, fitted: tuple[Ranker, RankerFit], tmp_path: Path
 ) -> None:
     ranker, fit = fitted
-    again = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, world.validation)
+    again = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, bare(world.validation))
     assert again is not None
     assert again[1] == fit
     (tmp_path / "again").mkdir()
@@ -130,7 +133,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
 
 def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
     ranker, fit = fitted
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, chosen=(fit.epochs, ranker))
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, chosen=(fit.epochs, ranker))
     assert found is not None
     # The same log, seed and epochs: the same network.
     for name, value in found[0].network.state_dict().items():
@@ -140,7 +143,10 @@ def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tu
 def test_validation_moves_nothing_but_the_epoch_and_two_numbers(world: World) -> None:
     other = world.validation.subset(np.arange(len(world.validation)) % 3 > 0)
     one_epoch = SETTINGS.model_copy(update={"max_epochs": 1})
-    found = [fit_ranker(world.items, world.users, world.train, one_epoch, 0, 1, v) for v in (world.validation, other)]
+    train = bare(world.train)
+    found = [
+        fit_ranker(world.items, world.users, train, one_epoch, 0, 1, bare(part)) for part in (world.validation, other)
+    ]
     first, second = (one[0].network.state_dict() for one in found if one)
     for name in first:
         if name not in ("slope", "shift"):

@@ -105,6 +105,14 @@ def test_what_re_ordering_is_worth_is_shown(write_run: WriteRun, used: bool, sen
     assert "log-loss 0.0890 (one chance for all: 0.0960)" in page
 
 
+def test_chances_are_told_of_what_they_are_chances_of(write_run: WriteRun) -> None:
+    by_shown = {"learned_from": "shown", "shown": {"auc": 0.72, "log_loss": 0.3, "constant_log_loss": 0.4, "ece": 0.01}}
+    run = write_run()
+    assert "of choosing what is shown" not in render(gather(run))
+    page = render(gather(changed(run, lambda metrics: metrics["ranker"].update(by_shown))))
+    assert "Its chances, of choosing what is shown: AUC 0.7200, log-loss 0.3000 (one chance for all: 0.4000)" in page
+
+
 @pytest.mark.parametrize(
     "document", [{}, {"paired": {}, "ablation": {}}, {"paired": {"models": {"a": {"mean": None}}}}]
 )

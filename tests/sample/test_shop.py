@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -37,6 +38,11 @@ def log(shop: ShopSummary) -> list[dict[str, str]]:
     return _read(shop.folder / "purchases.csv")
 
 
+@pytest.fixture(scope="module")
+def shown(shop: ShopSummary) -> list[dict[str, str]]:
+    return _read(shop.folder / "shown.csv")
+
+
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -63,8 +69,10 @@ def test_a_record_of_a_larger_shop_has_the_same_sleeve_and_clip(shop: ShopSummar
     assert same > 20
 
 
-def test_the_summary_counts_what_was_written(shop: ShopSummary, log: list[dict[str, str]]) -> None:
-    assert (shop.items, shop.users, shop.purchases) == (ITEMS, USERS, len(log))
+def test_the_summary_counts_what_was_written(
+    shop: ShopSummary, log: list[dict[str, str]], shown: list[dict[str, str]]
+) -> None:
+    assert (shop.items, shop.users, shop.purchases, shop.showings) == (ITEMS, USERS, len(log), len(shown))
     assert shop.sleeves == len(list((shop.folder / "sleeves").iterdir()))
     assert shop.clips == len(list((shop.folder / "clips").iterdir()))
     assert len({row["buyer_id"] for row in log} - {""}) == USERS
@@ -164,6 +172,27 @@ def test_the_logs_dirt_is_where_the_summary_says(
     assert not {row["record_id"] for row in log} & set(shop.planted["never_bought"])
 
 
+def test_every_purchase_was_made_from_a_page_that_showed_it_among_others(
+    shop: ShopSummary, rows: dict[str, dict[str, str]], log: list[dict[str, str]], shown: list[dict[str, str]]
+) -> None:
+    pages: dict[tuple[str, datetime], list[str]] = {}
+    for row in shown:
+        pages.setdefault((row["buyer_id"], datetime.fromisoformat(row["shown_at"])), []).append(row["record_id"])
+    odd = {"log_year_2099", "log_year_1900", "log_unknown_record", "log_buyer_empty"}
+    for row in log:
+        moment = datetime.fromisoformat(row["bought_at"])
+        before = [page for (buyer, at), page in pages.items()
+                  if buyer == row["buyer_id"] and timedelta(0) < moment - at < timedelta(minutes=30)]  # fmt: skip
+        if not any(row["record_id"] in page for page in before):
+            assert any(row["record_id"] in shop.planted[kind] for kind in odd) or row["record_id"] not in rows
+    gone = [row for row in shown if row["record_id"] not in rows]
+    assert tuple(sorted(row["record_id"] for row in gone)) == shop.planted["shown_unknown_record"]
+    twice = [record for page in pages.values() for record in set(page) if page.count(record) > 1]
+    assert tuple(sorted(twice)) == shop.planted["shown_row_twice"]
+    assert len(shown) == 10 * len(pages) + len(gone) + len(twice)
+    assert not {row["record_id"] for row in shown} & set(shop.planted["never_bought"])
+
+
 def test_at_the_default_size_too_few_media_are_bad_to_stop_a_night() -> None:
     planted = plan_dirt(0, [draw_record(0, number) for number in range(1, 601)])
     for column in ("sleeve", "clip"):
@@ -177,6 +206,7 @@ def test_the_settings_are_ready_and_say_that_the_shop_is_synthetic(shop: ShopSum
     assert config.source.params == {"root": str(shop.folder)}
     assert config.source.items == "sources/sample/items.sql"
     assert config.source.users == "sources/sample/users.sql"
+    assert config.source.shown == "sources/sample/shown.sql"
     assert config.ingest.split == "time"
     assert config.workspace == str(shop.folder / "workspace")
     assert "ynthetic" in config.name
@@ -227,6 +257,10 @@ def test_the_queries_give_the_source_tables_columns_and_keep_the_dirt(shop: Shop
     twice, newcomers = shop.planted["profile_twice"], shop.planted["profile_without_purchase"]
     assert len(users.fetchall()) == USERS + len(twice) + len(newcomers)
     assert not {row[0] for row in found} & set(newcomers)
+    shown = database.sql((QUERIES / "shown.sql").read_text("utf-8"))
+    assert shown.columns == ["user_id", "item_id", "ts"]
+    assert str(shown.types[2]) == "TIMESTAMP"
+    assert len(shown.fetchall()) == shop.showings
 
 
 def test_a_new_shop_replaces_the_old_one_and_keeps_the_workspace(tmp_path: Path) -> None:
