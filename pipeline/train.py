@@ -40,7 +40,7 @@ from pipeline.tables import (
 from pipeline.users import read_pooling
 from pipeline.workspace import Json, digest
 
-VERSION = 7
+VERSION = 8
 
 
 def run(night: Night) -> StepReceipt:
