@@ -28,8 +28,8 @@ class Batch:
 
     codes: [n] int64 item codes. window: the history before the moment. target: [b x t] and share: [b x t], what came
     next and how much each counts, a row's sum 1 where items are not balanced. negative: [m]. log_expected: [m], log of
-    how often it is expected among the m. chosen: [b x m] bool, the user has chosen that negative. hard: [b x h], each
-    user's own negatives. not_hard: [b x h] bool, it is none.
+    how often it is expected among the m. chosen: [2 x c], rows, and places in `negative` of what their
+    users have chosen. hard: [b x h], each user's own negatives. not_hard: [b x h] bool, it is none.
     """
 
     codes: Tensor
@@ -124,7 +124,8 @@ class Batches:
     def _batch(self, log: Interactions, chosen: sp.csr_matrix, users: Rows, pool: npt.NDArray[np.int32]) -> Batch:
         sizes = np.diff(log.offsets())
         moments = log.offsets()[users] + self.generator.integers(1, sizes[users])
-        window = windows(log, users, moments, self._settings.history_items)
+        longest = int((moments - log.offsets()[users]).max())
+        window = windows(log, users, moments, min(self._settings.history_items, longest))
         target, share = self._next(log, users, moments)
         own = target[:, 0] if self._settings.in_batch_negatives else target[:0, 0]
         negative, log_expected = self._sampler.draw(self._settings.negatives, own)
@@ -137,7 +138,7 @@ class Batches:
             torch.from_numpy(share),
             drawn,
             torch.from_numpy(log_expected),
-            torch.from_numpy(chosen[:, negative].toarray() > 0),
+            torch.from_numpy(np.stack(chosen[:, negative].nonzero()).astype(np.int64)),
             hardest,
             torch.from_numpy((hard < 0) | _chose(chosen, hard)),
         )

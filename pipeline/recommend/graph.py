@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,11 +32,11 @@ from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
-from pipeline.recommend.engine import full_precision
 from pipeline.recommend.features import modalities
 from pipeline.recommend.history import Reads
 from pipeline.recommend.item_side import save_parts
 from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled
+from pipeline.recommend.softmax import log_sum_exp
 from pipeline.recommend.trainer import Trained
 
 INITIAL = 0.1
@@ -44,14 +44,13 @@ INITIAL = 0.1
 
 @dataclass(frozen=True)
 class Hidden:
-    """Users to predict the hidden choices of: edges and shown, those that users are made of, scaled and as they are;
-    hidden, (n_users, n_items) the others; users: (b,) codes.
+    """b users to predict the hidden choices of: edges and shown, those that users are made of, scaled and as they are;
+    hidden, the others: (b, n_items) each.
     """
 
     edges: Graph
     shown: sp.csr_matrix
     hidden: sp.csr_matrix
-    users: np.ndarray
 
 
 class GraphRecommender(Trained[Hidden]):
@@ -126,10 +125,11 @@ class GraphRecommender(Trained[Hidden]):
 
     def _batches(self) -> Iterator[Hidden]:
         shown, hidden = self._split()
-        edges = Graph(self._scaled(shown, degrees(shown, 0)))
+        edges = self._scaled(shown, degrees(shown, 0))
         users = self._random.permutation(np.flatnonzero(np.diff(hidden.indptr)))
         for start in range(0, len(users), self.settings.batch_users):
-            yield Hidden(edges, shown, hidden, users[start : start + self.settings.batch_users])
+            some = users[start : start + self.settings.batch_users]
+            yield Hidden(Graph(edges[some]), shown[some], hidden[some])
 
     def _split(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """The edges that users are made of this time, and those that are to be predicted."""
@@ -154,20 +154,17 @@ class GraphRecommender(Trained[Hidden]):
         return [own, *(part + (graph @ z) * weight for part, graph in near)]
 
     def _loss(self, batch: Hidden) -> Tensor:
-        items, users = self._items_of(), batch.users
-        targets = batch.hidden[users]
-        codes, correction = self._candidates(np.unique(targets.indices))
+        items = self._items_of()
+        codes, correction = self._candidates(np.unique(batch.hidden.indices))
         among = torch.from_numpy(codes)
-        ones = torch.ones(len(users), 1)
-        left = torch.cat(
-            [normalize((batch.edges @ items)[torch.from_numpy(users)]) / self.settings.temperature, ones], 1
-        )
+        users = normalize(batch.edges @ items) / self.settings.temperature
+        left = torch.cat([users, torch.ones(len(users), 1)], dim=1)
         biases = (self._bias[among] + correction)[:, None]
         right = torch.cat([normalize(embedding(among, items)), biases], dim=1)
         place = np.full(len(self._item_degrees), -1)
         place[codes] = np.arange(len(codes))
-        rows, columns = _entries(targets, place)
-        log_sums = cast(Tensor, LogSumExp.apply(left, right, *_entries(batch.shown[users], place)))
+        rows, columns = _entries(batch.hidden, place)
+        log_sums = log_sum_exp(left, right, *_entries(batch.shown, place))
         found = (embedding(rows, left) * embedding(columns, right)).sum(dim=1)
         return (log_sums[rows] - found).mean()
 
@@ -191,33 +188,6 @@ class GraphRecommender(Trained[Hidden]):
         least = self._item_degrees == self._item_degrees[self._known].min()
         bias = np.where(self._item_degrees > 0, self._bias.numpy(), self._bias.numpy()[least].mean())
         self._items = np.concatenate([normalize(items).numpy(), bias[:, None]], axis=1).astype(np.float32)
-
-
-class LogSumExp(torch.autograd.Function):
-    """log sum over columns of exp(left @ rightᵀ) but for the entries hidden: [b].
-
-    left: [b x d]. right: [n x d]. A b x n table is written once and then changed in place, on the way back too:
-    written plainly, the softmax would pass through a dozen of them, which takes longer than the products.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """rows and columns: (m,) int64 each, the entries hidden."""
-        with full_precision(left.device):
-            left, right = left.float(), right.float()
-            table = left @ right.T
-        table[rows, columns] = -torch.inf
-        top = table.amax(dim=1, keepdim=True)
-        total = table.sub_(top).exp_().sum(dim=1)
-        ctx.kept = left, right, table, total
-        return total.log() + top[:, 0]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """By left and by right."""
-        left, right, table, total = ctx.kept
-        table.mul_((gradients[0] / total)[:, None])
-        return table @ right, table.T @ left, None, None
 
 
 def _part(matrix: sp.csr_matrix, keep: np.ndarray) -> sp.csr_matrix:

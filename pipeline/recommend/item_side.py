@@ -55,7 +55,7 @@ class TowerItems(ItemSide):
         f, present = content.vectors, content.present.astype(np.float32)
         towers = (f @ self._weight.T + self._bias) * present[:, None] + ids * known[:, None]
         scale = self._cosine * new
-        biases = f @ self._content_bias * present + id_bias * known - scale * self._margin
+        biases = f @ self._content_bias * present + id_bias[:, 0] * known - scale * self._margin
         return np.concatenate([towers, biases[:, None], scale[:, None] * f], axis=1).astype(np.float32)
 
 

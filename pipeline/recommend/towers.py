@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from pipeline.config.sections import Train
 from pipeline.interactions import Interactions
@@ -61,12 +62,16 @@ class ItemTower(nn.Module):
         self.content = _linear(content_width, width, generator)
         self.content_bias = nn.Parameter(torch.zeros(content_width))
         self.ids = nn.Parameter(torch.randn(items, width, generator=generator) * 0.05)
-        self.id_bias = nn.Parameter(torch.zeros(items))
+        self.id_bias = nn.Parameter(torch.zeros(items, 1))
 
     def forward(self, codes: Tensor, content: Tensor, present: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """codes: [n], of content: [n x width], present, known: [n] float, 1 or 0. Returns [n x d] and biases [n]."""
-        vectors = self.content(content) * present[:, None] + self.ids[codes] * known[:, None]
-        return vectors, content @ self.content_bias * present + self.id_bias[codes] * known
+        """What content says of n items, and that with what is their own: [n x d + 1] each, b last.
+
+        codes: [n], of content: [n x width], present, known: [n] float, 1 or 0.
+        """
+        told = torch.cat([self.content(content), (content @ self.content_bias)[:, None]], dim=1) * present[:, None]
+        own = torch.cat([embedding(codes, table, sparse=True) for table in (self.ids, self.id_bias)], dim=1)
+        return told, told + own * known[:, None]
 
 
 class UserTower(nn.Module):
@@ -91,9 +96,9 @@ class UserTower(nn.Module):
         self.narrow = _linear(2 * width, width, generator)
         self.dropout = Dropout(settings.dropout, generator)
 
-    def forward(self, history: Tensor, window: Windows) -> Tensor:
-        """history: [b x h x d], the item vectors of the window. Returns [b x d]."""
-        logits = history @ self.queries
+    def forward(self, items: Tensor, window: Windows) -> Tensor:
+        """items: [n x d], the vectors that the window's items are rows of. Returns [b x d]."""
+        history, logits = embedding(window.item, items), embedding(window.item, items @ self.queries)
         logits = logits - nn.functional.softplus(self.fade_order) * torch.log1p(window.newer)[..., None]
         logits = logits - nn.functional.softplus(self.fade_days) * torch.log1p(window.gap_days)[..., None]
         share = torch.softmax(logits.masked_fill(~window.present[..., None], -1e9), dim=1)

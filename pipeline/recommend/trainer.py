@@ -162,9 +162,7 @@ class Trained(Recommender, Generic[Batch]):
             optimizer.zero_grad()
         loss.backward()
         if self.schedule.clip:
-            # Sparse gradients are left as they are: an optimizer for those scales every step itself.
-            dense = [one for one in self._weights().values() if one.grad is not None and not one.grad.is_sparse]
-            torch.nn.utils.clip_grad_norm_(dense, self.schedule.clip)
+            _clip([weight.grad for weight in self._weights().values() if weight.grad is not None], self.schedule.clip)
         for optimizer in self._optimizers:
             optimizer.step()
         return float(loss.detach())
@@ -239,6 +237,15 @@ class Trained(Recommender, Generic[Batch]):
 def _tell(on_epoch: OnEpoch | None, epoch: Epoch) -> None:
     if on_epoch:
         on_epoch(epoch)
+
+
+@torch.no_grad()
+def _clip(gradients: list[Tensor], longest: float) -> None:
+    """Shortens the gradients, dense and sparse, in place: together they are no longer than `longest`."""
+    lengths = [(one.coalesce().values() if one.is_sparse else one).norm() for one in gradients]
+    factor = (longest / (torch.stack(lengths).norm() + 1e-6)).clamp(max=1)
+    for one in gradients:
+        one.mul_(factor)
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

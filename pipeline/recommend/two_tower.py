@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import embedding, softplus
 
 from pipeline.config.sections import Train
 from pipeline.interactions import Floats, Interactions, decayed_mean
@@ -34,6 +34,7 @@ from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
 from pipeline.recommend.engine import device, reproducible
 from pipeline.recommend.item_side import FILE
+from pipeline.recommend.softmax import HIDDEN, log_sum_exp
 from pipeline.recommend.towers import Towers, windows
 from pipeline.recommend.trainer import Trained
 
@@ -88,7 +89,13 @@ class TwoTower(Trained[Batch]):
         self._towers = Towers(content.vectors.shape, self.settings, generator).to(self.device)
         self._random = generator
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
-        self._optimizers = [torch.optim.AdamW(self._towers.parameters(), lr=rate, weight_decay=decay)]
+        tables = [self._towers.item.ids, self._towers.item.id_bias]
+        rest = [weight for name, weight in self._weights().items() if name not in self._tables()]
+        # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
+        self._optimizers = [
+            torch.optim.SparseAdam(tables, lr=rate),
+            torch.optim.AdamW(rest, lr=rate, weight_decay=decay, fused=True),
+        ]
 
     def _weights(self) -> dict[str, Tensor]:
         return dict(self._towers.named_parameters())
@@ -107,26 +114,25 @@ class TwoTower(Trained[Batch]):
         batch = batch.to(self.device)
         codes = batch.codes
         content, present, known = self._content[codes], self._present[codes], self._known[codes]
-        vectors, biases = self._towers.item(codes, content, present, known)
-        users = self._towers.user(vectors[batch.window.item], batch.window)
-        loss = sampled_softmax(users, vectors, biases, batch)
+        told, items = self._towers.item(codes, content, present, known)
+        users = self._towers.user(items[:, :-1], batch.window)
+        loss = sampled_softmax(users, items, batch)
         if self.settings.content_loss == 0:
             return loss
-        vectors, biases = self._towers.item(codes, content, present, torch.zeros_like(known))
         describable = replace(batch, share=batch.share * present[batch.target])
-        return loss + self.settings.content_loss * sampled_softmax(users, vectors, biases, describable)
+        return loss + self.settings.content_loss * sampled_softmax(users, told, describable)
 
     @torch.no_grad()
     def _freeze(self) -> None:
         self._towers.eval()
         codes = torch.arange(len(self._known), device=self.device)
-        vectors, biases = self._towers.item(codes, self._content, self._present, self._known)
-        self._vectors = vectors
+        _, items = self._towers.item(codes, self._content, self._present, self._known)
+        self._vectors, biases = items[:, :-1], items[:, -1]
         self._new = (self._known == 0) & (self._present > 0)
         self._margin = self._margin_of(self._new.cpu().numpy())
         scale = self.settings.new_item_cosine * self._new[:, None].float()
         biases = biases - scale[:, 0] * self._margin
-        self._items = torch.cat([vectors, biases[:, None], scale * self._content], dim=1).cpu().numpy()
+        self._items = torch.cat([self._vectors, biases[:, None], scale * self._content], dim=1).cpu().numpy()
 
     def _margin_of(self, new: np.ndarray) -> float:
         """The cosine that a typical user's MARGIN_RANK-th nearest new item has."""
@@ -143,21 +149,25 @@ class TwoTower(Trained[Batch]):
     @torch.no_grad()
     def _read(self, history: Interactions, start: int) -> Floats:
         users = np.arange(start, min(start + BLOCK_USERS, history.n_users))
-        window = windows(history, users, history.offsets()[users + 1], self.settings.history_items).to(self.device)
-        vectors = self._towers.user(self._vectors[window.item], window)
+        ends = history.offsets()[users + 1]
+        longest = max(int((ends - history.offsets()[users]).max()), 1)
+        window = windows(history, users, ends, min(self.settings.history_items, longest)).to(self.device)
+        codes, places = torch.unique(window.item, return_inverse=True)
+        vectors = self._towers.user(self._vectors[codes], replace(window, item=places))
         return np.asarray((vectors * window.present.any(dim=1, keepdim=True)).cpu().numpy(), np.float32)
 
 
-def sampled_softmax(users: Tensor, vectors: Tensor, biases: Tensor, batch: Batch) -> Tensor:
+def sampled_softmax(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
     """Mean over the batch of -log p(target | user), p estimated from the batch's negatives.
 
     p = exp(s) / (exp(s) + sum over negatives n of exp(s_n - log E[times n is drawn])); what the user has chosen is
-    no negative, and a hard negative, of which no law is known, counts once. users: [b x d]. vectors: [n x d] and
-    biases: [n] of the batch's items.
+    no negative, and a hard negative, of which no law is known, counts once. users: [b x d]. items: [n x d + 1], the
+    vectors of the batch's items and their biases.
     """
-    target = (vectors[batch.target] * users[:, None]).sum(dim=2) + biases[batch.target]
-    negative = users @ vectors[batch.negative].T + (biases[batch.negative] - batch.log_expected)
-    hard = (vectors[batch.hard] * users[:, None]).sum(dim=2) + biases[batch.hard]
-    negative = torch.cat([negative.masked_fill(batch.chosen, -1e9), hard.masked_fill(batch.not_hard, -1e9)], dim=1)
-    others = torch.logsumexp(negative.float(), dim=1, keepdim=True)
+    users = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+    negative = embedding(batch.negative, items)
+    negative = torch.cat([negative[:, :-1], negative[:, -1:] - batch.log_expected[:, None]], dim=1)
+    target, hard = ((embedding(some, items) * users[:, None]).sum(dim=2) for some in (batch.target, batch.hard))
+    others = log_sum_exp(users, negative, *batch.chosen)[:, None]
+    others = torch.cat([others, hard.masked_fill(batch.not_hard, HIDDEN)], dim=1).logsumexp(dim=1, keepdim=True)
     return (softplus(others - target) * batch.share).sum(dim=1).mean()

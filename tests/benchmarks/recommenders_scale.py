@@ -1,19 +1,21 @@
-"""How time and memory of training grow with the log: two_tower streamed from Parquet, lightgcn and graph in memory.
+"""How time and memory of training grow with the log: two_tower streamed from Parquet, the others in memory.
 
     python -m tests.benchmarks.recommenders_scale [--json] [--steps 50] [--folder DIR] [--sizes 1e5,1e6,1e7,1e8]
-                                                  [--graphs 1e5,1e6] [--threads 1]
+                                                  [--models lightgcn,graph,elsa,svd] [--graphs 1e5,1e6,1e7]
+                                                  [--threads 1]
 
-Logs are synthetic: 20 choices a user, items by a Zipf law, a catalogue of 20 000, so that only the log grows. Every
-size has a process of its own, for its peak memory. `pass` reads and shuffles the whole log, as each epoch does, without
-training; `step` is the median of a fixed number of training steps, validation left out; an epoch is a pass and its
-steps. Seconds are the processor's, on one thread, which neighbours change less than the wall's. Slopes are of log
-seconds, and of log peak bytes, by log interactions, over sizes of at least a row group.
+Logs are synthetic: 20 choices a user, items by a Zipf law, a catalogue of 20 000, so that only the log grows, and the
+users with it. Every size has a process of its own, for its peak memory. `pass` is what an epoch does besides its steps:
+of two_tower it reads and shuffles the whole log, of the others it makes ready for the first step. `step` is the median
+of a number of training steps, each with the making of its batch, fewer where they are long; validation is left out; an
+epoch is a pass and its steps. svd has no steps: its epoch is the decomposition. Seconds are the processor's, on one
+thread, which neighbours change less than the wall's. Slopes are of log seconds, and of log peak bytes, by log
+interactions, over sizes of at least a row group.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import statistics
@@ -30,14 +32,16 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
-from pipeline.recommend import Content, build
-from pipeline.recommend.blocks import ParquetLog
+from pipeline.recommend import Content, Recommender, build
+from pipeline.recommend.batches import Batches
+from pipeline.recommend.blocks import Block, ParquetLog
 from pipeline.recommend.engine import reproducible
 from pipeline.recommend.trainer import Course, Trained
 from pipeline.runtime import threads
 from tests.benchmarks.harness import ROOT, machine
 
 ITEMS, LENGTH, WIDTH, GROUP_ROWS = 20_000, 20, 64, 1_000_000
+FEWEST, LONGEST_SECONDS = 5, 60.0
 
 
 def synthetic(interactions: int) -> Iterator[Interactions]:
@@ -62,39 +66,50 @@ def in_memory(interactions: int) -> Interactions:
 
 def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> dict[str, Any]:
     """A pass and some steps of one model."""
-    config, steps = Config(threads=given.threads), given.steps
+    config = Config(threads=given.threads)
     vectors = np.random.default_rng(1).standard_normal((ITEMS, WIDTH), np.float32)
     content = Content(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS, bool))
     model = build(name, config, threads(config))
-    assert isinstance(model, Trained)
-    reset_peak_rss()
     log = ParquetLog(Path(path), interactions // LENGTH, ITEMS) if path else in_memory(interactions)
+    reset_peak_rss()
+    found = trained(model, content, log, given.steps) if isinstance(model, Trained) else decomposed(model, content, log)
+    steps = steps_of(name, interactions, config)
+    epoch = found["pass_seconds"] + (found["step_seconds"] * steps if steps else 0)
+    peak = peak_rss_bytes()
+    return {"model": name, "interactions": interactions, **found, "epoch_seconds": epoch, "peak_rss_bytes": peak}
+
+
+def trained(model: Trained[Any], content: Content, log: Interactions | ParquetLog, steps: int) -> dict[str, float]:
     with reproducible(model.threads):
         begin = time.process_time()
         model._prepare(content, log)  # type: ignore[arg-type]
-        prepared = time.process_time() - begin
-        rows, passed = 0, 0.0
+        prepared = time.process_time()
         if isinstance(log, ParquetLog):
-            begin = time.process_time()
-            for block in model._batcher.blocks:  # type: ignore[attr-defined]
-                rows += len(model._batcher._shuffled_ties(block.read()))  # type: ignore[attr-defined]
-            passed = time.process_time() - begin
-            assert rows == len(log)
-        course, taken = Course(), []
-        for batch in itertools.islice(model._batches(), steps):
-            begin = time.process_time()
+            assert sum(passed(model._batcher, block) for block in model._batcher.blocks) == len(log)  # type: ignore[attr-defined]
+        ready = time.process_time()
+        batches, course, taken = model._batches(), Course(), []
+        batch = next(batches)
+        first = 0.0 if isinstance(log, ParquetLog) else time.process_time() - ready
+        while len(taken) < steps and (len(taken) < FEWEST or sum(taken) < LONGEST_SECONDS):
+            begun = time.process_time()
             model._step(batch, course)
-            taken.append(time.process_time() - begin)
+            batch = next(batches, batch)
+            taken.append(time.process_time() - begun)
     step = statistics.median(taken)
-    return {
-        "model": name,
-        "interactions": interactions,
-        "prepare_seconds": prepared,
-        "pass_seconds": passed,
-        "step_seconds": step,
-        "epoch_seconds": passed + step * steps_of(name, interactions, config),
-        "peak_rss_bytes": peak_rss_bytes(),
-    }
+    return {"prepare_seconds": prepared - begin, "pass_seconds": ready - prepared + first, "step_seconds": step}
+
+
+def passed(batches: Batches, block: Block) -> int:
+    """The rows of a block, read and made ready as in an epoch."""
+    log = batches._shuffled_ties(block.read())
+    log.matrix()
+    return len(log)
+
+
+def decomposed(model: Recommender, content: Content, log: Interactions | ParquetLog) -> dict[str, float]:
+    begin = time.process_time()
+    model.prepare(content, log)  # type: ignore[attr-defined]
+    return {"prepare_seconds": 0.0, "pass_seconds": time.process_time() - begin, "step_seconds": 0.0}
 
 
 def steps_of(name: str, interactions: int, config: Config) -> float:
@@ -105,6 +120,10 @@ def steps_of(name: str, interactions: int, config: Config) -> float:
             return users * min(config.train.moments_per_user, LENGTH - 1) / config.train.batch_rows
         case "graph":
             return users / config.train.graph.batch_users
+        case "elsa":
+            return (users + ITEMS) / config.train.elsa.batch_rows
+        case "svd":
+            return 0
     return interactions / config.train.pairwise.batch_rows
 
 
@@ -139,7 +158,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--sizes", default="1e5,1e6,1e7,1e8")
-    parser.add_argument("--graphs", default="1e5,1e6")
+    parser.add_argument("--models", default="lightgcn,graph,elsa,svd")
+    parser.add_argument("--graphs", default="1e5,1e6,1e7")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -154,7 +174,7 @@ def main() -> None:
             ParquetLog.write(path, synthetic(size))
             entries.append(measured("two_tower", size, given, path))
             entries[-1]["parquet_bytes"] = path.stat().st_size
-    for name in ("lightgcn", "graph"):
+    for name in given.models.split(","):
         for size in (int(float(size)) for size in given.graphs.split(",") if size):
             entries.append(measured(name, size, given, None))
     slopes = {}

@@ -138,11 +138,8 @@ def test_each_moment_meets_its_own_users_hard_negatives_and_they_lower_what_they
 
 
 def test_a_hard_negative_adds_its_own_term_to_the_softmax() -> None:
-    users, vectors, biases = (
-        torch.tensor([[1.0, 2.0]]),
-        torch.tensor([[0.5, 0.0], [0.0, 1.0], [1.0, 1.0]]),
-        torch.zeros(3),
-    )
+    users = torch.tensor([[1.0, 2.0]])
+    items = torch.tensor([[0.5, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     empty = torch.zeros(1, 0, dtype=torch.int64)
     batch = Batch(
         codes=torch.arange(3),
@@ -151,14 +148,14 @@ def test_a_hard_negative_adds_its_own_term_to_the_softmax() -> None:
         share=torch.ones(1, 1),
         negative=torch.tensor([1]),
         log_expected=torch.tensor([0.5]),
-        chosen=torch.zeros(1, 1, dtype=torch.bool),
+        chosen=torch.zeros(2, 0, dtype=torch.int64),
         hard=torch.tensor([[2, 1]]),
         not_hard=torch.tensor([[False, True]]),
     )
     scores = torch.tensor([0.5, 2.0 - 0.5, 3.0])
-    torch.testing.assert_close(sampled_softmax(users, vectors, biases, batch), torch.logsumexp(scores, 0) - 0.5)
+    torch.testing.assert_close(sampled_softmax(users, items, batch), torch.logsumexp(scores, 0) - 0.5)
     without = Batch(**{**vars(batch), "hard": empty, "not_hard": empty.bool()})
-    torch.testing.assert_close(sampled_softmax(users, vectors, biases, without), torch.logsumexp(scores[:2], 0) - 0.5)
+    torch.testing.assert_close(sampled_softmax(users, items, without), torch.logsumexp(scores[:2], 0) - 0.5)
 
 
 @pytest.mark.parametrize("by", ["loss", "sampling"])
