@@ -132,7 +132,7 @@ def read_choices(staged: Path, user: str) -> tuple[list[str], Interactions]:
     except (pa.ArrowException, OSError) as error:
         raise ShardCorrupt(f"{path}: cannot be read ({error}); run the night again") from None
     items = pc.unique(table["item_id"]).to_pylist()
-    return items, _coded(table, table, [user], items)[0]
+    return items, _coded(table, _newest(table), [user], items)[0]
 
 
 def open_test(night: Night, evaluation: str, folder: Path) -> OpenedLog:
