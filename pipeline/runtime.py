@@ -1,4 +1,4 @@
-"""How many threads a step may use: the same number gives the same bytes."""
+"""How many threads a step may use, its processes together: the same number gives the same bytes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 
 from pipeline.config import Config
 
+# torchrun's name for how many processes of one fit there are on this machine.
+LOCAL_PROCESSES = "LOCAL_WORLD_SIZE"
+
 
 def threads(config: Config) -> int:
-    """The configured number of compute threads, or the number of cores this process may use."""
-    if config.threads:
-        return config.threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The configured number of compute threads, or the number of cores this process may use; its part of them, if it
+    is one of several that fit a model together.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max((config.threads or cores) // int(os.environ.get(LOCAL_PROCESSES, 1)), 1)
 
 
 def limit_threads(config: Config) -> None:

@@ -3,13 +3,17 @@
 - `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
 - `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now";
 - on both goes a re-ranker, see `pipeline.rerank`;
-- a fit that is killed leaves a checkpoint under `.tmp/fit-KEY`, which the next run of this step goes on from.
+- a fit that is killed leaves a checkpoint under `.tmp/fit-KEY`, which the next run of this step goes on from;
+- with several `train.processes`, the step runs in each of them, as under `torchrun`: all fit, and the first one writes.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +27,12 @@ from pipeline.extract import modality_vectors
 from pipeline.ingest import inputs_digest
 from pipeline.interactions import Interactions
 from pipeline.last_night import earlier_model
-from pipeline.night import Night, StepReceipt
+from pipeline.launch import launch
+from pipeline.night import Night, StepReceipt, describe
 from pipeline.progress import watched
-from pipeline.recommend import READS_MODALITIES, READS_TITLES, Content, Fit, Recommender, build
+from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, Fit, Recommender, build
 from pipeline.recommend.contract import Scratch
+from pipeline.recommend.crew import ALONE, Crew, joined
 from pipeline.recommend.history import save_with_reads
 from pipeline.runtime import threads
 from pipeline.tables import (
@@ -44,24 +50,63 @@ from pipeline.workspace import Json, digest
 VERSION = 8
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Both fits, and what they learned from: the one to be judged with `chosen`, the one to go out with `final`."""
+
+    log: Log
+    everything: Interactions
+    judged: Recommender
+    chosen: Fit
+    published: Recommender
+    final: Fit
+
+
 def run(night: Night) -> StepReceipt:
     """Writes `models/<digest>/`: item and user vectors and weights of both fits, and their curves.
 
-    Raises StepFailed if the training part is empty.
+    Ends the process if it is one of several and not the first. Raises StepFailed if the training part is empty.
     """
+    with joined() as crew:
+        return _run(night, crew)
+
+
+def _run(night: Night, crew: Crew) -> StepReceipt:
+    settings, before = night.config.train, earlier_model(night)
+    shared = any(name in SHARED for name in models_of(settings, settings.model))
+    processes = (crew.size if crew.size > 1 else settings.processes) if shared else 1
+    key = _key(night, before, processes)
+    missing = night.full or night.workspace.artefact(f"models/{key}") is None
+    if missing and processes > crew.size:
+        launch(processes, night.config, run, night)
+        receipt = night.receipt("train")
+        logging.getLogger("medley").info("%s", describe(receipt))
+        return receipt
+    scratch = night.workspace.path(".tmp", f"fit-{key}")
+    if crew.rank:
+        if missing and shared:
+            _fitted(night, scratch, before, crew)
+        raise SystemExit(0)
+
+    def build(folder: Path) -> Json:
+        return _build(night, folder, before, _fitted(night, scratch, before, crew if shared else ALONE))
+
+    receipt = night.step("train", "models", key, build)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return receipt
+
+
+def _key(night: Night, before: str, processes: int) -> str:
     fused = night.receipt("fuse")
     log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet", "shown.parquet")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
-    made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds"})
+    made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds", "processes"})
     settings = [made_by, night.config.ranker, night.config.seed]
     models = models_of(night.config.train, night.config.train.model)
     read = _texts(night) if any(name in READS_TITLES for name in models) else []
-    before = earlier_model(night)
-    key = digest("train", VERSION, *settings, users, fused.digest, log_digest, before, *read)
-    scratch = night.workspace.path(".tmp", f"fit-{key}")
-    receipt = night.step("train", "models", key, lambda folder: _build(night, folder, scratch, before))
-    shutil.rmtree(scratch, ignore_errors=True)
-    return receipt
+    # Several processes add up in another order, which other bytes come of.
+    several = [{"processes": processes}] if processes > 1 else []
+    return digest("train", VERSION, *settings, users, fused.digest, log_digest, before, *read, *several)
 
 
 def content_of(night: Night, log: Log, model: str) -> Content:
@@ -93,7 +138,7 @@ def _texts(night: Night) -> list[str]:
     return [identity(night.config.train.llm), inputs_digest(night.receipt("ingest"), "items/")]
 
 
-def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
+def _fitted(night: Night, scratch: Path, before: str, crew: Crew) -> Fitted:
     """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
     log, everything = read_log(night), read_everything(night)
     content = content_of(night, log, night.config.train.model)
@@ -111,27 +156,34 @@ def _build(night: Night, folder: Path, scratch: Path, before: str) -> Json:
 
                 earlier = night.workspace.path(before, part)
                 one.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
+            one.crew = crew
         return model
 
     judged = made("evaluated")
-    with watched(night, "evaluated", _longest(settings, settings.model)) as on_epoch:
+    longest = _longest(settings, settings.model)
+    with nullcontext() if crew.rank else watched(night, "evaluated", longest) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
-    _save(judged, log, log.of("train", "validation"), folder / "evaluated")
     published = made("published")
-    longest = max(fit.chosen_epochs for fit in (chosen, *chosen.members.values()))
-    with watched(night, "published", max(longest, 1)) as on_epoch:
+    longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
+    with nullcontext() if crew.rank else watched(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
-    _save(published, log, everything, folder / "published")
-    (folder / "curves.json").write_text(_curves(settings.model, chosen, final), "utf-8")
-    ranker = rerank.learn(night, log, everything, (judged, published), folder)
+    return Fitted(log, everything, judged, chosen, published, final)
+
+
+def _build(night: Night, folder: Path, before: str, found: Fitted) -> Json:
+    log, everything, model = found.log, found.everything, night.config.train.model
+    _save(found.judged, log, log.of("train", "validation"), folder / "evaluated")
+    _save(found.published, log, everything, folder / "published")
+    (folder / "curves.json").write_text(_curves(model, found.chosen, found.final), "utf-8")
+    ranker = rerank.learn(night, log, everything, (found.judged, found.published), folder)
     return {
         "rows": len(everything),
-        "model": settings.model,
-        "inductive": judged.inductive,
+        "model": model,
+        "inductive": found.judged.inductive,
         "before": before,
-        **_choices(chosen),
-        "members": {name: _choices(fit) for name, fit in chosen.members.items()},
-        "fit_seconds": {"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
+        **_choices(found.chosen),
+        "members": {name: _choices(fit) for name, fit in found.chosen.members.items()},
+        "fit_seconds": {"evaluated": round(found.chosen.seconds, 2), "published": round(found.final.seconds, 2)},
         "ranker": ranker,
     }
 

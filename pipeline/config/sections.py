@@ -150,6 +150,9 @@ class Train(Schedule):
     checkpoint_seconds: float = Field(
         60, ge=0, description="longest time that a killed fit loses, but for the epoch that it was in"
     )
+    processes: int = Field(
+        1, ge=1, description="that fit the model together, a GPU each where there are any; bpr and svd take one"
+    )
     batch_rows: int = Field(128, ge=1)
     moments_per_user: int = Field(8, ge=1, description="moments of a user's past that one epoch predicts from")
     targets: int = Field(5, ge=1, description="next choices that one moment predicts")

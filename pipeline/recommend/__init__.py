@@ -15,6 +15,8 @@ REMADE = ("content", "two_tower", "sequence", "llm", "vbpr", "graph")
 READS_MODALITIES = ("vbpr", "graph", "elsa", "svd")
 # Those that read `Content.titles`.
 READS_TITLES = ("llm",)
+# Those that several processes fit together.
+SHARED = ("two_tower", "sequence", "vbpr", "lightgcn", "graph", "elsa", "llm")
 
 __all__ = [
     "BASELINES",
@@ -22,6 +24,7 @@ __all__ = [
     "READS_MODALITIES",
     "READS_TITLES",
     "REMADE",
+    "SHARED",
     "Content",
     "Fit",
     "ItemSide",

@@ -15,6 +15,7 @@ from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.recommend.blocks import ParquetLog, blocks_of
+from pipeline.recommend.crew import ALONE, Crew
 from pipeline.recommend.imbalance import Balance
 from pipeline.recommend.towers import Windows, windows
 
@@ -27,9 +28,10 @@ class Batch:
     """b moments of users; items are given by their place in `codes`, so that only those are computed.
 
     codes: [n] int64 item codes. window: the history before the moment. target: [b x t] and share: [b x t], what came
-    next and how much each counts, a row's sum 1 where items are not balanced. negative: [m]. log_expected: [m], log of
-    how often it is expected among the m. chosen: [2 x c], rows, and places in `negative` of what their
-    users have chosen. hard: [b x h], each user's own negatives. not_hard: [b x h] bool, it is none.
+    next and how much each counts, a row's sum 1 where items are not balanced and one process has the whole batch.
+    negative: [m]. log_expected: [m], log of how often it is expected among the m. chosen: [2 x c], rows, and places in
+    `negative` of what their users have chosen. hard: [b x h], each user's own negatives. not_hard: [b x h] bool, it is
+    none.
     """
 
     codes: Tensor
@@ -83,7 +85,12 @@ class Batches:
     """The batches of one fit, epoch after epoch, from one seeded generator."""
 
     def __init__(
-        self, train: Interactions | ParquetLog, settings: Train, seed: int, pool: npt.NDArray[np.int32] | None = None
+        self,
+        train: Interactions | ParquetLog,
+        settings: Train,
+        seed: int,
+        pool: npt.NDArray[np.int32] | None = None,
+        crew: Crew = ALONE,
     ) -> None:
         """pool: (n_users, p) item codes that are hard to tell from what each user chose, -1 for none.
 
@@ -92,6 +99,7 @@ class Batches:
         self.blocks = blocks_of(train, settings.block_rows)
         self.generator = np.random.default_rng(seed)
         self._settings = settings
+        self._crew = crew
         if not any((np.diff(block.read().offsets()) > 1).any() for block in self.blocks):
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
         counts = train.item_counts()
@@ -114,7 +122,7 @@ class Batches:
             users = self.generator.permutation(np.repeat(np.arange(len(sizes)), repeats))
             for start in range(0, len(users), self._settings.batch_rows):
                 some = users[start : start + self._settings.batch_rows]
-                yield self._batch(log, chosen[some], some, pool[some])
+                yield self._batch(log, chosen, some, pool[some])
 
     def _shuffled_ties(self, log: Interactions) -> Interactions:
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
@@ -124,12 +132,15 @@ class Batches:
     def _batch(self, log: Interactions, chosen: sp.csr_matrix, users: Rows, pool: npt.NDArray[np.int32]) -> Batch:
         sizes = np.diff(log.offsets())
         moments = log.offsets()[users] + self.generator.integers(1, sizes[users])
+        target, share = self._next(log, users, moments)
+        others = target[:, 0] if self._settings.in_batch_negatives else target[:0, 0]
+        negative, log_expected = self._sampler.draw(self._settings.negatives, others)
+        hard = self._hard(pool)
+        own, part = self._crew.own(np.arange(len(users)))
+        users, target, share, hard = users[own], target[own], share[own] * np.float32(part), hard[own]
+        chosen, moments = chosen[users], moments[own]
         longest = int((moments - log.offsets()[users]).max())
         window = windows(log, users, moments, min(self._settings.history_items, longest))
-        target, share = self._next(log, users, moments)
-        own = target[:, 0] if self._settings.in_batch_negatives else target[:0, 0]
-        negative, log_expected = self._sampler.draw(self._settings.negatives, own)
-        hard = self._hard(pool)
         codes, (history, wanted, drawn, hardest) = _places(window.item.numpy(), target, negative, np.maximum(hard, 0))
         return Batch(
             codes,

@@ -84,7 +84,7 @@ class BlendModel(Recommender):
         fits = {name: model.fit(content, train, validation, epochs, on_epoch) for name, model in self.members.items()}
         self._sides = {name: side_of(model, train) for name, model in self.members.items()}
         if validation is not None and len(validation):
-            self.weights = self._search(train, validation)
+            self.weights = self._agreed(self._search(train, validation))
         return Fit(seconds=time.perf_counter() - started, settings=self.weights, members=fits)
 
     def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
@@ -132,6 +132,10 @@ class BlendModel(Recommender):
     def _weighed(self) -> list[tuple[Side, np.float32]]:
         found = [(self._sides[name], weight) for name, weight in self.weights.items() if weight > 0]
         return [(side, np.float32(np.sqrt(weight / side.deviation))) for side, weight in found]
+
+    def _agreed(self, weights: dict[str, float]) -> dict[str, float]:
+        """Those of the first process: whether a member is fitted again must not hang on a rounding of one of them."""
+        return dict(zip(weights, self.crew.added([w * (self.crew.rank == 0) for w in weights.values()]), strict=True))
 
     def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
         """The weights of the best NDCG@10 on every k-th user of the validation part."""

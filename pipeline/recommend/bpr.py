@@ -98,7 +98,8 @@ class Factors(Trained[Triple]):
         difference = positive - negative
         score = (users * difference[:, :-1]).sum(dim=1) + difference[:, -1]
         norms = users.square().sum() + positive.square().sum() + negative.square().sum()
-        return -(logsigmoid(score) * torch.from_numpy(batch.weight)).mean() + self.settings.l2 * norms / len(batch.user)
+        likelihood = (logsigmoid(score) * torch.from_numpy(batch.weight)).mean()
+        return (self.settings.l2 * norms / len(batch.user) - likelihood) * batch.part
 
     def _users(self, codes: Tensor) -> Tensor:
         return embedding(codes, self._ids["users"], sparse=True)
@@ -116,7 +117,7 @@ class Factors(Trained[Triple]):
 
 
 class BPR(Factors):
-    """Ids alone."""
+    """Ids alone; of several processes each learns from all triples, since every step goes on from the one before."""
 
     name: ClassVar[str] = "bpr"
     inductive: ClassVar[bool] = False
@@ -141,6 +142,7 @@ class VBPR(Factors):
 
     def _prepare(self, content: Content, train: Interactions) -> None:
         super()._prepare(content, train)
+        self._triples.crew = self.crew
         rate = self.settings.learning_rate
         # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
         self._optimizers = [

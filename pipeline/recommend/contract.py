@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.metrics import Scorer, inner_product
 from pipeline.pooling import Pooling
+from pipeline.recommend.crew import ALONE, Crew
 
 if TYPE_CHECKING:
     from pipeline.recommend.before import Before
@@ -111,12 +112,14 @@ class Recommender(Model):
 
     scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
     before: the fit of an earlier night that this one may read; models that learn nothing from it ignore it.
+    crew: the processes that fit it together, all of them in the same way; models that are not shared ignore it.
     members: the models that this one is made of, by name, if it is made of others.
     """
 
     members: Mapping[str, Recommender] = MappingProxyType({})
     scratch: Scratch | None = None
     before: Before | None = None
+    crew: Crew = ALONE
 
     @property
     @abstractmethod

@@ -37,7 +37,7 @@ from pipeline.recommend.trainer import Trained
 SMALLEST = 1e-12
 
 
-class Elsa(Trained[np.ndarray]):
+class Elsa(Trained[tuple[np.ndarray, float]]):
     """See above; item vectors have unit norm, an item that is in no row has a zero vector."""
 
     name: ClassVar[str] = "elsa"
@@ -80,20 +80,24 @@ class Elsa(Trained[np.ndarray]):
     def _generators(self) -> Generators:
         return [self._random]
 
-    def _batches(self) -> Iterator[np.ndarray]:
+    def _batches(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Rows, and their share of a batch."""
         order = self._random.permutation(self._rows.shape[0])
         for start in range(0, len(order), self.settings.batch_rows):
-            yield order[start : start + self.settings.batch_rows]
+            rows = order[start : start + self.settings.batch_rows]
+            own, part = self.crew.own(np.arange(len(rows)))
+            yield rows[own], part
 
-    def _loss(self, batch: np.ndarray) -> Tensor:
-        rows = self._rows[batch]
+    def _loss(self, batch: tuple[np.ndarray, float]) -> Tensor:
+        numbers, part = batch
+        rows = self._rows[numbers]
         x2 = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=1), np.float32).ravel())
         a = normalize(self._a, dim=1)
         z = Graph(rows) @ a
         z2 = (z * z).sum(dim=1)
         y2 = ((z @ (a.T @ a)) * z).sum(dim=1) - 2 * z2 + x2
         cosine = (z2 - x2) / (x2 * y2.clamp_min(SMALLEST)).sqrt().clamp_min(SMALLEST)
-        return (torch.from_numpy(self._row_weights[batch]) * 2 * (1 - cosine)).mean()
+        return (torch.from_numpy(self._row_weights[numbers]) * 2 * (1 - cosine)).mean() * part
 
     @torch.no_grad()
     def _freeze(self) -> None:

@@ -45,12 +45,15 @@ INITIAL = 0.1
 @dataclass(frozen=True)
 class Hidden:
     """b users to predict the hidden choices of: edges and shown, those that users are made of, scaled and as they are;
-    hidden, the others: (b, n_items) each.
+    hidden, the others: (b, n_items) each; part: their share of the choices that a batch predicts. candidates: what
+    `_candidates` returns for the whole batch.
     """
 
     edges: Graph
     shown: sp.csr_matrix
     hidden: sp.csr_matrix
+    part: float
+    candidates: tuple[np.ndarray, Tensor]
 
 
 class GraphRecommender(Trained[Hidden]):
@@ -129,7 +132,12 @@ class GraphRecommender(Trained[Hidden]):
         users = self._random.permutation(np.flatnonzero(np.diff(hidden.indptr)))
         for start in range(0, len(users), self.settings.batch_users):
             some = users[start : start + self.settings.batch_users]
-            yield Hidden(Graph(edges[some]), shown[some], hidden[some])
+            counts = np.diff(hidden.indptr)[some]
+            candidates = self._candidates(np.unique(hidden[some].indices))
+            own, share = self.crew.own(np.arange(len(some)))
+            part = float(counts[own].sum() / counts.sum()) if share else 0.0
+            some = some[own]
+            yield Hidden(Graph(edges[some]), shown[some], hidden[some], part, candidates)
 
     def _split(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """The edges that users are made of this time, and those that are to be predicted."""
@@ -155,7 +163,7 @@ class GraphRecommender(Trained[Hidden]):
 
     def _loss(self, batch: Hidden) -> Tensor:
         items = self._items_of()
-        codes, correction = self._candidates(np.unique(batch.hidden.indices))
+        codes, correction = batch.candidates
         among = torch.from_numpy(codes)
         users = normalize(batch.edges @ items) / self.settings.temperature
         left = torch.cat([users, torch.ones(len(users), 1)], dim=1)
@@ -166,7 +174,7 @@ class GraphRecommender(Trained[Hidden]):
         rows, columns = _entries(batch.hidden, place)
         log_sums = log_sum_exp(left, right, *_entries(batch.shown, place))
         found = (embedding(rows, left) * embedding(columns, right)).sum(dim=1)
-        return (log_sums[rows] - found).mean()
+        return (log_sums[rows] - found).mean() * batch.part
 
     def _candidates(self, targets: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Codes that a softmax is over, and what is added to their scores: all known items, or a part of them.

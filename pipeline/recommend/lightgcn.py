@@ -66,6 +66,7 @@ class LightGCN(Trained[Triple]):
         self._train, self._fold = train, Fold(train)
         self._graph = Graph(symmetric(sp.csr_matrix(sp.bmat([[None, chosen], [chosen.T, None]]))))
         self._triples = triples(train, self.settings, self.seed)
+        self._triples.crew = self.crew
         rows = train.n_users + train.n_items
         self._ids = (torch.randn(rows, self.settings.width, generator=generator) * INITIAL).requires_grad_()
         self._optimizers = [torch.optim.Adam([self._ids], lr=self.settings.learning_rate, fused=True)]
@@ -92,7 +93,7 @@ class LightGCN(Trained[Triple]):
         users, positive, negative = (embedding(rows, vectors) / (self.settings.layers + 1)).chunk(3)
         norms = embedding(rows, self._ids).square().sum() / len(batch.user)
         likelihood = logsigmoid((users * (positive - negative)).sum(dim=1)) * torch.from_numpy(batch.weight)
-        return -likelihood.mean() + self.settings.l2 * norms
+        return (self.settings.l2 * norms - likelihood.mean()) * batch.part
 
     @torch.no_grad()
     def _freeze(self) -> None:

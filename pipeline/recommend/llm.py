@@ -31,9 +31,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.config.llm import Llm
 from pipeline.config.sequence import Sequence
-from pipeline.interactions import Floats, Interactions
+from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content, Rows
+from pipeline.recommend.crew import Crew
 from pipeline.recommend.engine import device, full_precision, reproducible
 from pipeline.recommend.item_side import FILE
 from pipeline.recommend.llm_checkpoint import language_model
@@ -51,7 +52,7 @@ INNER = "reader.network."
 class Stretches(Pieces):
     """The latest stretches of every history; ties are shuffled only where the model reads a history anew each epoch."""
 
-    def __init__(self, train: Interactions, settings: Llm, seed: int) -> None:
+    def __init__(self, train: Interactions, settings: Llm, seed: int, crew: Crew) -> None:
         """Raises StepFailed if no user has two interactions."""
         cut = Sequence(
             history_items=settings.history_items - 1,  # and the target of the last
@@ -60,14 +61,18 @@ class Stretches(Pieces):
             batch_positions=settings.batch_positions,
             imbalance=settings.imbalance,
         )
-        super().__init__(train, cut, seed)
+        super().__init__(train, cut, seed, crew)
         user = np.searchsorted(train.offsets(), self._start, side="right") - 1
         latest = np.arange(len(user)) - np.searchsorted(user, user) < settings.pieces_per_user
-        self._start, self._size = self._start[latest], self._size[latest]
+        self._start, self._size, self._user = self._start[latest], self._size[latest], user[latest]
         self._frozen = settings.tuning == "frozen"
 
     def _shuffled_ties(self) -> Interactions:
         return self._train if self._frozen else super()._shuffled_ties()
+
+    def _own(self, pieces: Rows) -> tuple[Mask, float]:
+        # What a frozen model reads once, the same process must ask for every time, and when users are ranked.
+        return self._crew.own(self._user[pieces]) if self._frozen else super()._own(pieces)
 
 
 class Network(nn.Module):
@@ -144,7 +149,7 @@ class LanguageModel(Trained[Batch]):
         save_file(tensors | items, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        self._pieces = Stretches(train, self.settings, self.seed)
+        self._pieces = Stretches(train, self.settings, self.seed, self.crew)
         self._generator = torch.Generator().manual_seed(self.seed)
         known = np.bincount(train.item, minlength=train.n_items) > 0
         self._known = torch.from_numpy(known.astype(np.float32)).to(self.device)

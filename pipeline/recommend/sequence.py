@@ -27,10 +27,11 @@ from torch import Tensor
 
 from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
-from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.interactions import Floats, Interactions, Mask, unit_rows
 from pipeline.recommend.batches import Sampler
 from pipeline.recommend.checkpoint import Generators
 from pipeline.recommend.contract import Content
+from pipeline.recommend.crew import ALONE, Crew
 from pipeline.recommend.engine import device, full_precision, reproducible
 from pipeline.recommend.imbalance import Balance
 from pipeline.recommend.item_side import FILE
@@ -65,9 +66,10 @@ class Batch:
 class Pieces:
     """The batches of one fit, epoch after epoch, from one seeded generator."""
 
-    def __init__(self, train: Interactions, settings: Sequence, seed: int) -> None:
+    def __init__(self, train: Interactions, settings: Sequence, seed: int, crew: Crew = ALONE) -> None:
         """Raises StepFailed if no user has two interactions."""
         self._settings = settings
+        self._crew = crew
         self.generator = np.random.default_rng(seed)
         self._start, self._size = _pieces(train.offsets(), settings.history_items)
         if not len(self._start):
@@ -91,20 +93,29 @@ class Pieces:
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
         return replace(log, item=log.item[order], weight=log.weight[order])
 
+    def _own(self, pieces: Rows) -> tuple[Mask, float]:
+        """Which pieces of a batch are this process's, and their share."""
+        return self._crew.own(np.arange(len(pieces)))
+
     def _batch(self, log: Interactions, pieces: Rows) -> Batch:
+        size = self._size[pieces]
+        aimed = np.repeat(self._start[pieces] + size - np.cumsum(size), size) + np.arange(1, size.sum() + 1)
+        weight = log.weight[aimed] * self._balance.of(log.item[aimed])
+        weight = weight / max(weight.sum(), SMALLEST)
+        own, share = self._own(pieces)
+        pieces, target = pieces[own], log.item[aimed[np.repeat(own, size)]]
+        weight = weight[np.repeat(own, size)] * (share > 0)
         size = self._size[pieces, None]
         steps = np.arange(size.max())
         real = steps < size
         # Padding repeats the last item, so that it names nothing that the user has not chosen.
-        rows = self._start[pieces, None] + np.minimum(steps, size - 1)
+        history = log.item[self._start[pieces, None] + np.minimum(steps, size - 1)]
         last = self._start[pieces, None] + size
-        history, target = log.item[rows], log.item[rows[real] + 1]
-        weight = log.weight[rows[real] + 1] * self._balance.of(target)
         codes, offset = self._scored(history, target)
         chosen = np.searchsorted(codes, np.concatenate([history, log.item[last]], axis=1))
         aims = Aims(
             torch.from_numpy(np.searchsorted(codes, target)),
-            torch.from_numpy(weight / max(weight.sum(), SMALLEST)),
+            torch.from_numpy(weight),
             torch.from_numpy(chosen),
             torch.from_numpy(np.nonzero(real)[0]),
             torch.from_numpy(offset),
@@ -171,7 +182,7 @@ class SequenceModel(Trained[Batch]):
         save_file(tensors | items, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        self._pieces = Pieces(train, self.settings, self.seed)
+        self._pieces = Pieces(train, self.settings, self.seed, self.crew)
         self._generator = torch.Generator().manual_seed(self.seed)
         vectors = np.ascontiguousarray(content.vectors * content.present[:, None], np.float32)
         known = np.bincount(train.item, minlength=train.n_items) > 0

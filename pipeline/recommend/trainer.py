@@ -1,8 +1,8 @@
 """One training loop for what learns in epochs: best weights by NDCG@10 on the validation part, full ranking.
 
 A recommender says what it learns, from which batches, by which loss, and how its vectors are made. How long to train,
-what to keep, averaging, precision, going on after a kill, and that the same seed gives the same bytes are this
-module's business.
+what to keep, averaging, precision, going on after a kill, several processes, and that the same seed gives the same
+bytes are this module's business.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ class Course:
 
 
 class Trained(Recommender, Generic[Batch]):
-    """A recommender that is trained by the loop below: the same bytes for the same seed, threads, device and input."""
+    """A recommender that is trained by the loop below: the same bytes for the same seed, threads, device and input.
+
+    One that several processes fit together makes its batches of `crew.own` rows, and draws them from generators of
+    numpy, which are the same in all of them. Generators of torch, which dropout draws from, are each process's own.
+    """
 
     def __init__(self, schedule: Schedule, seed: int, threads: int) -> None:
         self.schedule = schedule
@@ -82,7 +86,7 @@ class Trained(Recommender, Generic[Batch]):
 
     @abstractmethod
     def _loss(self, batch: Batch) -> Tensor:
-        """A batch's mean loss, differentiable by the weights."""
+        """A batch's mean loss, as far as it is this process's, differentiable by the weights."""
 
     @abstractmethod
     def _freeze(self) -> None:
@@ -110,7 +114,9 @@ class Trained(Recommender, Generic[Batch]):
             self._prepare(content, train)
             if self.before and self.before.warm_start:
                 self.before.begin(self._weights(), self._tables())
-            task = Task(train, validation) if epochs is None and validation is not None and len(validation) else None
+            task = None
+            if epochs is None and validation is not None and len(validation):
+                task = Task(self.crew.users(train), self.crew.users(validation))
             course = self._run(epochs or self.schedule.max_epochs, task, on_epoch)
             self._restore(course.best if task else course.averaged)
             self._freeze()
@@ -128,11 +134,12 @@ class Trained(Recommender, Generic[Batch]):
         written = course.seconds
         while not self._over(course, epochs, task):
             number = len(course.curve) + 1
+            self._draw_apart(number)
             course.curve.append({"epoch": number, "loss": self._epoch(course)})
             if task and (number % self.schedule.evaluate_every == 0 or number == epochs):
                 self._look(course, task)
             course.seconds = time.perf_counter() - begun
-            if self.scratch and course.seconds - written >= self.scratch.seconds:
+            if self.scratch and not self.crew.rank and course.seconds - written >= self.scratch.seconds:
                 self._leave(self.scratch.path, course, epochs)
                 written = course.seconds
             _tell(on_epoch, course.curve[-1])
@@ -142,6 +149,14 @@ class Trained(Recommender, Generic[Batch]):
         done = len(course.curve)
         waited = task and course.epoch and done - course.epoch >= self.schedule.patience_epochs
         return done >= epochs or bool(waited)
+
+    def _draw_apart(self, epoch: int) -> None:
+        """Gives every process but the first dropout of its own, from a new seed each epoch: none is in a checkpoint."""
+        if self.crew.rank:
+            seed = np.random.SeedSequence([self.seed, epoch, self.crew.rank]).generate_state(1)
+            for one in self._generators():
+                if isinstance(one, torch.Generator):
+                    one.manual_seed(int(seed[0]))
 
     def _epoch(self, course: Course) -> float:
         losses = [self._step(batch, course) for batch in self._batches()]
@@ -161,11 +176,12 @@ class Trained(Recommender, Generic[Batch]):
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         loss.backward()
+        whole = self.crew.learn(self._weights().values(), loss)
         if self.schedule.clip:
             _clip([weight.grad for weight in self._weights().values() if weight.grad is not None], self.schedule.clip)
         for optimizer in self._optimizers:
             optimizer.step()
-        return float(loss.detach())
+        return whole
 
     @torch.no_grad()
     def _average(self, course: Course) -> None:
@@ -180,7 +196,8 @@ class Trained(Recommender, Generic[Batch]):
         with self._served(course):
             self._freeze()
             ndcg = evaluate(self.user_vectors(task.history), self.item_vectors, task, (10,)).values[METRIC]
-            now = float(ndcg.mean()) if len(ndcg) else 0.0
+            total, users = self.crew.added([ndcg.sum(), len(ndcg)])
+            now = total / users if users else 0.0
             course.curve[-1][METRIC] = now
             if now > course.score:
                 course.score, course.epoch, course.best = now, len(course.curve), _copy(self._weights())
@@ -231,7 +248,7 @@ class Trained(Recommender, Generic[Batch]):
 
     def _made(self, epochs: int) -> list[Any]:
         """What must be the same for a fit to go on where another one stopped, and is in no digest."""
-        return [self.name, epochs, self.seed, self.threads, str(self.device), torch.__version__]
+        return [self.name, epochs, self.seed, self.threads, self.crew.size, str(self.device), torch.__version__]
 
 
 def _tell(on_epoch: OnEpoch | None, epoch: Epoch) -> None:

@@ -146,8 +146,8 @@ class Transformer(nn.Module):
 class Aims:
     """What the places of a batch predict, items given by their row among the n that are scored.
 
-    target: [p]. weight: [p] float32, of total 1. chosen: [b x c], the items of each sequence and its last target.
-    row: [p], the place's sequence. offset: [n] float32.
+    target: [p]. weight: [p] float32, of total 1 in the whole batch. chosen: [b x c], the items of each sequence and its
+    last target. row: [p], the place's sequence. offset: [n] float32.
     """
 
     target: Tensor
@@ -160,7 +160,7 @@ class Aims:
 class SoftmaxLoss(torch.autograd.Function):
     """Cross-entropy of a softmax over items, with its gradient, in chunks of places: [p x n] scores never exist.
 
-    The loss of a place with state u, target t and weight w, of total weight 1, is
+    The loss of a place with state u, target t and weight w is
 
         w (log sum_j exp(s_j + o_j) - (1 - ε) s_t - ε sum_j q_j s_j),    s_j = u·v_j / temperature
 

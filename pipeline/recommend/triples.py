@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pipeline.config.pairwise import Bpr, Imbalance
 from pipeline.errors import StepFailed
 from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.recommend.crew import ALONE
 from pipeline.recommend.imbalance import Balance
 
 BITMAP_BYTES = 64 << 20
@@ -27,14 +28,15 @@ Keys = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Triple:
-    """A batch of n triples: user, positive and negative are codes, (n,) int32 each; weight: (n,) float32, of the loss,
-    1 on average over the log.
+    """n triples: user, positive and negative are codes, (n,) int32 each; weight: (n,) float32, of the loss, 1 on
+    average over the log; part: their share of a batch.
     """
 
     user: Codes
     positive: Codes
     negative: Codes
     weight: Floats
+    part: float = 1.0
 
 
 class Chosen:
@@ -76,7 +78,12 @@ class Chosen:
 
 
 class Triples:
-    """Seeded batches of triples; an epoch passes every interaction once, in a new order."""
+    """Seeded batches of triples; an epoch passes every interaction once, in a new order.
+
+    crew: the processes that share a batch.
+    """
+
+    crew = ALONE
 
     def __init__(
         self,
@@ -120,7 +127,9 @@ class Triples:
         for start in range(0, len(order), self.batch_rows):
             rows = order[start : start + self.batch_rows]
             user = self._user[rows]
-            yield Triple(user, self._item[rows], self.negatives(user), weight[rows])
+            negative = self.negatives(user)
+            own, part = self.crew.own(np.arange(len(rows)))
+            yield Triple(user[own], self._item[rows][own], negative[own], weight[rows][own], part)
 
     def negatives(self, user: Codes) -> Codes:
         """An item for each of n users that the user did not choose: (n,) int32.

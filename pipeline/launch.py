@@ -1,0 +1,101 @@
+"""Starts the processes that fit a model together, by torch's elastic launcher, which is what `torchrun` runs.
+
+A process that fails ends the others, and its error is raised here as it would be without them. Nothing is started
+again: what a checkpoint holds, the next run of the step goes on from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ParamSpec
+
+from pipeline import errors
+from pipeline.config import Config
+from pipeline.errors import MedleyError, StepFailed
+from pipeline.runtime import LOCAL_PROCESSES, limit_threads
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+P = ParamSpec("P")
+
+
+def launch(processes: int, config: Config, work: Callable[P, object], *given: P.args, **_: P.kwargs) -> None:
+    """Calls `work` in so many processes, which share the configured threads; returns when all have ended well.
+
+    Raises the error of the first that failed where Medley has raised it on purpose, and StepFailed for any other.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher import LaunchConfig, elastic_launch
+
+    failure: MedleyError | None = None
+    with tempfile.TemporaryDirectory(prefix="medley-") as folder, _quiet(), _sharing(processes, config):
+        agent = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(agent, work)(*given)
+            return
+        except ChildFailedError as error:
+            failure = _error_of(*error.get_first_failure())
+        except SignalException as ended:
+            caught = ended.sigval
+    if failure:
+        raise failure
+    # Now that the processes are ended, so is this one, as the signal would have done without them.
+    os.kill(os.getpid(), caught)
+
+
+def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
+    """What a process that failed says, as an error of this one."""
+    told = failure.message
+    if isinstance(told, dict):
+        kind, _, sentence = str(told["message"]).partition(": ")
+        found = getattr(errors, kind, None)
+        if isinstance(found, type) and issubclass(found, MedleyError):
+            return found(sentence)
+        told = f"{kind}: {sentence}".splitlines()[0]
+    why = f"was ended by {failure.signal_name()}" if failure.exitcode < 0 else f"failed ({told})"
+    return StepFailed(f"process {rank} of the fit {why}; what it left is kept, run the step again to go on")
+
+
+@contextmanager
+def _sharing(processes: int, config: Config) -> Iterator[None]:
+    """Inside, a new process finds itself one of so many, with its part of the threads, before it loads a library."""
+    os.environ[LOCAL_PROCESSES] = str(processes)
+    limit_threads(config)
+    try:
+        yield
+    finally:
+        del os.environ[LOCAL_PROCESSES]
+        limit_threads(config)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, the launcher neither logs tracebacks, which are told in one sentence, nor keeps the signals' handlers."""
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before, handlers = logging.root.manager.disable, {one: signal.getsignal(one) for one in handled}
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        for one, handler in handlers.items():
+            if signal.getsignal(one) is not handler:
+                signal.signal(one, handler)
