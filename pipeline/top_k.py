@@ -27,6 +27,7 @@ def top_k(scores: Floats, k: int, users: Codes, items: Columns | None = None) ->
     scores: (n, m). users: (n,) the rows' user codes. items: (m,) the columns' item codes, by default the columns.
     Returns (n, min(k, m)) int64.
     """
+    scores = scores.astype(np.float32, copy=False)
     n, m = scores.shape
     k = min(k, m)
     items = np.arange(m) if items is None else items
@@ -36,7 +37,7 @@ def top_k(scores: Floats, k: int, users: Codes, items: Columns | None = None) ->
     crowded = counts > CROWD * k
     single = ~crowded[rows]
     rows, columns = rows[single], columns[single]
-    order = np.lexsort((tie_break(users[rows], items[columns]), -scores[rows, columns], rows))
+    order = _order(rows, scores[rows, columns], users, items[columns])
     best = np.empty((n, k), np.int64)
     firsts = np.cumsum(np.where(crowded, 0, counts)) - np.where(crowded, 0, counts)
     best[~crowded] = columns[order][firsts[~crowded][:, None] + np.arange(k)]
@@ -56,6 +57,20 @@ def _lower_bound(scores: Floats, k: int) -> Floats:
     maxima = scores[:, : width * groups].reshape(n, width, groups).max(axis=1) if width > 3 else scores
     bound: Floats = np.partition(maxima, -k, axis=1)[:, -k] if m else np.zeros(n, np.float32)
     return bound
+
+
+def _order(rows: Columns, scores: Floats, users: Codes, items: Columns) -> Columns:
+    """Of scores (c,) in rows (c,), the order by row, then the largest first, equals by `tie_break`.
+
+    A row and a score fit into one integer, as the bits of positive numbers are in the numbers' order, and of negative
+    ones in the reverse; integers are sorted several times as fast as columns, one after the other.
+    """
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)  # and -0 is 0
+    key = (rows << 32) - np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    order = np.argsort(key)
+    if (np.diff(key[order]) == 0).any():
+        order = np.lexsort((tie_break(users[rows], items), key))
+    return order
 
 
 def _top_of_row(scores: Floats, k: int, user: np.int32, items: Columns) -> Columns:

@@ -36,14 +36,14 @@ CLOSED = ("popularity", "item_knn", "rp3beta", "ease", "als")
 IDS = ("bpr", "lightgcn")
 ASKED = {
     "beauty": (*CLOSED, "svd", "elsa", "sequence"),
-    "gowalla": ("popularity", "rp3beta", "als", "svd", "elsa", "graph"),
+    "gowalla": ("popularity", "rp3beta", "als", "svd", "elsa", "graph", "blend"),
 }
 # What a larger set needs, by what fits; chosen on validation like everything else.
 CHANGES: Mapping[str, dict[str, dict[str, Any]]] = {
     "gowalla": {
         "elsa": {"batch_rows": 4096},
         "graph": {"evaluate_every": 3, "patience_epochs": 6, "width": 128},
-        "svd": {"widths": (1024, 2048)},
+        "blend": {"models": ("svd", "graph", "als")},
     },
 }
 RESAMPLES = 1000
@@ -64,10 +64,9 @@ def made(name: str, split: Split, seed: int) -> Model:
     config = Config(seed=seed)
     if name in BASELINES:
         return baseline(name, config, threads(config))
-    changes = CHANGES.get(split.name, {}).get(name, {})
-    if changes:
-        own = getattr(config.train, name).model_copy(update=changes)
-        config = config.model_copy(update={"train": config.train.model_copy(update={name: own})})
+    changes = CHANGES.get(split.name, {})
+    sections = {section: getattr(config.train, section).model_copy(update=own) for section, own in changes.items()}
+    config = config.model_copy(update={"train": config.train.model_copy(update=sections)})
     return build(name, config, threads(config))
 
 

@@ -128,7 +128,7 @@ def test_elsas_loss_is_that_of_the_whole_reconstruction(dense: np.ndarray) -> No
     x, a = torch.from_numpy(rows), normalize(model._a, dim=1)
     y = x @ a @ a.T - x
     expected = (normalize(x, dim=1) - normalize(y, dim=1)).square().sum(dim=1).mean()
-    assert float(model._loss(np.arange(len(rows))).detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert float(model._loss((np.arange(len(rows)), 1.0)).detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_elsa_gives_no_vector_to_an_item_without_choices_or_content(dense: np.ndarray) -> None:
