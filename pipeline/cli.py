@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from pipeline import night as nights
 from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.night import Night, StepReceipt
+from pipeline.runtime import LOG, STARTED_BY_TORCHRUN
 from pipeline.workspace import Workspace
 
 log = logging.getLogger("medley")
@@ -219,7 +221,7 @@ def status(workspace: WorkspaceFolder, as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Runs the command line; an expected error is one line on standard error and its exit status."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, level=logging.WARNING)
+    logging.basicConfig(**LOG)
     try:
         app()
     except MedleyError as error:
@@ -238,6 +240,7 @@ def _stop(sentence: str, exit_status: int) -> None:
 def _begin(
     path: Path, overrides: list[str] | None, run_id: str | None, as_of: str | None, full: bool, quiet: bool
 ) -> Night:
+    _alone()
     return nights.begin(_prepare(path, overrides, quiet), as_of, run_id, full)
 
 
@@ -266,11 +269,18 @@ def _fused(loaded: Config, run_id: str | None) -> Night:
 
 
 def _perform(night: Night, name: str) -> list[StepReceipt]:
+    if name != "train":
+        _alone()
     module = import_module(f"pipeline.{name}")
     if name == "extract":
         return [receipt for modality in _modalities(night.config) for receipt in module.run(night, modality)]
     step: Callable[[Night], StepReceipt] = module.run
     return [step(night)]
+
+
+def _alone() -> None:
+    if STARTED_BY_TORCHRUN in os.environ:
+        raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
 
 
 def _modalities(loaded: Config) -> list[Modality]:

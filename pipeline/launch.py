@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, ParamSpec
 from pipeline import errors
 from pipeline.config import Config
 from pipeline.errors import MedleyError, StepFailed
-from pipeline.runtime import LOCAL_PROCESSES, limit_threads
+from pipeline.runtime import LOCAL_PROCESSES, LOG, limit_threads
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 P = ParamSpec("P")
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+log = logging.getLogger("medley")
 
 
 def launch(processes: int, config: Config, work: Callable[P, object], *given: P.args, **_: P.kwargs) -> None:
@@ -47,9 +49,10 @@ def launch(processes: int, config: Config, work: Callable[P, object], *given: P.
             local_addr="localhost",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=folder),
+            signals_to_handle=",".join(one.name for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN),
         )
         try:
-            elastic_launch(agent, work)(*given)
+            elastic_launch(agent, _told)(log.getEffectiveLevel(), work, *given)
             return
         except ChildFailedError as error:
             failure = _error_of(*error.get_first_failure())
@@ -59,6 +62,14 @@ def launch(processes: int, config: Config, work: Callable[P, object], *given: P.
         raise failure
     # Now that the processes are ended, so is this one, as the signal would have done without them.
     os.kill(os.getpid(), caught)
+    raise StepFailed(f"the fit was ended by {signal.Signals(caught).name}; run the step again to go on")
+
+
+def _told(level: int, work: Callable[..., object], *given: object) -> None:
+    """Calls `work` in a new process, whose log is as its parent's."""
+    logging.basicConfig(**LOG)
+    log.setLevel(level)
+    work(*given)
 
 
 def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
@@ -77,20 +88,22 @@ def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
 @contextmanager
 def _sharing(processes: int, config: Config) -> Iterator[None]:
     """Inside, a new process finds itself one of so many, with its part of the threads, before it loads a library."""
+    before = os.environ.get(LOCAL_PROCESSES)
     os.environ[LOCAL_PROCESSES] = str(processes)
     limit_threads(config)
     try:
         yield
     finally:
-        del os.environ[LOCAL_PROCESSES]
+        os.environ.pop(LOCAL_PROCESSES)
+        if before:
+            os.environ[LOCAL_PROCESSES] = before
         limit_threads(config)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, the launcher neither logs tracebacks, which are told in one sentence, nor keeps the signals' handlers."""
-    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    before, handlers = logging.root.manager.disable, {one: signal.getsignal(one) for one in handled}
+    before, handlers = logging.root.manager.disable, {one: signal.getsignal(one) for one in ENDING}
     logging.disable(logging.CRITICAL)
     try:
         yield

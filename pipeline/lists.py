@@ -104,7 +104,7 @@ class BestByNorm(Best):
     def _reach(self, vectors: Floats, bound: Floats) -> Columns:
         """How many items, in their order, could have a score of `bound`: (b,)."""
         lengths = np.linalg.norm(vectors, axis=1) * SLACK
-        needed = np.divide(bound, lengths, out=np.zeros_like(bound), where=bound > 0)
+        needed = np.divide(bound, lengths, out=np.zeros_like(bound), where=(bound > 0) & (lengths > 0))
         found: Columns = np.searchsorted(-self.norms, -needed, side="right")
         return found
 

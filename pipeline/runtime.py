@@ -1,13 +1,22 @@
-"""How many threads a step may use, its processes together: the same number gives the same bytes."""
+"""What every process of a step begins with: its log, and how many threads it may use, its processes together.
+
+The same number of threads gives the same bytes.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+from typing import Any
 
 from pipeline.config import Config
 
 # torchrun's name for how many processes of one fit there are on this machine.
 LOCAL_PROCESSES = "LOCAL_WORLD_SIZE"
+STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
+
+# Of `logging.basicConfig`.
+LOG: dict[str, Any] = {"format": "%(asctime)s %(message)s", "datefmt": "%H:%M:%S", "level": logging.WARNING}
 
 
 def threads(config: Config) -> int:

@@ -93,6 +93,14 @@ def test_a_wrong_time_or_run_id_is_one_sentence(
     assert sentence in said(medley("ingest", "-c", shop.config, "-s", f"workspace={tmp_path}", flag, value, status=2))
 
 
+@pytest.mark.parametrize("verb", ["run", "ingest"])
+def test_torchrun_starts_the_fit_alone(shop: Shop, tmp_path: Path, verb: str) -> None:
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "1"}
+    done = medley(verb, "-c", shop.config, "-s", f"workspace={tmp_path}", status=2, env=torchrun)
+    assert done.stderr.startswith("medley: torchrun starts `medley train` alone; ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_standard_output_is_one_json_document_and_the_log_is_elsewhere(shop: Shop, tmp_path: Path) -> None:
     done = medley("ingest", "--json", "-c", shop.config, "-s", f"workspace={tmp_path}", "--as-of", AS_OF)
     assert json.loads(done.stdout)["step"] == "ingest"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError
 from pipeline.interactions import Interactions, Mask
-from pipeline.runtime import LOCAL_PROCESSES
+from pipeline.runtime import LOCAL_PROCESSES, STARTED_BY_TORCHRUN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,13 @@ class Crew:
         learned = [weight for weight in weights if weight.grad is not None]
         dense = [weight for weight in learned if not weight.grad.is_sparse]  # type: ignore[union-attr]
         together = torch.cat([loss.detach().reshape(1), *(weight.grad.reshape(-1) for weight in dense)])  # type: ignore[union-attr]
-        _add(together, *(weight.grad for weight in learned if weight.grad.is_sparse))  # type: ignore[union-attr, arg-type]
+        _add(together)
+        for weight in learned:
+            if weight.grad.is_sparse:  # type: ignore[union-attr]
+                # On the CPU: NCCL adds up no sparse ones.
+                gradient = weight.grad.cpu()  # type: ignore[union-attr]
+                _add(gradient)
+                weight.grad = gradient.to(weight.device)
         total, *parts = together.split([1, *(weight.numel() for weight in dense)])
         for weight, part in zip(dense, parts, strict=True):
             weight.grad = part.view_as(weight)
@@ -78,13 +84,12 @@ class Crew:
 ALONE = Crew()
 
 
-def _add(*tensors: Tensor) -> None:
+def _add(tensor: Tensor) -> None:
     """Adds up what all processes have, in place."""
     from torch import distributed
 
     with _patient():
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
+        distributed.all_reduce(tensor)
 
 
 @contextmanager
@@ -103,7 +108,7 @@ def joined() -> Iterator[Crew]:
 
     Raises ConfigError where there are GPUs, but not one for each process of this machine.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if STARTED_BY_TORCHRUN not in os.environ:
         yield ALONE
         return
     import torch

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.config.pairwise import Schedule
+from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.metrics import Task, evaluate
 from pipeline.recommend import checkpoint
@@ -128,6 +129,10 @@ class Trained(Recommender, Generic[Batch]):
 
     def _run(self, epochs: int, task: Task | None, on_epoch: OnEpoch | None) -> Course:
         course = self._resumed(epochs)
+        if self.crew.added([len(course.curve)]) != [self.crew.size * len(course.curve)]:
+            raise StepFailed(
+                "the processes of the fit do not go on from the same epoch; let all of them use one workspace"
+            )
         for epoch in course.curve:
             _tell(on_epoch, epoch)
         begun = time.perf_counter() - course.seconds

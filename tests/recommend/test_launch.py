@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,26 @@ def test_what_one_process_says_is_said_once_and_as_it_would_be_alone() -> None:
 def test_a_process_that_is_killed_ends_the_others_in_one_sentence() -> None:
     with pytest.raises(StepFailed, match=r"^process 1 of the fit was ended by SIGKILL; .* run the step again"):
         launch(2, CONFIG, vanish, 1)
+
+
+def be_told(folder: Path) -> None:
+    with joined() as crew:
+        crew.added([1.0])
+        if crew.rank == 0:
+            os.kill(os.getppid(), signal.SIGTERM)
+        for _ in range(100):
+            time.sleep(0.1)
+        (folder / "ended").touch()
+
+
+def test_a_signal_ends_the_fit_and_what_waits_for_it(tmp_path: Path) -> None:
+    held = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with pytest.raises(StepFailed, match=r"^the fit was ended by SIGTERM; run the step again"):
+            launch(2, CONFIG, be_told, tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, held)
+    assert not (tmp_path / "ended").exists()
 
 
 def test_a_fit_of_two_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
