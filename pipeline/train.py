@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from pipeline.ingest import inputs_digest
 from pipeline.interactions import Interactions
 from pipeline.last_night import earlier_model
 from pipeline.launch import launch
-from pipeline.night import Night, StepReceipt, describe
+from pipeline.night import Night, StepReceipt
 from pipeline.progress import watched
 from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, Fit, Recommender, build
 from pipeline.recommend.contract import Scratch
@@ -79,9 +78,7 @@ def _run(night: Night, crew: Crew) -> StepReceipt:
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
     if missing and processes > crew.size:
         launch(processes, night.config, run, night)
-        receipt = night.receipt("train")
-        logging.getLogger("medley").info("%s", describe(receipt))
-        return receipt
+        return night.receipt("train")
     scratch = night.workspace.path(".tmp", f"fit-{key}")
     if crew.rank:
         if missing and shared:
