@@ -6,9 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +14,11 @@ import typer
 
 from pipeline import config as configuration
 from pipeline import night as nights
+from pipeline import steps
 from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import LOG, STARTED_BY_TORCHRUN
-from pipeline.workspace import Workspace
 
 log = logging.getLogger("medley")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -33,8 +31,6 @@ Full = Annotated[bool, typer.Option("--full", help="recompute what is there alre
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="warnings only")]
 WorkspaceFolder = Annotated[Path, typer.Option("-w", "--workspace", help="the folder that medley.yaml names")]
-
-STEPS = ("ingest", "extract", "fuse", "train", "evaluate", "index", "publish")
 
 
 @app.command()
@@ -68,8 +64,8 @@ def run(
 ) -> None:
     """Run the whole night: ingest, extract, fuse, train, evaluate, index, publish."""
     night = _begin(config, overrides, run_id, as_of, full, quiet)
-    for name in STEPS:
-        _perform(night, name)
+    for name in steps.STEPS:
+        steps.perform(night, name)
     _say(asdict(night.receipt("publish")), as_json, _published(night))
 
 
@@ -82,8 +78,8 @@ def _single(name: str, doc: str) -> None:
         as_json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        night = _resume(config, overrides, run_id, full, quiet)
-        (receipt,) = _perform(night, name)
+        night = _resume(config, overrides, run_id, full, quiet, by_torchrun=name == "train")
+        (receipt,) = steps.perform(night, name)
         _say(_document(night, receipt), as_json, nights.describe(receipt))
 
     app.command(name, help=doc)(verb)
@@ -103,7 +99,7 @@ def ingest(
     from pipeline.extract import tasks
 
     night = _begin(config, overrides, run_id, as_of, full, quiet)
-    (receipt,) = _perform(night, "ingest")
+    (receipt,) = steps.perform(night, "ingest")
     document = _document(night, receipt) | {"extract": tasks(night)}
     _say(document, as_json, nights.describe(receipt))
 
@@ -125,7 +121,7 @@ def extract(
     from pipeline.extract import run as extract_buckets
 
     night = _resume(config, overrides, run_id, full, quiet)
-    chosen = [modality] if modality else _modalities(night.config)
+    chosen = [modality] if modality else steps.configured(night.config)
     if prepare:
         keys = {name: begin(night, name).encoder.key for name in chosen}
         _say({"run_id": night.run_id, "step": "prepare", "encoders": keys}, as_json, f"prepared {', '.join(keys)}")
@@ -163,7 +159,7 @@ def tune(
 
     limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
     given = [f"{name}={value}" for name, value in limits.items() if value is not None]
-    found = search(_fused(_prepare(config, [*(overrides or ()), *given], quiet), run_id))
+    found = search(steps.fused(_prepare(config, [*(overrides or ()), *given], quiet), run_id))
     counts = {"finished_trials": len(found["trials"]), "best_value": found["best"]["value"]}
     _say({"step": "tune", **counts, **found}, as_json, advice(found))
 
@@ -240,56 +236,25 @@ def _stop(sentence: str, exit_status: int) -> None:
 def _begin(
     path: Path, overrides: list[str] | None, run_id: str | None, as_of: str | None, full: bool, quiet: bool
 ) -> Night:
-    _alone()
     return nights.begin(_prepare(path, overrides, quiet), as_of, run_id, full)
 
 
-def _resume(path: Path, overrides: list[str] | None, run_id: str | None, full: bool, quiet: bool) -> Night:
-    return nights.resume(_prepare(path, overrides, quiet), run_id, full)
+def _resume(
+    path: Path, overrides: list[str] | None, run_id: str | None, full: bool, quiet: bool, by_torchrun: bool = False
+) -> Night:
+    return nights.resume(_prepare(path, overrides, quiet, by_torchrun), run_id, full)
 
 
-def _prepare(path: Path, overrides: list[str] | None, quiet: bool) -> Config:
+def _prepare(path: Path, overrides: list[str] | None, quiet: bool, by_torchrun: bool = False) -> Config:
+    """by_torchrun: whether torchrun may start the verb."""
     from pipeline.runtime import limit_threads
 
+    if STARTED_BY_TORCHRUN in os.environ and not by_torchrun:
+        raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     loaded = configuration.load(path, tuple(overrides or ()))
     limit_threads(loaded)
     return loaded
-
-
-def _fused(loaded: Config, run_id: str | None) -> Night:
-    """A run that has fused vectors: the one that is named, the newest, or a new one that is taken so far."""
-    known = run_id or nights.newest_with(Workspace(Path(loaded.workspace)), "fuse")
-    if known:
-        return nights.resume(loaded, known)
-    night = nights.begin(loaded, None, None)
-    for name in STEPS[: STEPS.index("fuse") + 1]:
-        _perform(night, name)
-    return night
-
-
-def _perform(night: Night, name: str) -> list[StepReceipt]:
-    if name != "train":
-        _alone()
-    module = import_module(f"pipeline.{name}")
-    if name == "extract":
-        return [receipt for modality in _modalities(night.config) for receipt in module.run(night, modality)]
-    step: Callable[[Night], StepReceipt] = module.run
-    return [step(night)]
-
-
-def _alone() -> None:
-    if STARTED_BY_TORCHRUN in os.environ:
-        raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
-
-
-def _modalities(loaded: Config) -> list[Modality]:
-    from pipeline.encoders import modalities
-
-    found = modalities(loaded)
-    if not found:
-        raise ConfigError("extract: no modality is configured; give extract.text, image or audio an encoder")
-    return found
 
 
 def _document(night: Night, receipt: StepReceipt) -> dict[str, object]:

@@ -59,8 +59,7 @@ def tasks(night: Night) -> list[Json]:
     held = 0
     for bucket, count in enumerate(rows):
         if groups[-1] and held + count > night.config.extract.rows_per_task:
-            groups.append([])
-            held = 0
+            groups, held = [*groups, []], 0
         groups[-1].append(bucket)
         held += count
     return [{"modality": m, "buckets": list(group)} for m in modalities(night.config) for group in groups]
@@ -73,8 +72,7 @@ def run(night: Night, modality: Modality, buckets: Sequence[int] | None = None) 
     """
     if modality not in modalities(night.config):
         raise StepFailed(f"modality {modality} is not configured: give extract.{modality} an encoder, or leave it out")
-    staged = night.receipt("ingest")
-    count = int(str(staged.details["buckets"]))
+    count = int(str(night.receipt("ingest").details["buckets"]))
     unknown = [bucket for bucket in buckets or () if not 0 <= bucket < count]
     if unknown:
         raise StepFailed(f"--bucket {unknown[0]}: this workspace has buckets 0 to {count - 1}")

@@ -93,7 +93,7 @@ def test_a_wrong_time_or_run_id_is_one_sentence(
     assert sentence in said(medley("ingest", "-c", shop.config, "-s", f"workspace={tmp_path}", flag, value, status=2))
 
 
-@pytest.mark.parametrize("verb", ["run", "ingest"])
+@pytest.mark.parametrize("verb", ["run", "ingest", "index", "tune"])
 def test_torchrun_starts_the_fit_alone(shop: Shop, tmp_path: Path, verb: str) -> None:
     torchrun = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "1"}
     done = medley(verb, "-c", shop.config, "-s", f"workspace={tmp_path}", status=2, env=torchrun)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StepFailed
 from pipeline.launch import launch
-from pipeline.recommend.contract import Scratch
+from pipeline.recommend import Recommender
 from pipeline.recommend.crew import ALONE, Crew, joined
+from pipeline.recommend.llm import LanguageModel
+from tests.recommend.test_blend import blend
+from tests.recommend.test_llm import SMALL
+from tests.recommend.test_llm import World as Told
 from tests.recommend.test_recommenders import CONFIG, World
 from tests.recommend.test_trainer import NAMES, made
 
@@ -21,24 +26,34 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sequence": {"dropout": 0.0, "id_dropout": 0.0, "full_softmax_items": 10, "negatives": 40},
     "graph": {"max_candidates": 30, "batch_users": 65},
 }
+LLM = SMALL.model_copy(update={"max_epochs": 3, "id_dropout": 0.0})
+ALIKE = (*NAMES, "llm")
 
 
-def fit(name: str, world: World, crew: Crew, scratch: Path | None = None, **settings: Any) -> tuple[Any, ...]:
-    """Losses and NDCG@10 of the epochs, and the vectors."""
-    model = made(name, max_epochs=3, evaluate_every=1, clip=0.5, **settings)
-    model.crew = crew
-    model.scratch = Scratch(scratch, 0) if scratch else None
+def fit(name: str, crew: Crew) -> list[np.ndarray]:
+    """Losses and NDCG@10 of the epochs, of a blend its weights; and the vectors."""
+    world: World | Told = World()
+    model: Recommender
+    if name == "blend":
+        # Of which every process fits the second alone.
+        model = blend("elsa", "bpr")
+    elif name == "llm":
+        world, model = Told(), LanguageModel(LLM, 0, 1)
+    else:
+        model = made(name, max_epochs=3, evaluate_every=1, clip=0.5, **SETTINGS.get(name, {}))
+    for one in (model, *model.members.values()):
+        one.crew = crew
     found = model.fit(world.content, world.train, world.validation)
     curve = [[epoch["loss"], epoch["ndcg@10"]] for epoch in found.curve]
-    return np.array(curve), model.item_vectors, model.user_vectors(world.train)
+    learned = curve or list(found.settings.values())
+    return [np.array(learned), model.item_vectors, model.user_vectors(world.train)]
 
 
 def fit_all(folder: Path) -> None:
     """What every process of a crew has, of each model."""
-    world = World()
     with joined() as crew:
-        for name in NAMES:
-            np.savez(folder / f"{name}-{crew.rank}.npz", *fit(name, world, crew, **SETTINGS.get(name, {})))
+        for name in (*ALIKE, "blend"):
+            np.savez(folder / f"{name}-{crew.rank}.npz", *fit(name, crew))
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +68,27 @@ def read(path: Path) -> list[np.ndarray]:
         return list(file.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALIKE)
 def test_two_processes_learn_what_one_does(name: str, folder: Path) -> None:
-    alone = fit(name, World(), ALONE, **SETTINGS.get(name, {}))
-    for one, two in zip(alone, read(folder / f"{name}-0.npz"), strict=True):
+    for one, two in zip(fit(name, ALONE), read(folder / f"{name}-0.npz"), strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-3 * np.abs(one).max())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*ALIKE, "blend"])
 def test_all_processes_have_the_same(name: str, folder: Path) -> None:
     for one, two in zip(read(folder / f"{name}-0.npz"), read(folder / f"{name}-1.npz"), strict=True):
         assert one.tobytes() == two.tobytes()
+
+
+def test_processes_that_do_not_go_on_from_the_same_epoch_are_refused() -> None:
+    class Beside(Crew):
+        """One of two, where the other has an epoch already."""
+
+        def added(self, numbers: Sequence[float]) -> list[float]:
+            return [2 * number + 1 for number in numbers]
+
+    with pytest.raises(StepFailed, match="do not go on from the same epoch"):
+        fit("elsa", Beside(0, 2))
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
