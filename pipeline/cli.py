@@ -96,7 +96,7 @@ def ingest(
     quiet: Quiet = False,
 ) -> None:
     """Begin a run: read the source, clean, check, split and stage it."""
-    from pipeline.extract import tasks
+    from pipeline.steps.extract import tasks
 
     night = _begin(config, overrides, run_id, as_of, full, quiet)
     (receipt,) = steps.perform(night, "ingest")
@@ -117,8 +117,8 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Encode a modality's buckets into Parquet shards."""
-    from pipeline.extract import begin
-    from pipeline.extract import run as extract_buckets
+    from pipeline.steps.extract import begin
+    from pipeline.steps.extract import run as extract_buckets
 
     night = _resume(config, overrides, run_id, full, quiet)
     chosen = [modality] if modality else steps.configured(night.config)
@@ -154,8 +154,8 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Search for settings of the recommender, judged on the validation part; resumes what was begun."""
-    from pipeline.trials import advice
-    from pipeline.tune import run as search
+    from pipeline.tuning.trials import advice
+    from pipeline.tuning.tune import run as search
 
     limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
     given = [f"{name}={value}" for name, value in limits.items() if value is not None]
@@ -176,7 +176,7 @@ def lookup(
     as_json: AsJson = False,
 ) -> None:
     """Ask the published index, by user or by any mix of item, text, image and audio."""
-    from pipeline.lookup import Query, ask
+    from pipeline.serving.lookup import Query, ask
 
     answer = ask(workspace, Query(user, item, text, image, audio, k))
     asked = ", ".join(f"{name} {value}" for name, value in answer.query.items())
@@ -193,8 +193,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what each modality, and each past choice, adds to a published score; the parts add up to it exactly."""
-    from pipeline.explain import Question
-    from pipeline.explain import explain as explained
+    from pipeline.explain.explain import Question
+    from pipeline.explain.explain import explain as explained
 
     found = explained(workspace, Question(item, user, other))
     _say(found.as_json(), as_json, found.as_text())
@@ -205,8 +205,8 @@ def status(workspace: WorkspaceFolder, as_json: AsJson = False) -> None:
     """Say what is published, from which run, how fresh, and which gates passed."""
     from rich.console import Console
 
-    from pipeline.status import show
-    from pipeline.status import status as found_in
+    from pipeline.serving.status import show
+    from pipeline.serving.status import status as found_in
 
     found = found_in(workspace)
     if as_json:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.errors import MediaError
 from pipeline.media import open_image, read_media
-from pipeline.media.headers import MAX_SCANS, MAX_SEGMENTS
+from pipeline.media.image_headers import MAX_SCANS, MAX_SEGMENTS
 from tests.media_files import (
     HEIGHT,
     WIDTH,

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import index
+from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, read_vectors, staged_items
 from pipeline.config import Config
 from pipeline.config.ranker import Ranker
 from pipeline.config.sections import Evaluate, Fuse, Train
 from pipeline.night import Night, StepReceipt
-from pipeline.tables import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, read_vectors, staged_items
+from pipeline.steps import index
 from pipeline.workspace import CARD, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
 

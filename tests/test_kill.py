@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.workspace import read_json
 from tests.conftest import AS_OF, ROOT, Shop, manifest
-from tests.test_extract import edit
+from tests.steps.test_extract import edit
 
 KILLS = 20
 SETTINGS = ("train.max_epochs=4", "ranker.max_epochs=2", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")

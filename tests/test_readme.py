@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.config import MODALITIES, Schema, kinds_of, leaves
 from pipeline.config.shared import Adapt
-from pipeline.lookup import Query, ask
+from pipeline.serving.lookup import Query, ask
 from tests.conftest import ROOT, Shop, medley
 
 README = ROOT / "README.md"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pipeline.config.base import MODALITIES, Modality, Schema, Section, Share
 from pipeline.config.encoders import kinds_of
-from pipeline.config.read import load
+from pipeline.config.load import load
+from pipeline.config.schema import leaves
 from pipeline.config.sections import Config, Extract, Fuse, Index, Source
-from pipeline.config.walk import leaves
 
 __all__ = [
     "MODALITIES",

@@ -6,10 +6,10 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, Tag
 
+from pipeline.config.audio import ArrayAudio, LogmelAudio, MfccAudio, OwnAudio, TransformersAudio
 from pipeline.config.base import Modality, Section
-from pipeline.config.images import ArrayImage, OwnImage, TimmImage, TorchvisionImage, TransformersImage
-from pipeline.config.sounds import ArrayAudio, LogmelAudio, MfccAudio, OwnAudio, TransformersAudio
-from pipeline.config.texts import (
+from pipeline.config.image import ArrayImage, OwnImage, TimmImage, TorchvisionImage, TransformersImage
+from pipeline.config.text import (
     ArrayText,
     CountText,
     GloveText,

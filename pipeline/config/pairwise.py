@@ -23,7 +23,7 @@ class Schedule(Section):
 
 
 class Imbalance(Section):
-    """What an interaction counts in training, beside others; see `pipeline.recommend.imbalance`."""
+    """What an interaction counts in training, beside others; see `pipeline.training.weighting`."""
 
     log_weight: bool = Field(True, description="the loss of a choice counts as much as the log's weight says")
     popularity_power: float = Field(

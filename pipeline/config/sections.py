@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.config.audio import MfccAudio
 from pipeline.config.base import Grid, Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
-from pipeline.config.images import TimmImage
+from pipeline.config.image import TimmImage
 from pipeline.config.llm import Llm
 from pipeline.config.pairwise import Bpr, Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
 from pipeline.config.ranker import Ranker
 from pipeline.config.sequence import Sequence
-from pipeline.config.sounds import MfccAudio
-from pipeline.config.texts import TransformerText
+from pipeline.config.text import TransformerText
 from pipeline.config.tune import Tune
 
 

@@ -1,4 +1,4 @@
-"""Settings of the search for settings; see `pipeline.tune`."""
+"""Settings of the search for settings; see `pipeline.tuning.tune`."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.staged import matrix
 from pipeline.config.shared import Array
-from pipeline.config.texts import ArrayText
+from pipeline.config.text import ArrayText
 from pipeline.encoders.base import Encoder, Input, Text, Vectors
-from pipeline.encoders.template import TemplateEncoder
+from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.errors import MediaError, SourceError
 from pipeline.media import find_media
-from pipeline.tables import matrix
 from pipeline.workspace import digest, sha256_of
 
 VERSION = 1

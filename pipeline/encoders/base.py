@@ -35,7 +35,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was decided for an encoder once, for all of a catalogue: see `pipeline.prepare`.
+    """What was decided for an encoder once, for all of a catalogue: see `pipeline.steps.prepare`.
 
     folder: where fitted files are. fitted: their digest, empty where nothing is fitted. cosine: mean cosine of
     `precision` to fp32 on a sample of the catalogue.

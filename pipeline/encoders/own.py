@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 
-from pipeline.config.images import OwnImage
-from pipeline.config.sounds import OwnAudio
-from pipeline.config.texts import OwnText
+from pipeline.config.audio import OwnAudio
+from pipeline.config.image import OwnImage
+from pipeline.config.text import OwnText
 from pipeline.encoders.base import Encoder
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.workspace import digest

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.encoders.engines import quiet
+from pipeline.encoders.engine.engines import quiet
 from pipeline.encoders.pooling import pool
 from pipeline.encoders.weights import reason
 from pipeline.errors import ConfigError, WeightsError

@@ -63,7 +63,7 @@ def fit(settings: Fuse, material: Material, scratch: Path) -> Fitted:
         return Fitted(ConcatFusion.fit(frontend, _visible(frontend, material), settings))
     if settings.kind == "linear" and not settings.learned_weights:
         return Fitted(LinearFusion.of(frontend, settings))
-    from pipeline.recommend.engine import reproducible
+    from pipeline.training.torch_runtime import reproducible
 
     with reproducible(material.threads):
         return _learn(settings, material, frontend, scratch)

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.contrast import info_nce
 from pipeline.fusion.base import Codes, Mask
 from pipeline.fusion.learned import LearnedFusion, Step
 from pipeline.fusion.networks import Network
 from pipeline.fusion.pairs import CoChoices, Pairs
 from pipeline.fusion.store import SideStore
 from pipeline.interactions import Interactions
+from pipeline.training.contrastive import info_nce
 
 log = logging.getLogger("medley")
 JUDGED_PAIRS, JUDGED_ITEMS, CANDIDATES = 4096, 1024, 4096

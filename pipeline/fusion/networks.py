@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.contrast import NEGATIVE
+from pipeline.training.contrastive import NEGATIVE
 
 
 class Network(nn.Module):

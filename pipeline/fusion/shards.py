@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.staged import matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
 from pipeline.fusion.base import Codes, Frontend, Mask
 from pipeline.fusion.moments import Vectors
-from pipeline.tables import matrix
 
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
 # catalogue, and the error of a deviation from so many rows is .3 %.

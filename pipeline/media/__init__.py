@@ -37,8 +37,8 @@ Everything here may be called from many threads at once. `MediaError` is the onl
 | any other or a damaged clip | `MediaError`: not a readable clip |
 """
 
+from pipeline.media.audio import open_audio
 from pipeline.media.files import find_media, media_root, raw_of, read_media
-from pipeline.media.pictures import open_image
-from pipeline.media.sound import open_audio
+from pipeline.media.image import open_image
 
 __all__ = ["find_media", "media_root", "open_audio", "open_image", "raw_of", "read_media"]

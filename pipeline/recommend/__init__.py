@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.recommend.contract import Content, Fit, ItemSide, Model, OnEpoch, Recommender, UserSide
+from pipeline.recommend.base import Content, Fit, ItemSide, Model, OnEpoch, Recommender, UserSide
 
 BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
 MODELS = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend")
@@ -127,7 +127,7 @@ def load_item_side(name: str, folder: Path) -> ItemSide | None:
     a model's.
     """
     from pipeline.recommend.content import FusedItems
-    from pipeline.recommend.item_side import BlendItems, SequenceItems, SummedItems, TowerItems
+    from pipeline.recommend.item_sides import BlendItems, SequenceItems, SummedItems, TowerItems
 
     match name:
         case "content":
@@ -146,7 +146,7 @@ def load_item_side(name: str, folder: Path) -> ItemSide | None:
 
 def load_user_side(name: str, folder: Path) -> UserSide | None:
     """Which past choices a saved model's users are sums of; None where they are no sums. Otherwise as above."""
-    from pipeline.recommend.history import FILE, BlendedUser, SummedUser
+    from pipeline.recommend.user_sides import FILE, BlendedUser, SummedUser
 
     if name == "blend":
         blended = BlendedUser(folder, load_user_side)

@@ -15,11 +15,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.sections import Evaluate
+from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.metrics import Scorer, inner_product
-from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
-from pipeline.recommend.history import Reads
-from pipeline.recommend.searched import Searched, Settings
+from pipeline.recommend.base import Content, Fit, OnEpoch, Recommender
+from pipeline.recommend.grid_searched import Searched, Settings
+from pipeline.recommend.user_sides import Reads
 
 if TYPE_CHECKING:
     from implicit.cpu.als import AlternatingLeastSquares

@@ -25,13 +25,13 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from pipeline.config.blend import Blend as Settings
+from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Floats, Interactions
-from pipeline.metrics import Task, evaluate
 from pipeline.recommend import REMADE
-from pipeline.recommend.contract import Content, Fit, OnEpoch, Recommender
-from pipeline.recommend.features import known
-from pipeline.recommend.history import save_with_reads
-from pipeline.recommend.item_side import BLEND_FILE
+from pipeline.recommend.base import Content, Fit, OnEpoch, Recommender
+from pipeline.recommend.content_features import known
+from pipeline.recommend.item_sides import BLEND_FILE
+from pipeline.recommend.user_sides import save_with_reads
 
 METRIC = "ndcg@10"
 FIRST_STEP, LAST_STEP = 1 / 4, 1 / 16

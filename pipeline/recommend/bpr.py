@@ -22,15 +22,15 @@ from torch.nn.functional import embedding, logsigmoid
 
 from pipeline.config.pairwise import Bpr, Pairwise
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content
+from pipeline.recommend.base import Content
+from pipeline.recommend.content_features import known, modalities
 from pipeline.recommend.descent import descend
-from pipeline.recommend.features import known, modalities
-from pipeline.recommend.fold import Fold
-from pipeline.recommend.history import Reads, reads_alone
-from pipeline.recommend.item_side import save_parts
-from pipeline.recommend.trainer import Trained
-from pipeline.recommend.triples import Triple, triples
+from pipeline.recommend.fold_in import Fold
+from pipeline.recommend.item_sides import save_parts
+from pipeline.recommend.trained import Trained
+from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.training.checkpoint import Generators
+from pipeline.training.negatives import Triple, triples
 
 INITIAL = 0.01
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats, Interactions
-from pipeline.pooling import Pooling
-from pipeline.recommend.contract import Content, Fit, ItemSide, OnEpoch, Recommender, Rows
-from pipeline.recommend.history import Reads
+from pipeline.recommend.base import Content, Fit, ItemSide, OnEpoch, Recommender, Rows
+from pipeline.recommend.user_sides import Reads
 
 
 class ContentRecommender(Recommender):

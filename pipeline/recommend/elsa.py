@@ -27,12 +27,12 @@ from torch.nn.functional import normalize
 from pipeline.config.pairwise import Elsa as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content
-from pipeline.recommend.features import rows_of_content
-from pipeline.recommend.history import Reads, reads_alone
+from pipeline.recommend.base import Content
+from pipeline.recommend.content_features import rows_of_content
 from pipeline.recommend.propagation import Graph
-from pipeline.recommend.trainer import Trained
+from pipeline.recommend.trained import Trained
+from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.training.checkpoint import Generators
 
 SMALLEST = 1e-12
 

@@ -30,14 +30,14 @@ from torch.nn.functional import embedding, normalize
 from pipeline.config.pairwise import Graph as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content
-from pipeline.recommend.features import modalities
-from pipeline.recommend.history import Reads
-from pipeline.recommend.item_side import save_parts
+from pipeline.recommend.base import Content
+from pipeline.recommend.content_features import modalities
+from pipeline.recommend.item_sides import save_parts
 from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled
-from pipeline.recommend.softmax import log_sum_exp
-from pipeline.recommend.trainer import Trained
+from pipeline.recommend.trained import Trained
+from pipeline.recommend.user_sides import Reads
+from pipeline.training.checkpoint import Generators
+from pipeline.training.softmax import log_sum_exp
 
 INITIAL = 0.1
 

@@ -20,11 +20,11 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from pipeline.config.sections import Evaluate
+from pipeline.evaluation.metrics import Scorer
 from pipeline.interactions import Codes, Floats, Interactions
-from pipeline.metrics import Scorer
-from pipeline.recommend.contract import Content, Rows
-from pipeline.recommend.searched import Searched, Settings
-from pipeline.recommend.sparse import top_of_product
+from pipeline.recommend.base import Content, Rows
+from pipeline.recommend.grid_searched import Searched, Settings
+from pipeline.recommend.sparse_top_k import top_of_product
 
 log = logging.getLogger("medley")
 

@@ -22,13 +22,13 @@ from torch.nn.functional import embedding, logsigmoid
 
 from pipeline.config.pairwise import Pairwise
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content
-from pipeline.recommend.fold import Fold
-from pipeline.recommend.history import Reads, reads_alone
+from pipeline.recommend.base import Content
+from pipeline.recommend.fold_in import Fold
 from pipeline.recommend.propagation import Graph, pairs, symmetric
-from pipeline.recommend.trainer import Trained
-from pipeline.recommend.triples import Triple, triples
+from pipeline.recommend.trained import Trained
+from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.training.checkpoint import Generators
+from pipeline.training.negatives import Triple, triples
 
 INITIAL = 0.1
 

@@ -32,17 +32,17 @@ from torch.nn.utils.rnn import pad_sequence
 from pipeline.config.llm import Llm
 from pipeline.config.sequence import Sequence
 from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content, Rows
-from pipeline.recommend.crew import Crew
-from pipeline.recommend.engine import device, full_precision, reproducible
-from pipeline.recommend.item_side import FILE
+from pipeline.recommend.base import Content, Rows
+from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
 from pipeline.recommend.sequence import Batch, Pieces, _groups, shared_axes
-from pipeline.recommend.towers import Dropout
-from pipeline.recommend.trainer import Trained
-from pipeline.recommend.transformer import ItemVectors, SoftmaxLoss, code_vectors
+from pipeline.recommend.sequence_network import ItemVectors, SoftmaxLoss, code_vectors
+from pipeline.recommend.trained import Trained
+from pipeline.recommend.two_tower_network import Dropout
+from pipeline.training.checkpoint import Generators
+from pipeline.training.distributed import Crew
+from pipeline.training.torch_runtime import device, full_precision, reproducible
 
 # Hidden states that a frozen model's histories are remembered by: 1 GB at a width of 576.
 MOST_STATES = 450_000

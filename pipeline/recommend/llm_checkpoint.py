@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from pipeline.config.llm import Llm, Scratch
-from pipeline.encoders.adapt import blocks_of
-from pipeline.encoders.engines import computes_bf16
+from pipeline.encoders.engine.engines import computes_bf16
+from pipeline.encoders.finetune.adapt import blocks_of
 from pipeline.encoders.transformer_networks import is_causal, load_model, load_tokenizer
 from pipeline.encoders.weights import check, files_of, locate
 from pipeline.errors import ConfigError, WeightsError

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from pipeline.config.llm import Llm
 from pipeline.encoders.transformer_networks import longest_text
 from pipeline.errors import ConfigError
-from pipeline.recommend.contract import Content
-from pipeline.recommend.transformer import CodeVectors
+from pipeline.recommend.base import Content
+from pipeline.recommend.sequence_network import CodeVectors
 
 RIDGE = 1e-2
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.recommend.engine import full_precision
+from pipeline.training.torch_runtime import full_precision
 
 NEIGHBOUR_BLOCK = 1024
 

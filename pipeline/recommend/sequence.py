@@ -28,15 +28,15 @@ from torch import Tensor
 from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions, Mask, unit_rows
-from pipeline.recommend.batches import Sampler
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content
-from pipeline.recommend.crew import ALONE, Crew
-from pipeline.recommend.engine import device, full_precision, reproducible
-from pipeline.recommend.imbalance import Balance
-from pipeline.recommend.item_side import FILE
-from pipeline.recommend.trainer import Trained
-from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer, code_vectors
+from pipeline.recommend.base import Content
+from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer, code_vectors
+from pipeline.recommend.trained import Trained
+from pipeline.training.batches import Sampler
+from pipeline.training.checkpoint import Generators
+from pipeline.training.distributed import ALONE, Crew
+from pipeline.training.torch_runtime import device, full_precision, reproducible
+from pipeline.training.weighting import Balance
 
 BLOCK_PLACES = 32_768
 SMALLEST = np.float32(1e-12)

@@ -22,13 +22,13 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.config.pairwise import Svd as Config
 from pipeline.errors import StepFailed
+from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions
-from pipeline.metrics import Scorer, inner_product
-from pipeline.recommend.contract import Content, Recommender
-from pipeline.recommend.features import rows_of_content
-from pipeline.recommend.history import Reads, reads_alone
+from pipeline.recommend.base import Content, Recommender
+from pipeline.recommend.content_features import rows_of_content
+from pipeline.recommend.grid_searched import Searched, Settings
 from pipeline.recommend.propagation import degrees, pairs, symmetric
-from pipeline.recommend.searched import Searched, Settings
+from pipeline.recommend.user_sides import Reads, reads_alone
 
 POWER_ITERATIONS = 3
 State = tuple[Floats, Floats]

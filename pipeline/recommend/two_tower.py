@@ -28,15 +28,15 @@ from torch.nn.functional import embedding, softplus
 
 from pipeline.config.sections import Train
 from pipeline.interactions import Floats, Interactions, decayed_mean
-from pipeline.recommend.batches import Batch, Batches
-from pipeline.recommend.blocks import ParquetLog
-from pipeline.recommend.checkpoint import Generators
-from pipeline.recommend.contract import Content
-from pipeline.recommend.engine import device, reproducible
-from pipeline.recommend.item_side import FILE
-from pipeline.recommend.softmax import HIDDEN, log_sum_exp
-from pipeline.recommend.towers import Towers, windows
-from pipeline.recommend.trainer import Trained
+from pipeline.recommend.base import Content
+from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.trained import Trained
+from pipeline.recommend.two_tower_network import Towers, windows
+from pipeline.training.batches import Batch, Batches
+from pipeline.training.blocks import ParquetLog
+from pipeline.training.checkpoint import Generators
+from pipeline.training.softmax import HIDDEN, log_sum_exp
+from pipeline.training.torch_runtime import device, reproducible
 
 BLOCK_USERS = 1024
 MARGIN_USERS = 1000

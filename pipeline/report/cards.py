@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.report.blend import Why
+from pipeline.report.modality_shares import Why
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.report.atlas import map_of
 from pipeline.report.files import RunFiles, read_json
 from pipeline.report.intake import (
     catalogue_of,
@@ -14,12 +13,13 @@ from pipeline.report.intake import (
     split_of,
     steps_of,
 )
+from pipeline.report.item_map import map_of
 from pipeline.report.items import items_of, popularity
 from pipeline.report.model import Gate, Report
 from pipeline.report.pictures import Studio, aspect
 from pipeline.report.scores import ablation_of, curves_of, headline_of, metrics_of, paired_of, reranked_of
-from pipeline.report.shelves import shelves_of
 from pipeline.report.tuning import tuning_of
+from pipeline.report.user_examples import shelves_of
 from pipeline.report.weights import blend_of
 
 

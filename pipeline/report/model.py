@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.report.blend import Blend
 from pipeline.report.cards import ItemMap, UserShelf
-from pipeline.report.versus import Ablation, Paired, Reranked
+from pipeline.report.comparison import Ablation, Paired, Reranked
+from pipeline.report.modality_shares import Blend
 
 if TYPE_CHECKING:
     from pipeline.report.tuning import Tuning

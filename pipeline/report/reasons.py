@@ -1,4 +1,4 @@
-"""Why an item is recommended: what each of its modalities adds to the score, see `pipeline.contributions`."""
+"""Why an item is recommended: what each of its modalities adds to the score, see `pipeline.explain.by_modality`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.contributions import Explainer, sources_of
-from pipeline.report.blend import Why
+from pipeline.explain.by_modality import Explainer, sources_of
 from pipeline.report.files import RunFiles
+from pipeline.report.modality_shares import Why
 
 Matrix = npt.NDArray[np.float32]
 Hits = list[tuple[float, str]]

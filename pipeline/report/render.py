@@ -18,8 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.cards import ItemMap, MapPoint
-from pipeline.report.formats import FILTERS
 from pipeline.report.model import Curves, Report
+from pipeline.report.number_formats import FILTERS
 
 FAMILIES = {
     "ndcg": ("NDCG", "rewards test items for standing near the top of a user's list"),

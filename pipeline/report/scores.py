@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pipeline.report.comparison import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
 from pipeline.report.files import Document, count, listing, number, section
 from pipeline.report.model import (
     Comparison,
@@ -17,7 +18,6 @@ from pipeline.report.model import (
     Slice,
     Slices,
 )
-from pipeline.report.versus import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
 
 BASELINES = ("als", "ease", "rp3beta", "item_knn", "popularity", "random")
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")

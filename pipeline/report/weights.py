@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from pipeline.config import MODALITIES
 from pipeline.errors import WorkspaceError
-from pipeline.report.blend import Blend, Learned, Weighed
 from pipeline.report.files import Document, RunFiles, count, dataset, number, section
 from pipeline.report.items import attribute_columns, decades, shown, telling
+from pipeline.report.modality_shares import Blend, Learned, Weighed
 
 MAX_DISTINCT = 400
 MAX_COLUMNS = 4

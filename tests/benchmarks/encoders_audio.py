@@ -19,8 +19,8 @@ import librosa
 import numpy as np
 import soundfile
 
-from pipeline.config.sounds import MfccAudio
-from pipeline.encoders.mfcc import DELTA_FRAMES, DELTA_SCALE, MfccEncoder
+from pipeline.config.audio import MfccAudio
+from pipeline.encoders.audio.mfcc import DELTA_FRAMES, DELTA_SCALE, MfccEncoder
 from pipeline.media import open_audio
 
 DATA = Path(os.environ.get("MEDLEY_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -39,7 +39,7 @@ def peak_flops(side: int) -> float:
     """Floating-point operations a second of a product of two bf16 matrices, side × side."""
     import torch
 
-    from pipeline.encoders.engines import device
+    from pipeline.encoders.engine.engines import device
 
     one = torch.randn(side, side, device=device(), dtype=torch.bfloat16)
     best = 0.0
@@ -51,8 +51,10 @@ def peak_flops(side: int) -> float:
 
 
 def _case(name: str, modality: Modality, settings: dict[str, Any], inputs: list[Any], peak: float) -> Case:
-    from pipeline.encoders import choose, engines, make
-    from pipeline.encoders.network import NetworkEncoder
+    from pipeline.encoders import make
+    from pipeline.encoders.engine import engine_selection as choose
+    from pipeline.encoders.engine import engines
+    from pipeline.encoders.engine.network import NetworkEncoder
 
     others = {other: None for other in ("text", "image", "audio") if other != modality}
     encoder = make(Config.model_validate({"extract": {modality: settings, **others}}), modality)
@@ -84,7 +86,7 @@ def _flops(encoder: Any, one: list[np.ndarray]) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from pipeline.encoders.engines import device
+    from pipeline.encoders.engine.engines import device
 
     batch = [torch.from_numpy(array).to(device()) for array in encoder.collate(one)]
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -121,7 +121,7 @@ def lite0_loop(files: list[str], every: int) -> tuple[dict[str, Any], dict[str, 
     from timm.data import create_transform, resolve_data_config
 
     from pipeline.config.encoders import TimmImage
-    from pipeline.encoders.backbones import build_backbone
+    from pipeline.encoders.image.backbones import build_backbone
     from pipeline.encoders.weights import locate
 
     settings = TimmImage()

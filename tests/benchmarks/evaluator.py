@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import lists, metrics
 from pipeline.config import Config
+from pipeline.evaluation import metrics
+from pipeline.evaluation import ranking as lists
+from pipeline.evaluation.metrics import Rankings, Task
 from pipeline.interactions import Interactions
-from pipeline.metrics import Rankings, Task
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend import Recommender, baseline
 from pipeline.runtime import threads

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.fusion [--json] [--seeds 5] [--keep FOLDER] [shop] [movies] [creatures] [--kinds a,b]
     python -m tests.benchmarks.fusion cost [--items 10000,100000,1000000]
 
-- co-choice: Recall@10 of held-out co-choices (see `pipeline.likeness`), of items that training saw and of items held
-  out of it, with 95 % bootstrap intervals over users; the ratio to the best single modality and the loss without each
+- co-choice: Recall@10 of held-out co-choices (see `evaluation.item_similarity`), of items that training saw and of
+  items held out of it, with 95 % bootstrap intervals over users; the ratio to the best single modality and the loss without each
   modality are paired, user by user. Each user's value is the mean over seeds.
 - cross-modal: for items held out of training, recall@10 of the item itself, asked by one modality alone among all items
   by another alone.
@@ -29,16 +29,16 @@ from typing import Any
 import numpy as np
 
 from pipeline import cli
+from pipeline.artefacts.staged import OpenedLog, open_test
 from pipeline.config import Modality, load
-from pipeline.fuse import shards_of
+from pipeline.evaluation.item_similarity import SEGMENTS, Questions, questions, recall
+from pipeline.evaluation.ranking import block_rows
 from pipeline.fusion.base import Frontend, Fusion, Loose, Mask, Sides
 from pipeline.fusion.fit import Material, fit
 from pipeline.interactions import Floats
-from pipeline.likeness import SEGMENTS, Questions, questions, recall
-from pipeline.lists import block_rows
 from pipeline.night import resume
 from pipeline.runtime import threads
-from pipeline.tables import OpenedLog, open_test
+from pipeline.steps.fuse import shards_of
 from tests.benchmarks.fusion_cost import costs
 from tests.benchmarks.harness import machine
 from tests.benchmarks.nights import DATA, SETS, prepare

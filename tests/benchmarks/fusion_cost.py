@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config, Fuse, Modality
-from pipeline.fuse import write_items
 from pipeline.fusion.fit import Material, fit
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.runtime import threads
+from pipeline.steps.fuse import write_items
 
 WIDTHS: dict[Modality, int] = {"text": 384, "image": 512, "audio": 128}
 BUCKET = 4096

@@ -18,13 +18,13 @@ import numpy as np
 from pipeline.config import Config, Modality
 from pipeline.encoders.base import Input, Text
 from pipeline.night import Night
-from pipeline.prepare import SAMPLE_ROWS
-from pipeline.rows import Reader, Row
 from pipeline.runtime import limit_threads
+from pipeline.steps.prepare import SAMPLE_ROWS
+from pipeline.steps.rows import Reader, Row
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pipeline.encoders.network import NetworkEncoder
+    from pipeline.encoders.engine.network import NetworkEncoder
 
 Functions = dict[str, Callable[[], Any]]
 # The choice is made as for a catalogue in which it pays: a small one stays with torch in fp32.
@@ -51,7 +51,7 @@ def image(folder: str, files: list[str], settings: dict[str, Any]) -> tuple[Func
 def _ours(modality: Modality, config: Config, rows: list[Row]) -> tuple[Functions, dict[str, Any]]:
     limit_threads(config)
     from pipeline.encoders import make
-    from pipeline.encoders.network import NetworkEncoder
+    from pipeline.encoders.engine.network import NetworkEncoder
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -72,7 +72,8 @@ class _Ours:
 
     def prepare(self, folder: Path) -> dict[str, Any]:
         """Loads, and chooses as the prepare step does; gives what was chosen, and how long either took."""
-        from pipeline.encoders import choose, engines
+        from pipeline.encoders.engine import engine_selection as choose
+        from pipeline.encoders.engine import engines
 
         encoder, begin = self.encoder, time.perf_counter()
         encoder.load()
@@ -90,7 +91,7 @@ class _Ours:
 
     def run(self) -> np.ndarray:
         """From files or strings to unit vectors, as a shard holds them."""
-        from pipeline.extract import _encode
+        from pipeline.steps.extract import _encode
 
         found = _encode(self.night, self.modality, self.encoder, self.rows)
         return np.stack([found[row.content_hash or b""].vector for row in self.rows])  # type: ignore[misc]

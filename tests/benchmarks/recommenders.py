@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.intervals import compare
-from pipeline.metrics import Task, rank
+from pipeline.evaluation.metrics import Task, rank
+from pipeline.evaluation.significance import compare
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend import BASELINES, Model, baseline, build
 from pipeline.runtime import threads

@@ -33,11 +33,11 @@ from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend import Content, Recommender, build
-from pipeline.recommend.batches import Batches
-from pipeline.recommend.blocks import Block, ParquetLog
-from pipeline.recommend.engine import reproducible
-from pipeline.recommend.trainer import Course, Trained
+from pipeline.recommend.trained import Course, Trained
 from pipeline.runtime import threads
+from pipeline.training.batches import Batches
+from pipeline.training.blocks import Block, ParquetLog
+from pipeline.training.torch_runtime import reproducible
 from tests.benchmarks.harness import ROOT, machine
 
 ITEMS, LENGTH, WIDTH, GROUP_ROWS = 20_000, 20, 64, 1_000_000

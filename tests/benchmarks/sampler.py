@@ -31,13 +31,13 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.config.pairwise import Pairwise
-from pipeline.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend.bpr import BPR
-from pipeline.recommend.engine import reproducible
 from pipeline.recommend.lightgcn import LightGCN
-from pipeline.recommend.trainer import Course, Trained
-from pipeline.recommend.triples import triples
+from pipeline.recommend.trained import Course, Trained
+from pipeline.training.negatives import triples
+from pipeline.training.torch_runtime import reproducible
 from tests.benchmarks.harness import DATA, Case, Quality, document
 from tests.benchmarks.splits import Split, published
 

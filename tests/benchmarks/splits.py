@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.evaluation.metrics import Task
 from pipeline.interactions import Interactions
-from pipeline.metrics import Task
 from pipeline.recommend import Content
 from tests.benchmarks.harness import DATA
 
@@ -80,10 +80,10 @@ def published(name: str) -> Split:
 
 def _night(name: str, folder: Path) -> Split:
     from pipeline import cli, config
+    from pipeline.artefacts.staged import open_test
+    from pipeline.evaluation.segments import tasks_of
     from pipeline.night import resume
-    from pipeline.segments import tasks_of
-    from pipeline.tables import open_test
-    from pipeline.train import content_of
+    from pipeline.steps.train import content_of
     from tests.benchmarks.nights import AS_OF, prepare
 
     marker = folder / "fused"

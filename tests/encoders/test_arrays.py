@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import extract, ingest
+from pipeline.artefacts.staged import staged_items, vector_column
 from pipeline.config import Config, load
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Text
 from pipeline.errors import MediaError, SourceError, StepFailed
-from pipeline.extract import modality_vectors
 from pipeline.night import Night, begin
-from pipeline.tables import staged_items, vector_column
+from pipeline.steps import extract, ingest
+from pipeline.steps.extract import modality_vectors
 from tests.conftest import AS_OF, medley
 
 WIDTH = 5

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.config import Config
-from pipeline.config.images import OwnImage
-from pipeline.config.sounds import OwnAudio
-from pipeline.config.texts import OwnText
+from pipeline.config.audio import OwnAudio
+from pipeline.config.image import OwnImage
+from pipeline.config.text import OwnText
 from pipeline.encoders import make
 from pipeline.encoders.own import find
 from pipeline.errors import ConfigError, MediaError

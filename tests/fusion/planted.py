@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.staged import OpenedLog
 from pipeline.config import Modality
 from pipeline.fusion.fit import Material
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
-from pipeline.tables import OpenedLog
 
 ITEMS, USERS, CHOICES, KINDS = 400, 400, 12, 6
 BUCKETS = 4

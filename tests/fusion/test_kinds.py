@@ -7,13 +7,13 @@ import pytest
 
 from pipeline.config.sections import Fuse, FuseGraph, FuseLearn, FuseWeights
 from pipeline.errors import ShardCorrupt, StepFailed
-from pipeline.fuse import write_items
+from pipeline.evaluation.item_similarity import questions, recall
 from pipeline.fusion import FILE, load, load_catalogue
 from pipeline.fusion.base import Fusion, Loose, Sides
 from pipeline.fusion.fit import Fitted, fit
 from pipeline.fusion.learned import KINDS as KINDS_LEARNED
 from pipeline.fusion.moments import Vectors
-from pipeline.likeness import questions, recall
+from pipeline.steps.fuse import write_items
 from tests.fusion.planted import Planted, planted, write
 
 KINDS = ("linear", "linear-learned", "concat", "concat-whitened", "dnn", "attention", "gnn", "align")

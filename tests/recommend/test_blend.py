@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pipeline.config.blend import Blend
 from pipeline.config.sections import Train
-from pipeline.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.recommend import Content, Fit, build, load_item_side
 from pipeline.recommend.blend import BlendModel, best_weights
 from tests.recommend.test_recommenders import CONFIG, ITEMS, NEW, SMALL, World, made

@@ -15,15 +15,15 @@ from pipeline.config.pairwise import Graph as Settings
 from pipeline.config.pairwise import Pairwise
 from pipeline.config.sections import Evaluate
 from pipeline.errors import StepFailed
+from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.metrics import Task, evaluate
 from pipeline.recommend import Content, Recommender
 from pipeline.recommend.baselines import Popularity
 from pipeline.recommend.bpr import BPR, VBPR
 from pipeline.recommend.graph import GraphRecommender
 from pipeline.recommend.lightgcn import LightGCN
 from pipeline.recommend.propagation import Graph, neighbours, symmetric
-from pipeline.recommend.softmax import log_sum_exp
+from pipeline.training.softmax import log_sum_exp
 
 GROUPS, ITEMS, USERS, LENGTH = 4, 80, 120, 7
 PAIRS = Pairwise(width=16, content_width=8, max_epochs=40, patience_epochs=40, batch_rows=256)

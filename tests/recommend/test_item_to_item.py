@@ -15,13 +15,13 @@ from pipeline.config.pairwise import Elsa as ElsaSettings
 from pipeline.config.pairwise import Svd as SvdSettings
 from pipeline.config.sections import Evaluate
 from pipeline.errors import StepFailed
+from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Interactions
-from pipeline.metrics import Task, rank
+from pipeline.recommend.base import Content
 from pipeline.recommend.baselines import Popularity
-from pipeline.recommend.contract import Content
 from pipeline.recommend.elsa import Elsa
 from pipeline.recommend.item_to_item import Ease, ItemKnn, RP3Beta
-from pipeline.recommend.sparse import top_of_rows
+from pipeline.recommend.sparse_top_k import top_of_rows
 from pipeline.recommend.svd import Svd
 
 USERS, ITEMS = 40, 30

@@ -10,21 +10,21 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pipeline import extract, fuse, ingest
+from pipeline.artefacts.staged import read_log, staged_items
 from pipeline.config import load
 from pipeline.config.llm import Llm, Scratch
 from pipeline.config.semantic_ids import SemanticIds
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.metrics import Task, evaluate
 from pipeline.night import begin
 from pipeline.recommend import Content, load_item_side
 from pipeline.recommend.llm import LanguageModel
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
-from pipeline.recommend.transformer import code_vectors
-from pipeline.tables import read_log, staged_items
-from pipeline.train import content_of
+from pipeline.recommend.sequence_network import code_vectors
+from pipeline.steps import extract, fuse, ingest
+from pipeline.steps.train import content_of
 from tests import checkpoints
 from tests.conftest import AS_OF, Shop
 from tests.recommend.test_sequence import log_of

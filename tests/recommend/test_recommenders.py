@@ -16,12 +16,12 @@ from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise
 from pipeline.config.sections import Evaluate, Train
 from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
+from pipeline.evaluation.metrics import Task, evaluate, rank
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.metrics import Task, evaluate, rank
 from pipeline.recommend import BASELINES, MODELS, Content, Model, Recommender, baseline, build
 from pipeline.recommend.baselines import ALS
-from pipeline.recommend.batches import Sampler
-from pipeline.recommend.towers import windows
+from pipeline.recommend.two_tower_network import windows
+from pipeline.training.batches import Sampler
 
 SMALL = Train(
     width=16,

@@ -13,7 +13,7 @@ from pipeline.interactions import unit_rows
 from pipeline.recommend import Content, load_item_side
 from pipeline.recommend.semantic_ids import Codebooks
 from pipeline.recommend.sequence import SequenceModel
-from pipeline.recommend.transformer import code_vectors
+from pipeline.recommend.sequence_network import code_vectors
 from tests.recommend.test_sequence import ITEMS, SMALL, USERS, log_of, walks
 
 COARSE, FINE, WIDTH = 4, 4, 12

@@ -12,11 +12,11 @@ from safetensors.numpy import load_file
 
 from pipeline.config.sequence import Sequence
 from pipeline.errors import ShardCorrupt, StepFailed
+from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.metrics import Task, evaluate
 from pipeline.recommend import Content, load_item_side
 from pipeline.recommend.sequence import Pieces, SequenceModel, _pieces
-from pipeline.recommend.transformer import Aims, SoftmaxLoss, Transformer
+from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer
 
 ITEMS, USERS, LENGTH = 60, 150, 9
 SMALL = Sequence(
@@ -212,7 +212,7 @@ def test_a_sampled_softmax_is_right_on_average() -> None:
 
 
 def test_the_loss_and_its_gradient_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.recommend.transformer.CHUNK_SCORES", 3 * 11)
+    monkeypatch.setattr("pipeline.recommend.sequence_network.CHUNK_SCORES", 3 * 11)
     generator = torch.Generator().manual_seed(0)
     states, items = (
         torch.nn.functional.normalize(torch.randn(n, 5, generator=generator, dtype=torch.float64), dim=1)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import WorkspaceError
 from pipeline.report import Report, RunFiles, gather
-from pipeline.report.atlas import project
+from pipeline.report.item_map import project
 
 WriteRun = Callable[..., RunFiles]
 

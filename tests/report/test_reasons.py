@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.contributions import Explainer, sources_of
+from pipeline.artefacts.staged import matrix
 from pipeline.errors import WorkspaceError
+from pipeline.explain.by_modality import Explainer, sources_of
 from pipeline.report import RunFiles, gather, render
-from pipeline.report.blend import Why
-from pipeline.tables import matrix
+from pipeline.report.modality_shares import Why
 
 WriteRun = Callable[..., RunFiles]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import WorkspaceError
-from pipeline.report import RunFiles, formats, gather, render, write_report
+from pipeline.report import RunFiles, gather, render, write_report
+from pipeline.report import number_formats as formats
 from pipeline.report.render import data_block
 
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.staged import vector_column, write_vectors
 from pipeline.config import Config
 from pipeline.config.sections import Fuse, Train
 from pipeline.fusion.base import FILE
@@ -17,7 +18,6 @@ from pipeline.fusion.linear import LinearFusion
 from pipeline.interactions import Interactions
 from pipeline.recommend import Content, build
 from pipeline.report import RunFiles
-from pipeline.tables import vector_column, write_vectors
 
 WIDTH = 8
 DIMENSIONS = {"text": 12, "image": 10}

@@ -1,0 +1,123 @@
+"""Reading the YAML file and overrides into the models; an unknown key or a wrong value is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import JsonValue, ValidationError
+
+from pipeline.config.base import MODALITIES
+from pipeline.config.schema import locate
+from pipeline.config.sections import Config
+from pipeline.errors import ConfigError
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a YAML file and applies `key.path=value` overrides.
+
+    Relative paths in the file start at its folder; those in overrides, at the working directory.
+
+    Raises ConfigError if the file is missing, is not YAML, or holds an unknown key or a wrong value.
+    """
+    document = _read_yaml(path)
+    values: dict[str, JsonValue] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"-s {override}: write it as key.path=value")
+        try:
+            value = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError as error:
+            raise ConfigError(f"-s {override}: the value is not YAML ({_first_line(error)})") from None
+        if key in _PATHS and value and "://" not in str(value):
+            value = os.path.abspath(str(value))
+        if key.endswith(".weights"):
+            value = _absolute(value, Path())
+        _set(values, key, value)
+    _rebase(document, path.parent)
+    try:
+        return Config.model_validate(_merge(document, values))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error)}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, JsonValue]:
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of a medley.yaml with -c") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({_first_line(error)})") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected keys and values at the top level, found {type(document).__name__}")
+    return document
+
+
+_PATHS = ("workspace", "source.media_root", "source.params.root")
+
+
+def _rebase(document: dict[str, JsonValue], folder: Path) -> None:
+    for key in _PATHS:
+        *parents, last = key.split(".")
+        node: JsonValue = document
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(node.get(last), str) and node[last] and "://" not in str(node[last]):
+            node[last] = os.path.abspath(folder / str(node[last]))
+    document.setdefault("workspace", os.path.abspath(folder / "workspace"))
+    extract = document.get("extract")
+    for modality in MODALITIES:
+        encoder = extract.get(modality) if isinstance(extract, dict) else None
+        if isinstance(encoder, dict) and "weights" in encoder:
+            encoder["weights"] = _absolute(encoder["weights"], folder)
+    source = document.get("source")
+    for query in ("items", "interactions", "users", "shown"):
+        name = source.get(query) if isinstance(source, dict) else None
+        if isinstance(source, dict) and isinstance(name, str) and name.endswith(".sql") and (folder / name).is_file():
+            source[query] = os.path.abspath(folder / name)
+
+
+def _absolute(weights: JsonValue, folder: Path) -> JsonValue:
+    """Weights given as `path:` made independent of the working directory."""
+    if not isinstance(weights, str) or not weights.startswith("path:"):
+        return weights
+    return "path:" + os.path.abspath(folder / weights.removeprefix("path:"))
+
+
+def _set(tree: dict[str, JsonValue], key: str, value: JsonValue) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"-s {key}: {parent} is a value already, not a section")
+        tree = child
+    tree[last] = value
+
+
+def _merge(base: dict[str, JsonValue], over: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def explain(error: ValidationError) -> str:
+    """One line: the dotted path of the first wrong value, what is wrong with it, and what was found."""
+    first = error.errors()[0]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    where, section = locate(first["loc"])
+    if first["type"] == "union_tag_invalid":
+        kinds = str(first["ctx"]["expected_tags"])
+        return f"{where}.encoder: choose one of {kinds}, found {first['ctx']['tag']!r}{more}"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where}; allowed here: {', '.join(section.model_fields)}{more}"
+    return f"{where}: {first['msg']}, found {first['input']!r}{more}"
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())

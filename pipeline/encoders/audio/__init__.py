@@ -1,0 +1,1 @@
+"""Audio encoders: one module a kind, and what they share."""

@@ -1,0 +1,74 @@
+"""What every encoder that is a network shares: weights, an engine, and batches as arrays."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.config.shared import Network
+from pipeline.encoders.base import Encoder, Vectors
+from pipeline.encoders.engine import engines
+
+if TYPE_CHECKING:
+    import torch
+
+# Settings that decide where, how fast and how safely a network runs, and nothing of its vectors.
+RUNNING = frozenset(
+    {"weights", "sha256", "engine", "precision", "min_cosine", "auto_above_seconds", "batch_rows", "batch_tokens"}
+    | {"max_error_rate", "max_bytes"}
+)
+
+
+class NetworkEncoder(Encoder):
+    """An encoder whose vectors a network computes, by whichever engine was chosen.
+
+    `transformer` says how int8 treats it. A subclass gives `build`, `collate` and `examples`.
+    """
+
+    transformer = False
+    settings: Network
+
+    @abstractmethod
+    def build(self) -> torch.nn.Module:
+        """The network with its weights: takes what `collate` gives, as tensors, and returns (n, d) floats."""
+
+    @abstractmethod
+    def collate(self, parts: Sequence[np.ndarray]) -> engines.Batch:
+        """Lays parts side by side as the network's inputs."""
+
+    @abstractmethod
+    def examples(self) -> list[np.ndarray]:
+        """Two parts, of unlike length where lengths may differ, to trace the network with."""
+
+    def load(self) -> None:
+        """Builds the network, applies what was adapted, and readies the engine. Raises WeightsError."""
+        self.network = self.adapted(self.build())
+        self.use(engines.make(self.prepared, self.network, self.collate(self.examples())))
+
+    def adapted(self, network: torch.nn.Module) -> torch.nn.Module:
+        """The network with the weights that were trained on the catalogue, if any."""
+        if not self.settings.adapt or not self.prepared.fitted or self.prepared.folder is None:
+            return network
+        from pipeline.encoders.finetune import adapt
+
+        return adapt.restore(network, self.prepared.folder)
+
+    def use(self, engine: engines.Engine) -> None:
+        """Takes another engine for the same network."""
+        self.engine = engine
+        self.width = int(engine(self.collate(self.examples())).shape[1])
+
+    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
+        """Runs one batch: (n, width) float32, not of unit norm."""
+        return self.engine(self.collate(parts))
+
+    def encode_all(self, batches: Sequence[Sequence[np.ndarray]]) -> list[Vectors]:
+        """Runs batches, as many side by side as the engine has streams."""
+        if self.engine.streams == 1 or len(batches) < 2:
+            return super().encode_all(batches)
+        with ThreadPoolExecutor(self.engine.streams) as pool:
+            return list(pool.map(self.encode, batches))

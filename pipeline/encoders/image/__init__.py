@@ -1,0 +1,1 @@
+"""Image encoders: one module a kind, and what they share."""

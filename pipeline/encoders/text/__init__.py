@@ -1,0 +1,1 @@
+"""Text encoders: one module a kind, and what they share."""

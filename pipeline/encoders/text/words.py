@@ -1,0 +1,149 @@
+"""Text by the vectors of its words, pooled: their mean, their maximum, or their mean by smooth inverse frequency.
+
+    text ── words ──► rows of those that have a vector ── pool ──► vector
+
+Smooth inverse frequency: Arora, Liang and Ma, "A simple but tough-to-beat baseline for sentence embeddings" (2017).
+A word weighs a / (a + p), where p is its share of all words of the catalogue, 0 for a word that is not there; the mean
+of the weighted vectors then loses its projection on the first principal component of such means (not centred, as in
+the paper) over a sample of the catalogue.
+
+Where no weights are given, the vectors are trained on the catalogue: see `word2vec`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config.text import GloveText, Word2VecText
+from pipeline.encoders import fitted
+from pipeline.encoders.base import Input, Text, Vectors
+from pipeline.encoders.text.segment import MEANING, words
+from pipeline.encoders.text.template import TemplateEncoder
+from pipeline.encoders.text.word2vec import Lines, train
+from pipeline.encoders.text.word_vectors import WordVectors, packed, read_vectors, unpacked
+from pipeline.encoders.weights import check, locate
+from pipeline.errors import MediaError, StepFailed
+from pipeline.workspace import Json, digest
+
+VERSION = 1
+# Of fewer texts than this, the first principal component is what they say, and not what all texts have in common.
+LEAST_TEXTS_FOR_COMPONENT = 10
+LEAST_NORM = 1e-6
+
+
+class WordTextEncoder(TemplateEncoder):
+    """`decode` gives the finished vector, shape (width,) float32, not of unit norm; `encode` stacks them.
+
+    It fits, where it must: frequencies and the common component (sif), and vectors of its own.
+    """
+
+    window = 8192
+    batch_cost = window
+
+    def __init__(self, settings: GloveText | Word2VecText) -> None:
+        super().__init__()
+        self.settings: GloveText | Word2VecText = settings
+        self.trains = not settings.weights
+        self.fits = self.trains or settings.pooling == "sif"
+        self.path = Path() if self.trains else locate(settings)
+        self.model = settings.weights or "word2vec trained on the catalogue"
+        self.width = settings.width if isinstance(settings, Word2VecText) else 0
+        weights = "" if self.trains else check(settings, self.path)
+        self.identity = digest(VERSION, MEANING, self._meaning(), weights)
+
+    def _meaning(self) -> Json:
+        """The settings that decide a vector."""
+        unused = {"weights", "sha256", "max_error_rate"}
+        unused |= set() if self.settings.pooling == "sif" else {"sif_a"}
+        unused |= set() if self.trains else {"width", "epochs", "context_words", "min_count"}
+        return self.settings.model_dump(exclude=unused)
+
+    def fit(self, texts: Iterable[str], folder: Path) -> None:
+        """Trains vectors and fits frequencies and the common component, as the settings ask, in one pass of the texts.
+
+        The words wait on disk, in `folder`, so that memory does not grow with the catalogue. Raises StepFailed if no
+        text has a word with a vector.
+        """
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            lines = Lines(Path(scratch) / "words.txt", texts)
+            tensors = self._fit_vectors(lines)
+            if self.settings.pooling == "sif":
+                tensors |= self._fit_sif(lines)
+        fitted.save(folder, tensors, {"texts": lines.texts, "words": lines.words, "model": self.model})
+
+    def load(self) -> None:
+        """Reads the vectors and what was fitted. Raises WeightsError or StepFailed if they are not there."""
+        tensors = fitted.read(self.prepared.folder, self.settings.encoder)[0] if self.fits else {}
+        if self.trains:
+            rows = {word: row for row, word in enumerate(unpacked(tensors["words"]))}
+            self.vectors = WordVectors(rows, tensors["vectors"])
+        else:
+            self.vectors = read_vectors(self.path)
+        self.width = self.vectors.matrix.shape[1]
+        if self.settings.pooling == "sif":
+            self._weigh(tensors["rows"], tensors["shares"])
+            self.common = tensors["common"]
+
+    def decode(self, raw: bytes | Text) -> Input:
+        """The text's vector. Raises MediaError if none of its words has a vector, or nothing is left of their mean."""
+        rows = self.vectors.known(words(self.text_of(raw)))
+        if not len(rows):
+            raise MediaError("no known word")
+        vector = self._pooled(rows)
+        if self.settings.pooling == "sif":
+            vector = vector - self.common * (self.common @ vector)
+        if np.linalg.norm(vector) < LEAST_NORM:
+            raise MediaError("no telling word")
+        return [vector.astype(np.float32)]
+
+    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
+        """Stacks the vectors: shape (len(parts), width)."""
+        return np.stack(parts).astype(np.float32)
+
+    def _pooled(self, rows: np.ndarray) -> np.ndarray:
+        vectors = np.asarray(self.vectors.matrix[rows], np.float32)
+        if self.settings.pooling == "max":
+            return np.asarray(vectors.max(axis=0))
+        if self.settings.pooling == "mean":
+            return np.asarray(vectors.mean(axis=0))
+        return np.asarray(self.weights[rows] @ vectors / len(rows), np.float32)
+
+    def _weigh(self, rows: np.ndarray, shares: np.ndarray) -> None:
+        """Every word's a / (a + p)."""
+        self.weights = np.ones(len(self.vectors.matrix), np.float32)
+        self.weights[rows] = self.settings.sif_a / (self.settings.sif_a + shares)
+
+    def _fit_vectors(self, lines: Lines) -> dict[str, np.ndarray]:
+        if isinstance(self.settings, Word2VecText) and self.trains:
+            self.vectors = train(lines, self.settings)
+            return {"vectors": self.vectors.matrix, "words": packed(list(self.vectors.rows))}
+        self.vectors = read_vectors(self.path)
+        return {}
+
+    def _fit_sif(self, lines: Lines) -> dict[str, np.ndarray]:
+        counted, sample = Counter[int](), fitted.Sample()
+        for line in lines:
+            if len(found := self.vectors.known(line.split(" "))):
+                counted.update(found.tolist())
+                sample.add(line)
+        if not counted:
+            raise StepFailed(f"text encoder {self.settings.encoder}: no word of the catalogue has a vector")
+        rows = np.asarray(sorted(counted), np.int64)
+        shares = np.asarray([counted[row] for row in rows.tolist()]) / lines.words
+        self._weigh(rows, shares)
+        means = np.stack([self._pooled(self.vectors.known(line.split(" "))) for line in sample])
+        return {"rows": rows, "shares": shares, "common": first_component(means)}
+
+
+def first_component(means: np.ndarray) -> np.ndarray:
+    """The first right singular vector, shape (d,), float32, its largest entry positive; zeros for a few rows only."""
+    if len(means) < LEAST_TEXTS_FOR_COMPONENT:
+        return np.zeros(means.shape[1], np.float32)
+    rows = means.astype(np.float64)
+    common = np.linalg.eigh(rows.T @ rows)[1][:, -1]
+    return np.asarray(common * np.sign(common[np.abs(common).argmax()]), np.float32)

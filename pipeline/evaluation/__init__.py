@@ -1,0 +1,1 @@
+"""What a list is worth: arrays in, numbers out."""

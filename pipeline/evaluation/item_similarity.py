@@ -1,0 +1,128 @@
+"""Likeness: do items that one user chose lie near each other?
+
+A question is a user, an item they chose, and another they chose within a window of choices; an answer is right where
+the second is among the k items nearest to the first. For one user,
+
+    recall@k = mean over their questions of [the other item is among the k nearest]
+
+Every item that has a vector is ranked, the asked one left out; of equal scores half count as nearer. An item without
+a vector finds nothing and is not found.
+
+| segment | the other item |
+|---|---|
+| co_choice | first chosen by the user in the test part, both items chosen by somebody in the training part |
+| co_choice_cold | one of the two was held out of training |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.artefacts.staged import PARTS, OpenedLog
+from pipeline.evaluation.metrics import Scores
+from pipeline.evaluation.ranking import block_rows
+from pipeline.interactions import Codes, Floats, Mask
+
+LIMIT = 60_000
+MOST_PAIRS = 5_000_000
+SEGMENTS = ("co_choice", "co_choice_cold")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """user, asked, answer: (q,) int32 codes; asked and answer are different items of one user."""
+
+    user: Codes
+    asked: Codes
+    answer: Codes
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, rows: np.ndarray) -> Questions:
+        """Some of them."""
+        return Questions(self.user[rows], self.asked[rows], self.answer[rows])
+
+
+def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int = LIMIT) -> Questions:
+    """The questions of a segment, at most `limit` of them, drawn by the seed.
+
+    window: choices of one user that count as together are at most so many apart.
+    """
+    left, right = _places(log, window)
+    user, item = log.entries.user[left], log.entries.item
+    pairs = Questions(user, item[left], item[right])
+    cold_asked, cold_answer = log.cold[pairs.asked], log.cold[pairs.answer]
+    if segment == "co_choice":
+        seen = np.zeros(len(log.items), bool)
+        seen[log.of("train").item] = True
+        tested = (log.part[right] == PARTS.index("test")) & _new(log)[right]
+        found = pairs.take(np.flatnonzero(tested & seen[pairs.asked] & seen[pairs.answer]))
+    else:
+        told = np.flatnonzero(cold_asked != cold_answer)
+        turn = cold_asked[told]
+        asked, answer = pairs.asked[told], pairs.answer[told]
+        found = Questions(pairs.user[told], np.where(turn, answer, asked), np.where(turn, asked, answer))
+    if len(found) > limit:
+        found = found.take(np.sort(np.random.default_rng(seed).permutation(len(found))[:limit]))
+    return found
+
+
+def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = None) -> Scores:
+    """recall@k of every user with a question.
+
+    vectors: (n_items, d) float32, NaN rows where missing, which are asked with. among: the same, which are ranked; by
+    default `vectors`.
+    """
+    among = vectors if among is None else among
+    has, there = ~np.isnan(vectors[:, 0]), ~np.isnan(among[:, 0])
+    plain = np.nan_to_num(vectors)
+    ranked = plain if among is vectors else np.nan_to_num(among)
+    items, place = np.unique(asked.asked, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    hits = np.zeros(len(asked), bool)
+    rows = block_rows(len(among))
+    for start in range(0, len(items), rows):
+        block = items[start : start + rows]
+        scores = plain[block] @ ranked.T
+        scores[:, ~there] = -np.inf
+        scores[np.arange(len(block)), block] = -np.inf
+        lower, upper = np.searchsorted(place[order], [start, start + len(block)])
+        for chunk in np.array_split(order[lower:upper], max(1, (upper - lower) // rows + 1)):
+            hits[chunk] = _near(scores[place[chunk] - start], asked.answer[chunk], k)
+    hits &= has[asked.asked] & there[asked.answer]
+    users, of = np.unique(asked.user, return_inverse=True)
+    values = np.bincount(of, hits, minlength=len(users)) / np.maximum(np.bincount(of, minlength=len(users)), 1)
+    return Scores(users.astype(np.int32), {f"recall@{k}": values}, {})
+
+
+def _near(scores: Floats, answers: Codes, k: int) -> Mask:
+    right = scores[np.arange(len(scores)), answers][:, None]
+    nearer = (scores > right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2
+    near: Mask = nearer < k
+    return near
+
+
+def _new(log: OpenedLog) -> Mask:
+    """Which interactions are their user's first with the item."""
+    keys = log.entries.user.astype(np.int64) * len(log.items) + log.entries.item
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
+
+
+def _places(log: OpenedLog, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of every pair of different items at most `window` choices of a user apart, the earlier one first.
+
+    Of a log with more than MOST_PAIRS pairs, every k-th user is asked.
+    """
+    counted = np.flatnonzero(log.entries.some_users(MOST_PAIRS // window))
+    user, item = log.entries.user[counted], log.entries.item[counted]
+    lefts, rights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for apart in range(1, min(window, max(len(user) - 1, 0)) + 1):
+        left = np.flatnonzero((user[apart:] == user[:-apart]) & (item[apart:] != item[:-apart]))
+        lefts.append(counted[left])
+        rights.append(counted[left + apart])
+    return np.concatenate(lefts), np.concatenate(rights)

@@ -1,0 +1,210 @@
+"""Full ranking: every item is ranked for every user, never a sample (Krichene and Rendle 2020).
+
+For user u with targets T and the list L of the k best candidates that u has not yet seen:
+
+| metric | for one user |
+|---|---|
+| recall@k | \\|L ∩ T\\| / \\|T\\| |
+| hitrate@k | 1 if L ∩ T is not empty, else 0 |
+| mrr@k | 1 / rank of the first target in L, 0 if there is none |
+| ndcg@k | DCG / ideal DCG; DCG = sum over hits of 1 / log2(rank + 1); the ideal has min(k, \\|T\\|) hits first |
+| coverage@k | of all users together: share of the candidates that are in anyone's L |
+
+Equal scores are ordered as `pipeline.evaluation.top_k` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import StepFailed
+from pipeline.evaluation.ranking import InnerProduct, Scorer, best_of
+from pipeline.evaluation.top_k import Columns
+from pipeline.interactions import Codes, Floats, Interactions, Mask
+
+CUTOFFS = (5, 10, 20, 50)
+Values = npt.NDArray[np.float64]
+# User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
+# further metrics of each user, (b,) each.
+PerList = Callable[[Codes, Columns, Mask], dict[str, Values]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is ranked, and against what.
+
+    history: seen items, which are never recommended. targets: what the users went on to choose; a target that is
+    in the history, or is no candidate, is no target. candidates: (n_items,) bool, the items ranked; all, if None.
+    """
+
+    history: Interactions
+    targets: Interactions
+    candidates: Mask | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics of each user who has a target.
+
+    users: (m,) int32 codes. values: metric@k to (m,) float64. coverage: coverage@k to one number.
+    """
+
+    users: Codes
+    values: dict[str, Values]
+    coverage: dict[str, float] = field(default_factory=dict)
+
+
+def evaluate(user_vectors: Floats, item_vectors: Floats, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores:
+    """Ranks by inner product; see `rank`. user_vectors: (n_users, d) float32. item_vectors: (n_items, d) float32.
+
+    Raises StepFailed if a vector is not finite: its scores would have no order.
+    """
+    return rank(inner_product(user_vectors, item_vectors), task, cutoffs)
+
+
+def inner_product(user_vectors: Floats, item_vectors: Floats) -> Scorer:
+    """The scorer of vectors, shapes as in `evaluate`. Raises StepFailed if one is not finite."""
+    if not (np.isfinite(user_vectors).all() and np.isfinite(item_vectors).all()):
+        raise StepFailed("the model's vectors are not all finite numbers; lower train.learning_rate and train again")
+    return InnerProduct(user_vectors, item_vectors)
+
+
+def rank(scorer: Scorer, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores:
+    """Ranks the candidates of `task` for every user with a target, in blocks of users."""
+    return Rankings({"": task}).of(scorer, cutoffs)[""]
+
+
+class Rankings:
+    """Tasks made ready for any number of models: those with the same history and candidates share one ranking."""
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        """tasks: by name; they share a ranking where history and candidates are the same objects."""
+        shared: dict[tuple[int, int], dict[str, Task]] = {}
+        for name, task in tasks.items():
+            shared.setdefault((id(task.history), id(task.candidates)), {})[name] = task
+        self._names = list(tasks)
+        self._rankings = [_Ranking(group) for group in shared.values()]
+
+    def of(
+        self, scorer: Scorer, cutoffs: Sequence[int] = CUTOFFS, per_list: Mapping[str, PerList] | None = None
+    ) -> dict[str, Scores]:
+        """Every task's scores, in the tasks' order. per_list: further metrics of the lists, by task."""
+        found: dict[str, Scores] = {}
+        for ranking in self._rankings:
+            found |= ranking.of(scorer, cutoffs, per_list or {})
+        return {name: found[name] for name in self._names}
+
+    def users(self, task: str) -> Codes:
+        """(m,) int32, the users who have a target in a task."""
+        return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.asked)
+
+
+class _Ranking:
+    """Tasks of one history and one set of candidates.
+
+    Pairs are user · n_items + item, sorted. wanted: every task's targets; asked: task to which of them are its own.
+    seen: (row of `users`, column of the candidates) of what is hidden.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        first = next(iter(tasks.values()))
+        self.width = first.targets.n_items
+        candidates = np.ones(self.width, bool) if first.candidates is None else first.candidates
+        self.columns = np.flatnonzero(candidates)
+        history = _pairs(first.history)
+        targets = {name: _pairs(task.targets) for name, task in tasks.items()}
+        self.wanted = _distinct(np.concatenate(list(targets.values())))
+        self.wanted = self.wanted[candidates[self.wanted % self.width] & ~_among(self.wanted, history)]
+        self.asked = {name: _among(self.wanted, pairs) for name, pairs in targets.items()}
+        self.users = _distinct(self.wanted // self.width).astype(np.int32)
+        hidden = history[candidates[history % self.width] & np.isin(history // self.width, self.users)]
+        self.seen = (
+            np.searchsorted(self.users, hidden // self.width),
+            np.searchsorted(self.columns, hidden % self.width),
+        )
+
+    def users_of(self, task: str) -> Codes:
+        return _distinct(self.wanted[self.asked[task]] // self.width).astype(np.int32)
+
+    def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
+        depth = max(cutoffs)
+        tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.asked}
+        ranked = best_of(scorer, self.columns)
+        for start in range(0, len(self.users), ranked.rows):
+            block = self.users[start : start + ranked.rows]
+            hidden = slice(*np.searchsorted(self.seen[0], [start, start + len(block)]))
+            best, scores = ranked.of(block, (self.seen[0][hidden] - start, self.seen[1][hidden]), depth)
+            filled = scores > -np.inf
+            wanted = slice(*np.searchsorted(self.wanted, [block[0] * self.width, (block[-1] + 1) * self.width]))
+            pairs = self.wanted[wanted]
+            listed = block[:, None].astype(np.int64) * self.width + best
+            place = np.minimum(np.searchsorted(pairs, listed), len(pairs) - 1)
+            hits = (pairs[place] == listed) & filled
+            of = np.searchsorted(block, pairs // self.width)
+            for name, tally in tallies.items():
+                own = self.asked[name][wanted]
+                targets = np.bincount(of[own], minlength=len(block))
+                tally.add(block, targets, best, filled, hits & own[place])
+        return {name: tally.scores(len(self.columns)) for name, tally in tallies.items()}
+
+
+class _Tally:
+    """One task's metrics as they come in, block by block."""
+
+    def __init__(self, cutoffs: Sequence[int], items: int, per_list: PerList | None) -> None:
+        self.cutoffs, self.per_list = cutoffs, per_list
+        self.users: list[Codes] = [np.zeros(0, np.int32)]
+        self.values: list[dict[str, Values]] = []
+        self.shown = {k: np.zeros(items, bool) for k in cutoffs}
+
+    def add(self, block: Codes, targets: Columns, best: Columns, filled: Mask, hits: Mask) -> None:
+        """targets: (b,) how many the task wants of each user. hits: (b, depth) bool, which places hold one."""
+        asked = np.flatnonzero(targets)
+        users, best, filled = block[asked], best[asked], filled[asked]
+        self.users.append(users)
+        for k, shown in self.shown.items():
+            shown[best[:, :k][filled[:, :k]]] = True
+        values = _per_user(hits[asked], targets[asked], self.cutoffs)
+        self.values.append(values | (self.per_list(users, best, filled) if self.per_list else {}))
+
+    def scores(self, candidates: int) -> Scores:
+        empty = _per_user(np.zeros((0, 1), bool), np.zeros(0, np.int64), self.cutoffs)
+        names = self.values[0] if self.values else empty
+        values = {name: np.concatenate([block[name] for block in self.values or [empty]]) for name in names}
+        coverage = {f"coverage@{k}": float(shown.sum() / max(candidates, 1)) for k, shown in self.shown.items()}
+        return Scores(np.concatenate(self.users), values, coverage)
+
+
+def _pairs(log: Interactions) -> Columns:
+    return _distinct(log.user.astype(np.int64) * log.n_items + log.item)
+
+
+def _distinct(pairs: Columns) -> Columns:
+    """Sorted and without repetition: `np.unique` hashes numbers, and takes ten times as long."""
+    ordered = np.sort(pairs)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+
+
+def _among(pairs: Columns, others: Columns) -> Mask:
+    found: Mask = np.isin(pairs, others, assume_unique=True)
+    return found
+
+
+def _per_user(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:
+    """hits: (m, depth) bool, whether the list's place holds a target. wanted: (m,) number of targets."""
+    gains = 1 / np.log2(np.arange(hits.shape[1]) + 2)
+    ideal = np.cumsum(1 / np.log2(np.arange(max(cutoffs)) + 2))
+    values: dict[str, Values] = {}
+    for k in cutoffs:
+        top = hits[:, :k]
+        found = top.sum(axis=1)
+        first = np.where(found > 0, top.argmax(axis=1) + 1, np.inf)
+        values[f"recall@{k}"] = found / wanted
+        values[f"ndcg@{k}"] = (top * gains[:k]).sum(axis=1) / ideal[np.minimum(wanted, k) - 1]
+        values[f"hitrate@{k}"] = (found > 0).astype(np.float64)
+        values[f"mrr@{k}"] = 1 / first
+    return values

@@ -1,0 +1,124 @@
+"""The best unseen candidates of users: by scores of any making, or by inner products of which most are never made.
+
+An inner product is at most the product of the norms (Cauchy and Schwarz). So, with the items in the order of their
+norms, the best of the first ones set a bound, and no item is asked whose norm is too small to reach it: the first step
+of LEMP (Teflioudi et al. 2015). The lists are those of the full product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.evaluation.top_k import Columns, top_k
+from pipeline.interactions import Codes, Floats
+
+# User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
+Scorer = Callable[[Codes], Floats]
+# Rows of a block, in order, and columns of the candidates: (m,) each.
+Hidden = tuple[Columns, Columns]
+# Item codes, best first, and their scores, -inf where no candidate was left: (b, min(depth, candidates)) each.
+Lists = tuple[Columns, Floats]
+# Few enough to lie near the processor while they are ranked.
+BLOCK_SCORES, FEWEST_ROWS = 500_000, 64
+# Items, those of the largest norms, that set the bound, and how few a catalogue they are worth it in. Where most items
+# have nearly the norm of those, few are ruled out.
+HEAD, FEWEST_HEADS, LEVEL = 1024, 4, 0.4
+# Products and norms are rounded.
+SLACK = np.float32(1 + 1e-4)
+
+
+def block_rows(width: int) -> int:
+    """As many rows of `width` scores as make a good block."""
+    return max(FEWEST_ROWS, BLOCK_SCORES // max(width, 1))
+
+
+@dataclass(frozen=True)
+class InnerProduct:
+    """The scorer of vectors: users (n_users, d), items (n_items, d), float32."""
+
+    users: Floats
+    items: Floats
+
+    def __call__(self, users: Codes) -> Floats:
+        """See Scorer."""
+        return self.users[users] @ self.items.T
+
+
+class Best:
+    """What a scorer likes best of the candidates; `rows` are as many users as make a good block."""
+
+    def __init__(self, scorer: Scorer, columns: Columns) -> None:
+        """columns: (m,) item codes of the candidates, sorted."""
+        self.scorer = scorer
+        self.columns = columns
+        self.rows = block_rows(len(columns))
+
+    def of(self, users: Codes, hidden: Hidden, depth: int) -> Lists:
+        """The lists of users (b,); hidden: what stands in none of them."""
+        scores = self.scorer(users)
+        if len(self.columns) < scores.shape[1]:
+            scores = scores[:, self.columns]
+        return _listed(scores, users, self.columns, hidden, depth)
+
+
+class BestByNorm(Best):
+    """The same of inner products."""
+
+    scorer: InnerProduct
+
+    def __init__(self, scorer: InnerProduct, columns: Columns) -> None:
+        super().__init__(scorer, columns)
+        norms = np.linalg.norm(scorer.items[columns], axis=1)
+        order = np.argsort(-norms, kind="stable")
+        self.rows = block_rows(HEAD)
+        self.norms, self.codes = norms[order], columns[order]
+        self.items = scorer.items[self.codes]
+        self.place = np.argsort(order)
+
+    def of(self, users: Codes, hidden: Hidden, depth: int) -> Lists:
+        """See Best."""
+        vectors, hidden = self.scorer.users[users], (hidden[0], self.place[hidden[1]])
+        head = min(max(HEAD, depth), len(self.codes))
+        codes, scores = self._among(head, vectors, users, hidden, depth)
+        reach = self._reach(vectors, scores[:, -1])
+        left = np.argsort(-reach, kind="stable")[: np.count_nonzero(reach > head)]
+        while len(left):
+            width = int(reach[left[0]])
+            rows, left = np.split(left, [block_rows(width)])
+            place = np.full(len(users), -1)
+            place[rows] = np.arange(len(rows))
+            of = place[hidden[0]]
+            own = of[of >= 0], hidden[1][of >= 0]
+            codes[rows], scores[rows] = self._among(width, vectors[rows], users[rows], own, depth)
+        return codes, scores
+
+    def _among(self, width: int, vectors: Floats, users: Codes, hidden: Hidden, depth: int) -> Lists:
+        """The best of the `width` items of the largest norms."""
+        inside = hidden[1] < width
+        own = hidden[0][inside], hidden[1][inside]
+        return _listed(vectors @ self.items[:width].T, users, self.codes[:width], own, depth)
+
+    def _reach(self, vectors: Floats, bound: Floats) -> Columns:
+        """How many items, in their order, could have a score of `bound`: (b,)."""
+        lengths = np.linalg.norm(vectors, axis=1) * SLACK
+        needed = np.divide(bound, lengths, out=np.zeros_like(bound), where=(bound > 0) & (lengths > 0))
+        found: Columns = np.searchsorted(-self.norms, -needed, side="right")
+        return found
+
+
+def best_of(scorer: Scorer, columns: Columns) -> Best:
+    """What finds the scorer's lists soonest. columns: (m,) item codes of the candidates, sorted."""
+    if isinstance(scorer, InnerProduct) and len(columns) > FEWEST_HEADS * HEAD:
+        norms = np.sort(np.linalg.norm(scorer.items[columns], axis=1))
+        if norms[len(norms) // 2] < LEVEL * norms[-HEAD]:
+            return BestByNorm(scorer, columns)
+    return Best(scorer, columns)
+
+
+def _listed(scores: Floats, users: Codes, codes: Columns, hidden: Hidden, depth: int) -> Lists:
+    scores[hidden] = -np.inf
+    best = top_k(scores, depth, users, codes)
+    return codes[best], np.take_along_axis(scores, best, axis=1)

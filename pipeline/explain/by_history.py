@@ -1,0 +1,90 @@
+"""Past choices: how much each item that a user chose adds to their score of another, see `recommend.user_sides`.
+
+Only a model whose users are sums over what they chose can be told apart so; attention over a history is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+
+from pipeline.artefacts.staged import matrix, read_choices
+from pipeline.errors import ShardCorrupt
+from pipeline.explain.by_modality import Explainer
+from pipeline.interactions import Floats
+from pipeline.recommend import load_user_side
+from pipeline.recommend.base import PastOf
+from pipeline.steps.fuse_users import PROFILES
+from pipeline.workspace import Json
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An item of the user's history, and how much of the score it adds."""
+
+    item: str
+    title: str
+    share: float
+
+    @property
+    def named(self) -> str:
+        """The item's id, and its title where it has one."""
+        return f"{self.item} ({self.title})" if self.title else self.item
+
+
+@dataclass(frozen=True)
+class Past:
+    """score = base + the shares of choices + the sum of rest.
+
+    base: what suits everyone, whatever they chose. choices: those that add or take most first. rest: by name, what the
+    user's profile says, and those members of a blend whose users are no sums.
+    """
+
+    base: float
+    choices: list[Choice]
+    rest: dict[str, float]
+
+    def as_json(self) -> Json:
+        """`history` in the document of `medley explain --json`."""
+        choices = [{"item_id": one.item, "title": one.title, "share": one.share} for one in self.choices]
+        return {"base": self.base, "choices": choices, "rest": dict(self.rest)}
+
+    def told(self) -> list[tuple[str, float]]:
+        """The few choices that matter most, then all others together: what each is, and its share."""
+        few, others = self.choices[:SHOWN], self.choices[SHOWN:]
+        told = [(one.named, one.share) for one in few]
+        return [*told, (f"{len(others)} more", sum(one.share for one in others))] if others else told
+
+
+def past_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats, Floats]) -> Past | None:
+    """Tells a published score apart; None where users are no sums. vectors: the user's and the item's, (d,) float32.
+
+    Raises ShardCorrupt if the log is not that which the published user was made of.
+    """
+    sources = explainer.sources
+    side = load_user_side(sources.model, sources.trained / "published")
+    if side is None:
+        return None
+    items, history = read_choices(sources.staged, user)
+    codes = explainer.codes(items)
+    if len(codes) < len(items):
+        raise ShardCorrupt(f"{sources.staged}: {user} chose items that the index lacks; run the night with --full")
+    of_items = np.array([codes[item] for item in items], np.int64)
+    split = side.split(*vectors, PastOf(history, of_items, _profile(sources.fused / PROFILES, user)))
+    table = ds.dataset(index / "items.parquet").to_table(["item_id", "title"], ds.field("item_id").isin(items))
+    titles = dict(zip(table["item_id"].to_pylist(), table["title"].to_pylist(), strict=True))
+    order = np.argsort(-np.abs(split.choices), kind="stable")
+    choices = [Choice(items[at], titles.get(items[at]) or "", float(split.choices[at])) for at in order]
+    return Past(split.base, choices, split.rest)
+
+
+def _profile(path: Path, user: str) -> Floats | None:
+    if not path.exists():
+        return None
+    found = ds.dataset(path).to_table(["vector"], ds.field("user_id") == user)
+    return matrix(found["vector"])[0] if found.num_rows else None

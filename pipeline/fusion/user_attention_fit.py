@@ -1,0 +1,145 @@
+"""Learns attention over histories: users of the training part, stopped at random moments, and what they chose next.
+
+- a seeded share of the users is held out, and judged by ranking at moments that are drawn once;
+- each epoch, the others are stopped at new moments. The loss is softmax of one of the next choices, the nearest most
+  often, against sampled items, each score corrected by the log of how often its item is drawn (Bengio and Senécal
+  2008; Yi et al. 2019);
+- the epoch of the best held-out ranking is kept, the start among them: on those users it is never worse than the mean.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pipeline.fusion.user_attention import HistoryAttention, Rows, past_of
+from pipeline.interactions import Floats, Interactions
+from pipeline.training.batches import Sampler
+from pipeline.training.torch_runtime import reproducible
+
+HELD_OUT_SHARE = 0.5  # four numbers are learned from few users, and many are needed to tell small gains from chance
+MAX_USERS = 8192
+BATCH_USERS = 128
+MOMENTS = 8
+TARGET_FADE = 0.7
+NEGATIVES = 1024
+CANDIDATES = 8192
+HISTORY_ITEMS = 128
+MAX_EPOCHS = 40
+PATIENCE_EPOCHS = 10
+LEARNING_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The attention, the epoch that was kept (0 is the mean itself), and the held-out measure of the mean and of it.
+
+    The measure is the mean over moments of 1 / log2(1 + rank) of the choice, among the items of the training part that
+    the user has not chosen, or CANDIDATES of them; 0 where there were too few users to hold any out.
+    """
+
+    attention: HistoryAttention
+    epoch: int = 0
+    mean: float = 0.0
+    best: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Users (b,), the rows of a log (b,) that they are stopped before, and a choice that follows (b,)."""
+
+    log: Interactions
+    users: Rows
+    ends: Rows
+    targets: Rows
+
+
+def fit(items: Floats, train: Interactions, half_life_days: float, seed: int) -> Fitted:
+    """Learns from the training interactions alone; the same bytes for the same seed and input.
+
+    items: (n_items, d) float32 of unit norm, a zero row for an item without a vector, which is left out.
+    """
+    attention = HistoryAttention(half_life_days)
+    train = train.subset(np.any(items != 0, axis=1)[train.item])
+    users = np.flatnonzero(np.diff(train.offsets()) > 1)
+    users = np.random.default_rng([seed, 0]).permutation(users)[:MAX_USERS]
+    held_out, learners = np.split(users, [round(HELD_OUT_SHARE * len(users))])
+    if not len(held_out):
+        return Fitted(attention)
+    with reproducible(1):
+        return _Course(torch.from_numpy(items), train, attention, seed).run(learners, held_out)
+
+
+class _Course:
+    """One fit, from one seeded generator."""
+
+    def __init__(self, items: Tensor, train: Interactions, attention: HistoryAttention, seed: int) -> None:
+        self.items = items
+        self.train = train
+        self.attention = attention
+        self.generator = np.random.default_rng([seed, 1])
+        self.offsets = train.offsets()
+        self.chosen = train.matrix()
+        self.scale = torch.nn.Parameter(torch.tensor(10.0).log())
+
+    def run(self, learners: Rows, held_out: Rows) -> Fitted:
+        self.sampler = Sampler(self.train.subset(np.isin(self.train.user, learners)).item_counts(), self.generator)
+        self.candidates = np.sort(self.generator.permutation(np.unique(self.train.item))[:CANDIDATES]).astype(np.int64)
+        judged = list(self._moments(held_out))
+        optimizer = torch.optim.Adam([*self.attention.parameters(), self.scale], lr=LEARNING_RATE)
+        best = Fitted(copy.deepcopy(self.attention), 0, *[self._judge(judged)] * 2)
+        for epoch in range(1, MAX_EPOCHS + 1):
+            self._epoch(learners, optimizer)
+            found = self._judge(judged)
+            if found > best.best:
+                best = replace(best, attention=copy.deepcopy(self.attention), epoch=epoch, best=found)
+            elif epoch - best.epoch >= PATIENCE_EPOCHS:
+                break
+        return best
+
+    def _epoch(self, learners: Rows, optimizer: torch.optim.Optimizer) -> None:
+        for moments in self._moments(learners):
+            negatives, log_expected = self.sampler.draw(NEGATIVES)
+            own, others = self._scores(moments, negatives)
+            others = torch.exp(self.scale) * others - torch.from_numpy(log_expected)
+            scores = torch.cat([torch.exp(self.scale) * own, others], dim=1)
+            loss = cross_entropy(scores, torch.zeros(len(scores), dtype=torch.int64))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    @torch.no_grad()
+    def _judge(self, judged: list[_Moments]) -> float:
+        gains = []
+        for moments in judged:
+            own, others = self._scores(moments, self.candidates)
+            gains.append(1 / torch.log2(2.0 + (others > own).sum(dim=1)))
+        return float(torch.cat(gains).mean())
+
+    def _scores(self, moments: _Moments, candidates: Rows) -> tuple[Tensor, Tensor]:
+        """Cosines with the target [b x 1] and with candidates [b x m], very low for what the user has chosen."""
+        past = past_of(moments.log, moments.users, moments.ends, HISTORY_ITEMS, self.attention.half_life_days)
+        users = self.attention(self.items[past.item], past)
+        own = (users * self.items[moments.targets]).sum(dim=1, keepdim=True)
+        chosen = torch.from_numpy(self.chosen[moments.users][:, candidates].toarray() > 0)
+        return own, (users @ self.items[candidates].T).masked_fill(chosen, -1e9)
+
+    def _moments(self, users: Rows) -> Iterator[_Moments]:
+        """Every user at up to MOMENTS moments, in batches; what shares a moment is shuffled, its order not known."""
+        log = self.train
+        order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
+        log = replace(log, item=log.item[order], age_days=log.age_days[order], weight=log.weight[order])
+        sizes = np.diff(self.offsets)
+        stopped = self.generator.permutation(np.repeat(users, np.minimum(sizes[users] - 1, MOMENTS)))
+        for start in range(0, len(stopped), BATCH_USERS):
+            batch = stopped[start : start + BATCH_USERS]
+            ends = self.offsets[batch] + self.generator.integers(1, sizes[batch])
+            steps = self.generator.geometric(1 - TARGET_FADE, len(batch)) - 1
+            following = np.minimum(ends + steps, self.offsets[batch + 1] - 1)
+            yield _Moments(log, batch, ends, log.item[following].astype(np.int64))

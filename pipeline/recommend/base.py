@@ -1,0 +1,199 @@
+"""What a recommender is: anything that ends as item vectors and user vectors whose inner product is the score.
+
+A `Model` that has no vectors can be measured, but not published.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.metrics import Scorer, inner_product
+from pipeline.fusion.user_pooling import Pooling
+from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.training.distributed import ALONE, Crew
+
+if TYPE_CHECKING:
+    from pipeline.recommend.user_sides import Reads
+    from pipeline.recommend.warm_start import Before
+
+Rows = npt.NDArray[np.int64]
+Epoch = dict[str, float]
+OnEpoch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a recommender may see of the items.
+
+    vectors: (n_items, width) float32 fused vectors of unit norm, a zero row where the item has none.
+    present: (n_items,) bool, whether it has one.
+    pooling: how fused vectors of a history become a user's, as the fused folder has them; None for the decayed mean.
+    modalities: each modality's own vectors, (n_items, d) float32, and (n_items,) bool, whether an item has it. Where
+    it is empty, the fused vectors are all there is.
+    titles: each item's, for a model that reads text; empty for every other.
+    """
+
+    vectors: Floats
+    present: Mask
+    pooling: Pooling | None = None
+    modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
+    titles: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a fit went.
+
+    chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
+    curve: one entry an epoch: `epoch`, `loss`, and `ndcg@10` where there was a validation part.
+    settings: what else was chosen on validation. members: the fits of the models that this one is made of.
+    """
+
+    chosen_epochs: int = 0
+    curve: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+    settings: Mapping[str, float] = field(default_factory=dict)
+    members: Mapping[str, Fit] = field(default_factory=dict)
+
+
+class Model(ABC):
+    """What scores every item for every user.
+
+    name: as in the configuration and in metrics.json.
+    inductive: whether an item nobody has chosen yet can be scored, from its content.
+    """
+
+    name: ClassVar[str]
+    inductive: ClassVar[bool]
+
+    @abstractmethod
+    def fit(
+        self,
+        content: Content,
+        train: Interactions,
+        validation: Interactions | None = None,
+        epochs: int | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Fit:
+        """Learns from the training interactions; afterwards `scorer` can be asked for.
+
+        validation: choose settings, or the number of epochs, by NDCG@10 on these, given the training ones as history.
+        epochs: run exactly so many, for the fit that is published; goes before `validation`.
+        on_epoch: called after every epoch with its entry of the curve, for a progress display.
+        """
+
+    def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
+        """Fits a new model of the same kind with what an earlier fit chose on validation."""
+        return self.fit(content, train, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
+
+    @abstractmethod
+    def scorer(self, history: Interactions) -> Scorer:
+        """Scores made from the given history, which may be longer than what was learned from."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The file that a fit leaves what it can go on from after a kill in, and how old that may be."""
+
+    path: Path
+    seconds: float
+
+
+class Recommender(Model):
+    """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.
+
+    scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
+    before: the fit of an earlier night that this one may read; models that learn nothing from it ignore it.
+    crew: the processes that fit it together, all of them in the same way; models that are not shared ignore it.
+    members: the models that this one is made of, by name, if it is made of others.
+    """
+
+    members: Mapping[str, Recommender] = MappingProxyType({})
+    scratch: Scratch | None = None
+    before: Before | None = None
+    crew: Crew = ALONE
+
+    @property
+    @abstractmethod
+    def item_vectors(self) -> Floats:
+        """(n_items, d) float32, a row for every item, also for those never chosen."""
+
+    @abstractmethod
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, d) float32 made from the given history, which may be longer than what was learned from.
+
+        A user without history gets the model's answer to knowing nothing: a zero row, or what suits everyone.
+        """
+
+    def scorer(self, history: Interactions) -> Scorer:
+        """See Model."""
+        return inner_product(self.user_vectors(history), self.item_vectors)
+
+    def save(self, folder: Path) -> None:
+        """Writes `model.safetensors` into the folder where the model has weights of its own; nothing is pickled."""
+        return
+
+    def reads(self) -> Reads | None:
+        """What a user's vector is the sum of, one part for each past choice; None where it is no sum."""
+        return None
+
+
+class ItemSide(ABC):
+    """A saved model's item vectors as a function of content, which is what it takes to explain a score by modality.
+
+    reads_fused: whether it looks at fused vectors, which may be costly to make. fixed: the members of a blend whose
+    items stay as they are, whatever the content.
+    """
+
+    reads_fused: bool = True
+    fixed: tuple[str, ...] = ()
+
+    @abstractmethod
+    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+        """The vectors that some items would have with other content: (n, d) float32, as in `item_vectors`.
+
+        kept: the modalities that are left. content: the fused vectors that these make, of these items alone, row for
+        row. codes: (n,) in the catalogue. Whether an item is new stays as it was when the model was made, whatever the
+        content.
+        """
+
+
+@dataclass(frozen=True)
+class PastOf:
+    """What a user's vector was made of. history: of this user alone, its items coded by their places in `codes`.
+
+    codes: (n,) in the catalogue. profile: (d,) float32 fused vector of what the user says of themselves, if anything.
+    """
+
+    history: Interactions
+    codes: Rows
+    profile: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A score as a sum over a user's past choices: base + the sums of choices and of rest.
+
+    base: what suits everyone. choices: (n,) float64, of each item of the history. rest: by name, what a `profile` says,
+    and those members of a blend whose users are no sums.
+    """
+
+    base: float
+    choices: npt.NDArray[np.float64]
+    rest: dict[str, float]
+
+
+class UserSide(ABC):
+    """A saved model's users as sums over their histories, which is what it takes to explain a score by past choices."""
+
+    @abstractmethod
+    def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
+        """The published vectors' inner product, told apart. user and item: (d,) float32."""

@@ -1,0 +1,141 @@
+"""The user side of a saved model, read row by row: which past choices a user's vector is the sum of.
+
+    u = base + s · sum over the history's items i of c_i r_i,    so    u·v = base·v + sum of s c_i r_i·v
+
+r_i is what the model reads an item of a history as. c_i is how much it counts: 1, or the sum of its weights, halved at
+each half life. base is what a user of whom nothing is known gets. s is one number for the whole user, a norm or a root
+of how much was chosen, which the published vector itself tells: u - base is s times the sum of c_i r_i.
+
+    als:     c_i = α w_i,    r_i = (G + sum over j of (c_j - 1) y_j y_jᵀ)⁻¹ y_i,    G = YᵀY + λI
+
+y are the items' vectors: what a choice is read as depends on the others, but the sum is exact (Hu et al. 2008, 5).
+
+    content: u = s · sum of c_i r_i + s' · the user's profile, where profiles count
+
+    blend:   each member's part of u and of v
+
+Who reads a history by attention, or not at all, is no such sum: of a blend, what such a member says stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from pipeline.errors import ShardCorrupt
+from pipeline.interactions import Floats, Interactions, decay
+from pipeline.recommend.base import PastOf, Recommender, Split, UserSide
+from pipeline.recommend.item_sides import BLEND_FILE, SavedRows
+
+FILE = "reads.safetensors"
+TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What users are sums of, see above. items: (n_items, d) float32, r, or y of als. base: (d,) float32.
+
+    half_life_days: infinite where weights do not fade, None where an item counts 1 however often it was chosen.
+    gram: (d, d) float32, G of als, whose α is `confidence`; else None. profiles: whether a user's profile counts.
+    """
+
+    items: Floats
+    base: Floats
+    half_life_days: float | None = None
+    gram: Floats | None = None
+    confidence: float = 1.0
+    profiles: bool = False
+
+    def save(self, folder: Path) -> None:
+        """Writes `reads.safetensors`."""
+        tensors = {"items": self.items, "base": self.base, "confidence": np.array([self.confidence])}
+        tensors["profiles"] = np.array([self.profiles])
+        if self.half_life_days is not None:
+            tensors["half_life_days"] = np.array([self.half_life_days])
+        if self.gram is not None:
+            tensors["gram"] = self.gram
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / FILE)
+
+
+def reads_alone(model: Recommender, half_life_days: float | None = None) -> Reads:
+    """Of a model that does not scale users by what they have chosen together: users who chose one item each."""
+    n = len(model.item_vectors)
+    codes, nothing = np.arange(n, dtype=np.int32), np.empty(0, np.int32)
+    each = Interactions(codes, codes, np.zeros(n), np.ones(n, np.float32), n, n)
+    nobody = Interactions(nothing, nothing, np.empty(0), np.empty(0, np.float32), 1, n)
+    base = model.user_vectors(nobody)
+    return Reads(model.user_vectors(each) - base, base[0], half_life_days)
+
+
+def save_with_reads(model: Recommender, folder: Path) -> None:
+    """Writes a fitted model's weights, and what its users are sums of, if they are."""
+    model.save(folder)
+    reads = model.reads()
+    if reads is not None:
+        reads.save(folder)
+
+
+class SummedUser(UserSide):
+    """See above; of what belongs to single items, only the rows asked for are read."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        """folder: what `save_with_reads` wrote. Raises ShardCorrupt if it is not that."""
+        self._file = SavedRows(folder / FILE, kind)
+        self._names = self._file.names()
+
+    def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
+        """See UserSide. Raises ShardCorrupt if the user's vector was not made of this past."""
+        (read,) = self._file.read(("items",), past.codes)
+        base, (confidence,), (profiles,) = self._file.read(("base", "confidence", "profiles"))
+        counts, rows = confidence * self._counts(past.history), read.astype(np.float64)
+        if "gram" in self._names:
+            (gram,) = self._file.read(("gram",))
+            rows = np.linalg.solve(gram + (rows.T * (counts - 1)) @ rows, rows.T).T
+        told = {} if past.profile is None or not profiles else {"profile": past.profile}
+        sums = np.stack([counts @ rows, *told.values()])
+        left = user.astype(np.float64) - base
+        scale, *others = np.linalg.lstsq(sums.T, left)[0]
+        if np.linalg.norm(left - [scale, *others] @ sums) > TOLERANCE * np.linalg.norm(user):
+            raise ShardCorrupt("the published user does not follow from log and model; run the night with --full")
+        choices = scale * counts * (rows @ item)
+        rest = {name: float(other * (own @ item)) for (name, own), other in zip(told.items(), others, strict=True)}
+        score = float(user.astype(np.float64) @ item)
+        return Split(score - float(choices.sum()) - sum(rest.values()), choices, rest)
+
+    def _counts(self, history: Interactions) -> npt.NDArray[np.float64]:
+        """c of the history's items, (n_items,), without als's α."""
+        if "half_life_days" not in self._names:
+            return (history.item_counts() > 0).astype(np.float64)
+        ((half_life_days,),) = self._file.read(("half_life_days",))
+        weights = decay(history, float(half_life_days))
+        return np.bincount(history.item, weights, minlength=history.n_items).astype(np.float64)
+
+
+class BlendedUser(UserSide):
+    """See above."""
+
+    def __init__(self, folder: Path, load: Callable[[str, Path], UserSide | None]) -> None:
+        """folder: what `BlendModel.save` wrote. load: makes the user side of a member, if it has one.
+
+        Raises ShardCorrupt if the folder is not that.
+        """
+        self._file = SavedRows(folder / BLEND_FILE, "blend")
+        self.sides = {name: load(name, folder / name) for name in self._file.metadata()["members"].split()}
+
+    def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
+        """See UserSide."""
+        base, choices, rest, start = 0.0, np.zeros(len(past.codes)), {}, 0
+        for name, side in self.sides.items():
+            (factor,), neutral = self._file.read((f"{name}.factor", f"{name}.neutral"))
+            part = slice(start, start := start + len(neutral))
+            if side is None:
+                rest[name] = float(user[part].astype(np.float64) @ item[part])
+                continue
+            found = side.split(user[part] / factor, item[part] * factor, past)
+            base, choices, rest = base + found.base, choices + found.choices, rest | found.rest
+        return Split(base, choices, rest)

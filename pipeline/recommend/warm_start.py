@@ -1,0 +1,110 @@
+"""What an earlier night's fit gives to this one: weights to begin at, and items hard to tell from what a user chose.
+
+An evaluated fit is given the earlier evaluated fit, and a published one the earlier published: the latter has seen what
+this night's test part holds. Items and users are matched by their ids; what the earlier night did not have begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.artefacts.staged import read_vectors
+from pipeline.evaluation.ranking import InnerProduct, best_of
+from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.base import Rows
+from pipeline.recommend.item_sides import FILE
+from pipeline.training.blocks import ParquetLog, blocks_of
+
+BLOCK_ROWS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Before:
+    """An earlier fit: its weights by name, and its vectors, (n_items, d) and (n_users, d) float32.
+
+    rows: for `items` and for `users`, (n,) int64, the earlier row of each of today's, -1 for none. warm_start: whether
+    training begins at the weights.
+    """
+
+    weights: Mapping[str, Tensor]
+    item_vectors: Floats
+    user_vectors: Floats
+    rows: Mapping[str, Rows]
+    warm_start: bool
+
+    @staticmethod
+    def read(folder: Path, member: str, items: list[str], users: list[str], warm_start: bool) -> Before:
+        """folder: `evaluated` or `published` of a trained model. member: whose weights in a blend, else empty.
+
+        items and users: today's ids, by code.
+        """
+        item_ids, item_vectors = read_vectors(folder / "item_vectors.parquet", "item_id")
+        user_ids, user_vectors = read_vectors(folder / "user_vectors.parquet", "user_id")
+        rows = {"items": _places(items, item_ids), "users": _places(users, user_ids)}
+        path = folder / member / FILE
+        weights = load_file(path) if path.exists() else {}
+        return Before(weights, item_vectors, user_vectors, rows, warm_start)
+
+    @torch.no_grad()
+    def begin(self, weights: Mapping[str, Tensor], tables: Mapping[str, tuple[str, ...]]) -> None:
+        """Copies into today's weights what the earlier fit has of them.
+
+        tables: of the weights with a row for each item or user, whose rows they are, one after the other. A weight
+        whose shape has changed stays as it was drawn.
+        """
+        counts = {"items": len(self.item_vectors), "users": len(self.user_vectors)}
+        for name, weight in weights.items():
+            earlier = self.weights.get(name)
+            if earlier is None or earlier.shape[1:] != weight.shape[1:] or earlier.dim() != weight.dim():
+                continue
+            if name in tables:
+                starts = np.cumsum([0, *(counts[of] for of in tables[name])])
+                if len(earlier) != starts[-1]:
+                    continue
+                parts = [np.where(self.rows[of] < 0, -1, self.rows[of] + at) for of, at in zip(tables[name], starts)]  # noqa: B905
+                found = torch.from_numpy(np.concatenate(parts))
+                weight[(found >= 0).to(weight.device)] = earlier[found[found >= 0]].to(weight)
+            elif earlier.shape == weight.shape:
+                weight.copy_(earlier)
+
+    def hard(self, train: Interactions | ParquetLog, count: int) -> npt.NDArray[np.int32]:
+        """For each user the best items by the earlier vectors that the user has not chosen: (n_users, count), or -1.
+
+        Only items that anybody chose in `train`: of a new item, that nobody chose it says nothing.
+        """
+        rows = self.rows["items"]
+        codes = np.flatnonzero((rows >= 0) & (train.item_counts() > 0))
+        vectors = self.item_vectors[rows[codes]]
+        place = np.full(train.n_items, -1)
+        place[codes] = np.arange(len(codes))
+        found = np.full((train.n_users, count), -1, np.int32)
+        for block in blocks_of(train, BLOCK_ROWS):
+            log = block.read()
+            earlier = self.rows["users"][block.first_user :][: log.n_users]
+            known = np.flatnonzero(earlier >= 0) if len(codes) else np.empty(0, np.int64)
+            chosen = log.matrix()
+            users = self.user_vectors[np.maximum(earlier, 0)]
+            ranked = best_of(InnerProduct(users, vectors), np.arange(len(codes)))
+            for some in np.split(known, range(ranked.rows, len(known), ranked.rows)):
+                told = chosen[some]
+                seen = np.repeat(np.arange(len(some)), np.diff(told.indptr)), place[told.indices]
+                hidden = seen[0][seen[1] >= 0], seen[1][seen[1] >= 0]
+                best, scores = ranked.of(some.astype(np.int32), hidden, count)
+                kept = np.where(np.isfinite(scores), codes[best], -1)
+                found[block.first_user + some, : best.shape[1]] = kept
+        return found
+
+
+def _places(ids: list[str], earlier: list[str]) -> Rows:
+    found = pc.index_in(pa.array(ids, pa.string()), pa.array(earlier, pa.string()))
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), np.int64)

@@ -1,0 +1,73 @@
+"""Pairs of a user and an item that the user was shown, and then chose or not, for a re-ranker to learn from.
+
+Each showing is one pair. It is a positive if the user chose the item, for the first time, at its moment or within
+`ranker.chosen_within_days` after it. Left out are showings of what the user had chosen before, as that is not
+recommended again, and those whose days are not over by the end of the log at hand, as nobody can know of them yet.
+
+The pair's numbers come from the last of the moments of `pairs.rounds` whose history is older than the showing: neither
+a user's vector nor any count has seen it, or what came after it.
+
+Pairs are learned as they are, so that f is the logit of choosing what one is shown: nothing was drawn that had to be
+corrected for. What was shown was not drawn at random either, but by whoever showed it, and at the top of a page things
+are chosen for being there; neither the place on a page nor the rest of it is known here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.config.ranker import Ranker as Settings
+from pipeline.interactions import Interactions, Mask
+from pipeline.rerank.pairs import Pairs, UserVectors, rounds, together
+from pipeline.rerank.snapshot import Items, Moment
+
+
+def learned_from_shown(
+    items: Items, user_vectors: UserVectors, log: Interactions, shown: Interactions, settings: Settings, seed: int
+) -> Pairs | None:
+    """The pairs of every round, at most `ranker.max_pairs`; None unless there are both positives and negatives."""
+    generator = np.random.default_rng([seed, 9])
+    told, chosen = labelled(shown, log, settings.chosen_within_days)
+    histories = [history for history, _ in rounds(log, settings, seed) if len(history)]
+    newest = [history.age_days.min() for history in histories]
+    found = []
+    for history, begin, end in zip(histories, newest, [*newest[1:], -np.inf], strict=True):
+        own = (told.age_days < begin) & (told.age_days >= end)
+        if own.any():
+            moment = Moment(items, user_vectors(history), history)
+            found.append(pairs_of(moment, told.subset(own), chosen[own], settings, generator))
+    learnt = together([one for one in found if len(one)])
+    return learnt if learnt is not None and 0 < learnt.chosen.sum() < len(learnt) else None
+
+
+def labelled(shown: Interactions, choices: Interactions, days: float) -> tuple[Interactions, Mask]:
+    """The showings that say something, and whether their items were chosen, (n,) bool; see above.
+
+    shown: in the order of users. choices: all until the end of what may be known.
+    """
+    keys = choices.user.astype(np.int64) * choices.n_items + choices.item
+    pairs, row = np.unique(keys, return_inverse=True)
+    first = np.full(len(pairs) + 1, -np.inf)
+    np.maximum.at(first, row, choices.age_days)
+    asked = shown.user.astype(np.int64) * shown.n_items + shown.item
+    place = np.searchsorted(pairs, asked)
+    place[~np.isin(asked, pairs)] = len(pairs)
+    until_chosen = shown.age_days - first[place]
+    over = shown.age_days - days >= choices.age_days.min(initial=np.inf)
+    kept = (until_chosen >= 0) & over
+    return shown.subset(kept), (until_chosen <= days)[kept]
+
+
+def pairs_of(
+    moment: Moment, shown: Interactions, chosen: Mask, settings: Settings, generator: np.random.Generator
+) -> Pairs:
+    """The pairs of a moment that its history is known for, drawn evenly where they are too many.
+
+    shown: later than the history. chosen: (n,) bool, see `labelled`.
+    """
+    known = np.flatnonzero(np.isin(shown.user, moment.known_users()))
+    kept = np.sort(generator.permutation(known)[: max(1, settings.max_pairs // settings.rounds)])
+    users, place = np.unique(shown.user[kept].astype(np.int64), return_inverse=True)
+    item = shown.item[kept].astype(np.int64)
+    scalars = moment.scalars(users[place], item)
+    return Pairs(moment.users[users], place, item, scalars, chosen[kept], np.zeros(len(kept), np.float32))

@@ -1,0 +1,150 @@
+"""ranker: how likely a user is to choose an item, from everything that is known of both; it re-orders candidates.
+
+    p = σ(f),   f = FC([tower_user(u) | tower_m(f_m) of each modality m | tower_counts(c)]) + w · c
+
+a tower is a fully connected layer and ReLU, and FC two of those and a linear one. u is the first stage's user vector,
+f_m the item's own vectors, and c the numbers of `Moment.scalars`, standardised and cut at ±4; w · c is the wide part of
+Wide & Deep (Cheng et al. 2016). A missing modality has a learned vector in its tower's place. What is served is the
+calibrated a f + b; how everything is learned, `ranker_fit` says.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy.special import expit
+from torch import Tensor, nn
+
+from pipeline.config.ranker import Ranker as Settings
+from pipeline.errors import ShardCorrupt
+from pipeline.interactions import Floats, Mask
+from pipeline.recommend.base import Rows
+from pipeline.rerank.pairs import NOTHING, Items, Moment
+from pipeline.training.torch_runtime import reproducible
+
+RANKER_FILE = "ranker.safetensors"
+BLOCK_ITEMS = 4096
+BLOCK_USERS = 256
+FARTHEST = 4.0
+
+
+class Network(nn.Module):
+    """See above; what inputs are scaled by, and a and b, `slope` and `shift`, are kept among the weights."""
+
+    user_norm: Tensor
+    mean: Tensor
+    scale: Tensor
+    slope: Tensor
+    shift: Tensor
+
+    def __init__(self, user_width: int, widths: dict[str, int], scalars: int, settings: Settings) -> None:
+        """widths: of each modality's vectors."""
+        super().__init__()
+        width, hidden = settings.width, settings.hidden
+        self.user = nn.Linear(user_width, width)
+        self.modalities = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
+        self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in widths})
+        self.counts = nn.Linear(scalars, width)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.first = nn.Linear(width * (2 + len(widths)), hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, 1)
+        self.wide = nn.Linear(scalars, 1, bias=False)
+        for name, value in {"user_norm": torch.ones(()), "mean": torch.zeros(scalars), "scale": torch.zeros(scalars),
+                            "slope": torch.ones(()), "shift": torch.zeros(())}.items():  # fmt: skip
+            self.register_buffer(name, value)
+
+    def item_side(self, modalities: dict[str, tuple[Floats, Mask]], codes: Rows) -> Tensor:
+        """The towers of some items: [n x width · modalities]."""
+        towers = [torch.zeros(len(codes), 0)]
+        for name, tower in self.modalities.items():
+            vectors, present = (torch.from_numpy(part[codes]) for part in modalities[name])
+            towers.append(torch.where(present[:, None], torch.relu(tower(vectors)), self.missing[name]))
+        return torch.cat(towers, dim=1)
+
+    def user_side(self, users: Floats) -> Tensor:
+        """The tower of some users: [n x width]."""
+        return torch.relu(self.user(torch.from_numpy(users) / self.user_norm))
+
+    def forward(self, users: Tensor, items: Tensor, scalars: Tensor) -> Tensor:
+        """f, not calibrated, of n pairs: [n]. users and items: their sides, a row for each pair. scalars: [n x s]."""
+        counts = ((scalars - self.mean) * self.scale).clamp(-FARTHEST, FARTHEST)
+        joined = self.dropout(torch.cat([users, items, torch.relu(self.counts(counts))], dim=1))
+        hidden = self.dropout(torch.relu(self.first(joined)))
+        deep: Tensor = self.last(torch.relu(self.second(hidden)))
+        return (deep + self.wide(counts))[:, 0]
+
+
+class Ranker:
+    """A fitted network, and the item side of one catalogue."""
+
+    def __init__(self, network: Network, items: Items, threads: int) -> None:
+        self.network = network.eval()
+        self.threads = threads
+        self.items = items
+        with torch.no_grad(), reproducible(threads):
+            sides = [
+                network.item_side(items.modalities, np.arange(at, min(at + BLOCK_ITEMS, len(items.vectors))))
+                for at in range(0, len(items.vectors), BLOCK_ITEMS)
+            ]
+        self._sides = torch.cat(sides)
+
+    @torch.no_grad()
+    def logits(self, users: Floats, user: Rows, item: Rows, scalars: Floats) -> Floats:
+        """a f + b of n pairs, (n,) float32. users: (m, d). user: (n,) rows of it. item: (n,) codes."""
+        with reproducible(self.threads):
+            side = self.network.user_side(users)
+            f = self.network(
+                side[torch.from_numpy(user)], self._sides[torch.from_numpy(item)], torch.from_numpy(scalars)
+            )
+            return np.asarray((self.network.slope * f + self.network.shift).numpy(), np.float32)
+
+    def of_lists(self, moment: Moment, users: Rows, lists: Rows, scalars: Floats | None = None) -> Floats:
+        """The logits of each user's candidates, (b, k) float32, -inf where there is none.
+
+        scalars: of the candidates there are, row after row, where they are known already.
+        """
+        found = np.full(lists.shape, -np.inf, np.float32)
+        row, column = np.nonzero(lists != NOTHING)
+        starts = np.searchsorted(row, np.arange(0, len(users) + BLOCK_USERS, BLOCK_USERS))
+        for start, stop in pairwise(starts):
+            some, code = row[start:stop], lists[row[start:stop], column[start:stop]]
+            if len(some):
+                numbers = moment.scalars(users[some], code) if scalars is None else scalars[start:stop]
+                own = moment.users[users[some[0] : some[-1] + 1]]
+                found[some, column[start:stop]] = self.logits(own, some - some[0], code, numbers)
+        return found
+
+    def reordered(self, moment: Moment, users: Rows, lists: Rows) -> tuple[Rows, Floats]:
+        """Candidates likeliest first, equals as they were, and their probabilities, 0 where there is no item."""
+        logits = self.of_lists(moment, users, lists)
+        order = np.argsort(-logits, axis=1, kind="stable")
+        return np.take_along_axis(lists, order, axis=1), expit(np.take_along_axis(logits, order, axis=1))
+
+    def save(self, folder: Path) -> None:
+        """Writes `ranker.safetensors`."""
+        save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / RANKER_FILE)
+
+
+def load_ranker(folder: Path, items: Items, settings: Settings, threads: int) -> Ranker:
+    """What `Ranker.save` wrote. Raises ShardCorrupt if it is not that."""
+    network = network_of(items, settings)
+    try:
+        network.load_state_dict(load_file(folder / RANKER_FILE))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ShardCorrupt(
+            f"{folder / RANKER_FILE}: not the weights of this night's ranker ({str(error).splitlines()[0]}); "
+            "run the night with --full"
+        ) from None
+    return Ranker(network, items, threads)
+
+
+def network_of(items: Items, settings: Settings) -> Network:
+    """A new network for what a catalogue has; its weights are drawn from torch's generator."""
+    widths = {name: vectors.shape[1] for name, (vectors, _) in items.modalities.items()}
+    return Network(items.vectors.shape[1], widths, items.scalars, settings)

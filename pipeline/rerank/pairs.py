@@ -1,0 +1,173 @@
+"""Pairs of a user and an item, chosen or not, that a re-ranker learns from.
+
+The log is cut into rounds, by time, and by chance where time does not tell. In each round, users are made of all that
+came before it, and what they chose in it are the positives: neither a user's vector nor any count has seen them. The
+items' vectors have, since the first stage was fitted on the whole log, so that its score looks surer than it will be
+later: what is learned leans towards the order that there is already, and validation decides whether to use it.
+
+Beside each positive, negatives are drawn, some from the user's candidates and some from all items. A pair x of a user
+with t positives is expected to be drawn
+
+    r(x) = t · hard / |candidates| · [x is one]  +  t · even / |other items|
+
+times. Whoever learns that a drawn pair is a positive with the logit f(x) - log r(x) learns f, the logit among all
+pairs, drawn or not (the correction of sampled softmax, Bengio and Senécal 2008, for two classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from pipeline.config.ranker import Ranker as Settings
+from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.recommend.base import Rows
+from pipeline.recommend.propagation import pairs
+from pipeline.rerank.snapshot import NOTHING, Items, Moment, without
+from pipeline.training.negatives import Chosen
+
+REDRAWS = 32
+UserVectors = Callable[[Interactions], Floats]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """n pairs. users: (m, d) float32 vectors, a row for each user of each round.
+
+    user: (n,) row of `users`. item: (n,) codes. scalars: (n, s) float32. chosen: (n,) bool. log_rate: (n,) float32,
+    log r, see above.
+    """
+
+    users: Floats
+    user: Rows
+    item: Rows
+    scalars: Floats
+    chosen: Mask
+    log_rate: Floats
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+def rounds(log: Interactions, settings: Settings, seed: int) -> Iterator[tuple[Interactions, Interactions]]:
+    """Histories and what was chosen next, round after round."""
+    shuffled = np.random.default_rng([seed, 5]).random(len(log))
+    place = np.empty(len(log), np.int64)
+    place[np.lexsort((shuffled, -log.age_days))] = np.arange(len(log))
+    ends = np.linspace(settings.history_share, 1, settings.rounds + 1) * len(log)
+    for start, stop in pairwise(ends):
+        yield log.subset(place < start), log.subset((place >= start) & (place < stop))
+
+
+def learned_from(
+    items: Items, user_vectors: UserVectors, log: Interactions, settings: Settings, seed: int
+) -> Pairs | None:
+    """The pairs of every round; None if nobody chose anything new in any. user_vectors: those of a history."""
+    generator = np.random.default_rng([seed, 6])
+    known = log.item_counts() > 0
+    found = [
+        drawn(Moment(items, user_vectors(history), history), targets, known, settings, generator)
+        for history, targets in rounds(log, settings, seed)
+        if len(history) and len(targets)
+    ]
+    return together([one for one in found if len(one)])
+
+
+def drawn(
+    moment: Moment, targets: Interactions, known: Mask, settings: Settings, generator: np.random.Generator
+) -> Pairs:
+    """Positives and negatives of one moment; see above.
+
+    known: (n_items,) bool, the items that are drawn: that nobody chose a new one yet says nothing of it.
+    """
+    most = max(1, settings.max_pairs // (settings.rounds * (1 + settings.negatives)))
+    user, item = _positives(moment, targets, known)
+    kept = np.sort(generator.permutation(len(user))[:most])
+    users, place, positives = np.unique(user[kept], return_inverse=True, return_counts=True)
+    taken = moment.log.concat(targets)
+    draw = _Draw(moment, users, taken, known, settings, generator)
+    hard, even = draw.hard(place), draw.even(place)
+    places = np.concatenate([place, hard[0], even[0]])
+    items = np.concatenate([item[kept], hard[1], even[1]])
+    return Pairs(
+        moment.users[users],
+        places,
+        items,
+        moment.scalars(users[places], items),
+        np.arange(len(items)) < len(kept),
+        draw.log_rate(places, items, positives),
+    )
+
+
+class _Draw:
+    """Negatives for some users, given by their place, from lists and from all known items that they did not take."""
+
+    def __init__(
+        self,
+        moment: Moment,
+        users: Rows,
+        taken: Interactions,
+        known: Mask,
+        settings: Settings,
+        generator: np.random.Generator,
+    ) -> None:
+        self.users = users
+        self.known = np.flatnonzero(known)
+        self.taken = Chosen(taken)
+        self.hard_draws = round(settings.negatives * settings.hard_share)
+        self.even_draws = settings.negatives - self.hard_draws
+        self.generator = generator
+        lists = moment.candidates(users, settings.candidates)
+        self.lists = without(self.taken, users, np.where(known[lists], lists, NOTHING))
+        self.sizes = (self.lists >= 0).sum(axis=1)
+        self.free = len(self.known) - np.asarray(pairs(taken)[users] @ known.astype(np.float32)).ravel()
+
+    def hard(self, place: Rows) -> tuple[Rows, Rows]:
+        """Places and items drawn from the candidates, so many for each place given."""
+        places = np.repeat(place, self.hard_draws)
+        places = places[self.sizes[places] > 0]
+        column = (self.generator.random(len(places)) * self.sizes[places]).astype(np.int64)
+        return places, self.lists[places, column]
+
+    def even(self, place: Rows) -> tuple[Rows, Rows]:
+        """Places and items drawn from all known items, likewise."""
+        places = np.repeat(place, self.even_draws)
+        items = np.full(len(places), NOTHING)
+        left = np.flatnonzero(self.free[places] > 0)
+        for _ in range(REDRAWS):
+            items[left] = self.known[self.generator.integers(len(self.known), size=len(left))]
+            again = self.taken(self.users[places[left]].astype(np.int32), items[left].astype(np.int32))
+            items[left[again]] = NOTHING
+            left = left[again]
+        return places[items >= 0], items[items >= 0]
+
+    def log_rate(self, places: Rows, items: Rows, positives: Rows) -> Floats:
+        """log r of n pairs, (n,) float32. positives: (b,) t of each user."""
+        width = int(max(items.max(initial=0), self.lists.max(initial=0))) + 1
+        keys = np.arange(len(self.lists))[:, None] * width + self.lists
+        listed = np.isin(places * width + items, keys[self.lists >= 0])
+        rate = positives[places] * self.even_draws / np.maximum(self.free[places], 1)
+        rate = rate + listed * positives[places] * self.hard_draws / np.maximum(self.sizes[places], 1)
+        return np.log(np.maximum(rate, 1e-12)).astype(np.float32)
+
+
+def _positives(moment: Moment, targets: Interactions, known: Mask) -> tuple[Rows, Rows]:
+    """Each new choice once, of users of whom something is known."""
+    matrix = pairs(targets)
+    user, item = np.repeat(np.arange(targets.n_users), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
+    fresh = ~moment.taken(user.astype(np.int32), item.astype(np.int32)) & known[item]
+    kept = fresh & np.isin(user, moment.known_users())
+    return user[kept], item[kept]
+
+
+def together(found: list[Pairs]) -> Pairs | None:
+    """The pairs of several moments; None if there are none."""
+    if not found:
+        return None
+    starts = np.cumsum([0, *(len(one.users) for one in found)])
+    user = np.concatenate([one.user + start for one, start in zip(found, starts, strict=False)])
+    rest = (np.concatenate([getattr(one, name) for one in found]) for name in ("item", "scalars", "chosen", "log_rate"))
+    return Pairs(np.concatenate([one.users for one in found]), user, *rest)

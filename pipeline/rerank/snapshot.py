@@ -1,0 +1,131 @@
+"""What is known of users and items at a moment, to those who read the best of the index again."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.recommend.base import Rows
+from pipeline.recommend.propagation import pairs
+from pipeline.training.negatives import Chosen
+
+CHUNK_PAIRS = 8192
+BLOCK_USERS = 1024
+NOTHING = -1
+
+
+class Items:
+    """The catalogue as the first stage and the re-ranker read it.
+
+    vectors: (n_items, d) float32, the first stage's. modalities: of each (n_items, d_m) float32 of unit norm, zero rows
+    where missing, and (n_items,) bool, whether an item has it. served: (n_items,) bool, the items in the index.
+    """
+
+    def __init__(
+        self,
+        vectors: Floats,
+        modalities: dict[str, tuple[Floats, Mask]],
+        served: Mask,
+        index: faiss.Index | None = None,
+    ) -> None:
+        """index: of the served items in order; exact search, if none is given."""
+        self.vectors = vectors
+        self.modalities = modalities
+        self.codes = np.flatnonzero(served)
+        if index is None:
+            index = faiss.IndexFlatIP(vectors.shape[1])
+            index.add(np.ascontiguousarray(vectors[served]))
+        self.index = index
+
+    @property
+    def scalars(self) -> int:
+        """How many numbers `Moment.scalars` gives a pair."""
+        return 7 + len(self.modalities)
+
+
+class Moment:
+    """What is known of users and items once a history has happened.
+
+    users: (n_users, d) float32, the first stage's vectors made of that history. taken: what is not recommended again,
+    the history itself if None.
+    """
+
+    def __init__(self, items: Items, users: Floats, history: Interactions, taken: Interactions | None = None) -> None:
+        self.items = items
+        self.users = users
+        self.history = history
+        self.log = history if taken is None else taken
+        self.taken = Chosen(self.log)
+        self._chosen = pairs(history)
+        self._counts = _item_counts(history), _user_counts(history)
+
+    def known_users(self) -> Rows:
+        """The users that have both a history and a vector."""
+        return np.flatnonzero((np.diff(self._chosen.indptr) > 0) & self.users.any(axis=1))
+
+    def candidates(self, users: Rows, count: int) -> Rows:
+        """The best items of the index that each user does not have: (b, count) int64, best first, filled with -1."""
+        blocks = [self._block(users[at : at + BLOCK_USERS], count) for at in range(0, len(users), BLOCK_USERS)]
+        return np.concatenate([np.zeros((0, count), np.int64), *blocks])
+
+    def _block(self, users: Rows, count: int) -> Rows:
+        most = max((len(self.taken.of(int(user))) for user in users), default=0)
+        depth = min(count + most, self.items.index.ntotal)
+        _, rows = self.items.index.search(np.ascontiguousarray(self.users[users]), depth)
+        found = np.where(rows < 0, NOTHING, self.items.codes[rows])
+        best = without(self.taken, users, found)[:, :count]
+        return np.pad(best, ((0, 0), (0, count - best.shape[1])), constant_values=NOTHING)
+
+    def scalars(self, users: Rows, items: Rows) -> Floats:
+        """Numbers of n pairs, (n, `Items.scalars`) float32:
+
+        the first stage's score; log of the item's popularity over the mean, days since it was first and last chosen,
+        whether it never was; log of the user's choices, days since the last; and for each modality the cosine of the
+        item's vector with the mean of the user's history, 0 where missing. Days are log(1 + days).
+        """
+        chunks = [
+            self._chunk(users[at : at + CHUNK_PAIRS], items[at : at + CHUNK_PAIRS])
+            for at in range(0, len(users), CHUNK_PAIRS)
+        ]
+        return np.concatenate([np.zeros((0, self.items.scalars), np.float32), *chunks])
+
+    def _chunk(self, users: Rows, items: Rows) -> Floats:
+        score = np.einsum("nd,nd->n", self.users[users], self.items.vectors[items])
+        columns = [score[:, None], self._counts[0][items], self._counts[1][users]]
+        distinct, place = np.unique(users, return_inverse=True)
+        for vectors, _ in self.items.modalities.values():
+            mean = self._chosen[distinct] @ vectors
+            norm = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+            columns.append(np.einsum("nd,nd->n", (mean / norm)[place], vectors[items])[:, None])
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def without(taken: Chosen, users: Rows, lists: Rows) -> Rows:
+    """Lists of items, (b, k), less what each user has taken; what is left keeps its order, -1 at the end."""
+    owner = np.repeat(users, lists.shape[1]).astype(np.int32)
+    gone = taken(owner, np.maximum(lists, 0).ravel().astype(np.int32)).reshape(lists.shape) | (lists < 0)
+    order = np.argsort(gone, axis=1, kind="stable")
+    return np.take_along_axis(np.where(gone, NOTHING, lists), order, axis=1)
+
+
+def _item_counts(history: Interactions) -> Floats:
+    """(n_items, 4) float32, see `Moment.scalars`; days before the newest choice of the history."""
+    now = history.age_days.min(initial=np.inf)
+    age = history.age_days - now
+    first, last = np.zeros(history.n_items), np.full(history.n_items, np.inf)
+    np.maximum.at(first, history.item, age)
+    np.minimum.at(last, history.item, age)
+    count = history.item_counts()
+    last[count == 0] = 0
+    popularity = np.log1p(count / max(count[count > 0].mean(), 1) if count.any() else count)
+    return np.stack([popularity, np.log1p(first), np.log1p(last), count == 0], axis=1).astype(np.float32)
+
+
+def _user_counts(history: Interactions) -> Floats:
+    """(n_users, 2) float32, likewise."""
+    last = np.full(history.n_users, np.inf)
+    np.minimum.at(last, history.user, history.age_days - history.age_days.min(initial=np.inf))
+    count = np.bincount(history.user, minlength=history.n_users)
+    last[count == 0] = 0
+    return np.stack([np.log1p(count), np.log1p(last)], axis=1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""The published index, and those who ask it."""

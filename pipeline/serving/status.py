@@ -1,0 +1,75 @@
+"""Status: what is published, from which run, how fresh, and which gates passed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import JsonValue
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.night import runs
+from pipeline.serving.lookup import current
+from pipeline.workspace import Json, Workspace, read_json
+
+SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")
+SEGMENTS = ("all", "cold", "cold_among_all")
+
+
+def status(workspace: Path) -> Json:
+    """Everything `medley status` says.
+
+    Raises WorkspaceError if nothing is published.
+    """
+    published = current(workspace)
+    folder = workspace / "runs" / str(published["run_id"])
+    receipt = read_json(folder / "steps" / "publish.json") or {}
+    details = receipt.get("details") or {}
+    age = datetime.now(UTC) - datetime.fromisoformat(str(published["published_at"]))
+    newest = runs(Workspace(workspace))[-1]
+    return {
+        **published,
+        "age_seconds": int(age.total_seconds()),
+        "gates": details.get("gates", []) if isinstance(details, dict) else [],
+        "metrics": (read_json(folder / "metrics.json") or {}).get("test", {}),
+        "report": str(folder / "report.html"),
+        "newest_run": {"run_id": newest["run_id"], "published": newest["run_id"] == published["run_id"]},
+    }
+
+
+def show(found: Json, console: Console) -> None:
+    """Prints a status for people."""
+    console.print(f"[bold]published[/]  index {found['digest']}  as of {found['as_of']}  run {found['run_id']}")
+    for gate in found["gates"]:
+        mark = "[green]passed[/]" if gate["passed"] else "[red]refused[/]"
+        console.print(f"  {mark}  {gate['sentence']}")
+    newest = found["newest_run"]
+    if not newest["published"]:
+        console.print(f"  [yellow]the newest run, {newest['run_id']}, is not the published one[/]")
+    for segment in SEGMENTS:
+        if segment in found["metrics"]:
+            console.print(_table(segment, found["metrics"][segment]))
+    others = [segment for segment in found["metrics"] if segment not in SEGMENTS]
+    if others:
+        console.print(f"in the report too: {', '.join(others)}", soft_wrap=True)
+    console.print(f"report {found['report']}", soft_wrap=True)
+
+
+def _table(segment: str, models: dict[str, dict[str, dict[str, JsonValue]]]) -> Table:
+    users = max((int(str(found["users"])) for model in models.values() for found in model.values()), default=0)
+    table = Table(title=f"test: {segment} ({users} users, mean and 95 % interval)", title_justify="left")
+    table.add_column("model")
+    for metric in SHOWN:
+        table.add_column(metric, justify="right")
+    order = sorted(models, key=lambda name: float(str(models[name].get("ndcg@10", {}).get("mean", 0))))
+    for name in order:
+        table.add_row(name, *(_cell(models[name].get(metric)) for metric in SHOWN))
+    return table
+
+
+def _cell(value: dict[str, JsonValue] | None) -> str:
+    if value is None:
+        return ""
+    mean = f"{value['mean']:.3f}"
+    return f"{mean} [dim]{value['low']:.3f}–{value['high']:.3f}[/]" if "low" in value else mean

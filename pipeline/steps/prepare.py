@@ -1,0 +1,233 @@
+"""Prepare: what an encoder needs to know of the whole catalogue before any bucket is encoded, decided once.
+
+- fit: vocabularies, word vectors and frequencies, from every text;
+- adapt: weights fine-tuned on what users chose together in training;
+- choose: engine and precision, measured on a sample of the catalogue.
+
+The outcome is an artefact, `encoders/<modality>/<digest>/encoder.json` and what it names, and enters the encoder's key.
+It is kept from night to night, or every vector would change with every new item: a new one is made with `--full`, when
+the settings change, when the catalogue has doubled since a fit, and when what was adapted saw interactions that
+tonight's training part does not hold (a night of the past).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import Modality
+from pipeline.encoders import make
+from pipeline.encoders.base import Encoder, Input, Prepared
+from pipeline.night import Night, StepReceipt
+from pipeline.runtime import threads
+from pipeline.steps.rows import Reader, Row, bucket_rows
+from pipeline.workspace import RECEIPT, Json, digest, read_json, sha256_of
+
+log = logging.getLogger("medley")
+VERSION = 1
+SAMPLE_ROWS = 128
+SAMPLE_BUCKETS = 8
+GROWTH = 2
+CHOICE = "encoder.json"
+FITTED = "fitted"
+
+
+@dataclass
+class Ready:
+    """An encoder that loads when the first row needs it: a night in which nothing changed loads none."""
+
+    encoder: Encoder
+    loaded: bool = False
+
+    def load(self) -> Encoder:
+        """The encoder, its weights loaded."""
+        if not self.loaded:
+            self.encoder.load()
+            self.loaded = True
+        return self.encoder
+
+
+def ensure(night: Night, modality: Modality) -> Ready:
+    """The night's encoder of a modality, prepared by this run already or now.
+
+    Raises WeightsError, ConfigError or StepFailed as the encoder's making and fitting do.
+    """
+    known = night.workspace.read_json(f"{night.folder}/steps/{_step(modality)}.json")
+    if known is not None:
+        return Ready(make(night.config, modality, restore(night.workspace.path(known["path"]))))
+    return run(night, modality)[1]
+
+
+def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
+    """Prepares a modality's encoder, or takes what an earlier night prepared, and leaves a receipt."""
+    ready = Ready(make(night.config, modality))
+    base = _base(night, ready.encoder)
+    parent, name = f"encoders/{modality}", _step(modality)
+    kept = None if night.full else _earlier(night, parent, base)
+    if kept:
+        receipt = night.step(name, parent, kept, lambda folder: {})
+        ready.encoder.prepared = restore(night.workspace.path(receipt.path))
+        return receipt, ready
+    receipt = night.content_step(name, parent, lambda folder: _build(night, modality, ready, base, folder))
+    ready.encoder.prepared = restore(night.workspace.path(receipt.path))
+    return receipt, ready
+
+
+def _step(modality: Modality) -> str:
+    return f"extract.{modality}.prepare"
+
+
+def restore(folder: Path) -> Prepared:
+    """What `run` decided, from the folder it left."""
+    choice = read_json(folder / CHOICE) or {}
+    return Prepared(folder / FITTED, choice["fitted"], choice["engine"], choice["precision"], choice["cosine"])
+
+
+def _build(night: Night, modality: Modality, ready: Ready, base: str, folder: Path) -> Json:
+    encoder, fitted = ready.encoder, folder / FITTED
+    settings = getattr(night.config.extract, modality)
+    details: Json = {"base": base, "catalogue_rows": night.receipt("ingest").rows, "seen": [], "settled": False}
+    fitted.mkdir()
+    if encoder.fits:
+        encoder.fit(_texts(night, encoder), fitted)
+    if getattr(settings, "adapt", None):
+        details |= _adapt(night, modality, ready, fitted)
+    chosen = encoder.prepared = Prepared(fitted, _digest_of(fitted))
+    if hasattr(settings, "engine"):
+        chosen, trials = _choose(night, modality, ready)
+        settled = len(trials) > 1 and not encoder.prepared.fitted
+        details |= {"trials": trials, "settled": settled, "machine": platform.processor() or platform.machine()}
+    choice = {name: getattr(chosen, name) for name in ("fitted", "engine", "precision", "cosine")}
+    (folder / CHOICE).write_text(json.dumps({"base": base, **choice}, indent=1, sort_keys=True), "utf-8")
+    return details | choice | {"model": encoder.model}
+
+
+def _choose(night: Night, modality: Modality, ready: Ready) -> tuple[Prepared, list[Json]]:
+    from pipeline.encoders.engine import engine_selection as choose
+    from pipeline.encoders.engine import engines
+    from pipeline.encoders.engine.network import NetworkEncoder
+
+    encoder = ready.load()
+    assert isinstance(encoder, NetworkEncoder)
+    sample = _sample(night, modality, encoder)
+    if not sample:
+        return encoder.prepared, []
+    chosen, trials = choose.choose(encoder, sample, night.receipt("ingest").rows)
+    if chosen.precision == "int8" and chosen.folder:
+        # Another calibration is another network: its file is part of what was fitted.
+        chosen = replace(chosen, fitted=_digest_of(chosen.folder))
+    # What was chosen is run as it is, so that tonight's vectors are those of any later process.
+    encoder.use(engines.make(chosen, encoder.network, encoder.collate(encoder.examples())))
+    return chosen, choose.describe(trials)
+
+
+def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path) -> Json:
+    """Trains on the catalogue. The network that the encoder then loads has what was learnt."""
+    from pipeline.artefacts.staged import read_log
+    from pipeline.encoders.engine.network import NetworkEncoder
+    from pipeline.encoders.finetune import adapt
+
+    encoder = ready.load()
+    assert isinstance(encoder, NetworkEncoder)
+    assert encoder.settings.adapt
+    pairs = adapt.pairs_of(read_log(night).of("train"), encoder.settings.adapt, night.config.seed)
+    rows = _rows_of(night, modality, encoder, set(np.unique(pairs).tolist()))
+    reader = Reader.of(night, modality)
+
+    def first_part(code: int) -> np.ndarray | None:
+        decoded = reader.decode(encoder, rows[code])
+        return None if isinstance(decoded, str) else decoded[0]
+
+    with ThreadPoolExecutor(threads(night.config)) as pool:
+        task = adapt.Task(modality, pairs, lambda codes: list(pool.map(first_part, codes.tolist())), night.config.seed)
+        losses = adapt.train(encoder, task, folder)
+    ready.loaded = False
+    return {"seen": _horizon(night), "adapt_losses": losses}
+
+
+def _rows_of(night: Night, modality: Modality, encoder: Encoder, codes: set[int]) -> dict[int, Row]:
+    """The rows of some items, by their position in the catalogue."""
+    found: dict[int, Row] = {}
+    start = 0
+    for bucket in _buckets(night):
+        rows = bucket_rows(night, modality, encoder, bucket)
+        found |= {start + at: row for at, row in enumerate(rows) if start + at in codes}
+        start += len(rows)
+    return found
+
+
+def _base(night: Night, encoder: Encoder) -> str:
+    """What a decision rests on, apart from the catalogue."""
+    settings = getattr(encoder, "settings", None)
+    running = {name: getattr(settings, name, None) for name in ("engine", "precision", "min_cosine")}
+    split = night.config.ingest if getattr(settings, "adapt", None) else None
+    return digest("prepare", VERSION, encoder.identity, running, night.config.seed, split)
+
+
+def _earlier(night: Night, parent: str, base: str) -> str | None:
+    """The name of the newest artefact that was decided on the same base and still holds."""
+    receipts = sorted(night.workspace.root.glob(f"{parent}/*/{RECEIPT}"), key=lambda p: p.stat().st_mtime_ns)
+    for path in reversed(receipts):
+        details = (read_json(path) or {}).get("details", {})
+        intact = night.workspace.artefact(f"{parent}/{path.parent.name}") is not None
+        if intact and details.get("base") == base and _holds(night, details):
+            return path.parent.name
+    return None
+
+
+def _holds(night: Night, details: Json) -> bool:
+    ingest = night.receipt("ingest")
+    grown = ingest.rows > GROWTH * details["catalogue_rows"] and not details["settled"]
+    return not grown and all(then <= now for then, now in zip(details["seen"], _horizon(night), strict=False))
+
+
+def _horizon(night: Night) -> list[str]:
+    """How far tonight's training part reaches: nothing that saw further may be used."""
+    return [night.as_of.isoformat(), str(night.receipt("ingest").details["validation_cut"] or "")]
+
+
+def _digest_of(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest([(str(path.relative_to(folder)), sha256_of(path)) for path in files]) if files else ""
+
+
+def _buckets(night: Night) -> range:
+    return range(int(str(night.receipt("ingest").details["buckets"])))
+
+
+def _texts(night: Night, encoder: Encoder) -> Iterator[str]:
+    for bucket in _buckets(night):
+        for row in bucket_rows(night, "text", encoder, bucket):
+            if row.content_hash and row.source:
+                yield encoder.render(row.source)  # type: ignore[arg-type]
+
+
+def _sample(night: Night, modality: Modality, encoder: Encoder) -> list[Input]:
+    """Usable items from all over the catalogue, the same ones every time."""
+    buckets = _buckets(night)
+    chosen = list(buckets)[:: max(1, len(buckets) // SAMPLE_BUCKETS)][:SAMPLE_BUCKETS]
+    found: list[Input] = []
+    for at, bucket in enumerate(chosen):
+        rows = [row for row in bucket_rows(night, modality, encoder, bucket) if row.content_hash]
+        wanted = (SAMPLE_ROWS - len(found)) // (len(chosen) - at)
+        found += _usable(night, modality, encoder, rows[:: max(1, len(rows) // max(1, wanted))], wanted)
+    return found
+
+
+def _usable(night: Night, modality: Modality, encoder: Encoder, rows: list[Row], wanted: int) -> list[Input]:
+    reader = Reader.of(night, modality)
+    found: list[Input] = []
+    for row in rows:
+        if len(found) == wanted:
+            break
+        decoded = reader.decode(encoder, row)
+        if not isinstance(decoded, str):
+            found.append(decoded)
+    return found

@@ -1,0 +1,1 @@
+"""What everything that learns stands on: batches, negatives, checkpoints, processes, seeds, progress."""

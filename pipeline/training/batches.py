@@ -1,0 +1,189 @@
+"""From a log to training batches: users stopped at random moments, what they chose next, and shared negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from pipeline.config.sections import Train
+from pipeline.errors import StepFailed
+from pipeline.interactions import Interactions, Mask
+from pipeline.recommend.two_tower_network import Windows, windows
+from pipeline.training.blocks import ParquetLog, blocks_of
+from pipeline.training.distributed import ALONE, Crew
+from pipeline.training.weighting import Balance
+
+Rows = npt.NDArray[np.int64]
+NONE: Rows = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b moments of users; items are given by their place in `codes`, so that only those are computed.
+
+    codes: [n] int64 item codes. window: the history before the moment. target: [b x t] and share: [b x t], what came
+    next and how much each counts, a row's sum 1 where items are not balanced and one process has the whole batch.
+    negative: [m]. log_expected: [m], log of how often it is expected among the m. chosen: [2 x c], rows, and places in
+    `negative` of what their users have chosen. hard: [b x h], each user's own negatives. not_hard: [b x h] bool, it is
+    none.
+    """
+
+    codes: Tensor
+    window: Windows
+    target: Tensor
+    share: Tensor
+    negative: Tensor
+    log_expected: Tensor
+    chosen: Tensor
+    hard: Tensor
+    not_hard: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(**{name: part.to(device) for name, part in vars(self).items()})
+
+
+class Sampler:
+    """Draws negatives half by popularity, half uniformly, among the items that were ever chosen.
+
+    The targets of a batch may be negatives of its other rows too (mixed negatives, Yang et al. 2020): they come by
+    popularity, so that an item is expected count · drawn share + targets · popularity share times among all of them.
+
+    An item nobody has chosen yet may be new: that it was not chosen says nothing, so it is never a negative.
+    """
+
+    def __init__(self, counts: Rows, generator: np.random.Generator) -> None:
+        """counts: (n_items,) int64, how often each item was chosen."""
+        self.known: Mask = counts > 0
+        self._popular = counts / counts.sum()
+        self._share = 0.5 * self._popular + 0.5 * self.known / self.known.sum()
+        self._cumulated = np.cumsum(self._share)
+        self._generator = generator
+
+    def draw(self, count: int, targets: Rows = NONE) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """Item codes (m,), the targets given last, and (m,) log of how often each is expected among the m.
+
+        Where `count` reaches the number of chosen items, each of them is drawn once: the softmax is then full.
+        """
+        known = np.flatnonzero(self.known)
+        if count >= len(known):
+            return known, np.zeros(len(known), np.float32)
+        points = self._generator.random(count) * self._cumulated[-1]
+        drawn = np.searchsorted(self._cumulated, points, side="right").astype(np.int64)
+        drawn = np.concatenate([drawn, targets])
+        expected = count * self._share[drawn] + len(targets) * self._popular[drawn]
+        return drawn, np.log(expected).astype(np.float32)
+
+
+class Batches:
+    """The batches of one fit, epoch after epoch, from one seeded generator."""
+
+    def __init__(
+        self,
+        train: Interactions | ParquetLog,
+        settings: Train,
+        seed: int,
+        pool: npt.NDArray[np.int32] | None = None,
+        crew: Crew = ALONE,
+    ) -> None:
+        """pool: (n_users, p) item codes that are hard to tell from what each user chose, -1 for none.
+
+        Raises StepFailed if no user has two interactions.
+        """
+        self.blocks = blocks_of(train, settings.block_rows)
+        self.generator = np.random.default_rng(seed)
+        self._settings = settings
+        self._crew = crew
+        if not any((np.diff(block.read().offsets()) > 1).any() for block in self.blocks):
+            raise StepFailed("no user has two training interactions to learn from; set train.model to content")
+        counts = train.item_counts()
+        self._sampler = Sampler(counts, self.generator)
+        self._balance = Balance(settings.imbalance, counts, self.generator)
+        self._pool = np.full((train.n_users, 1), -1, np.int32) if pool is None else pool
+
+    @property
+    def known(self) -> Mask:
+        """(n_items,) bool: the item was chosen in training."""
+        return self._sampler.known
+
+    def epoch(self) -> Iterator[Batch]:
+        """Every user with a past, at up to `moments_per_user` random moments of it; block after block."""
+        for place in self.generator.permutation(len(self.blocks)):
+            log = self._shuffled_ties(self.blocks[place].read())
+            pool = self._pool[self.blocks[place].first_user :][: log.n_users]
+            chosen, sizes = log.matrix(), np.diff(log.offsets())
+            repeats = np.clip(sizes - 1, 0, self._settings.moments_per_user)
+            users = self.generator.permutation(np.repeat(np.arange(len(sizes)), repeats))
+            for start in range(0, len(users), self._settings.batch_rows):
+                some = users[start : start + self._settings.batch_rows]
+                yield self._batch(log, chosen, some, pool[some])
+
+    def _shuffled_ties(self, log: Interactions) -> Interactions:
+        order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
+        weight = self._balance.log_weight(log)[order]
+        return replace(log, user=log.user[order], item=log.item[order], age_days=log.age_days[order], weight=weight)
+
+    def _batch(self, log: Interactions, chosen: sp.csr_matrix, users: Rows, pool: npt.NDArray[np.int32]) -> Batch:
+        sizes = np.diff(log.offsets())
+        moments = log.offsets()[users] + self.generator.integers(1, sizes[users])
+        target, share = self._next(log, users, moments)
+        others = target[:, 0] if self._settings.in_batch_negatives else target[:0, 0]
+        negative, log_expected = self._sampler.draw(self._settings.negatives, others)
+        hard = self._hard(pool)
+        own, part = self._crew.own(np.arange(len(users)))
+        users, target, share, hard = users[own], target[own], share[own] * np.float32(part), hard[own]
+        chosen, moments = chosen[users], moments[own]
+        longest = int((moments - log.offsets()[users]).max())
+        window = windows(log, users, moments, min(self._settings.history_items, longest))
+        codes, (history, wanted, drawn, hardest) = _places(window.item.numpy(), target, negative, np.maximum(hard, 0))
+        return Batch(
+            codes,
+            replace(window, item=history),
+            wanted,
+            torch.from_numpy(share),
+            drawn,
+            torch.from_numpy(log_expected),
+            torch.from_numpy(np.stack(chosen[:, negative].nonzero()).astype(np.int64)),
+            hardest,
+            torch.from_numpy((hard < 0) | _chose(chosen, hard)),
+        )
+
+    def _next(self, log: Interactions, users: Rows, moments: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """The items after each moment, (b, t), and their shares, falling by `target_fade` from one to the next."""
+        steps = np.arange(self._settings.targets)
+        rows = moments[:, None] + steps
+        inside = rows < log.offsets()[users + 1][:, None]
+        share = inside * self._settings.target_fade**steps * log.weight[np.where(inside, rows, 0)]
+        items = log.item[np.where(inside, rows, 0)]
+        share = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
+        return items.astype(np.int64), share * self._balance.of(items)
+
+    def _hard(self, pool: npt.NDArray[np.int32]) -> Rows:
+        """`hard_negatives` of each row of the pool, drawn anew: (b, h)."""
+        if not self._settings.hard_negatives:
+            return np.empty((len(pool), 0), np.int64)
+        columns = self.generator.integers(pool.shape[1], size=(len(pool), self._settings.hard_negatives))
+        return np.take_along_axis(pool, columns, axis=1).astype(np.int64)
+
+
+def _chose(chosen: sp.csr_matrix, items: Rows) -> Mask:
+    """Whether each row's user chose that row's items: (b, h) bool."""
+    if not items.size:
+        return np.zeros(items.shape, bool)
+    rows = np.repeat(np.arange(len(items)), items.shape[1])
+    found: Mask = np.asarray(chosen[rows, np.maximum(items, 0).ravel()]).reshape(items.shape) > 0
+    return found
+
+
+def _places(*codes: Rows) -> tuple[Tensor, list[Tensor]]:
+    """The distinct codes of several arrays, and those arrays as places among them."""
+    distinct, places = np.unique(np.concatenate([part.ravel() for part in codes]), return_inverse=True)
+    ends = np.cumsum([part.size for part in codes])[:-1]
+    pieces = zip(np.split(places, ends), codes, strict=True)
+    return torch.from_numpy(distinct), [torch.from_numpy(piece.reshape(part.shape)) for piece, part in pieces]

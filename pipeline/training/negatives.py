@@ -1,0 +1,185 @@
+"""Triples for pairwise losses: a user, what the user chose, and what the user did not choose.
+
+Negatives are drawn for a whole batch at once, uniformly or by popularity^α, and only those that turn out to be chosen
+are drawn again. Whether a pair was chosen is one look into a bitmap while that takes little memory, else a binary
+search in the sorted keys user · n_items + item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.pairwise import Bpr, Imbalance
+from pipeline.errors import StepFailed
+from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.training.distributed import ALONE
+from pipeline.training.weighting import Balance
+
+BITMAP_BYTES = 64 << 20
+TABLE_SLOTS = 1 << 20
+REDRAWS = 32
+ALIKE = Imbalance()
+Keys = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Triple:
+    """n triples: user, positive and negative are codes, (n,) int32 each; weight: (n,) float32, of the loss, 1 on
+    average over the log; part: their share of a batch.
+    """
+
+    user: Codes
+    positive: Codes
+    negative: Codes
+    weight: Floats
+    part: float = 1.0
+
+
+class Chosen:
+    """Which user chose which item, asked for many pairs at a time."""
+
+    def __init__(self, log: Interactions, bitmap_bytes: int = BITMAP_BYTES) -> None:
+        """bitmap_bytes: memory up to which a bitmap is kept, which is the faster of the two."""
+        self._n_items = log.n_items
+        self._keys: Keys = np.unique(log.user.astype(np.int64) * log.n_items + log.item)
+        cells = log.n_users * log.n_items
+        self._bits: npt.NDArray[np.uint8] | None = None
+        if cells <= bitmap_bytes * 8:
+            self._bits = np.zeros(cells // 8 + 1, np.uint8)
+            np.bitwise_or.at(self._bits, self._keys >> 3, np.left_shift(1, self._keys & 7).astype(np.uint8))
+
+    def __call__(self, user: Codes, item: Codes) -> Mask:
+        """(n,) bool for n pairs of codes."""
+        keys = user.astype(np.int64) * self._n_items + item
+        if self._bits is not None:
+            found: Mask = (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8)) & 1 == 1
+            return found
+        if not len(self._keys):
+            return np.zeros(len(keys), bool)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.asarray(self._keys[place] == keys)
+
+    def of(self, user: int) -> Codes:
+        """The items of one user, sorted: (m,) int32."""
+        first, last = np.searchsorted(self._keys, [user * self._n_items, (user + 1) * self._n_items])
+        return (self._keys[first:last] - user * self._n_items).astype(np.int32)
+
+    def users(self) -> Codes:
+        """The user of every pair that was chosen: (n_pairs,) int32."""
+        return (self._keys // max(self._n_items, 1)).astype(np.int32)
+
+    def items(self) -> Codes:
+        """The item of every pair that was chosen: (n_pairs,) int32."""
+        return (self._keys % max(self._n_items, 1)).astype(np.int32)
+
+
+class Triples:
+    """Seeded batches of triples; an epoch passes every interaction once, in a new order.
+
+    crew: the processes that share a batch.
+    """
+
+    crew = ALONE
+
+    def __init__(
+        self,
+        log: Interactions,
+        batch_rows: int,
+        popularity_power: float,
+        seed: int,
+        bitmap_bytes: int = BITMAP_BYTES,
+        imbalance: Imbalance = ALIKE,
+    ) -> None:
+        """popularity_power: α; an item is drawn in proportion to popularity^α, and 0 draws every item alike.
+
+        Raises StepFailed if every user chose all that can be drawn, so that nobody has a negative.
+        """
+        self.batch_rows = batch_rows
+        self.chosen = Chosen(log, bitmap_bytes)
+        self.generator = np.random.default_rng([seed, 1])
+        self._shares = _shares(log, popularity_power)
+        self._table = None if popularity_power == 0 else _table(self._shares)
+        keep = self._has_negative(log)[log.user]
+        self._user, self._item = log.user[keep], log.item[keep]
+        self._balance = Balance(imbalance, log.item_counts(), self.generator)
+        weight = self._balance.log_weight(log)[keep]
+        self._weight: Floats = weight / np.float32(weight.mean(dtype=np.float64) if keep.any() else 1)
+        if not keep.any():
+            raise StepFailed(
+                "every user chose every item, so there is nothing to rank lower; set train.model to content"
+            )
+
+    def __len__(self) -> int:
+        """Triples in an epoch."""
+        return len(self._user)
+
+    def epoch(self) -> Iterator[Triple]:
+        """Batches of `batch_rows` triples, the last one shorter."""
+        factors, weight = self._balance.of(self._item), self._weight
+        if self._balance.drawn:
+            order = self.generator.permutation(np.repeat(np.arange(len(self._user)), factors.astype(np.int64)))
+        else:
+            order, weight = self.generator.permutation(len(self._user)), weight * factors
+        for start in range(0, len(order), self.batch_rows):
+            rows = order[start : start + self.batch_rows]
+            user = self._user[rows]
+            negative = self.negatives(user)
+            own, part = self.crew.own(np.arange(len(rows)))
+            yield Triple(user[own], self._item[rows][own], negative[own], weight[rows][own], part)
+
+    def negatives(self, user: Codes) -> Codes:
+        """An item for each of n users that the user did not choose: (n,) int32.
+
+        A user for whom REDRAWS draws found only chosen items is asked in full: the law of the draw is the same.
+        """
+        drawn = self._draw(len(user))
+        left = np.flatnonzero(self.chosen(user, drawn))
+        for _ in range(REDRAWS):
+            if not len(left):
+                return drawn
+            drawn[left] = self._draw(len(left))
+            left = left[self.chosen(user[left], drawn[left])]
+        for row in left:
+            drawn[row] = self._draw_for(int(user[row]))
+        return drawn
+
+    def _draw(self, count: int) -> Codes:
+        if self._table is None:
+            return self.generator.integers(len(self._shares), size=count, dtype=np.uint32).astype(np.int32)
+        return self._table[self.generator.integers(len(self._table), size=count, dtype=np.uint32)]
+
+    def _draw_for(self, user: int) -> np.int32:
+        shares = self._shares.copy()
+        shares[self.chosen.of(user)] = 0
+        return np.int32(self.generator.choice(len(shares), p=shares / shares.sum()))
+
+    def _has_negative(self, log: Interactions) -> Mask:
+        drawable = self._shares > 0
+        taken = np.bincount(self.chosen.users()[drawable[self.chosen.items()]], minlength=log.n_users)
+        return np.asarray(taken < drawable.sum())
+
+
+def triples(log: Interactions, settings: Bpr, seed: int) -> Triples:
+    """Those that the settings ask for."""
+    rows, power = settings.batch_rows, settings.popularity_power
+    return Triples(log, rows, power, seed, imbalance=settings.imbalance)
+
+
+def _shares(log: Interactions, power: float) -> npt.NDArray[np.float64]:
+    """What share of the draws each item has: (n_items,) float64, nought for what nobody chose unless α is 0."""
+    popularity = np.bincount(log.item, minlength=log.n_items).astype(np.float64)
+    raised = np.where(popularity > 0, np.maximum(popularity, 1) ** power, 0) if power else np.ones(log.n_items)
+    return raised / max(raised.sum(), 1)
+
+
+def _table(shares: npt.NDArray[np.float64]) -> Codes:
+    """Items repeated in proportion to their shares, so that a draw is one look-up: (about TABLE_SLOTS,) int32.
+
+    Every item that has a share has at least one slot, however rare it is.
+    """
+    slots = np.where(shares > 0, np.maximum(np.rint(shares * max(TABLE_SLOTS, 4 * len(shares))), 1), 0)
+    return np.repeat(np.arange(len(shares), dtype=np.int32), slots.astype(np.int64))

@@ -1,0 +1,229 @@
+"""Tune: tries settings of the recommender on the fused vectors of a run, and says which the validation part likes best.
+
+- search: Optuna's tree-structured Parzen estimator (Bergstra and others, 2011); the first trial is what is configured;
+- judge: a model is fitted as the night's evaluated fit is, and ranked for the validation part given the training one;
+  the test part is handed to nothing here;
+- resume: trials are a journal of JSON lines in `tunes/<digest>/`. One that a kill cut short is marked as failed and
+  tried again, with the same settings: what a trial tries follows from the seed and the trials before it alone;
+- result: `tunes/<digest>/tune.json`. The published night stays as it is: its settings are the user's to change.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.artefacts.staged import read_log
+from pipeline.config import Config
+from pipeline.errors import StepFailed
+from pipeline.evaluation.metrics import Task, rank
+from pipeline.interactions import Interactions
+from pipeline.night import Night
+from pipeline.recommend import Content, Fit, OnEpoch, build
+from pipeline.runtime import threads
+from pipeline.steps.ingest import inputs_digest
+from pipeline.steps.train import content_of
+from pipeline.tuning.search_space import Space, applied, configured, space_of, suggest
+from pipeline.tuning.trials import METRIC, STATES, described, line
+from pipeline.workspace import Json, digest
+
+log = logging.getLogger("medley")
+VERSION = 1
+CUTOFF = 10
+DOCUMENT, JOURNAL, LOCK = "tune.json", "journal.log", "lock"
+
+
+def run(night: Night) -> Json:
+    """Tries settings until there are `tune.trials` trials or the time is over; returns what `tune.json` says.
+
+    Raises ConfigError if the space is wrong; StepFailed if nothing can be judged, or another search of it is running.
+    """
+    space = space_of(night.config)
+    folder = night.workspace.path("tunes", _key(night, space))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder / LOCK):
+        return _Search(night, space, folder, _study(folder / JOURNAL, night.config), Material.of(night)).run()
+
+
+def judge(
+    config: Config,
+    content: Content,
+    train: Interactions,
+    validation: Interactions,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[float, Fit]:
+    """Mean NDCG@10 on the validation part of a model fitted on the training part, and how the fit went.
+
+    These two parts are all it is handed of the log; the training part is the history that users are ranked from.
+    """
+    model = build(config.train.model, config, threads(config))
+    fit = model.fit(content, train, validation, on_epoch=on_epoch)
+    values = rank(model.scorer(train), Task(train, validation), (CUTOFF,)).values[METRIC]
+    return (float(values.mean()) if len(values) else math.nan), fit
+
+
+@dataclass(frozen=True)
+class Material:
+    """What trials are fitted on and judged by."""
+
+    train: Interactions
+    validation: Interactions
+    content: Callable[[str], Content]
+
+    @classmethod
+    def of(cls, night: Night) -> Material:
+        """A run's material. Raises StepFailed if one of the two parts is empty."""
+        staged = read_log(night)
+        train, validation = staged.of("train"), staged.of("validation")
+        if not (len(train) and len(validation)):
+            raise StepFailed("the training or the validation part is empty, so no setting can be judged; see ingest")
+        return cls(train, validation, cache(partial(content_of, night, staged)))
+
+
+@dataclass
+class _Search:
+    night: Night
+    space: Space
+    folder: Path
+    study: optuna.Study
+    material: Material
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def settled(self) -> list[FrozenTrial]:
+        """Trials that are not to be repeated: all but those that a kill cut short."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or "problem" in t.user_attrs]
+
+    def run(self) -> Json:
+        tune = self.night.config.tune
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            log.info("tune trial %d was cut short; it is tried again", trial.number)
+        while (done := len(self.settled)) < tune.trials:
+            if time.perf_counter() - self.started > tune.timeout_seconds:
+                log.info("tune: the time is over after %d of %d trials", done, tune.trials)
+                break
+            self._attempt(self._next(done))
+            self.night.workspace.write_json(self._path, self._document())
+        document = self._document()
+        if document["best"] is None:
+            problems = [str(trial["problem"]) for trial in document["trials"] if trial["problem"]]
+            raise StepFailed(f"no trial could be judged: {problems[0] if problems else 'there was no time for one'}")
+        self.night.workspace.write_json(self._path, document)
+        return document
+
+    @property
+    def _path(self) -> str:
+        return f"tunes/{self.folder.name}/{DOCUMENT}"
+
+    def _next(self, done: int) -> optuna.Trial:
+        config = self.night.config
+        # A sampler of its own for each trial, so that a search that is resumed goes on as one that was not.
+        seed = int(digest("tune", config.seed, done), 16) % 2**32
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.tune.random_trials)
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if not done and not waiting and (own := configured(self.space, config)):
+            self.study.enqueue_trial(own, user_attrs={"configured": True})
+        return self.study.ask()
+
+    def _attempt(self, trial: optuna.Trial) -> None:
+        settings = suggest(trial, self.space, self.night.config)
+        begin = time.perf_counter()
+        try:
+            config = applied(self.night.config, settings)
+            content = self.material.content(config.train.model)
+            value, fit = judge(config, content, self.material.train, self.material.validation, self._watch(trial))
+            if not math.isfinite(value):
+                raise StepFailed("its NDCG@10 on the validation part is no number")
+            trial.set_user_attr("epochs", fit.chosen_epochs)
+            state = TrialState.COMPLETE
+        except optuna.TrialPruned:
+            value, state = None, TrialState.PRUNED
+        except Exception as error:  # settings that cannot be fitted, for whatever reason, are passed over
+            trial.set_user_attr("problem", " ".join(f"{type(error).__name__}: {error}".split())[:300])
+            value, state = None, TrialState.FAIL
+        trial.set_user_attr("seconds", round(time.perf_counter() - begin, 2))
+        self.study.tell(trial, value, state=state)
+        log.info("%s", line(self._trials()[-1], self.night.config.tune.trials))
+
+    def _watch(self, trial: optuna.Trial) -> OnEpoch | None:
+        if not self.night.config.tune.prune:
+            return None
+
+        def on_epoch(epoch: dict[str, float]) -> None:
+            if METRIC in epoch:
+                trial.report(epoch[METRIC], int(epoch["epoch"]))
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
+        return on_epoch
+
+    def _document(self) -> Json:
+        config, trials = self.night.config, self._trials()
+        complete = [trial for trial in trials if trial["state"] == "complete"]
+        return {
+            "run_id": self.night.run_id,
+            "path": self._path,
+            "metric": METRIC,
+            "model": config.train.model,
+            "seed": config.seed,
+            "wanted_trials": config.tune.trials,
+            "space": {name: dimension.described() for name, dimension in self.space.items()},
+            "trials": trials,
+            # Of equals the first: as configured, where that is one of them.
+            "best": max(complete, key=lambda trial: trial["value"], default=None),
+            "configured": next((trial for trial in complete if trial["configured"]), None),
+        }
+
+    def _trials(self) -> list[Json]:
+        return [described(trial) for trial in self.study.get_trials(deepcopy=False) if trial.state in STATES]
+
+
+def _key(night: Night, space: Space) -> str:
+    """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
+    config = night.config
+    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
+    users = [config.fuse.half_life_days, config.fuse.users]
+    train = config.train.model_dump(mode="json", exclude={"processes"})
+    how = [config.tune.random_trials, config.tune.prune, {name: one.described() for name, one in space.items()}]
+    return digest("tune", VERSION, how, train, config.seed, users, night.receipt("fuse").digest, log_digest)
+
+
+def _study(journal: Path, config: Config) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if journal.exists():
+        # What a kill or a power cut left: half a line, and the lock of a process that is gone.
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+        journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name="medley",
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=config.tune.random_trials),
+        load_if_exists=True,
+    )
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Holds a lock that ends with the process. Raises StepFailed if another process holds it."""
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StepFailed(f"another process is at this search, {lock.parent}; wait for it to end") from None
+        yield

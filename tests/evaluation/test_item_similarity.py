@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.artefacts.staged import PARTS, OpenedLog
+from pipeline.evaluation.item_similarity import questions, recall
+from pipeline.interactions import Interactions
+
+
+def log_of(histories: list[list[tuple[int, str]]], items: int, cold: set[int] = frozenset()) -> OpenedLog:  # type: ignore[assignment]
+    rows = [(user, item, part) for user, history in enumerate(histories) for item, part in history]
+    user, item = (np.array([row[at] for row in rows], np.int32) for at in (0, 1))
+    part = np.array([PARTS.index(row[2]) for row in rows], np.int8)
+    log = Interactions(user, item, np.zeros(len(rows)), np.ones(len(rows), np.float32), len(histories), items)
+    return OpenedLog([str(u) for u in range(len(histories))], [str(i) for i in range(items)],
+               np.isin(np.arange(items), list(cold)), log, part)  # fmt: skip
+
+
+def test_what_is_asked_for_lies_in_the_test_part_and_within_the_window() -> None:
+    others = [(item, "train") for item in (3, 2)]
+    log = log_of([[(0, "train"), (1, "train"), (2, "test"), (3, "test"), (4, "test"), (0, "test")], others], 5)
+    found = questions(log, "co_choice", 2, 0)
+    assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 2), (1, 2), (1, 3), (2, 3)}, (
+        "what nobody chose in training, or the user chose before, is not asked for"
+    )
+
+
+def test_cold_questions_ask_by_the_item_that_training_saw_for_the_one_that_it_did_not() -> None:
+    log = log_of([[(0, "train"), (4, "held_out"), (1, "test")], [(1, "train")]], 5, cold={4})
+    found = questions(log, "co_choice_cold", 10, 0)
+    assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 4), (1, 4)}
+    warm = questions(log, "co_choice", 10, 0)
+    assert set(zip(warm.asked.tolist(), warm.answer.tolist(), strict=True)) == {(0, 1)}
+
+
+def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-2, 3, (40, 3)).astype(np.float32)
+    vectors[rng.random(40) < 0.2] = np.nan
+    histories = [[(int(i), "test") for i in rng.permutation(40)[:6]] for _ in range(12)]
+    histories.append([(i, "train") for i in range(40)])
+    found = questions(log_of(histories, 40), "co_choice", 3, 0)
+    expected: dict[int, list[float]] = {}
+    for user, asked, answer in zip(found.user, found.asked, found.answer, strict=True):
+        hit = 0.0
+        if not np.isnan(vectors[[asked, answer]]).any():
+            others = [i for i in range(40) if i != asked and not np.isnan(vectors[i, 0])]
+            scores = {i: float(vectors[asked] @ vectors[i]) for i in others}
+            nearer = sum(s > scores[answer] for s in scores.values())
+            level = sum(s == scores[answer] for s in scores.values()) - 1
+            hit = float(nearer + level / 2 < 5)
+        expected.setdefault(int(user), []).append(hit)
+    for scores_at_once in (8_000_000, 100):
+        monkeypatch.setattr("pipeline.evaluation.ranking.BLOCK_SCORES", scores_at_once)
+        monkeypatch.setattr("pipeline.evaluation.ranking.FEWEST_ROWS", 1)
+        scores = recall(vectors, found, 5)
+        np.testing.assert_allclose(scores.values["recall@5"], [np.mean(expected[u]) for u in sorted(expected)])
+
+
+def test_no_question_no_score() -> None:
+    log = log_of([[(0, "train")]], 3)
+    assert len(recall(np.ones((3, 2), np.float32), questions(log, "co_choice", 5, 0), 5).users) == 0

@@ -1,0 +1,140 @@
+"""A saved model tells which past choices a user's vector is the sum of, and the parts give the score again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.blend import Blend
+from pipeline.config.sections import Evaluate
+from pipeline.errors import ShardCorrupt
+from pipeline.fusion.user_pooling import Pooling
+from pipeline.interactions import Interactions, unit_rows
+from pipeline.recommend import Content, Recommender, load_user_side
+from pipeline.recommend.base import PastOf, Split
+from pipeline.recommend.user_sides import save_with_reads
+from tests.recommend.test_recommenders import CONFIG, USERS, World, made
+
+SUMS = ("content", "elsa", "svd", "graph", "bpr", "vbpr", "lightgcn", "als")
+# So weakly held back that als reads a choice quite otherwise beside others.
+EVALUATE = Evaluate(als_factors=8, als_iterations=5, als_regularization=(0.1,), als_alpha=(6,))
+MEMBERS = ("graph", "als", "popularity", "content", "elsa")
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="module")
+def later(world: World) -> Interactions:
+    """A longer history than the models learn from, in which weights differ and choices are repeated."""
+    log = world.train.concat(world.validation)
+    repeated = log.subset(np.arange(len(log)) % 5 == 0)
+    both = log.concat(replace(repeated, age_days=repeated.age_days + 3))
+    weights = np.random.default_rng(0).uniform(0.5, 3, len(both)).astype(np.float32)
+    return replace(both, weight=weights)
+
+
+@pytest.fixture(scope="module")
+def content(world: World) -> Content:
+    """The world's, with profiles of every other user."""
+    profiles = unit_rows(np.random.default_rng(1).standard_normal((USERS, 24)).astype(np.float32))
+    profiles[::2] = 0
+    return replace(world.content, pooling=Pooling(5.0, None, profiles, 0.3))
+
+
+def fitted(name: str, world: World, content: Content, folder: Path, *members: str) -> Recommender:
+    blend = Blend.model_validate({"models": members or ("als",)})
+    train = CONFIG.train.model_copy(update={"blend": blend})
+    model = made(name, CONFIG.model_copy(update={"train": train, "evaluate": EVALUATE}))
+    assert isinstance(model, Recommender)
+    model.fit(content, world.train, epochs=2)
+    save_with_reads(model, folder)
+    return model
+
+
+def splits(
+    name: str, model: Recommender, content: Content, later: Interactions, folder: Path
+) -> list[tuple[float, Split, PastOf]]:
+    """The score of a few users and items, how it is told apart, and of which past."""
+    side, users, found = load_user_side(name, folder), model.user_vectors(later), []
+    assert side is not None
+    for user, item in ((0, 5), (1, 5), (7, 119), (12, 2)):
+        own = later.subset(later.user == user)
+        codes, places = np.unique(own.item, return_inverse=True)
+        history = replace(
+            own, user=np.zeros_like(own.user), item=places.astype(np.int32), n_users=1, n_items=len(codes)
+        )
+        profile = content.pooling.profiles[user] if content.pooling and content.pooling.profiles is not None else None
+        past = PastOf(history, codes.astype(np.int64), profile if profile is not None and profile.any() else None)
+        score = float(users[user].astype(np.float64) @ model.item_vectors[item])
+        found.append((score, side.split(users[user], model.item_vectors[item], past), past))
+    return found
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_what_each_choice_adds_makes_the_score_and_the_base_is_the_same_for_everyone(
+    name: str, world: World, content: Content, later: Interactions, tmp_path: Path
+) -> None:
+    model = fitted(name, world, content, tmp_path)
+    nobody = model.user_vectors(later.subset(np.zeros(len(later), bool)))[0]
+    for (score, split, past), item in zip(splits(name, model, content, later, tmp_path), (5, 5, 119, 2), strict=True):
+        assert split.base + split.choices.sum() + sum(split.rest.values()) == pytest.approx(score, abs=1e-9)
+        expected = float(nobody @ model.item_vectors[item])
+        assert split.base == pytest.approx(expected, abs=1e-5 * max(1, abs(score)))
+        assert len(split.choices) == len(past.codes)
+        assert bool(split.rest) == (name == "content" and past.profile is not None)
+    assert any(split.choices.any() for _, split, _ in splits(name, model, content, later, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["elsa", "svd", "lightgcn", "bpr"])
+def test_without_one_choice_a_user_who_is_a_plain_sum_loses_its_share(
+    name: str, world: World, content: Content, later: Interactions, tmp_path: Path
+) -> None:
+    model = fitted(name, world, content, tmp_path)
+    score, split, past = splits(name, model, content, later, tmp_path)[0]
+    for place, code in enumerate(past.codes):
+        without = model.user_vectors(later.subset((later.user == 0) & (later.item != code)))[0]
+        # These two are scaled by a root of how many items were chosen.
+        scale = np.sqrt((len(past.codes) - 1) / len(past.codes)) if name in ("lightgcn", "bpr") else 1
+        lost = score - split.base - scale * (float(without @ model.item_vectors[5]) - split.base)
+        assert split.choices[place] == pytest.approx(lost, abs=1e-5)
+
+
+def test_a_blend_adds_up_over_its_members_and_those_that_are_no_sums_stay_whole(
+    world: World, content: Content, later: Interactions, tmp_path: Path
+) -> None:
+    model = fitted("blend", world, content, tmp_path, *MEMBERS)
+    for score, split, past in splits("blend", model, content, later, tmp_path):
+        assert split.base + split.choices.sum() + sum(split.rest.values()) == pytest.approx(score, abs=1e-6)
+        assert set(split.rest) == {"popularity"} | ({"profile"} if past.profile is not None else set())
+        assert split.choices.any()
+
+
+@pytest.mark.parametrize("name", ["two_tower", "sequence", "llm", "popularity"])
+def test_a_model_that_is_no_sum_does_not_pretend(name: str, world: World, tmp_path: Path) -> None:
+    fitted(name, world, world.content, tmp_path)
+    assert load_user_side(name, tmp_path) is None
+
+
+def test_attention_over_a_history_is_no_sum_either(world: World, tmp_path: Path) -> None:
+    from pipeline.fusion.user_attention import HistoryAttention
+
+    fitted("content", world, replace(world.content, pooling=Pooling(5.0, HistoryAttention(5.0))), tmp_path)
+    assert load_user_side("content", tmp_path) is None
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_user_of_another_history_is_one_sentence(
+    name: str, world: World, content: Content, later: Interactions, tmp_path: Path
+) -> None:
+    model, side = fitted(name, world, content, tmp_path), load_user_side(name, tmp_path)
+    ((_, _, past), *_) = splits(name, model, content, later, tmp_path)
+    other = model.user_vectors(later)[6]
+    assert side is not None
+    with pytest.raises(ShardCorrupt, match="does not follow from log and model"):
+        side.split(other, model.item_vectors[5], past)

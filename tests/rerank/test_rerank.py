@@ -1,0 +1,224 @@
+"""The re-ranker learns from pairs whose draw is known, never looks ahead, and is used only where it helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config.ranker import Ranker as Settings
+from pipeline.errors import ShardCorrupt
+from pipeline.evaluation.calibration import quality
+from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.rerank.fit import Judged, Part, RankerFit, fit_ranker
+from pipeline.rerank.network import Ranker, load_ranker
+from pipeline.rerank.pairs import drawn, rounds
+from pipeline.rerank.snapshot import NOTHING, Items, Moment
+
+USERS, ITEMS, GROUPS, LENGTH = 80, 60, 4, 10
+SETTINGS = Settings(candidates=30, rounds=2, max_epochs=8, width=8, hidden=16, batch_pairs=128)
+
+
+def log_of(rows: list[tuple[int, int, float]]) -> Interactions:
+    user, item, age = (np.array(column) for column in zip(*rows, strict=True))
+    order = np.lexsort((item, -age, user))
+    ones = np.ones(len(rows), np.float32)
+    return Interactions(user[order].astype(np.int32), item[order].astype(np.int32), age[order], ones, USERS, ITEMS)
+
+
+bare = Part.without_shown
+
+
+class World:
+    """Users like one group of items, which a picture shows and the first stage's vectors do not.
+
+    Some items lack the picture, and one has no modality at all. The last user has no history.
+    """
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(0)
+        group = np.arange(ITEMS) % GROUPS
+        picture = unit_rows(np.eye(GROUPS, 6, dtype=np.float32)[group] + 0.1)
+        text = unit_rows(generator.standard_normal((ITEMS, 5)).astype(np.float32))
+        held = np.arange(ITEMS) % 10 > 0
+        picture[~held] = 0
+        text[0] = 0
+        self.vectors = unit_rows(generator.standard_normal((ITEMS, 8)).astype(np.float32))
+        self.by_user = unit_rows(generator.standard_normal((USERS, 8)).astype(np.float32))
+        self.items = Items(
+            self.vectors,
+            {"image": (picture, held), "text": (text, np.arange(ITEMS) > 0)},
+            np.ones(ITEMS, bool),
+        )
+        rows = []
+        for user in range(USERS - 1):
+            liked = generator.permutation(np.flatnonzero(group == user % GROUPS))[:LENGTH]
+            rows += [(user, int(item), float(LENGTH - place)) for place, item in enumerate(liked)]
+        log = log_of(rows)
+        self.validation, self.train = log.subset(log.age_days <= 2), log.subset(log.age_days > 2)
+
+    def users(self, history: Interactions) -> Floats:
+        """Vectors that know nothing of tastes; a zero row without a history."""
+        return self.by_user * (np.bincount(history.user, minlength=USERS) > 0)[:, None]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="module")
+def fitted(world: World) -> tuple[Ranker, RankerFit]:
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, bare(world.validation))
+    assert found is not None
+    return found
+
+
+def test_it_reads_what_the_first_stage_does_not_and_is_used(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
+    ranker, fit = fitted
+    assert fit.used
+    assert fit.after > 2 * fit.before
+    judged = Judged(Moment(world.items, world.users(world.train), world.train), world.validation, 30)
+    logits = judged.logits(ranker)
+    there = judged.lists != NOTHING
+    found = quality(1 / (1 + np.exp(-logits[there].astype(np.float64))), judged.chosen[there])
+    assert found["auc"] > 0.8
+    assert found["log_loss"] < found["constant_log_loss"]
+    assert found["ece"] < 0.05
+    # Calibrated on these very candidates: the mean chance is the share chosen.
+    mean = sum(row["mean_chance"] * row["pairs"] for row in found["reliability"]) / found["pairs"]
+    assert mean == pytest.approx(found["share_chosen"], rel=0.02)
+
+
+def test_where_it_does_not_help_the_first_stages_order_is_kept(world: World) -> None:
+    def tastes(history: Interactions) -> Floats:
+        return np.eye(GROUPS, dtype=np.float32)[np.arange(USERS) % GROUPS]
+
+    perfect = Items(np.eye(GROUPS, dtype=np.float32)[np.arange(ITEMS) % GROUPS], {}, np.ones(ITEMS, bool))
+    settings = SETTINGS.model_copy(update={"candidates": 5})
+    found = fit_ranker(perfect, tastes, bare(world.train), settings, 0, 1, bare(world.validation))
+    assert found is not None
+    assert not found[1].used
+
+
+def test_without_a_validation_part_it_is_not_used(world: World) -> None:
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1)
+    assert found is not None
+    assert not found[1].used
+
+
+def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
+    world: World, fitted: tuple[Ranker, RankerFit], tmp_path: Path
+) -> None:
+    ranker, fit = fitted
+    again = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, bare(world.validation))
+    assert again is not None
+    assert again[1] == fit
+    (tmp_path / "again").mkdir()
+    ranker.save(tmp_path)
+    again[0].save(tmp_path / "again")
+    file = "ranker.safetensors"
+    assert (tmp_path / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+    moment = Moment(world.items, world.users(world.train), world.train)
+    users = moment.known_users()
+    lists = moment.candidates(users, 10)
+    loaded = load_ranker(tmp_path, world.items, SETTINGS, 1)
+    for one, other in zip(ranker.reordered(moment, users, lists), loaded.reordered(moment, users, lists), strict=True):
+        np.testing.assert_array_equal(one, other)
+    (tmp_path / file).write_bytes(b"\x00" * 40)
+    with pytest.raises(ShardCorrupt, match="not the weights of this night's ranker"):
+        load_ranker(tmp_path, world.items, SETTINGS, 1)
+
+
+def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
+    ranker, fit = fitted
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, chosen=(fit.epochs, ranker))
+    assert found is not None
+    # The same log, seed and epochs: the same network.
+    for name, value in found[0].network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), ranker.network.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_validation_moves_nothing_but_the_epoch_and_two_numbers(world: World) -> None:
+    other = world.validation.subset(np.arange(len(world.validation)) % 3 > 0)
+    one_epoch = SETTINGS.model_copy(update={"max_epochs": 1})
+    train = bare(world.train)
+    found = [
+        fit_ranker(world.items, world.users, train, one_epoch, 0, 1, bare(part)) for part in (world.validation, other)
+    ]
+    first, second = (one[0].network.state_dict() for one in found if one)
+    for name in first:
+        if name not in ("slope", "shift"):
+            np.testing.assert_array_equal(first[name].numpy(), second[name].numpy(), err_msg=name)
+
+
+def test_rounds_go_forward_in_time_and_every_later_choice_is_a_target_once(world: World) -> None:
+    seen = 0
+    for history, targets in rounds(world.train, SETTINGS, 0):
+        assert history.age_days.min() >= targets.age_days.max()
+        assert len(history) >= seen
+        seen = len(history) + len(targets)
+    assert seen == len(world.train)
+
+
+def test_candidates_are_the_best_of_the_index_that_a_user_does_not_have(world: World) -> None:
+    served = np.arange(ITEMS) % 7 > 0
+    moment = Moment(Items(world.vectors, {}, served), world.users(world.train), world.train)
+    users = moment.known_users()
+    assert USERS - 1 not in users
+    lists = moment.candidates(users, ITEMS)
+    scores = world.by_user @ world.vectors.T
+    for user, found in zip(users, lists, strict=True):
+        free = np.setdiff1d(np.flatnonzero(served), world.train.item[world.train.user == user])
+        expected = free[np.argsort(-scores[user][free], kind="stable")]
+        assert found[found != NOTHING].tolist() == expected.tolist()
+        assert (found[len(expected) :] == NOTHING).all()
+
+
+def test_negatives_were_never_chosen_and_are_drawn_as_often_as_said(world: World) -> None:
+    history, targets = next(iter(rounds(world.train, SETTINGS, 0)))
+    known = np.bincount(world.train.item, minlength=ITEMS) > 0
+    moment = Moment(world.items, world.users(history), history)
+    counts, rates = np.zeros((USERS, ITEMS)), np.zeros((USERS, ITEMS))
+    repeats = 100
+    generator = np.random.default_rng(0)
+    for _ in range(repeats):
+        pairs = drawn(moment, targets, known, SETTINGS, generator)
+        rows = moment.known_users()
+        user = np.array([rows[(world.by_user[rows] == pairs.users[u]).all(axis=1)][0] for u in range(len(pairs.users))])
+        negative = ~pairs.chosen
+        np.add.at(counts, (user[pairs.user[negative]], pairs.item[negative]), 1 / repeats)
+        rates[user[pairs.user], pairs.item] = np.exp(pairs.log_rate)
+    later = world.train.user * ITEMS + world.train.item
+    before = np.isin(later, history.user * ITEMS + history.item)
+    in_round = np.isin(later, targets.user * ITEMS + targets.item)
+    assert not counts[world.train.user[before | in_round], world.train.item[before | in_round]].any()
+    drawn_at_all = counts > 0
+    np.testing.assert_allclose(counts[drawn_at_all].sum(), rates[drawn_at_all].sum(), rtol=0.02)
+    assert np.corrcoef(counts[drawn_at_all], rates[drawn_at_all])[0, 1] > 0.7
+
+
+def test_a_pairs_numbers_know_nothing_of_what_comes_later(world: World) -> None:
+    (history, _), *_, (late, _) = rounds(world.train, SETTINGS, 0)
+    users, items = np.repeat(np.arange(20), ITEMS), np.tile(np.arange(ITEMS), 20)
+    early = Moment(world.items, world.by_user, history).scalars(users, items)
+    again = Moment(world.items, world.by_user, history, taken=world.train).scalars(users, items)
+    np.testing.assert_array_equal(early, again)
+    assert not np.array_equal(early, Moment(world.items, world.by_user, late).scalars(users, items))
+    np.testing.assert_allclose(
+        early[:, 0], np.einsum("nd,nd->n", world.by_user[users], world.vectors[items]), atol=1e-6
+    )
+    blank = items % 10 == 0
+    assert not early[blank, 7].any()
+
+
+def test_probabilities_are_measured_by_hand() -> None:
+    chances = np.array([0.1, 0.1, 0.9, 0.6])
+    chosen = np.array([False, False, True, False])
+    found = quality(chances, chosen)
+    assert found["accuracy"] == 0.75
+    assert found["auc"] == 1.0
+    assert found["log_loss"] == pytest.approx(-(2 * np.log(0.9) + np.log(0.9) + np.log(0.4)) / 4)
+    assert found["ece"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.6) / 4)
+    assert quality(chances, np.zeros(4, bool)) == {}

@@ -1,0 +1,364 @@
+"""Evaluation is honest: the test part is opened once, after everything is fitted and chosen, and by nothing else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.artefacts.staged import (
+    LEARNT,
+    OPENED,
+    PARTS,
+    Log,
+    open_test,
+    read_all_shown,
+    read_everything,
+    read_log,
+    read_vectors,
+)
+from pipeline.errors import StepFailed
+from pipeline.explain.ablation import way_of
+from pipeline.night import Night
+from pipeline.recommend import Content, Fit
+from pipeline.recommend.content import ContentRecommender
+from pipeline.steps import evaluate, fuse, train
+from pipeline.steps.extract import modality_vectors
+from pipeline.workspace import Workspace
+from tests.conftest import ROOT
+from tests.planted_night import CONFIG, LOGS, STAGED, planted_night
+
+SEALED = ("test", "held_out")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A planted night that has been fused and trained; tests take a copy."""
+    night = planted_night(tmp_path_factory.mktemp("trained") / "workspace")
+    fuse.run(night)
+    train.run(night)
+    return night
+
+
+@pytest.fixture(scope="module")
+def judged(trained: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The same night after evaluate."""
+    night = copied(trained, tmp_path_factory.mktemp("judged"))
+    evaluate.run(night)
+    return night
+
+
+def copied(night: Night, folder: Path) -> Night:
+    shutil.copytree(night.workspace.root, folder / "workspace")
+    return replace(night, workspace=Workspace(folder / "workspace"))
+
+
+def metrics_of(night: Night) -> dict[str, Any]:
+    return json.loads(night.workspace.path(night.folder, "metrics.json").read_text())
+
+
+def poison(night: Night) -> None:
+    """Gives every sealed row, chosen or shown, another item, another time and another weight."""
+    for name in LOGS:
+        _poison(night.workspace.path(STAGED, f"{name}.parquet"))
+
+
+def _poison(path: Path) -> None:
+    table = pq.read_table(path)
+    sealed = pc.is_in(table["part"], pa.array(SEALED)).to_numpy()
+    items = np.array(table["item_id"].to_pylist(), object)
+    items[sealed] = np.random.default_rng(5).permutation(items[sealed])
+    ts = table["ts"].cast(pa.int64()).to_numpy().copy()
+    ts[sealed] += 40 * 86_400_000_000
+    columns = {"item_id": pa.array(items, pa.string()), "ts": pa.array(ts).cast(table["ts"].type)}
+    if "weight" in table.column_names:
+        weight = table["weight"].to_numpy().copy()
+        weight[sealed] *= 3
+        columns["weight"] = weight
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    pq.write_table(table, path)
+
+
+def evaluated_fit(night: Night) -> dict[str, bytes]:
+    """Every file that the evaluated fit is made of or leaves, by its name."""
+    folders = (night.workspace.path(night.receipt("fuse").path), night.workspace.path(night.receipt("train").path))
+    names = ("items/*", "fusion.safetensors", "curve.json", "users.safetensors", "evaluated/*")
+    found = {f"{path.parent.name}/{path.name}": path for f in folders for name in names for path in f.glob(name)}
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
+    other = planted_night(tmp_path / "workspace")
+    poison(other)
+    fuse.run(other)
+    train.run(other)
+    ours, theirs = evaluated_fit(trained), evaluated_fit(other)
+    assert {"evaluated/item_vectors.parquet", "evaluated/user_vectors.parquet"} < set(ours)
+    assert "evaluated/model.safetensors" in ours
+    assert "evaluated/ranker.safetensors" in ours
+    assert trained.receipt("train").details["ranker"]["learned_from"] == "shown"
+    assert ours == theirs
+    curves = [json.loads(night.workspace.path(night.receipt("train").path, "curves.json").read_text())
+              for night in (trained, other)]  # fmt: skip
+    for chosen in ("evaluated", "chosen_epochs"):
+        assert curves[0][chosen] == curves[1][chosen]
+    # What is published is made from everything, so it must differ, or nothing was poisoned.
+    published = [night.workspace.path(night.receipt("train").path, "published") for night in (trained, other)]
+    vectors = [(folder / "item_vectors.parquet").read_bytes() for folder in published]
+    assert vectors[0] != vectors[1]
+
+
+def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
+    other = copied(trained, tmp_path)
+    poison(other)
+    ours, theirs = (evaluate._fitted(night, read_log(night)) for night in (trained, other))
+    assert (ours.strongest, ours.validation) == (theirs.strongest, theirs.validation)
+    users = np.arange(50, dtype=np.int32)
+    assert set(ours.models) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content", "two_tower"}
+    for name, scorer in (ours.models | ours.without).items():
+        np.testing.assert_array_equal(scorer(users), (theirs.models | theirs.without)[name](users), err_msg=name)
+
+
+def test_what_is_read_to_learn_from_holds_no_sealed_row(trained: Night) -> None:
+    log, everything = read_log(trained), read_everything(trained)
+    table = pq.read_table(trained.workspace.path(STAGED, "interactions.parquet"))
+    learnt = pc.sum(pc.invert(pc.is_in(table["part"], pa.array(SEALED)))).as_py()
+    assert len(log.entries) == learnt < len(everything) == len(table)
+    assert len(log.of("train")) + len(log.of("validation")) == learnt
+    for part in SEALED:
+        with pytest.raises(LookupError, match="only evaluate opens it"):
+            log.of("train", part)
+        with pytest.raises(LookupError, match="only evaluate opens it"):
+            log.shown("train", part)
+    assert not hasattr(everything, "part")
+
+
+def test_what_was_shown_is_read_part_by_part_and_the_sealed_ones_by_the_opened_log_alone(
+    trained: Night, tmp_path: Path
+) -> None:
+    night = copied(trained, tmp_path)
+    table = pq.read_table(night.workspace.path(STAGED, "shown.parquet"))
+    rows = {part: pc.sum(pc.equal(table["part"], part)).as_py() for part in PARTS}
+    log, opened = read_log(night), open_test(night, "key", tmp_path)
+    assert {part: len(log.shown(part)) for part in LEARNT} == {part: rows[part] for part in LEARNT}
+    assert {part: len(opened.shown(part)) for part in PARTS} == rows
+    assert min(rows.values()) > 0
+    assert len(read_all_shown(night)) == len(table)
+    assert not log.cold[log.shown(*LEARNT).item].any()
+    # An hour before each choice, by the clock that ages are counted from.
+    assert set(np.round(log.shown("train").age_days % 1 * 24, 6)) == {1.0}
+
+
+def test_the_test_part_is_opened_once_a_run(judged: Night, tmp_path: Path) -> None:
+    night = copied(judged, tmp_path)
+    receipt = night.receipt("evaluate")
+    assert receipt.details["opened_rows"] > 0
+    assert night.workspace.read_json(f"{receipt.path}/{OPENED}") == {"rows": receipt.details["opened_rows"]}
+    with pytest.raises(StepFailed, match="run first has opened its test part already"):
+        open_test(night, "anything else", tmp_path)
+    changed = night.config.model_copy(update={"seed": 1})
+    with pytest.raises(StepFailed, match="begin another run"):
+        evaluate.run(replace(night, config=changed))
+    # The next run may, and the same evaluation may, where a kill left it undone.
+    another = night.workspace.path("runs", "second")
+    shutil.copytree(night.workspace.path(night.folder), another)
+    (another / OPENED).unlink()
+    evaluate.run(replace(night, config=changed, run_id="second"))
+    before = metrics_of(night)
+    evaluate.run(replace(night, full=True))
+    assert metrics_of(night) == before
+
+
+def test_one_evaluation_opens_the_test_part_once(trained: Night, tmp_path: Path) -> None:
+    night = copied(trained, tmp_path)
+    assert type(open_test(night, "key", tmp_path)) is not Log
+    with pytest.raises(StepFailed, match="already"):
+        open_test(night, "key", tmp_path)
+
+
+def names_in(module: Path) -> tuple[set[str], set[str]]:
+    """A module's names, and its text constants that are no docstring."""
+    tree = ast.parse(module.read_text("utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return names, {text for text in texts if "\n" not in text}
+
+
+def test_nothing_but_evaluate_can_open_the_test_part() -> None:
+    folders = (ROOT / "pipeline", ROOT / "dags")
+    found = {str(p.relative_to(ROOT)): names_in(p) for folder in folders for p in folder.rglob("*.py")}
+    assert {module for module, (names, _) in found.items() if "open_test" in names} == {"pipeline/evaluate.py"}
+    assert not {module for module, (names, _) in found.items() if "_staged" in names} - {"pipeline/tables.py"}
+    # Whoever takes an opened log is called by evaluate alone.
+    takers = {module for module, (names, _) in found.items() if "OpenedLog" in names}
+    assert takers == {f"pipeline/{name}.py" for name in ("evaluate", "likeness", "segments", "tables")}
+    users = {
+        module for module, (names, _) in found.items() if {"tasks_of", "questions"} & names and module not in takers
+    }
+    assert users == set()
+    # The file itself is read where it is coded, and by the report, which shows what is published and knows no part.
+    read = {"read_table", "dataset", "rows_of", "ParquetFile", "ParquetDataset", "iter_batches"}
+    readers = {m for m, (names, texts) in found.items() if names & read and "interactions.parquet" in texts}
+    assert readers == {"pipeline/tables.py", "pipeline/report/items.py", "pipeline/report/shelves.py"} | {
+        module for module in readers if module == "pipeline/ingest.py"
+    }
+    named = {m for m, (_, texts) in found.items() if "shown.parquet" in texts}
+    assert named == {f"pipeline/{name}.py" for name in ("evaluate", "tables", "train")}, "digests, and the one reader"
+    assert {m for m, (names, _) in found.items() if "_shown_file" in names} == {"pipeline/tables.py"}
+    callers = {m for m, (names, _) in found.items() if "read_all_shown" in names}
+    assert callers == {"pipeline/rerank.py"}, "what is published is learned from all"
+    assert not {m for m in readers if m.startswith("pipeline/report/") and "part" in found[m][1]}
+
+
+def test_metrics_have_every_segment_and_what_lists_are_worth(judged: Night) -> None:
+    document = metrics_of(judged)
+    segments = {"all", "warm", "cold", "cold_among_all", "head", "tail", "no_text", "no_image", "no_audio"}
+    assert segments | {"all_modalities"} <= set(document["test"])
+    lists = {f"{metric}@{k}" for metric in ("novelty", "diversity", "popularity_lift") for k in (5, 10, 20, 50)}
+    of_all = document["test"]["all"]["two_tower"]
+    assert lists <= set(of_all)
+    assert all(set(of_all[name]) == {"mean", "low", "high", "users"} for name in lists)
+    assert not lists & set(document["test"]["warm"]["two_tower"])
+    by_popularity, by_chance = (document["test"]["all"][name] for name in ("popularity", "random"))
+    assert by_popularity["popularity_lift@10"]["mean"] > by_chance["popularity_lift@10"]["mean"]
+    assert by_popularity["novelty@10"]["mean"] < by_chance["novelty@10"]["mean"]
+    assert document["test"]["all"]["content"]["diversity@10"]["mean"] < by_chance["diversity@10"]["mean"]
+    assert _finite(document)
+
+
+def test_every_model_is_compared_with_the_baseline_that_validation_prefers(judged: Night) -> None:
+    document = metrics_of(judged)
+    paired, scores = document["paired"], document["test"]["all"]
+    assert (paired["metric"], paired["segment"]) == ("ndcg@10", "all")
+    assert paired["baseline"] == max(paired["validation"], key=paired["validation"].get)
+    assert set(paired["models"]) == set(scores) - {paired["baseline"]}
+    for name, found in paired["models"].items():
+        gap = scores[name]["ndcg@10"]["mean"] - scores[paired["baseline"]]["ndcg@10"]["mean"]
+        assert found["mean"] == pytest.approx(gap)
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert 0 < found["p"] <= 1
+
+
+def test_leaving_out_a_modality_changes_what_it_tells_of(judged: Night) -> None:
+    document = metrics_of(judged)
+    found = document["ablation"]
+    assert (found["model"], found["way"], set(found["segments"])) == ("two_tower", "inference", {"all", "cold"})
+    for segment, modalities in found["segments"].items():
+        assert set(modalities) == {"text", "image", "audio"}
+        for without in modalities.values():
+            whole = document["test"][segment]["two_tower"]["ndcg@10"]["mean"]
+            assert without["ndcg@10"]["change"]["mean"] == pytest.approx(without["ndcg@10"]["mean"] - whole)
+            assert {name.partition("@")[0] for name in without} == {"ndcg", "recall"}
+    assert any(w["ndcg@10"]["change"]["mean"] for w in found["segments"]["all"].values())
+
+
+def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, tmp_path: Path) -> None:
+    elsa = CONFIG.train.elsa.model_copy(update={"width": 8, "max_epochs": 2})
+    settings = {"train": CONFIG.train.model_copy(update={"model": "elsa", "elsa": elsa})}
+    night = replace(copied(trained, tmp_path), config=CONFIG.model_copy(update=settings))
+    train.run(night)
+    assert evaluate._fitted(night, read_log(night)).without == {}
+    asked = night.config.evaluate.model_copy(update={"ablation": "refit"})
+    again = replace(night, config=night.config.model_copy(update={"evaluate": asked}))
+    found = evaluate._fitted(again, read_log(again))
+    users = np.arange(20, dtype=np.int32)
+    assert set(found.without) == {"text", "image", "audio"}
+    assert all(not np.array_equal(s(users), found.models["elsa"](users)) for s in found.without.values())
+
+
+def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[Night, evaluate.Fitted]:
+    """A night that has trained a blend, and what it is ranked with."""
+    graph = CONFIG.train.graph.model_copy(update={"width": 8, "max_epochs": 2})
+    elsa = CONFIG.train.elsa.model_copy(update={"width": 8, "max_epochs": 2})
+    blend = CONFIG.train.blend.model_copy(update={"models": members})
+    settings = CONFIG.train.model_copy(update={"model": "blend", "blend": blend, "graph": graph, "elsa": elsa})
+    asked = CONFIG.evaluate.model_copy(update={"ablation": way})
+    config = CONFIG.model_copy(update={"train": settings, "evaluate": asked})
+    night = replace(copied(trained, tmp_path), config=config)
+    train.run(night)
+    return night, evaluate._fitted(night, read_log(night))
+
+
+def test_a_blend_goes_without_a_modality_in_the_members_that_can(
+    trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    equal = lambda score, members: np.full(members, 1 / members)  # noqa: E731
+    monkeypatch.setattr("pipeline.recommend.blend.best_weights", equal)
+    night, found = _without(trained, tmp_path, "inference", "content", "graph", "elsa", "als")
+    assert way_of(night, "blend") == "inference"
+    assert set(found.without) == {"text", "image", "audio"}
+    users = np.arange(400, dtype=np.int32)
+    folder = night.workspace.path(night.receipt("train").path, "evaluated")
+    vectors = {name: read_vectors(folder / f"{name}_vectors.parquet", f"{name}_id")[1] for name in ("user", "item")}
+    widths = np.cumsum([0, CONFIG.fuse.width, 9, 8, CONFIG.evaluate.als_factors])
+    assert widths[-1] == vectors["item"].shape[1]
+    whole = found.models["blend"](users)
+    for scorer in found.without.values():
+        # Content and graph change, elsa and als do not: what differs is in the first two members' columns.
+        changed = scorer(users) - whole
+        able = vectors["user"][users, : widths[2]]
+        explained = np.linalg.lstsq(able, changed, rcond=None)[0]
+        np.testing.assert_allclose(able @ explained, changed, atol=1e-4)
+        assert np.abs(changed).max() > 1e-3
+
+
+def test_a_blend_is_fitted_again_whole_or_has_no_ablation_where_none_reads_content(
+    trained: Night, tmp_path: Path
+) -> None:
+    night, found = _without(trained, tmp_path / "refit", "refit", "elsa", "als")
+    assert way_of(night, "blend") == "refit"
+    assert set(found.without) == {"text", "image", "audio"}
+    night, found = _without(trained, tmp_path / "none", "inference", "elsa", "als")
+    assert (way_of(night, "blend"), found.without) == ("", {})
+    night, found = _without(trained, tmp_path / "ids", "refit", "bpr", "als")
+    assert (way_of(night, "blend"), found.without) == ("", {})
+
+
+def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
+    trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Content] = []
+
+    class Spy(ContentRecommender):
+        def fit(self, content: Content, *more: object, **named: object) -> Fit:
+            told.append(content)
+            return super().fit(content, *more, **named)
+
+    monkeypatch.setattr("pipeline.recommend.content.ContentRecommender", Spy)
+    asked = CONFIG.evaluate.model_copy(update={"ablation": "refit"})
+    settings = CONFIG.train.model_copy(update={"model": "content"})
+    config = CONFIG.model_copy(update={"evaluate": asked, "train": settings})
+    night = replace(copied(trained, tmp_path), config=config)
+    train.run(night)
+    whole, *_ = told
+    told.clear()
+    evaluate._fitted(night, read_log(night))
+    *_, text, image, audio = told
+    vectors = {m: ~np.isnan(v[:, 0]) for m, v in modality_vectors(night)}
+    for gone, content in (("text", text), ("image", image), ("audio", audio)):
+        only = vectors[gone] & ~np.any([held for name, held in vectors.items() if name != gone], axis=0)
+        lacks = ~vectors[gone]
+        np.testing.assert_allclose(content.vectors[lacks], whole.vectors[lacks], atol=1e-5)
+        assert not content.vectors[only].any()
+        assert not content.present[only].any()
+        both = vectors[gone] & ~only
+        assert np.abs(content.vectors[both] - whole.vectors[both]).max(axis=1).min() > 1e-4
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return math.isfinite(value) if isinstance(value, float) else True

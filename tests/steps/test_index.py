@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import Index
+from pipeline.serving.lookup import Query, ask
+from pipeline.steps.index import _exact, _inverted, _measure
+from tests.conftest import Shop
+
+
+def plain_lookup(folder: Path, user_id: str, k: int) -> list[tuple[str, float]]:
+    """A consumer's own code: faiss and pyarrow, nothing of Medley."""
+    index = faiss.read_index(str(folder / "recommend.faiss"))
+    items = pq.read_table(folder / "items.parquet")["item_id"].to_pylist()
+    user = pq.read_table(folder / "users.parquet", filters=[("user_id", "=", user_id)]).to_pylist()[0]
+    scores, rows = index.search(np.array([user["vector"]], dtype="float32"), k + len(user["seen"]))
+    hits = [
+        (items[r], float(s)) for r, s in zip(rows[0], scores[0], strict=True) if r >= 0 and items[r] not in user["seen"]
+    ]
+    return hits[:k]
+
+
+def test_plain_faiss_and_pyarrow_give_what_lookup_gives(published: Shop) -> None:
+    current = json.loads((published.workspace / "CURRENT.json").read_text())
+    folder = published.workspace / current["index"]
+    users = pq.read_table(folder / "users.parquet")["user_id"].to_pylist()[:100]
+    assert len(users) > 40
+    for user in users:
+        ours = [(hit.item_id, hit.score) for hit in ask(published.workspace, Query(user=user, k=10)).hits]
+        assert ours == plain_lookup(folder, user, 10)
+
+
+def test_the_card_says_what_was_measured_and_where_it_came_from(published: Shop) -> None:
+    current = json.loads((published.workspace / "CURRENT.json").read_text())
+    card = json.loads((published.workspace / current["index"] / "card.json").read_text())
+    assert card["recall"] == 1.0
+    assert card["indexes"]["recommend"]["kind"] == "Flat"
+    assert card["indexes"]["recommend"]["latency_ms_p95"] > 0
+    assert card["rows"] == faiss.read_index(str(published.workspace / current["index"] / "recommend.faiss")).ntotal
+    for path in card["lineage"].values():
+        assert (published.workspace / path).exists()
+
+
+def test_every_user_with_a_vector_has_the_best_they_do_not_have_yet(published: Shop) -> None:
+    current = json.loads((published.workspace / "CURRENT.json").read_text())
+    folder = published.workspace / current["index"]
+    table = pq.read_table(folder / "recommendations.parquet")
+    assert table.schema.names == ["user_id", "rank", "item_id", "score"]
+    users = {row["user_id"]: row for row in pq.read_table(folder / "users.parquet").to_pylist()}
+    lists: dict[str, list[dict[str, object]]] = {}
+    for row in table.to_pylist():
+        lists.setdefault(row["user_id"], []).append(row)
+    assert list(lists) == sorted(users)
+    titles = set(pq.read_table(folder / "items.parquet")["item_id"].to_pylist())
+    told = json.loads((folder / "card.json").read_text())["recommended"]
+    trained = json.loads((published.workspace / "runs/first/steps/train.json").read_text())["details"]["ranker"]
+    assert told["score"].startswith("probability by the re-ranker" if trained["used"] else "inner product")
+    for user, rows in lists.items():
+        items = [str(row["item_id"]) for row in rows]
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len(set(items)) == len(items) == told["k"]
+        assert set(items) <= titles - set(users[user]["seen"])
+        assert np.all(np.diff([row["score"] for row in rows]) <= 1e-5)
+    if not trained["used"]:
+        user = next(iter(lists))
+        assert [row["item_id"] for row in lists[user]] == [item for item, _ in plain_lookup(folder, user, told["k"])]
+    without = pq.read_table(folder / "users_without_recommendations.parquet").to_pylist()
+    assert not {row["user_id"] for row in without} & set(lists)
+    assert {row["reason"] for row in without} == {"no interaction"}
+
+
+def test_a_night_without_the_ranker_keeps_the_order_of_the_index(night: Shop) -> None:
+    night.run("second", "-s", "ranker.enabled=false", "-s", "train.model=content", "-s", "index.recommendations=5")
+    current = json.loads((night.workspace / "CURRENT.json").read_text())
+    folder = night.workspace / current["index"]
+    rows = pq.read_table(folder / "recommendations.parquet").to_pylist()
+    for user in sorted({row["user_id"] for row in rows})[:20]:
+        found = [(row["item_id"], row["score"]) for row in rows if row["user_id"] == user]
+        expected = plain_lookup(folder, user, 5)
+        assert [item for item, _ in found] == [item for item, _ in expected]
+        np.testing.assert_allclose([score for _, score in found], [score for _, score in expected], atol=1e-5)
+    assert not json.loads((night.workspace / "runs/second/metrics.json").read_text())["ranker"]
+
+
+def test_an_approximate_index_is_probed_until_it_reaches_the_recall() -> None:
+    generator = np.random.default_rng(0)
+    items = generator.standard_normal((5_000, 16)).astype(np.float32)
+    queries = generator.standard_normal((50, 16)).astype(np.float32)
+    truth = _exact(items, queries)
+    index, tried = _inverted(items, queries, truth, Index(min_recall=0.95))
+    assert tried[-1].recall >= 0.95
+    assert all(choice.recall < 0.95 for choice in tried[:-1])
+    assert _measure(index, "again", index.nprobe, queries, truth).recall == tried[-1].recall
+
+
+def test_recall_is_measured_and_not_assumed() -> None:
+    generator = np.random.default_rng(0)
+    items = generator.standard_normal((500, 8)).astype(np.float32)
+    other = faiss.IndexFlatIP(8)
+    other.add(generator.standard_normal((500, 8)).astype(np.float32))
+    queries = generator.standard_normal((20, 8)).astype(np.float32)
+    assert _measure(other, "another catalogue", 0, queries, _exact(items, queries)).recall < 0.9
+
+
+@pytest.mark.parametrize("latency", ["1e-9"])
+def test_a_latency_out_of_reach_falls_back_to_cells_and_is_still_right(night: Shop, latency: str) -> None:
+    night.run("second", "-s", f"index.max_latency_ms={latency}")
+    current = json.loads((night.workspace / "CURRENT.json").read_text())
+    card = json.loads((night.workspace / current["index"] / "card.json").read_text())
+    assert card["indexes"]["recommend"]["kind"].startswith("IVF")
+    assert card["recall"] >= 0.99

@@ -1,0 +1,69 @@
+"""A night may begin at the one that is published, never at one that knows what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pipeline.config import load
+from pipeline.night import Night, begin
+from pipeline.steps.warm_start import earlier_model
+from pipeline.workspace import read_json
+from tests.conftest import AS_OF, Shop
+
+ASKED = ("train.warm_start=true",)
+
+
+def opened(shop: Shop, *overrides: str, as_of: str = AS_OF) -> Night:
+    """A run of the shop that has what the first night staged."""
+    night = begin(load(shop.config, overrides), as_of, "now")
+    first = read_json(shop.workspace / "runs/first/steps/ingest.json")
+    night.workspace.write_json("runs/now/steps/ingest.json", first)
+    return night
+
+
+def test_only_a_night_that_asks_and_may_know_it_is_given_the_published_model(night: Shop) -> None:
+    trained = read_json(night.workspace / "runs/first/steps/train.json")
+    assert trained is not None
+    assert earlier_model(opened(night)) == ""
+    assert earlier_model(opened(night, *ASKED)) == trained["path"]
+    assert earlier_model(opened(night, "train.hard_negatives=3")) == trained["path"]
+    assert earlier_model(opened(night, "train.hard_negatives=3", "train.model=graph")) == ""
+    assert earlier_model(opened(night, *ASKED, "ingest.validation_share=0.2")) == ""
+    assert earlier_model(opened(night, *ASKED, "seed=1")) == ""
+    assert earlier_model(opened(night, *ASKED, "train.model=graph")) == ""
+
+
+def test_a_night_of_an_earlier_time_or_cut_begins_without(night: Shop) -> None:
+    assert earlier_model(opened(night, *ASKED)) != ""
+    before = opened(night.copy(night.folder.parent / "earlier"), *ASKED, as_of="2000-01-01T00:00:00Z")
+    assert earlier_model(before) == ""
+    cut = opened(night, *ASKED)
+    staged = cut.receipt("ingest")
+    other = f"{staged.path}-cut"
+    split = read_json(night.workspace / staged.path / "split.json") or {}
+    cut.workspace.write_json(f"{other}/split.json", {**split, "validation_cut": "1990-01-01T00:00:00Z"})
+    cut.workspace.write_json("runs/now/steps/ingest.json", {**staged.__dict__, "path": other})
+    assert earlier_model(cut) == ""
+
+
+def test_a_warm_night_names_the_model_it_began_at_and_logs_its_epochs(night: Shop) -> None:
+    quick = ("-s", "train.max_epochs=2", "-s", "train.warm_start=true", "-s", "train.hard_negatives=2")
+    night.run("second", *quick)
+    first, second = (read_json(night.workspace / f"runs/{run}/steps/train.json") for run in ("first", "second"))
+    assert first is not None
+    assert second is not None
+    assert second["details"]["before"] == first["path"] != second["path"]
+    # The same run again is the same model, though the published night is now itself.
+    night.run("second", *quick)
+    again = read_json(night.workspace / "runs/second/steps/train.json")
+    assert again is not None
+    assert (again["skipped"], again["digest"]) == (True, second["digest"])
+    curves = read_json(night.workspace / second["path"] / "curves.json")
+    assert curves is not None
+    for part in ("evaluated", "published"):
+        events = EventAccumulator(str(night.workspace / "runs/second/tensorboard" / part)).Reload()
+        written = [event.step for event in events.Scalars("loss")]
+        assert written == [int(epoch["epoch"]) for epoch in curves[part]]
+    assert not list(Path(night.workspace / ".tmp").glob("fit-*"))
