@@ -1,4 +1,4 @@
-"""The night under Airflow: ingest → prepare → extract (mapped) → fuse → train → evaluate → index → publish.
+"""The night under Airflow: ingest → prepare → extract (mapped) → the rest of `pipeline.steps.STEPS` → publish.
 
 Wiring only: every task is the `medley` verb of its name, and the same night can be run by hand with `medley run`. How a
 verb runs, which parameters a run has and what the pool is for: see `medley_verbs`.
@@ -14,9 +14,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from airflow.sdk import Asset, Param, TriggerRule, dag, get_current_context, task
+from airflow.sdk import Asset, Param, TriggerRule, chain, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from medley_verbs import NULLABLE, POOL, Medley, log, small
+
+from pipeline.steps import STEPS
 
 INDEX = Asset("medley_index")
 GROUP_NAME = "{% set g = task.op_kwargs['group'] %}{{ g.modality }} {{ g.buckets[0] }}-{{ g.buckets[-1] }}"
@@ -25,6 +27,8 @@ PARAMS = {
     "as_of": Param(None, NOW, schema={**NULLABLE, "format": "date-time"}),
     "full": Param(False, "compute everything again, whatever is there already", schema={"type": "boolean"}),
 }
+# Steps that are one task each, without a return value of their own.
+WHOLE = [step.name for step in STEPS if step.name not in ("ingest", "extract", "publish")]
 MEDLEY = Medley.read()
 
 
@@ -82,8 +86,9 @@ def nightly() -> None:
     groups, prepared = ingest(), prepare()
     extracted = extract.expand(group=groups)
     groups >> prepared >> extracted
-    fused = heavy("fuse", trigger_rule=TriggerRule.NONE_FAILED)  # nothing to extract is no failure
-    extracted >> fused >> heavy("train") >> heavy("evaluate") >> heavy("index") >> publish()
+    tasks = [heavy(WHOLE[0], trigger_rule=TriggerRule.NONE_FAILED)]  # nothing to extract is no failure
+    tasks += [heavy(name) for name in WHOLE[1:]]
+    chain(extracted, *tasks, publish())
 
 
 NIGHTLY = nightly()

@@ -19,6 +19,7 @@ from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import LOG, STARTED_BY_TORCHRUN
+from pipeline.steps import Step
 
 log = logging.getLogger("medley")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -52,7 +53,7 @@ def sample(
     )
 
 
-@app.command()
+@app.command(help=f"Run the whole night: {', '.join(step.name for step in steps.STEPS)}.")
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -62,27 +63,11 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the whole night: ingest, extract, fuse, train, evaluate, index, publish."""
+    """Run the whole night."""
     night = _begin(config, overrides, run_id, as_of, full, quiet)
-    for name in steps.STEPS:
-        steps.perform(night, name)
+    for step in steps.STEPS:
+        steps.perform(night, step.name)
     _say(asdict(night.receipt("publish")), as_json, _published(night))
-
-
-def _single(name: str, doc: str) -> None:
-    def verb(
-        config: ConfigFile,
-        overrides: Overrides = None,
-        run_id: RunId = None,
-        full: Full = False,
-        as_json: AsJson = False,
-        quiet: Quiet = False,
-    ) -> None:
-        night = _resume(config, overrides, run_id, full, quiet, by_torchrun=name == "train")
-        (receipt,) = steps.perform(night, name)
-        _say(_document(night, receipt), as_json, nights.describe(receipt))
-
-    app.command(name, help=doc)(verb)
 
 
 @app.command()
@@ -136,11 +121,26 @@ def extract(
     _say(document, as_json, f"extracted {len(receipts)} shards, {counts['encoded_rows']} rows encoded")
 
 
-_single("fuse", "Combine the modalities into one vector per item and per user.")
-_single("train", "Fit the recommender: once to be judged, once to go out.")
-_single("evaluate", "Rank the test part and write metrics.json.")
-_single("index", "Build the FAISS index.")
-_single("publish", "Judge the run, replace what is published, write the report.")
+def _verb(step: Step) -> None:
+    """Makes the verb of a step that runs as a whole."""
+
+    @app.command(step.name, help=step.help)
+    def verb(
+        config: ConfigFile,
+        overrides: Overrides = None,
+        run_id: RunId = None,
+        full: Full = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        night = _resume(config, overrides, run_id, full, quiet, by_torchrun=step.torchrun)
+        (receipt,) = steps.perform(night, step.name)
+        _say(_document(night, receipt), as_json, nights.describe(receipt))
+
+
+for _step in steps.STEPS:
+    if _step.name not in ("ingest", "extract"):
+        _verb(_step)
 
 
 @app.command()

@@ -34,7 +34,7 @@ def test_every_file_of_the_package_its_queries_and_its_dags_is_in_the_wheel(whee
         for path in (ROOT / part).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"pipeline/_dags/nightly.py", "pipeline/config/read.py"} <= expected
+    assert {"pipeline/_dags/nightly.py", "pipeline/config/load.py"} <= expected
     assert any(name.endswith(".sql") for name in expected)
     assert expected <= set(wheel.namelist())
 

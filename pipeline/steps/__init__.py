@@ -1,10 +1,11 @@
-"""The night's steps, one after the other in this process."""
+"""The night: its steps in order, each a module of its name, a verb of the command line and a task of the DAG."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import night as nights
 from pipeline.config import Config, Modality
@@ -12,7 +13,24 @@ from pipeline.errors import ConfigError
 from pipeline.night import Night, StepReceipt
 from pipeline.workspace import Workspace
 
-STEPS = ("ingest", "extract", "fuse", "train", "evaluate", "index", "publish")
+
+class Step(NamedTuple):
+    """One step. help: what its verb does. torchrun: whether several processes may be started for it together."""
+
+    name: str
+    help: str
+    torchrun: bool = False
+
+
+STEPS = (
+    Step("ingest", "Begin a run: read the source, clean, check, split and stage it."),
+    Step("extract", "Encode a modality's buckets into Parquet shards."),
+    Step("fuse", "Combine the modalities into one vector per item and per user."),
+    Step("train", "Fit the recommender: once to be judged, once to go out.", torchrun=True),
+    Step("evaluate", "Rank the test part and write metrics.json."),
+    Step("index", "Build the FAISS index."),
+    Step("publish", "Judge the run, replace what is published, write the report."),
+)
 
 
 def perform(night: Night, name: str) -> list[StepReceipt]:
@@ -20,8 +38,8 @@ def perform(night: Night, name: str) -> list[StepReceipt]:
     module = import_module(f"pipeline.steps.{name}")
     if name == "extract":
         return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
-    step: Callable[[Night], StepReceipt] = module.run
-    return [step(night)]
+    run: Callable[[Night], StepReceipt] = module.run
+    return [run(night)]
 
 
 def fused(config: Config, run_id: str | None) -> Night:
@@ -30,8 +48,10 @@ def fused(config: Config, run_id: str | None) -> Night:
     if known:
         return nights.resume(config, known)
     night = nights.begin(config, None, None)
-    for name in STEPS[: STEPS.index("fuse") + 1]:
-        perform(night, name)
+    for step in STEPS:
+        perform(night, step.name)
+        if step.name == "fuse":
+            break
     return night
 
 
@@ -39,7 +59,7 @@ def configured(config: Config) -> list[Modality]:
     """The modalities that have an encoder. Raises ConfigError if none has."""
     from pipeline.encoders import modalities
 
-    found = modalities(config)
-    if not found:
+    names = modalities(config)
+    if not names:
         raise ConfigError("extract: no modality is configured; give extract.text, image or audio an encoder")
-    return found
+    return names

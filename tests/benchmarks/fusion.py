@@ -4,8 +4,8 @@
     python -m tests.benchmarks.fusion cost [--items 10000,100000,1000000]
 
 - co-choice: Recall@10 of held-out co-choices (see `evaluation.item_similarity`), of items that training saw and of
-  items held out of it, with 95 % bootstrap intervals over users; the ratio to the best single modality and the loss without each
-  modality are paired, user by user. Each user's value is the mean over seeds.
+  items held out of it, with 95 % bootstrap intervals over users; the ratio to the best single modality and the loss
+  without each modality are paired, user by user. Each user's value is the mean over seeds.
 - cross-modal: for items held out of training, recall@10 of the item itself, asked by one modality alone among all items
   by another alone.
 - missing: Recall@10 when a share of one modality's vectors is taken away at random after the fit, beside the best
