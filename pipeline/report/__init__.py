@@ -12,10 +12,10 @@ from pathlib import Path
 from pipeline.errors import WorkspaceError
 from pipeline.report.files import RunFiles
 from pipeline.report.gather import gather
-from pipeline.report.model import GateCheck, Report
+from pipeline.report.model import Report
 from pipeline.report.render import render
 
-__all__ = ["GateCheck", "Report", "RunFiles", "gather", "render", "write_report"]
+__all__ = ["Report", "RunFiles", "gather", "render", "write_report"]
 
 
 def write_report(run: RunFiles, path: Path) -> None:

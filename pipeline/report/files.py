@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from pydantic import JsonValue
 
 from pipeline.errors import WorkspaceError
-from pipeline.report.model import GateCheck
+from pipeline.evaluation.gate import Verdict
 
 Document = dict[str, JsonValue]
 
@@ -36,7 +36,7 @@ class RunFiles:
     fused: Path
     model: Path
     index: Path
-    gate: tuple[GateCheck, ...]
+    gate: tuple[Verdict, ...]
     published: bool
     seed: int
     headline_metric: str = "ndcg@10"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.evaluation.gate import Verdict
 from pipeline.report.cards import ItemMap, UserShelf
 from pipeline.report.comparison import Ablation, Paired, Reranked
 from pipeline.report.modality_shares import Blend
@@ -17,19 +18,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GateCheck:
-    """One condition of the gate: `sentence` says what was compared, with both numbers."""
-
-    passed: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Gate:
     """Whether the run replaced what is published, and what decided it."""
 
     published: bool
-    checks: tuple[GateCheck, ...]
+    checks: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)

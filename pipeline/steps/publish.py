@@ -7,23 +7,20 @@ and every file of the index is the one that was written. Otherwise the previous 
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import GateRefused
+from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
 from pipeline.media import media_root
-from pipeline.night import Night, StepReceipt, peak_rss_bytes, runs
-from pipeline.report import GateCheck, RunFiles, write_report
-from pipeline.workspace import Json, Workspace, read_json, sha256_of
+from pipeline.night import Night, StepReceipt, peak_rss_bytes
+from pipeline.report import RunFiles, write_report
+from pipeline.steps.sweep import CURRENT, sweep
+from pipeline.workspace import Json, sha256_of
 
 log = logging.getLogger("medley")
-CURRENT = "CURRENT.json"
-SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
-SWEPT = (*SHARDS, "staged/*", "encoders/*/*", "fused/*", "models/*", "evaluations/*", "index/*", "tunes/*")
-GRACE_SECONDS = 3600
 
 
 def run(night: Night) -> StepReceipt:
@@ -32,12 +29,12 @@ def run(night: Night) -> StepReceipt:
     Raises GateRefused, after those are written, if a condition does not hold.
     """
     begin = time.perf_counter()
-    gates = judge(night)
-    refused = [gate for gate in gates if not gate.passed]
+    verdicts = judge(night)
+    refused = [verdict for verdict in verdicts if not verdict.passed]
     index = night.receipt("index")
     if not refused:
         night.workspace.write_json(CURRENT, _current(night, index))
-    _write_report(night, gates, published=not refused)
+    _write_report(night, verdicts, published=not refused)
     receipt = StepReceipt(
         step="publish",
         path=index.path,
@@ -48,12 +45,12 @@ def run(night: Night) -> StepReceipt:
         skipped=False,
         seconds=round(time.perf_counter() - begin, 3),
         peak_rss_bytes=peak_rss_bytes(),
-        details={"published": not refused, "gates": [asdict(gate) for gate in gates]},
+        details={"published": not refused, "gates": [asdict(verdict) for verdict in verdicts]},
     )
     night.workspace.write_json(f"{night.folder}/steps/publish.json", asdict(receipt))
     night.workspace.write_json(f"{night.folder}/manifest.json", manifest(night))
     if refused:
-        reasons = "; ".join(gate.sentence for gate in refused)
+        reasons = "; ".join(verdict.sentence for verdict in refused)
         raise GateRefused(f"not published: {reasons}. What was published before stays; see {report_path(night)}")
     sweep(night)
     log.info("published index %s, report %s", index.digest, report_path(night))
@@ -65,10 +62,17 @@ def report_path(night: Night) -> Path:
     return night.workspace.path(night.folder, "report.html")
 
 
-def judge(night: Night) -> list[GateCheck]:
+def judge(night: Night) -> list[Verdict]:
     """The gate's conditions, judged on the evaluated fit and on the index as written."""
+    rules, index = night.config.publish.gate, night.receipt("index")
     metrics = night.workspace.read_json(f"{night.folder}/metrics.json") or {}
-    return [_quality(night, metrics), _recall(night), _integrity(night)]
+    model = str(night.receipt("train").details["model"])
+    present = {name: _sha256(night.workspace.path(name)) for name in index.outputs}
+    return [
+        quality(metrics.get("test", {}), model, rules),
+        index_recall(float(str(index.details["recall"])), rules),
+        integrity(index.outputs, present),
+    ]
 
 
 def manifest(night: Night) -> Json:
@@ -111,37 +115,6 @@ def _added(before: Json | None, receipt: StepReceipt) -> Json:
     }
 
 
-def _quality(night: Night, metrics: Json) -> GateCheck:
-    gate = night.config.publish.gate
-    model = str(night.receipt("train").details["model"])
-    where = f"{gate.metric} on {gate.segment}"
-    try:
-        segment = metrics["test"][gate.segment]
-        ours = float(segment[model][gate.metric]["mean"])
-        theirs = float(segment[gate.baseline][gate.metric]["mean"])
-    except KeyError as missing:
-        return GateCheck(False, f"{where} was not measured: metrics.json has no {missing}")
-    passed = ours > theirs * gate.min_ratio
-    relation = "beats" if passed else "does not beat"
-    times = "" if gate.min_ratio == 1 else f"{gate.min_ratio} × "
-    return GateCheck(passed, f"{model} at {ours:.4f} {relation} {times}{gate.baseline} at {theirs:.4f} ({where})")
-
-
-def _recall(night: Night) -> GateCheck:
-    limit = night.config.publish.gate.min_index_recall
-    recall = float(str(night.receipt("index").details["recall"]))
-    relation = "reaches" if recall >= limit else "is below"
-    return GateCheck(recall >= limit, f"index recall@10 of {recall:.4f} {relation} {limit}")
-
-
-def _integrity(night: Night) -> GateCheck:
-    outputs = night.receipt("index").outputs
-    changed = [name for name, sha in outputs.items() if _sha256(night.workspace.path(name)) != sha]
-    if changed:
-        return GateCheck(False, f"{changed[0]} is not the file that was written; run the night with --full")
-    return GateCheck(True, f"all {len(outputs)} files of the index have the sha256 that was written")
-
-
 def _sha256(path: Path) -> str:
     return sha256_of(path) if path.is_file() else ""
 
@@ -156,7 +129,7 @@ def _current(night: Night, index: StepReceipt) -> Json:
     }
 
 
-def _write_report(night: Night, gates: list[GateCheck], published: bool) -> None:
+def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> None:
     path = night.workspace.path(".tmp", f"report-{night.run_id}.html")
     write_report(
         RunFiles(
@@ -170,7 +143,7 @@ def _write_report(night: Night, gates: list[GateCheck], published: bool) -> None
             fused=night.workspace.path(night.receipt("fuse").path),
             model=night.workspace.path(night.receipt("train").path),
             index=night.workspace.path(night.receipt("index").path),
-            gate=tuple(gates),
+            gate=tuple(verdicts),
             published=published,
             seed=night.config.seed,
             headline_metric=night.config.publish.gate.metric,
@@ -179,44 +152,3 @@ def _write_report(night: Night, gates: list[GateCheck], published: bool) -> None
         path,
     )
     path.replace(report_path(night))
-
-
-def sweep(night: Night) -> None:
-    """Removes runs beyond `publish.keep_runs`, every artefact that no kept run names, and searches older than those.
-
-    No run names a search for settings, which comes after one: what has gone on since the oldest kept run began is kept,
-    and the newest, which reports show.
-    """
-    workspace = night.workspace
-    current = workspace.read_json(CURRENT) or {}
-    began = {str(run["run_id"]): datetime.fromisoformat(str(run["started_at"])) for run in runs(workspace)}
-    found = list(began)
-    kept = {*found[-night.config.publish.keep_runs :], night.run_id, str(current.get("run_id"))}
-    for run_id in set(found) - kept:
-        shutil.rmtree(workspace.path("runs", run_id), ignore_errors=True)
-    oldest = min(began[run_id] for run_id in kept & set(found))
-    named = {str(current.get("index")), *_searches(workspace, oldest.timestamp())}
-    for run_id in kept:
-        named |= {str((read_json(p) or {}).get("path")) for p in workspace.path("runs", run_id, "steps").glob("*.json")}
-    old = time.time() - GRACE_SECONDS
-    for pattern in SWEPT:
-        for path in workspace.root.glob(pattern):
-            relative = str(path.relative_to(workspace.root))
-            if relative not in named and path.stat().st_mtime < old and not relative.endswith("layout.json"):
-                workspace.remove(relative)
-                log.info("swept %s: no kept run names it", relative)
-    _sweep_temporary(workspace, old)
-
-
-def _searches(workspace: Workspace, since: float) -> set[str]:
-    """The searches that have gone on since a moment, in seconds of the epoch, and the newest."""
-    files = sorted(workspace.root.glob("tunes/*/*"), key=lambda path: path.stat().st_mtime)
-    shown = [path for path in files if path.name == "tune.json"][-1:]
-    kept = [*shown, *(path for path in files if path.stat().st_mtime >= since)]
-    return {str(path.parent.relative_to(workspace.root)) for path in kept}
-
-
-def _sweep_temporary(workspace: Workspace, old: float) -> None:
-    for path in workspace.path(".tmp").iterdir():
-        if path.stat().st_mtime < old:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

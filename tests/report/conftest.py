@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.evaluation.gate import Verdict
 from pipeline.interactions import Interactions
-from pipeline.report import GateCheck, RunFiles
+from pipeline.report import RunFiles
 from tests.report import vectors
 
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
@@ -70,7 +71,7 @@ def write_night(folder: Path, night: Night) -> RunFiles:
         fused=folder / "fused" / "f1",
         model=folder / "models" / "m1",
         index=folder / "index" / "0123456789abcdef",
-        gate=(GateCheck(night.published, "ndcg@10 0.2000 against 0.1000 of popularity"),),
+        gate=(Verdict("quality", night.published, 0.2, 0.1, "ndcg@10 0.2000 against 0.1000 of popularity"),),
         published=night.published,
         seed=7,
     )

@@ -3,14 +3,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
-import pytest
-
-from pipeline.config import load
-from pipeline.night import begin
-from pipeline.steps.publish import sweep
 from tests.conftest import AS_OF, Shop, manifest, medley
 
 
@@ -63,38 +56,3 @@ def test_the_sweep_removes_what_no_kept_run_names_and_nothing_else(night: Shop) 
         assert all((night.workspace / name).exists() for name in manifest(night.workspace, run_id)["artefacts"])
     medley("lookup", "-w", night.workspace, "--user", "buyer-0001")
     assert manifest(night.workspace, "third")["as_of"].startswith(AS_OF[:10])
-
-
-HOUR = 3600
-
-
-@pytest.mark.parametrize(
-    ("files", "kept"),
-    [
-        ({"before/tune.json": 5, "during/tune.json": 2, "begun/journal.log": 2}, {"during", "begun"}),
-        ({"long/journal.log": 2, "long/lock": 9, "before/tune.json": 5}, {"long", "before"}),
-        ({"before/tune.json": 6, "newest/tune.json": 5, "begun/journal.log": 4}, {"newest"}),
-    ],
-)
-def test_searches_older_than_every_kept_run_are_swept_but_the_newest(
-    tmp_path: Path, files: dict[str, int], kept: set[str]
-) -> None:
-    """Three runs began 8, 3 and 1 hours ago, and the last two are kept; files: when each was written, in hours ago."""
-    (tmp_path / "medley.yaml").write_text("publish: {keep_runs: 2}")
-    config, now = load(tmp_path / "medley.yaml", ()), time.time()
-    for hours, name in ((8, "first"), (3, "second"), (1, "third")):
-        night = begin(config, None, name)
-        path = f"{night.folder}/run.json"
-        told = night.workspace.read_json(path) or {}
-        began = datetime.fromtimestamp(now - hours * HOUR, UTC).isoformat()
-        night.workspace.write_json(path, told | {"started_at": began})
-    tunes = night.workspace.path("tunes")
-    for name, hours in files.items():
-        (tunes / name).parent.mkdir(parents=True, exist_ok=True)
-        (tunes / name).write_text("{}")
-        os.utime(tunes / name, (now - hours * HOUR,) * 2)
-    for folder in tunes.iterdir():
-        os.utime(folder, (now - 9 * HOUR,) * 2)
-    sweep(night)
-    assert {path.name for path in tunes.iterdir()} == kept
-    assert {path.name for path in night.workspace.path("runs").iterdir()} == {"second", "third"}

@@ -1,0 +1,139 @@
+"""The sweep removes what no kept run names, an hour after it was last changed, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load
+from pipeline.night import Night, begin
+from pipeline.steps.sweep import kept_runs, kept_searches, sweep, unnamed
+
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    ("count", "always", "kept"),
+    [
+        (1, set(), {"d"}),
+        (2, set(), {"c", "d"}),
+        (9, set(), {"a", "b", "c", "d"}),
+        (1, {"a"}, {"a", "d"}),
+        (2, {"c", "never"}, {"c", "d"}),
+    ],
+)
+def test_the_newest_runs_stay_and_those_that_always_do(count: int, always: set[str], kept: set[str]) -> None:
+    assert kept_runs(["a", "b", "c", "d"], count, always) == kept
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, set()),
+        ({"tunes/a/journal.log": 9}, set()),
+        ({"tunes/a/journal.log": 10}, {"tunes/a"}),
+        ({"tunes/a/tune.json": 8, "tunes/b/tune.json": 7}, {"tunes/a"}),
+        ({"tunes/a/tune.json": 7, "tunes/b/tune.json": 8, "tunes/c/lock": 9}, {"tunes/b"}),
+        ({"tunes/a/tune.json": 7, "tunes/b/lock": 11, "tunes/b/journal.log": 2}, {"tunes/a", "tunes/b"}),
+    ],
+)
+def test_searches_since_a_moment_stay_and_the_newest_finished_one(changed: dict[str, float], kept: set[str]) -> None:
+    assert kept_searches(changed, since=10) == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "moment", "goes"),
+    [
+        ("models/1", 9.9, True),
+        ("models/1", 10, False),
+        ("models/2", 1, False),
+        ("staged/layout.json", 1, False),
+    ],
+)
+def test_what_nobody_names_goes_once_it_is_old(path: str, moment: float, goes: bool) -> None:
+    changed = {path: moment, "models/old": 0}
+    assert unnamed(changed, {"models/2"}, before=10) == [*[path] * goes, "models/old"]
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    """The last of three runs, which began 8, 3 and 1 hours ago; two are kept."""
+    (tmp_path / "medley.yaml").write_text("publish: {keep_runs: 2}")
+    config, now = load(tmp_path / "medley.yaml", ()), time.time()
+    for hours, name in ((8, "first"), (3, "second"), (1, "third")):
+        night = begin(config, None, name)
+        opened = f"{night.folder}/run.json"
+        began = datetime.fromtimestamp(now - hours * HOUR, UTC).isoformat()
+        night.workspace.write_json(opened, (night.workspace.read_json(opened) or {}) | {"started_at": began})
+    return night
+
+
+def write(night: Night, files: dict[str, float]) -> None:
+    """Writes files, each with its folder, as if last changed so many hours ago."""
+    for name, hours in files.items():
+        path = night.workspace.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        for changed in (path, path.parent):
+            os.utime(changed, (time.time() - hours * HOUR,) * 2)
+
+
+def files_of(night: Night, folder: str) -> set[str]:
+    root = night.workspace.path(folder)
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("files", "kept"),
+    [
+        ({"before/tune.json": 5, "during/tune.json": 2, "begun/journal.log": 2}, {"during", "begun"}),
+        ({"long/journal.log": 2, "long/lock": 9, "before/tune.json": 5}, {"long", "before"}),
+        ({"before/tune.json": 6, "newest/tune.json": 5, "begun/journal.log": 4}, {"newest"}),
+    ],
+)
+def test_searches_older_than_every_kept_run_are_swept_but_the_newest(
+    night: Night, files: dict[str, float], kept: set[str]
+) -> None:
+    write(night, {f"tunes/{name}": hours for name, hours in files.items()})
+    for folder in night.workspace.path("tunes").iterdir():
+        os.utime(folder, (time.time() - 9 * HOUR,) * 2)
+    sweep(night)
+    assert {path.name for path in night.workspace.path("tunes").iterdir()} == kept
+    assert {path.name for path in night.workspace.path("runs").iterdir()} == {"second", "third"}
+
+
+def test_a_published_run_stays_with_its_index_however_old(night: Night) -> None:
+    night.workspace.write_json("CURRENT.json", {"run_id": "first", "index": "index/1"})
+    night.workspace.write_json("runs/first/steps/train.json", {"path": "models/1"})
+    write(night, {"index/1/card.json": 9, "index/2/card.json": 9, "models/1/curve.json": 9, "models/2/curve.json": 9})
+    sweep(night)
+    assert {path.name for path in night.workspace.path("runs").iterdir()} == {"first", "second", "third"}
+    assert files_of(night, "index") == {"1/card.json"}
+    assert files_of(night, "models") == {"1/curve.json"}
+
+
+def test_a_shard_goes_with_its_receipt_and_what_is_being_written_stays(night: Night) -> None:
+    night.workspace.write_json("runs/second/steps/extract.json", {"path": "embeddings/text/key/bucket-1.parquet"})
+    shards = {f"{parent}/text/key/{name}": 2 for parent in ("embeddings", "shared", "profiles") for name in SHARD}
+    others = {
+        "staged/1/split.json": 2,
+        "encoders/text/1/encoder.json": 2,
+        "fused/1/curve.json": 2,
+        "evaluations/1/m": 2,
+    }
+    write(night, {**shards, **others, "models/new/curve.json": 0.9, "staged/layout.json": 2})
+    write(night, {".tmp/old/file": 2, ".tmp/new/file": 0.9, ".tmp/file": 2})
+    sweep(night)
+    assert files_of(night, "embeddings") == {"text/key/bucket-1.parquet", "text/key/bucket-1.json"}
+    assert files_of(night, "models") == {"new/curve.json"}
+    assert files_of(night, "staged") == {"layout.json"}
+    assert files_of(night, ".tmp") == {"new/file"}
+    for folder in ("shared", "profiles", "encoders", "fused", "evaluations"):
+        assert not files_of(night, folder)
+
+
+SHARD = ("bucket-1.parquet", "bucket-1.json")
