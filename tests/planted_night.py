@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, read_vectors, staged_items
+from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, staged_items
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Config
 from pipeline.config.ranker import Ranker
 from pipeline.config.sections import Evaluate, Fuse, Train

@@ -1,4 +1,4 @@
-"""Vectors and the log, between Parquet files and coded arrays."""
+"""The staged catalogue and log, as coded arrays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.errors import ShardCorrupt, StepFailed
-from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.artefacts.read import read_table
+from pipeline.errors import StepFailed
+from pipeline.interactions import Interactions, Mask
 from pipeline.night import Night
 
 PARTS = ("train", "validation", "test", "held_out")
@@ -126,11 +127,7 @@ def read_choices(staged: Path, user: str) -> tuple[list[str], Interactions]:
 
     staged: what `ingest` wrote. Raises ShardCorrupt if its log is gone or cannot be read.
     """
-    path = staged / "interactions.parquet"
-    try:
-        table = ds.dataset(path).to_table(filter=ds.field("user_id") == user)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardCorrupt(f"{path}: cannot be read ({error}); run the night again") from None
+    table = read_table(staged / "interactions.parquet", where=ds.field("user_id") == user)
     items = pc.unique(table["item_id"]).to_pylist()
     return items, _coded(table, _newest(table), [user], items)[0]
 
@@ -193,41 +190,3 @@ def _coded(table: pa.Table, newest: pa.Scalar, users: list[str], items: list[str
     order = np.lexsort((item, -age_days, user))
     found = Interactions(user[order], item[order], age_days[order], weight[order], len(users), len(items))
     return found, part[order]
-
-
-def vector_column(vectors: Floats, missing: Mask | None = None) -> pa.FixedSizeListArray:
-    """Vectors of shape (n, d) as FixedSizeList<float32>[d], null where missing."""
-    mask = None if missing is None else pa.array(missing, pa.bool_())
-    flat = np.nan_to_num(np.ascontiguousarray(vectors, dtype=np.float32)).ravel()
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), vectors.shape[1], mask=mask)
-
-
-def write_vectors(path: Path, table: pa.Table) -> None:
-    """Writes a table with a `vector` column; Parquet's dictionary and statistics only cost time there."""
-    plain = [name for name in table.column_names if not pa.types.is_nested(table.schema.field(name).type)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=16_384, use_dictionary=plain, write_statistics=plain)
-
-
-def matrix(column: pa.ChunkedArray | pa.Array) -> Floats:
-    """A FixedSizeList column as shape (n, d) float32, NaN rows where null."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    width = array.type.list_size
-    flat = array.values.to_numpy(zero_copy_only=False).reshape(-1, width)
-    vectors = flat[array.offset : array.offset + len(array)].astype(np.float32)
-    if array.null_count:
-        vectors[np.asarray(array.is_null())] = np.nan
-    return vectors
-
-
-def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
-    """The ids and vectors, (n, d) float32 with NaN rows where null, of a file or of a folder in its names' order.
-
-    Raises ShardCorrupt if a file is not Parquet with those columns.
-    """
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    try:
-        table = ds.dataset([str(file) for file in files]).to_table(columns=[key, "vector"])
-    except (pa.ArrowException, OSError) as error:
-        raise ShardCorrupt(f"{path}: cannot be read ({error}); run the night again with --full") from None
-    return table[key].to_pylist(), matrix(table["vector"])

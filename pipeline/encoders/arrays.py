@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import matrix
+from pipeline.artefacts.vectors import matrix
 from pipeline.config.shared import Array
 from pipeline.config.text import ArrayText
 from pipeline.encoders.base import Encoder, Input, Text, Vectors

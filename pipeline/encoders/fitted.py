@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ShardCorrupt, StepFailed
+from pipeline.artefacts.read import readable
+from pipeline.errors import StepFailed
 from pipeline.workspace import Json
 
 TENSORS = "fitted.safetensors"
@@ -62,15 +63,10 @@ def read(folder: Path | None, described: str) -> tuple[dict[str, np.ndarray], Js
 
     Raises StepFailed if nothing has been fitted; ShardCorrupt if the files cannot be read.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     if folder is None or not (folder / TENSORS).exists():
         raise StepFailed(f"encoder {described} has not been fitted on this catalogue; run extract with the catalogue")
-    try:
+    fault = f"what was fitted for encoder {described} cannot be read"
+    with readable(folder, fault, "delete the folder, and the next run fits again"):
         return load_file(folder / TENSORS), json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ShardCorrupt(
-            f"{folder}: what was fitted for encoder {described} cannot be read ({type(error).__name__}); delete the "
-            "folder, and the next run fits again"
-        ) from None

@@ -16,7 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.artefacts.staged import Log, read_vectors
+from pipeline.artefacts.staged import Log
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.explain.by_modality import CHUNK_ITEMS
 from pipeline.fusion import load_catalogue

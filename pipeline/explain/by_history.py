@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 
-from pipeline.artefacts.staged import matrix, read_choices
+from pipeline.artefacts.read import read_table
+from pipeline.artefacts.staged import read_choices
+from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ShardCorrupt
 from pipeline.explain.by_modality import Explainer
 from pipeline.interactions import Floats
@@ -76,7 +78,7 @@ def past_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats,
         raise ShardCorrupt(f"{sources.staged}: {user} chose items that the index lacks; run the night with --full")
     of_items = np.array([codes[item] for item in items], np.int64)
     split = side.split(*vectors, PastOf(history, of_items, _profile(sources.fused / PROFILES, user)))
-    table = ds.dataset(index / "items.parquet").to_table(["item_id", "title"], ds.field("item_id").isin(items))
+    table = read_table(index / "items.parquet", ["item_id", "title"], ds.field("item_id").isin(items))
     titles = dict(zip(table["item_id"].to_pylist(), table["title"].to_pylist(), strict=True))
     order = np.argsort(-np.abs(split.choices), kind="stable")
     choices = [Choice(items[at], titles.get(items[at]) or "", float(split.choices[at])) for at in order]
@@ -86,5 +88,5 @@ def past_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats,
 def _profile(path: Path, user: str) -> Floats | None:
     if not path.exists():
         return None
-    found = ds.dataset(path).to_table(["vector"], ds.field("user_id") == user)
-    return matrix(found["vector"])[0] if found.num_rows else None
+    profile = matrix(read_table(path, ["vector"], ds.field("user_id") == user)["vector"])
+    return profile[0] if len(profile) else None

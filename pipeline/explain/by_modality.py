@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.artefacts.read import read_table
 from pipeline.config import MODALITIES, Modality
 from pipeline.errors import ShardCorrupt, WorkspaceError
 from pipeline.fusion import load_catalogue
@@ -121,7 +121,7 @@ class Explainer:
         row = code - int(self._shards.starts[bucket])
         found: dict[Modality, str] = {}
         for modality, paths in self._shards.paths.items():
-            reason = pq.read_table(paths[bucket], columns=["error"], use_threads=False)["error"][row].as_py()
+            reason = read_table(paths[bucket], ["error"])["error"][row].as_py()
             if reason:
                 found[modality] = str(reason)
         return found

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.artefacts.staged import matrix
+from pipeline.artefacts.read import read_table
+from pipeline.artefacts.vectors import matrix
 from pipeline.config import Modality
 from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.explain.by_history import Past, past_of
@@ -213,7 +214,4 @@ def _vector(path: Path, item: str) -> Vectors:
 
 
 def _row(path: Path, key: str, value: str, columns: list[str]) -> pa.Table:
-    try:
-        return ds.dataset(path, format="parquet").to_table(columns=columns, filter=ds.field(key) == value)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardCorrupt(f"{path}: cannot be read ({' '.join(str(error).split())}); run the night again") from None
+    return read_table(path, columns, ds.field(key) == value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import ShardCorrupt
+from pipeline.artefacts.read import readable
 from pipeline.fusion.base import FILE, Frontend, Fusion, Made, Tensors, read
 
 __all__ = ["FILE", "Frontend", "Fusion", "load", "load_catalogue"]
@@ -16,10 +16,8 @@ def load(path: Path) -> Fusion:
     Raises ShardCorrupt if the file is not that.
     """
     made, tensors = read(path)
-    try:
+    with readable(path, "not the weights of a fusion"):
         return _of(made, tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise ShardCorrupt(f"{path}: not the weights of a fusion ({error}); run the night again") from None
 
 
 def load_catalogue(folder: Path) -> Fusion:

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from pipeline.artefacts.read import readable
 from pipeline.config import Fuse, Modality
-from pipeline.errors import ShardCorrupt
 from pipeline.fusion.moments import Moments, Projection, Vectors, rotation
 
 Mask = npt.NDArray[np.bool_]
@@ -214,8 +214,5 @@ def read(path: Path) -> tuple[Made, Tensors]:
 
     Raises ShardCorrupt if the file is not that.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return Made.of_json(file.metadata()["fusion"]), {key: file.get_tensor(key) for key in list(file.keys())}
-    except Exception as error:
-        raise ShardCorrupt(f"{path}: no fusion weights ({error}); run the night again") from None
+    with readable(path, "no fusion weights"), safe_open(path, framework="numpy") as file:
+        return Made.of_json(file.metadata()["fusion"]), {key: file.get_tensor(key) for key in list(file.keys())}

@@ -17,11 +17,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pipeline.artefacts.read import readable
 from pipeline.config.sections import FuseGraph
-from pipeline.errors import ShardCorrupt
 from pipeline.fusion.base import Codes, Mask
 from pipeline.fusion.store import SideStore
 from pipeline.interactions import Interactions
@@ -73,11 +72,9 @@ def save(graph: Graph, path: Path) -> None:
 
 def load(path: Path) -> Graph:
     """What `save` wrote. Raises ShardCorrupt if the file is not that."""
-    try:
-        found = load_file(path)
-        return Graph(found["like"], found["together"])
-    except (OSError, KeyError, SafetensorError) as error:
-        raise ShardCorrupt(f"{path}: no graph ({error}); run the night again") from None
+    with readable(path, "no graph"):
+        tensors = load_file(path)
+        return Graph(tensors["like"], tensors["together"])
 
 
 def _thin(lists: Lists, share: float, rng: np.random.Generator) -> Lists:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import matrix
+from pipeline.artefacts.read import readable
+from pipeline.artefacts.vectors import matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
 from pipeline.fusion.base import Codes, Frontend, Mask
@@ -18,6 +19,7 @@ from pipeline.fusion.moments import Vectors
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
 # catalogue, and the error of a deviation from so many rows is .3 %.
 SAMPLE_ROWS = 65_536
+REMOVE = "remove it and run the night again"
 
 
 class Shards:
@@ -113,14 +115,10 @@ class ShardSides:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    try:
+    with readable(path, hint=REMOVE):
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardCorrupt(f"{path}: cannot be read ({error}); remove it and run the night again") from None
 
 
 def _table(path: Path, columns: Sequence[str] = ("item_id", "vector")) -> pa.Table:
-    try:
+    with readable(path, hint=REMOVE):
         return pq.read_table(path, columns=list(columns), use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardCorrupt(f"{path}: cannot be read ({error}); remove it and run the night again") from None

@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pipeline.errors import ShardCorrupt
+from pipeline.artefacts.read import readable
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.two_tower_network import windows
 from pipeline.training.torch_runtime import reproducible
@@ -91,13 +90,11 @@ class HistoryAttention(nn.Module):
     @classmethod
     def load(cls, path: Path) -> HistoryAttention:
         """Reads what `save` wrote. Raises ShardCorrupt if the file is not that."""
-        try:
+        with readable(path, "no attention over histories"):
             tensors = load_file(path)
             attention = cls(float(tensors.pop("half_life_days")))
             attention.load_state_dict(tensors)
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            raise ShardCorrupt(f"{path}: no attention over histories ({error}); run the night again") from None
-        return attention
+            return attention
 
 
 def _softmax(logits: Tensor, present: Tensor) -> Tensor:

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pipeline.errors import ShardCorrupt
+from pipeline.artefacts.read import readable
 from pipeline.interactions import Floats, unit_rows
 from pipeline.recommend.base import Content, ItemSide, Rows
 from pipeline.recommend.semantic_ids import Codebooks
@@ -172,13 +172,9 @@ class SavedRows:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        try:
-            with safe_open(self._path, framework="numpy") as file:
-                yield file
-        except (OSError, SafetensorError) as error:
-            raise ShardCorrupt(
-                f"{self._path}: not the weights of a {self._kind} model of this version ({error}); run the night again"
-            ) from None
+        fault = f"not the weights of a {self._kind} model of this version"
+        with readable(self._path, fault), safe_open(self._path, framework="numpy") as file:
+            yield file
 
 
 def _rows(table: object, codes: Rows) -> Floats:

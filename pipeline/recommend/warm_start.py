@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.artefacts.staged import read_vectors
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.ranking import InnerProduct, best_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Rows

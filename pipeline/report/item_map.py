@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pipeline.artefacts.vectors import matrix
 from pipeline.config import MODALITIES
 from pipeline.report.cards import Colouring, ItemMap, MapPoint
 from pipeline.report.files import RunFiles, dataset, rows_of
@@ -36,7 +37,7 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     chosen, mappable = _sample(run)
     table = rows_of(run.fused / "items", "item_id", chosen).sort_by("item_id")
     ids: list[str] = table["item_id"].to_pylist()
-    places, method = project(_matrix(table["vector"]), run.seed)
+    places, method = project(matrix(table["vector"]), run.seed)
     items = items_of(run, ids)
     details = [items.get(item_id, Item(item_id, item_id, None, ())) for item_id in ids]
     shares = _shares(table)
@@ -77,12 +78,6 @@ def _seeded(values: list[str], most: int, seed: int) -> list[str]:
 def _illustrated(items: list[Item], seed: int) -> list[Item]:
     with_picture = {item.item_id: item for item in items if item.image}
     return [with_picture[item_id] for item_id in _seeded(list(with_picture), MAX_PICTURES, seed)]
-
-
-def _matrix(column: pa.ChunkedArray) -> Matrix:
-    array = column.combine_chunks()
-    values: Matrix = np.asarray(array.flatten(), dtype=np.float32).reshape(-1, array.type.list_size)
-    return values
 
 
 def project(vectors: Matrix, seed: int) -> tuple[Matrix, str]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.artefacts.vectors import matrix
 from pipeline.report.cards import Card, Tile, UserShelf
 from pipeline.report.files import RunFiles, dataset, rows_of
 from pipeline.report.items import Item, items_of
@@ -46,7 +46,7 @@ def shelves_of(
     users = _draw(run)
     table = rows_of(run.model / "published" / "user_vectors.parquet", "user_id", users).sort_by("user_id")
     tastes = _tastes(run, table["user_id"].to_pylist())
-    vectors = _matrix(table["vector"])
+    vectors = matrix(table["vector"])
     best = _recommend(run, tastes, vectors)
     triples = zip(tastes, best, reasons_of(run, vectors, best), strict=True)
     filled = [(taste, hits, reasons) for taste, hits, reasons in triples if hits]
@@ -114,7 +114,7 @@ def _recommend(run: RunFiles, tastes: list[_Taste], users: Matrix) -> list[list[
         if not len(present):
             continue
         ids = present["item_id"].to_pylist()
-        scores = users @ _matrix(pa.chunked_array([present["vector"]])).T
+        scores = users @ matrix(present["vector"]).T
         for place, taste in enumerate(tastes):
             best[place] = _merge(best[place], ids, scores[place], taste.seen)
     return best
@@ -126,9 +126,3 @@ def _merge(
     order = np.argsort(-scores, kind="stable")[: RECOMMENDED + len(seen)]
     fresh = [(float(scores[row]), ids[row]) for row in order if ids[row] not in seen]
     return heapq.nsmallest(RECOMMENDED, best + fresh, key=lambda hit: (-hit[0], hit[1]))
-
-
-def _matrix(column: pa.ChunkedArray) -> Matrix:
-    array = column.combine_chunks()
-    values: Matrix = np.asarray(array.flatten(), dtype=np.float32).reshape(-1, array.type.list_size)
-    return values

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
 from torch import Tensor, nn
 
+from pipeline.artefacts.read import readable
 from pipeline.config.ranker import Ranker as Settings
-from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats, Mask
 from pipeline.recommend.base import Rows
 from pipeline.rerank.pairs import NOTHING, Items, Moment
@@ -134,13 +133,8 @@ class Ranker:
 def load_ranker(folder: Path, items: Items, settings: Settings, threads: int) -> Ranker:
     """What `Ranker.save` wrote. Raises ShardCorrupt if it is not that."""
     network = network_of(items, settings)
-    try:
+    with readable(folder / RANKER_FILE, "not the weights of this night's ranker", "run the night with --full"):
         network.load_state_dict(load_file(folder / RANKER_FILE))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ShardCorrupt(
-            f"{folder / RANKER_FILE}: not the weights of this night's ranker ({str(error).splitlines()[0]}); "
-            "run the night with --full"
-        ) from None
     return Ranker(network, items, threads)
 
 

@@ -11,10 +11,11 @@ import faiss
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
+from pipeline.artefacts.read import read_table, readable
+from pipeline.artefacts.vectors import matrix
 from pipeline.config import Config, Extract, Modality
-from pipeline.errors import ConfigError, MediaError, ShardCorrupt, WorkspaceError
+from pipeline.errors import ConfigError, MediaError, WorkspaceError
 from pipeline.interactions import Floats, unit_rows
 from pipeline.workspace import Json, read_json
 
@@ -93,16 +94,14 @@ def ask(workspace: Path, query: Query) -> Answer:
 class _Index:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.items = pq.read_table(folder / "items.parquet", columns=["item_id", "title", "has_content"])
-        except (OSError, ValueError) as error:
-            raise ShardCorrupt(f"index {folder}: cannot be opened ({error}); run the night with --full") from None
+        columns = ["item_id", "title", "has_content"]
+        self.items = read_table(folder / "items.parquet", columns, hint="run the night with --full")
 
     def for_user(self, user_id: str, k: int) -> list[Hit]:
-        table = ds.dataset(self.folder / "users.parquet").to_table(filter=ds.field("user_id") == user_id)
+        table = read_table(self.folder / "users.parquet", where=ds.field("user_id") == user_id)
         if not table.num_rows:
             raise ConfigError(f"--user {user_id}: not in the published index; only users with a history are")
-        vector = np.asarray(table["vector"][0].as_py(), dtype=np.float32)
+        vector = matrix(table["vector"])[0]
         return self._search("recommend.faiss", vector, k, hidden=set(table["seen"][0].as_py()))
 
     def for_content(self, query: Query) -> list[Hit]:
@@ -148,12 +147,8 @@ class _Index:
         return Hit(one["item_id"], score, one["title"] or ""), bool(one["has_content"])
 
     def _open(self, name: str) -> faiss.Index:
-        try:
+        with readable(self.folder / name):
             return faiss.read_index(str(self.folder / name))
-        except RuntimeError as error:
-            raise ShardCorrupt(
-                f"index {self.folder / name}: cannot be opened ({_first(error)}); run the night again"
-            ) from None
 
 
 def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
@@ -202,7 +197,3 @@ def _read(path: Path) -> bytes:
     from pipeline.media import read_media
 
     return read_media(path.parent, path.name, 200_000_000)
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.staged import Log, OpenedLog, open_test, read_log, read_vectors
+from pipeline.artefacts.staged import Log, OpenedLog, open_test, read_log
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics
 from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall

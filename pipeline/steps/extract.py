@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import read_vectors
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Modality
 from pipeline.encoders import modalities
 from pipeline.encoders.base import Encoder, Input

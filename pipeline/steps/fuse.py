@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artefacts.staged import read_log, vector_column, write_vectors
+from pipeline.artefacts.staged import read_log
+from pipeline.artefacts.vectors import vector_column, write_vectors
 from pipeline.config import Modality
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import Log, matrix, read_everything, read_vectors, vector_column, write_vectors
+from pipeline.artefacts.staged import Log, read_everything
+from pipeline.artefacts.vectors import matrix, read_vectors, vector_column, write_vectors
 from pipeline.encoders import modalities
 from pipeline.fusion import Fusion
 from pipeline.fusion.user_pooling import Pooling

@@ -21,15 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__
-from pipeline.artefacts.staged import (
-    Log,
-    read_everything,
-    read_log,
-    read_vectors,
-    staged_items,
-    vector_column,
-    write_vectors,
-)
+from pipeline.artefacts.staged import Log, read_everything, read_log, staged_items
+from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config import Index
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed

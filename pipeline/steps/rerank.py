@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from pipeline.artefacts.staged import LEARNT, PARTS, Log, read_all_shown, read_vectors
+from pipeline.artefacts.staged import LEARNT, PARTS, Log, read_all_shown
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.calibration import quality
 from pipeline.evaluation.metrics import Scores, Task
 from pipeline.evaluation.significance import compare, summarise

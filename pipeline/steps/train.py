@@ -18,15 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artefacts.staged import (
-    Log,
-    read_everything,
-    read_log,
-    read_vectors,
-    staged_items,
-    vector_column,
-    write_vectors,
-)
+from pipeline.artefacts.staged import Log, read_everything, read_log, staged_items
+from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.pairwise import Schedule
 from pipeline.config.sections import Train
 from pipeline.errors import StepFailed

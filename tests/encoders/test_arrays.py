@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.staged import staged_items, vector_column
+from pipeline.artefacts.staged import staged_items
+from pipeline.artefacts.vectors import vector_column
 from pipeline.config import Config, load
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Text

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.staged import matrix
+from pipeline.artefacts.vectors import matrix
 from pipeline.errors import WorkspaceError
 from pipeline.explain.by_modality import Explainer, sources_of
 from pipeline.report import RunFiles, gather, render

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import vector_column, write_vectors
+from pipeline.artefacts.vectors import vector_column, write_vectors
 from pipeline.config import Config
 from pipeline.config.sections import Fuse, Train
 from pipeline.fusion.base import FILE

@@ -16,17 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.staged import (
-    LEARNT,
-    OPENED,
-    PARTS,
-    Log,
-    open_test,
-    read_all_shown,
-    read_everything,
-    read_log,
-    read_vectors,
-)
+from pipeline.artefacts.staged import LEARNT, OPENED, PARTS, Log, open_test, read_all_shown, read_everything, read_log
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.explain.ablation import way_of
 from pipeline.night import Night

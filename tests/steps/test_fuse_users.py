@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.artefacts.staged import read_vectors
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.cli import app
 from pipeline.interactions import Floats
 from tests.conftest import AS_OF, Shop

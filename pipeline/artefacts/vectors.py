@@ -1,0 +1,66 @@
+"""Vectors in Parquet files: columns of FixedSizeList<float32 or float16>[d], null where an item or a user has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artefacts.read import read_table
+from pipeline.interactions import Floats, Mask
+
+ROWS_PER_GROUP = 16_384
+
+
+def vector_column(vectors: Floats, missing: Mask | None = None) -> pa.FixedSizeListArray:
+    """Vectors of shape (n, d) as a column of their own type, float16 or float32; null where missing.
+
+    What is not finite in a missing row is written as 0.
+    """
+    mask = None if missing is None else pa.array(missing, pa.bool_())
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.nan_to_num(vectors).ravel()), vectors.shape[1], mask=mask)
+
+
+def write_vectors(path: Path, table: pa.Table) -> None:
+    """Writes a table with columns of vectors; Parquet's dictionary and statistics only cost time there."""
+    plain = [name for name in table.column_names if not pa.types.is_nested(table.schema.field(name).type)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=plain, write_statistics=plain)
+
+
+def matrix(column: pa.ChunkedArray | pa.Array) -> Floats:
+    """A column of vectors as (n, d) float32, NaN rows where null: one copy, that may be written to."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    vectors = np.empty((len(column), column.type.list_size), np.float32)
+    start = 0
+    for chunk in chunks:
+        part = vectors[start : start + len(chunk)]
+        part[:] = _view(chunk)
+        if chunk.null_count:
+            part[np.asarray(chunk.is_null())] = np.nan
+        start += len(chunk)
+    return vectors
+
+
+def _view(chunk: pa.Array) -> npt.NDArray[np.floating]:
+    """The numbers below a chunk as (n, d), not copied; null rows hold anything."""
+    width, numbers = chunk.type.list_size, chunk.values
+    _, data = numbers.buffers()
+    if data is None:
+        return np.zeros((len(chunk), width), np.float32)
+    dtype = numbers.type.to_pandas_dtype()
+    start = numbers.offset + chunk.offset * width
+    flat = np.frombuffer(data, dtype, len(chunk) * width, start * np.dtype(dtype).itemsize)
+    return flat.reshape(len(chunk), width)
+
+
+def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
+    """The ids and vectors, (n, d) float32 with NaN rows where null, of a file or of a folder in its names' order.
+
+    Raises ShardCorrupt if a file is not Parquet with those columns.
+    """
+    table = read_table(path, [key, "vector"], hint="run the night again with --full")
+    return table[key].to_pylist(), matrix(table["vector"])
