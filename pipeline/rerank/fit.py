@@ -19,7 +19,6 @@ import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -28,15 +27,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from pipeline.config.ranker import Ranker as Settings
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.base import Epoch, Rows
-from pipeline.recommend.propagation import pairs
+from pipeline.rerank.candidates import Candidates
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.network import Ranker, network_of
 from pipeline.rerank.pairs import Pairs, UserVectors, learned_from
-from pipeline.rerank.snapshot import NOTHING, Items, Moment
+from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 from pipeline.training.torch_runtime import reproducible
 
-JUDGED_USERS = 10_000
-JUDGED_AT = 10
 SURE = 1.645
 SMALLEST_SLOPE = 1e-3
 CONSTANT = 1e-4
@@ -79,7 +76,7 @@ class RankerFit:
 
 
 def fit_ranker(
-    items: Items,
+    catalogue: Catalogue,
     user_vectors: UserVectors,
     train: Part,
     settings: Settings,
@@ -94,19 +91,19 @@ def fit_ranker(
     to re-order. chosen: for the fit that is published, the epochs to run and the ranker whose a and b to keep.
     """
     with reproducible(threads), torch.random.fork_rng(devices=[]):
-        found = _pairs(items, user_vectors, train, settings, seed)
+        found = _pairs(catalogue, user_vectors, train, settings, seed)
         if not found:
             return None
         if chosen:
             ((source, learnt),) = found.items()
-            return _Course(source, items, learnt, settings, seed, threads).repeat(*chosen)
+            return _Course(source, catalogue, learnt, settings, seed, threads).repeat(*chosen)
         validation = validation or Part.without_shown(train.chosen.subset(np.zeros(len(train.chosen), bool)))
-        moment = Moment(items, user_vectors(train.chosen), train.chosen)
-        told = labelled(validation.shown, train.chosen.concat(validation.chosen), settings.chosen_within_days)
-        asked = pairs_of(moment, *told, settings, np.random.default_rng([seed, 10]))
-        judged = Judged(moment, validation.chosen, settings.candidates)
+        snapshot = Snapshot(catalogue, user_vectors(train.chosen), train.chosen)
+        labels = labelled(validation.shown, train.chosen.concat(validation.chosen), settings.chosen_within_days)
+        shown = pairs_of(snapshot, *labels, settings, np.random.default_rng([seed, 10]))
+        candidates = Candidates(snapshot, validation.chosen, settings.candidates)
         fits = [
-            _Course(source, items, learnt, settings, seed, threads).search(judged, asked)
+            _Course(source, catalogue, learnt, settings, seed, threads).search(candidates, shown)
             for source, learnt in found.items()
         ]
         by_source = {fit.learned_from: max(epoch["ndcg@10"] for epoch in fit.curve) for _, fit in fits}
@@ -114,60 +111,32 @@ def fit_ranker(
         return ranker, replace(fit, by_source=by_source)
 
 
-def _pairs(items: Items, user_vectors: UserVectors, train: Part, settings: Settings, seed: int) -> dict[str, Pairs]:
+def _pairs(
+    catalogue: Catalogue, user_vectors: UserVectors, train: Part, settings: Settings, seed: int
+) -> dict[str, Pairs]:
     """What there is to learn from of what the settings want, by where it is from: `shown`, `sampled`."""
     found: dict[str, Pairs | None] = {}
     if settings.learn_from != "sampled" and len(train.shown):
-        shown = learned_from_shown(items, user_vectors, train.chosen, train.shown, settings, seed)
+        shown = learned_from_shown(catalogue, user_vectors, train.chosen, train.shown, settings, seed)
         enough = shown is not None and shown.chosen.sum() >= settings.min_shown_choices
         found["shown"] = shown if enough or settings.learn_from == "shown" else None
     if settings.learn_from != "shown":
-        found["sampled"] = learned_from(items, user_vectors, train.chosen, settings, seed)
+        found["sampled"] = learned_from(catalogue, user_vectors, train.chosen, settings, seed)
     return {source: learnt for source, learnt in found.items() if learnt is not None}
-
-
-class Judged:
-    """Candidates of the users of a held-out part, (b, k) in the first stage's order, and which of them were chosen."""
-
-    def __init__(self, moment: Moment, targets: Interactions, count: int) -> None:
-        self.moment = moment
-        wanted = pairs(targets)
-        users = np.intersect1d(np.flatnonzero(np.diff(wanted.indptr)), moment.known_users())
-        users = users[:: max(1, -(-len(users) // JUDGED_USERS))]
-        owner = np.repeat(users, np.diff(wanted.indptr)[users])
-        item = wanted[users].indices
-        new = ~moment.taken(owner.astype(np.int32), item)
-        self.users, self.wanted = np.unique(owner[new], return_counts=True)
-        self.lists = moment.candidates(self.users, count)
-        keys, width = owner[new] * targets.n_items + item[new], targets.n_items
-        self.chosen: Mask = np.isin(self.users[:, None] * width + self.lists, keys) & (self.lists != NOTHING)
-        row, column = np.nonzero(self.lists != NOTHING)
-        self._scalars = moment.scalars(self.users[row], self.lists[row, column])
-
-    def logits(self, ranker: Ranker) -> Floats:
-        """What a ranker says of the candidates, (b, k) float32, -inf where there is none."""
-        return ranker.of_lists(self.moment, self.users, self.lists, self._scalars)
-
-    def ndcg(self, scores: Floats | None = None) -> npt.NDArray[np.float64]:
-        """Each user's NDCG@10 of the candidates by scores, (b, k), or as the first stage has them: (b,) float64."""
-        hits = self.chosen
-        if scores is not None:
-            hits = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-        hits = hits[:, :JUDGED_AT]
-        gains = 1 / np.log2(np.arange(JUDGED_AT) + 2)
-        ideal = np.cumsum(gains)[np.minimum(self.wanted, JUDGED_AT) - 1]
-        return np.asarray((hits * gains[: hits.shape[1]]).sum(axis=1) / ideal)
 
 
 class _Course:
     """One fit, epoch after epoch."""
 
-    def __init__(self, source: str, items: Items, found: Pairs, settings: Settings, seed: int, threads: int) -> None:
+    def __init__(
+        self, source: str, catalogue: Catalogue, found: Pairs, settings: Settings, seed: int, threads: int
+    ) -> None:
         """source: of the pairs found, see `RankerFit.learned_from`."""
-        self.items, self.found, self.settings, self.threads = items, found, settings, threads
+        self.catalogue, self.found, self.settings, self.threads = catalogue, found, settings, threads
         self.how = RankerFit(source, 0, len(found), int(found.chosen.sum()))
         torch.manual_seed(seed)
-        self.network = network_of(items, settings)
+        self.network = network_of(catalogue, settings)
+        self.network.user_mean += torch.from_numpy(found.users[found.user].mean(axis=0))
         self.network.user_norm += np.linalg.norm(found.users, axis=1).mean() - 1
         self.network.mean += torch.from_numpy(found.scalars.mean(axis=0))
         spread = found.scalars.std(axis=0)
@@ -197,14 +166,14 @@ class _Course:
     def _loss(self, batch: Rows) -> Tensor:
         found = self.found
         users = self.network.user_side(found.users[found.user[batch]])
-        items = self.network.item_side(self.items.modalities, found.item[batch])
+        items = self.network.item_side(self.catalogue.modalities, found.item[batch])
         f = self.network(users, items, torch.from_numpy(found.scalars[batch]))
         chosen = torch.from_numpy(found.chosen[batch].astype(np.float32))
         return binary_cross_entropy_with_logits(f - torch.from_numpy(found.log_rate[batch]), chosen)
 
     def ranker(self) -> Ranker:
         """The network as it is."""
-        return Ranker(self.network, self.items, self.threads)
+        return Ranker(self.network, self.catalogue, self.threads)
 
     def repeat(self, epochs: int, before: Ranker) -> tuple[Ranker, RankerFit]:
         """Trains for so many epochs, and keeps a and b of a ranker before."""
@@ -213,18 +182,18 @@ class _Course:
         self.network.slope, self.network.shift = before.network.slope, before.network.shift
         return self.ranker(), replace(self.how, epochs=epochs)
 
-    def search(self, judged: Judged, asked: Pairs) -> tuple[Ranker, RankerFit]:
-        """Trains until the first half of the users judged is ranked no better, and lets the other half decide.
+    def search(self, candidates: Candidates, shown: Pairs) -> tuple[Ranker, RankerFit]:
+        """Trains until the first half of the candidates' users is ranked no better, and lets the other half decide.
 
-        asked: what was shown in the validation part, which a fit that learned from such pairs is calibrated on.
+        shown: what was shown in the validation part, which a fit that learned from such pairs is calibrated on.
         """
-        first = np.arange(len(judged.users)) % 2 == 0
+        first = np.arange(len(candidates.users)) % 2 == 0
         best, epoch, weights, curve = -1.0, 0, copy.deepcopy(self.network.state_dict()), []
-        logits = np.zeros(judged.lists.shape, np.float32)
+        logits = np.zeros(candidates.lists.shape, np.float32)
         for number in range(1, self.settings.max_epochs + 1):
             loss = self.epoch()
-            now = judged.logits(self.ranker())
-            ndcg = float(judged.ndcg(now)[first].mean()) if first.any() else 0.0
+            now = candidates.logits(self.ranker())
+            ndcg = float(candidates.ndcg(now)[first].mean()) if first.any() else 0.0
             curve.append({"epoch": number, "loss": loss, "ndcg@10": ndcg})
             if ndcg > best:
                 best, epoch, weights, logits = ndcg, number, copy.deepcopy(self.network.state_dict()), now
@@ -232,12 +201,12 @@ class _Course:
                 break
         self.network.load_state_dict(weights)
         if self.how.learned_from == "shown":
-            self._calibrate(self.ranker().logits(asked.users, asked.user, asked.item, asked.scalars), asked.chosen)
+            self._calibrate(self.ranker().logits(shown.users, shown.user, shown.item, shown.scalars), shown.chosen)
         else:
-            there = judged.lists != NOTHING
-            self._calibrate(logits[there], judged.chosen[there])
+            there = candidates.lists != NOTHING
+            self._calibrate(logits[there], candidates.chosen[there])
         how = replace(self.how, epochs=epoch, curve=curve)
-        before, after = judged.ndcg()[~first], judged.ndcg(logits)[~first]
+        before, after = candidates.ndcg()[~first], candidates.ndcg(logits)[~first]
         if len(before) < 2:
             return self.ranker(), how
         error = float(np.std(after - before, ddof=1)) / len(before) ** 0.5

@@ -4,8 +4,8 @@ Each showing is one pair. It is a positive if the user chose the item, for the f
 `ranker.chosen_within_days` after it. Left out are showings of what the user had chosen before, as that is not
 recommended again, and those whose days are not over by the end of the log at hand, as nobody can know of them yet.
 
-The pair's numbers come from the last of the moments of `pairs.rounds` whose history is older than the showing: neither
-a user's vector nor any count has seen it, or what came after it.
+The pair's numbers come from the last of the snapshots of `pairs.rounds` whose history is older than the showing:
+neither a user's vector nor any count has seen it, or what came after it.
 
 Pairs are learned as they are, so that f is the logit of choosing what one is shown: nothing was drawn that had to be
 corrected for. What was shown was not drawn at random either, but by whoever showed it, and at the top of a page things
@@ -19,24 +19,29 @@ import numpy as np
 from pipeline.config.ranker import Ranker as Settings
 from pipeline.interactions import Interactions, Mask
 from pipeline.rerank.pairs import Pairs, UserVectors, rounds, together
-from pipeline.rerank.snapshot import Items, Moment
+from pipeline.rerank.snapshot import Catalogue, Snapshot
 
 
 def learned_from_shown(
-    items: Items, user_vectors: UserVectors, log: Interactions, shown: Interactions, settings: Settings, seed: int
+    catalogue: Catalogue,
+    user_vectors: UserVectors,
+    log: Interactions,
+    shown: Interactions,
+    settings: Settings,
+    seed: int,
 ) -> Pairs | None:
     """The pairs of every round, at most `ranker.max_pairs`; None unless there are both positives and negatives."""
     generator = np.random.default_rng([seed, 9])
-    told, chosen = labelled(shown, log, settings.chosen_within_days)
+    pages, chosen = labelled(shown, log, settings.chosen_within_days)
     histories = [history for history, _ in rounds(log, settings, seed) if len(history)]
     newest = [history.age_days.min() for history in histories]
-    found = []
+    rounds_of_pairs = []
     for history, begin, end in zip(histories, newest, [*newest[1:], -np.inf], strict=True):
-        own = (told.age_days < begin) & (told.age_days >= end)
+        own = (pages.age_days < begin) & (pages.age_days >= end)
         if own.any():
-            moment = Moment(items, user_vectors(history), history)
-            found.append(pairs_of(moment, told.subset(own), chosen[own], settings, generator))
-    learnt = together([one for one in found if len(one)])
+            snapshot = Snapshot(catalogue, user_vectors(history), history)
+            rounds_of_pairs.append(pairs_of(snapshot, pages.subset(own), chosen[own], settings, generator))
+    learnt = together([some for some in rounds_of_pairs if len(some)])
     return learnt if learnt is not None and 0 < learnt.chosen.sum() < len(learnt) else None
 
 
@@ -49,9 +54,9 @@ def labelled(shown: Interactions, choices: Interactions, days: float) -> tuple[I
     pairs, row = np.unique(keys, return_inverse=True)
     first = np.full(len(pairs) + 1, -np.inf)
     np.maximum.at(first, row, choices.age_days)
-    asked = shown.user.astype(np.int64) * shown.n_items + shown.item
-    place = np.searchsorted(pairs, asked)
-    place[~np.isin(asked, pairs)] = len(pairs)
+    queries = shown.user.astype(np.int64) * shown.n_items + shown.item
+    place = np.searchsorted(pairs, queries)
+    place[~np.isin(queries, pairs)] = len(pairs)
     until_chosen = shown.age_days - first[place]
     over = shown.age_days - days >= choices.age_days.min(initial=np.inf)
     kept = (until_chosen >= 0) & over
@@ -59,15 +64,15 @@ def labelled(shown: Interactions, choices: Interactions, days: float) -> tuple[I
 
 
 def pairs_of(
-    moment: Moment, shown: Interactions, chosen: Mask, settings: Settings, generator: np.random.Generator
+    snapshot: Snapshot, shown: Interactions, chosen: Mask, settings: Settings, generator: np.random.Generator
 ) -> Pairs:
-    """The pairs of a moment that its history is known for, drawn evenly where they are too many.
+    """The pairs of a snapshot that its history is known for, drawn evenly where they are too many.
 
     shown: later than the history. chosen: (n,) bool, see `labelled`.
     """
-    known = np.flatnonzero(np.isin(shown.user, moment.known_users()))
+    known = np.flatnonzero(np.isin(shown.user, snapshot.known_users()))
     kept = np.sort(generator.permutation(known)[: max(1, settings.max_pairs // settings.rounds)])
     users, place = np.unique(shown.user[kept].astype(np.int64), return_inverse=True)
     item = shown.item[kept].astype(np.int64)
-    scalars = moment.scalars(users[place], item)
-    return Pairs(moment.users[users], place, item, scalars, chosen[kept], np.zeros(len(kept), np.float32))
+    scalars = snapshot.scalars(users[place], item)
+    return Pairs(snapshot.users[users], place, item, scalars, chosen[kept], np.zeros(len(kept), np.float32))

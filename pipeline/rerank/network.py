@@ -3,13 +3,23 @@
     p = σ(f),   f = FC([tower_user(u) | tower_m(f_m) of each modality m | tower_counts(c)]) + w · c
 
 a tower is a fully connected layer and ReLU, and FC two of those and a linear one. u is the first stage's user vector,
-f_m the item's own vectors, and c the numbers of `Moment.scalars`, standardised and cut at ±4; w · c is the wide part of
-Wide & Deep (Cheng et al. 2016). A missing modality has a learned vector in its tower's place. What is served is the
-calibrated a f + b; how everything is learned, `ranker_fit` says.
+f_m the item's own vectors, and c the numbers of `Snapshot.scalars`, standardised and cut at ±4; w · c is the wide part
+of Wide & Deep (Cheng et al. 2016). A missing modality has a learned vector in its tower's place. What is served is the
+calibrated a f + b; how everything is learned, `pipeline.rerank.fit` says.
+
+The inputs fall into groups, by which a score is explained (`Ranker.score_groups`):
+
+| group | inputs | where it is left out |
+|---|---|---|
+| first_stage | the first stage's score of the pair, and its vector of the user | both at training's means |
+| popularity_and_age | how often the item was chosen, when first and last, and whether ever | likewise |
+| activity | how much the user has chosen, and when last | likewise |
+| a modality's name | the item's own vector, and its cosine with the user's history | as of an item that lacks it |
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,19 +33,23 @@ from pipeline.artefacts.read import readable
 from pipeline.config.ranker import Ranker as Settings
 from pipeline.interactions import Floats, Mask
 from pipeline.recommend.base import Rows
-from pipeline.rerank.pairs import NOTHING, Items, Moment
+from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 from pipeline.training.torch_runtime import reproducible
 
 RANKER_FILE = "ranker.safetensors"
 BLOCK_ITEMS = 4096
 BLOCK_USERS = 256
 FARTHEST = 4.0
+FIRST_STAGE, POPULARITY, ACTIVITY = "first_stage", "popularity_and_age", "activity"
+# Columns of `Snapshot.scalars`; those behind them are the modalities' cosines.
+COLUMNS = {FIRST_STAGE: slice(0, 1), POPULARITY: slice(1, 5), ACTIVITY: slice(5, 7)}
 
 
 class Network(nn.Module):
     """See above; what inputs are scaled by, and a and b, `slope` and `shift`, are kept among the weights."""
 
     user_norm: Tensor
+    user_mean: Tensor
     mean: Tensor
     scale: Tensor
     slope: Tensor
@@ -54,7 +68,8 @@ class Network(nn.Module):
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, 1)
         self.wide = nn.Linear(scalars, 1, bias=False)
-        for name, value in {"user_norm": torch.ones(()), "mean": torch.zeros(scalars), "scale": torch.zeros(scalars),
+        for name, value in {"user_norm": torch.ones(()), "user_mean": torch.zeros(user_width),
+                            "mean": torch.zeros(scalars), "scale": torch.zeros(scalars),
                             "slope": torch.ones(()), "shift": torch.zeros(())}.items():  # fmt: skip
             self.register_buffer(name, value)
 
@@ -82,14 +97,14 @@ class Network(nn.Module):
 class Ranker:
     """A fitted network, and the item side of one catalogue."""
 
-    def __init__(self, network: Network, items: Items, threads: int) -> None:
+    def __init__(self, network: Network, catalogue: Catalogue, threads: int) -> None:
         self.network = network.eval()
         self.threads = threads
-        self.items = items
+        self.catalogue = catalogue
         with torch.no_grad(), reproducible(threads):
             sides = [
-                network.item_side(items.modalities, np.arange(at, min(at + BLOCK_ITEMS, len(items.vectors))))
-                for at in range(0, len(items.vectors), BLOCK_ITEMS)
+                network.item_side(catalogue.modalities, np.arange(at, min(at + BLOCK_ITEMS, len(catalogue.vectors))))
+                for at in range(0, len(catalogue.vectors), BLOCK_ITEMS)
             ]
         self._sides = torch.cat(sides)
 
@@ -98,12 +113,40 @@ class Ranker:
         """a f + b of n pairs, (n,) float32. users: (m, d). user: (n,) rows of it. item: (n,) codes."""
         with reproducible(self.threads):
             side = self.network.user_side(users)
-            f = self.network(
-                side[torch.from_numpy(user)], self._sides[torch.from_numpy(item)], torch.from_numpy(scalars)
-            )
-            return np.asarray((self.network.slope * f + self.network.shift).numpy(), np.float32)
+            return self._calibrated(side[torch.from_numpy(user)], self._sides[torch.from_numpy(item)], scalars)
 
-    def of_lists(self, moment: Moment, users: Rows, lists: Rows, scalars: Floats | None = None) -> Floats:
+    def _calibrated(self, users: Tensor, items: Tensor, scalars: Floats) -> Floats:
+        f = self.network(users, items, torch.from_numpy(scalars))
+        return np.asarray((self.network.slope * f + self.network.shift).numpy(), np.float32)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups of inputs, see above: the three that every ranker has, then its modalities."""
+        return (*COLUMNS, *self.network.modalities)
+
+    @torch.no_grad()
+    def score_groups(self, snapshot: Snapshot, user: Rows, item: Rows, present: Collection[str]) -> Floats:
+        """The logits of n pairs by some groups of inputs alone, the others left out as said above: (n,) float32.
+
+        user: (n,) codes in the snapshot. item: (n,) codes. present: names of `groups`; with all of them these are the
+        logits that lists are ordered by, and scipy's expit of them the probabilities in `recommendations.parquet`.
+        A modality that an item lacks changes nothing.
+        """
+        network, users, scalars = self.network, snapshot.users[user], snapshot.scalars(user, item)
+        with reproducible(self.threads):
+            items = self._sides[torch.from_numpy(item)].clone()
+            for place, name in enumerate(network.modalities):
+                if name not in present:
+                    width = len(network.missing[name])
+                    items[:, place * width : (place + 1) * width] = network.missing[name]
+                    scalars[:, place - len(network.modalities)] = 0
+            for name in set(COLUMNS) - set(present):
+                scalars[:, COLUMNS[name]] = network.mean[COLUMNS[name]].numpy()
+            if FIRST_STAGE not in present:
+                users = np.broadcast_to(network.user_mean.numpy(), users.shape).copy()
+            return self._calibrated(network.user_side(users), items, scalars)
+
+    def of_lists(self, snapshot: Snapshot, users: Rows, lists: Rows, scalars: Floats | None = None) -> Floats:
         """The logits of each user's candidates, (b, k) float32, -inf where there is none.
 
         scalars: of the candidates there are, row after row, where they are known already.
@@ -114,14 +157,14 @@ class Ranker:
         for start, stop in pairwise(starts):
             some, code = row[start:stop], lists[row[start:stop], column[start:stop]]
             if len(some):
-                numbers = moment.scalars(users[some], code) if scalars is None else scalars[start:stop]
-                own = moment.users[users[some[0] : some[-1] + 1]]
+                numbers = snapshot.scalars(users[some], code) if scalars is None else scalars[start:stop]
+                own = snapshot.users[users[some[0] : some[-1] + 1]]
                 found[some, column[start:stop]] = self.logits(own, some - some[0], code, numbers)
         return found
 
-    def reordered(self, moment: Moment, users: Rows, lists: Rows) -> tuple[Rows, Floats]:
+    def reordered(self, snapshot: Snapshot, users: Rows, lists: Rows) -> tuple[Rows, Floats]:
         """Candidates likeliest first, equals as they were, and their probabilities, 0 where there is no item."""
-        logits = self.of_lists(moment, users, lists)
+        logits = self.of_lists(snapshot, users, lists)
         order = np.argsort(-logits, axis=1, kind="stable")
         return np.take_along_axis(lists, order, axis=1), expit(np.take_along_axis(logits, order, axis=1))
 
@@ -130,15 +173,15 @@ class Ranker:
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / RANKER_FILE)
 
 
-def load_ranker(folder: Path, items: Items, settings: Settings, threads: int) -> Ranker:
+def load_ranker(folder: Path, catalogue: Catalogue, settings: Settings, threads: int) -> Ranker:
     """What `Ranker.save` wrote. Raises ShardCorrupt if it is not that."""
-    network = network_of(items, settings)
+    network = network_of(catalogue, settings)
     with readable(folder / RANKER_FILE, "not the weights of this night's ranker", "run the night with --full"):
         network.load_state_dict(load_file(folder / RANKER_FILE))
-    return Ranker(network, items, threads)
+    return Ranker(network, catalogue, threads)
 
 
-def network_of(items: Items, settings: Settings) -> Network:
+def network_of(catalogue: Catalogue, settings: Settings) -> Network:
     """A new network for what a catalogue has; its weights are drawn from torch's generator."""
-    widths = {name: vectors.shape[1] for name, (vectors, _) in items.modalities.items()}
-    return Network(items.vectors.shape[1], widths, items.scalars, settings)
+    widths = {name: vectors.shape[1] for name, (vectors, _) in catalogue.modalities.items()}
+    return Network(catalogue.vectors.shape[1], widths, catalogue.scalars, settings)

@@ -26,7 +26,7 @@ from pipeline.config.ranker import Ranker as Settings
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.base import Rows
 from pipeline.recommend.propagation import pairs
-from pipeline.rerank.snapshot import NOTHING, Items, Moment, without
+from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot, without
 from pipeline.training.negatives import Chosen
 
 REDRAWS = 32
@@ -63,13 +63,13 @@ def rounds(log: Interactions, settings: Settings, seed: int) -> Iterator[tuple[I
 
 
 def learned_from(
-    items: Items, user_vectors: UserVectors, log: Interactions, settings: Settings, seed: int
+    catalogue: Catalogue, user_vectors: UserVectors, log: Interactions, settings: Settings, seed: int
 ) -> Pairs | None:
     """The pairs of every round; None if nobody chose anything new in any. user_vectors: those of a history."""
     generator = np.random.default_rng([seed, 6])
     known = log.item_counts() > 0
     found = [
-        drawn(Moment(items, user_vectors(history), history), targets, known, settings, generator)
+        drawn(Snapshot(catalogue, user_vectors(history), history), targets, known, settings, generator)
         for history, targets in rounds(log, settings, seed)
         if len(history) and len(targets)
     ]
@@ -77,26 +77,26 @@ def learned_from(
 
 
 def drawn(
-    moment: Moment, targets: Interactions, known: Mask, settings: Settings, generator: np.random.Generator
+    snapshot: Snapshot, targets: Interactions, known: Mask, settings: Settings, generator: np.random.Generator
 ) -> Pairs:
-    """Positives and negatives of one moment; see above.
+    """Positives and negatives of one snapshot; see above.
 
     known: (n_items,) bool, the items that are drawn: that nobody chose a new one yet says nothing of it.
     """
     most = max(1, settings.max_pairs // (settings.rounds * (1 + settings.negatives)))
-    user, item = _positives(moment, targets, known)
+    user, item = _positives(snapshot, targets, known)
     kept = np.sort(generator.permutation(len(user))[:most])
     users, place, positives = np.unique(user[kept], return_inverse=True, return_counts=True)
-    taken = moment.log.concat(targets)
-    draw = _Draw(moment, users, taken, known, settings, generator)
+    taken = snapshot.log.concat(targets)
+    draw = _Draw(snapshot, users, taken, known, settings, generator)
     hard, even = draw.hard(place), draw.even(place)
     places = np.concatenate([place, hard[0], even[0]])
     items = np.concatenate([item[kept], hard[1], even[1]])
     return Pairs(
-        moment.users[users],
+        snapshot.users[users],
         places,
         items,
-        moment.scalars(users[places], items),
+        snapshot.scalars(users[places], items),
         np.arange(len(items)) < len(kept),
         draw.log_rate(places, items, positives),
     )
@@ -107,7 +107,7 @@ class _Draw:
 
     def __init__(
         self,
-        moment: Moment,
+        snapshot: Snapshot,
         users: Rows,
         taken: Interactions,
         known: Mask,
@@ -120,7 +120,7 @@ class _Draw:
         self.hard_draws = round(settings.negatives * settings.hard_share)
         self.even_draws = settings.negatives - self.hard_draws
         self.generator = generator
-        lists = moment.candidates(users, settings.candidates)
+        lists = snapshot.candidates(users, settings.candidates)
         self.lists = without(self.taken, users, np.where(known[lists], lists, NOTHING))
         self.sizes = (self.lists >= 0).sum(axis=1)
         self.free = len(self.known) - np.asarray(pairs(taken)[users] @ known.astype(np.float32)).ravel()
@@ -154,17 +154,17 @@ class _Draw:
         return np.log(np.maximum(rate, 1e-12)).astype(np.float32)
 
 
-def _positives(moment: Moment, targets: Interactions, known: Mask) -> tuple[Rows, Rows]:
+def _positives(snapshot: Snapshot, targets: Interactions, known: Mask) -> tuple[Rows, Rows]:
     """Each new choice once, of users of whom something is known."""
     matrix = pairs(targets)
     user, item = np.repeat(np.arange(targets.n_users), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
-    fresh = ~moment.taken(user.astype(np.int32), item.astype(np.int32)) & known[item]
-    kept = fresh & np.isin(user, moment.known_users())
+    fresh = ~snapshot.taken(user.astype(np.int32), item.astype(np.int32)) & known[item]
+    kept = fresh & np.isin(user, snapshot.known_users())
     return user[kept], item[kept]
 
 
 def together(found: list[Pairs]) -> Pairs | None:
-    """The pairs of several moments; None if there are none."""
+    """The pairs of several snapshots; None if there are none."""
     if not found:
         return None
     starts = np.cumsum([0, *(len(one.users) for one in found)])

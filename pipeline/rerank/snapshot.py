@@ -1,4 +1,4 @@
-"""What is known of users and items at a moment, to those who read the best of the index again."""
+"""A snapshot: what is known of users and items once some part of the log has happened, as the re-ranker reads it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK_USERS = 1024
 NOTHING = -1
 
 
-class Items:
+class Catalogue:
     """The catalogue as the first stage and the re-ranker read it.
 
     vectors: (n_items, d) float32, the first stage's. modalities: of each (n_items, d_m) float32 of unit norm, zero rows
@@ -40,19 +40,21 @@ class Items:
 
     @property
     def scalars(self) -> int:
-        """How many numbers `Moment.scalars` gives a pair."""
+        """How many numbers `Snapshot.scalars` gives a pair."""
         return 7 + len(self.modalities)
 
 
-class Moment:
+class Snapshot:
     """What is known of users and items once a history has happened.
 
     users: (n_users, d) float32, the first stage's vectors made of that history. taken: what is not recommended again,
     the history itself if None.
     """
 
-    def __init__(self, items: Items, users: Floats, history: Interactions, taken: Interactions | None = None) -> None:
-        self.items = items
+    def __init__(
+        self, catalogue: Catalogue, users: Floats, history: Interactions, taken: Interactions | None = None
+    ) -> None:
+        self.catalogue = catalogue
         self.users = users
         self.history = history
         self.log = history if taken is None else taken
@@ -71,14 +73,14 @@ class Moment:
 
     def _block(self, users: Rows, count: int) -> Rows:
         most = max((len(self.taken.of(int(user))) for user in users), default=0)
-        depth = min(count + most, self.items.index.ntotal)
-        _, rows = self.items.index.search(np.ascontiguousarray(self.users[users]), depth)
-        found = np.where(rows < 0, NOTHING, self.items.codes[rows])
+        depth = min(count + most, self.catalogue.index.ntotal)
+        _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth)
+        found = np.where(rows < 0, NOTHING, self.catalogue.codes[rows])
         best = without(self.taken, users, found)[:, :count]
         return np.pad(best, ((0, 0), (0, count - best.shape[1])), constant_values=NOTHING)
 
     def scalars(self, users: Rows, items: Rows) -> Floats:
-        """Numbers of n pairs, (n, `Items.scalars`) float32:
+        """Numbers of n pairs, (n, `Catalogue.scalars`) float32:
 
         the first stage's score; log of the item's popularity over the mean, days since it was first and last chosen,
         whether it never was; log of the user's choices, days since the last; and for each modality the cosine of the
@@ -88,13 +90,13 @@ class Moment:
             self._chunk(users[at : at + CHUNK_PAIRS], items[at : at + CHUNK_PAIRS])
             for at in range(0, len(users), CHUNK_PAIRS)
         ]
-        return np.concatenate([np.zeros((0, self.items.scalars), np.float32), *chunks])
+        return np.concatenate([np.zeros((0, self.catalogue.scalars), np.float32), *chunks])
 
     def _chunk(self, users: Rows, items: Rows) -> Floats:
-        score = np.einsum("nd,nd->n", self.users[users], self.items.vectors[items])
+        score = np.einsum("nd,nd->n", self.users[users], self.catalogue.vectors[items])
         columns = [score[:, None], self._counts[0][items], self._counts[1][users]]
         distinct, place = np.unique(users, return_inverse=True)
-        for vectors, _ in self.items.modalities.values():
+        for vectors, _ in self.catalogue.modalities.values():
             mean = self._chosen[distinct] @ vectors
             norm = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
             columns.append(np.einsum("nd,nd->n", (mean / norm)[place], vectors[items])[:, None])
@@ -110,7 +112,7 @@ def without(taken: Chosen, users: Rows, lists: Rows) -> Rows:
 
 
 def _item_counts(history: Interactions) -> Floats:
-    """(n_items, 4) float32, see `Moment.scalars`; days before the newest choice of the history."""
+    """(n_items, 4) float32, see `Snapshot.scalars`; days before the newest choice of the history."""
     now = history.age_days.min(initial=np.inf)
     age = history.age_days - now
     first, last = np.zeros(history.n_items), np.full(history.n_items, np.inf)

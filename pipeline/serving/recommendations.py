@@ -21,7 +21,7 @@ from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night
 from pipeline.recommend.base import Rows
 from pipeline.rerank.network import Ranker, load_ranker
-from pipeline.rerank.snapshot import NOTHING, Items, Moment
+from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps.fuse_users import write_without
 from pipeline.steps.rerank import modalities_of
@@ -63,17 +63,17 @@ def write(night: Night, log: Log, history: Interactions, published: Published, f
     count = night.config.index.recommendations
     depth = max(count, night.config.ranker.candidates) if used else count
     index = faiss.read_index(str(folder / "recommend.faiss"))
-    first = Items(published.items, modalities_of(night) if used else {}, published.kept, index)
-    moment = Moment(first, published.users, history)
+    first = Catalogue(published.items, modalities_of(night) if used else {}, published.kept, index)
+    snapshot = Snapshot(first, published.users, history)
     trained = night.workspace.path(night.receipt("train").path, "published")
     ranker = load_ranker(trained, first, night.config.ranker, threads(night.config)) if used else None
-    known = moment.known_users()
+    known = snapshot.known_users()
     served = np.zeros(len(log.users), bool)
     rows = 0
     with pq.ParquetWriter(folder / FILE, SCHEMA) as writer:
         for start in range(0, len(known), BLOCK_USERS):
             block = known[start : start + BLOCK_USERS]
-            lists, scores = _ordered(moment, ranker, block, depth)
+            lists, scores = _ordered(snapshot, ranker, block, depth)
             table = _table(log, block, lists[:, :count], scores[:, :count])
             writer.write_table(table)
             served[block] = (lists != NOTHING).any(axis=1)
@@ -92,12 +92,12 @@ def _meaning(night: Night, learned_from: str) -> str:
     return f"probability by the re-ranker that the user chooses the item {when}"
 
 
-def _ordered(moment: Moment, ranker: Ranker | None, users: Rows, depth: int) -> tuple[Rows, Floats]:
+def _ordered(snapshot: Snapshot, ranker: Ranker | None, users: Rows, depth: int) -> tuple[Rows, Floats]:
     """Each user's items, (b, depth) int64, -1 where there is none, best first, and their scores, float32."""
-    lists = moment.candidates(users, depth)
+    lists = snapshot.candidates(users, depth)
     if ranker is not None:
-        return ranker.reordered(moment, users, lists)
-    return lists, np.einsum("bd,bkd->bk", moment.users[users], moment.items.vectors[lists])
+        return ranker.reordered(snapshot, users, lists)
+    return lists, np.einsum("bd,bkd->bk", snapshot.users[users], snapshot.catalogue.vectors[lists])
 
 
 def _table(log: Log, users: Rows, lists: Rows, scores: Floats) -> pa.Table:

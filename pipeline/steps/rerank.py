@@ -22,11 +22,12 @@ from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night
 from pipeline.recommend import Recommender
 from pipeline.recommend.content_features import known, prepared
-from pipeline.rerank.fit import Judged, Part, fit_ranker
+from pipeline.rerank.candidates import Candidates
+from pipeline.rerank.fit import Part, fit_ranker
 from pipeline.rerank.impressions import labelled, pairs_of
 from pipeline.rerank.network import Ranker, load_ranker
 from pipeline.rerank.pairs import drawn
-from pipeline.rerank.snapshot import NOTHING, Items, Moment
+from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors
 from pipeline.workspace import Json
@@ -62,7 +63,7 @@ def learn(
     common = night.config.seed, threads(night.config)
     train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
     whole = np.ones(len(staged.items), bool)
-    items = Items(evaluated.item_vectors, modalities, whole)
+    items = Catalogue(evaluated.item_vectors, modalities, whole)
     fitted = fit_ranker(items, evaluated.user_vectors, train, settings, *common, validation)
     if fitted is None:
         reason = NOTHING_SHOWN if settings.learn_from == "shown" else "nobody's later choices follow earlier ones"
@@ -75,7 +76,7 @@ def learn(
         fit.learned_from, fit.after, fit.before,
     )  # fmt: skip
     if fit.used:
-        served = Items(published.item_vectors, modalities, whole)
+        served = Catalogue(published.item_vectors, modalities, whole)
         shown = fit.learned_from == "shown"
         past = Part(everything, read_all_shown(night)) if shown else Part.without_shown(everything)
         settings = settings.model_copy(update={"learn_from": fit.learned_from})
@@ -104,24 +105,24 @@ def judge(night: Night, staged: Log, task: Task) -> Json:
     folder = night.workspace.path(night.receipt("train").path, "evaluated")
     _, vectors = read_vectors(folder / "item_vectors.parquet", "item_id")
     _, users = read_vectors(folder / "user_vectors.parquet", "user_id")
-    items = Items(vectors, modalities_of(night), np.ones(len(vectors), bool))
+    items = Catalogue(vectors, modalities_of(night), np.ones(len(vectors), bool))
     ranker = load_ranker(folder, items, settings, threads(night.config))
-    moment = Moment(items, users, history, task.history)
-    judged = Judged(moment, task.targets, settings.candidates)
+    snapshot = Snapshot(items, users, history, task.history)
+    judged = Candidates(snapshot, task.targets, settings.candidates)
     logits, there = judged.logits(ranker), judged.lists != NOTHING
     found = {
         "used": told["used"],
         "learned_from": told["learned_from"],
         "test": _ndcg(night, judged, logits),
         "candidates": quality(expit(logits[there].astype(np.float64)), judged.chosen[there]),
-        "shown": _of_shown(night, staged, ranker, moment),
+        "shown": _of_shown(night, staged, ranker, snapshot),
     }
     if told["learned_from"] == "sampled":
-        found["drawn"] = _of_drawn(night, ranker, moment, task.targets)
+        found["drawn"] = _of_drawn(night, ranker, snapshot, task.targets)
     return found
 
 
-def _ndcg(night: Night, judged: Judged, logits: Floats) -> Json:
+def _ndcg(night: Night, judged: Candidates, logits: Floats) -> Json:
     users = judged.users.astype(np.int32)
     if not len(users):
         return {}
@@ -132,17 +133,17 @@ def _ndcg(night: Night, judged: Judged, logits: Floats) -> Json:
     return found | {"gain": gain}
 
 
-def _of_shown(night: Night, staged: Log, ranker: Ranker, moment: Moment) -> Json:
+def _of_shown(night: Night, staged: Log, ranker: Ranker, snapshot: Snapshot) -> Json:
     settings = night.config.ranker
     told = labelled(staged.shown("test"), staged.of(*PARTS), settings.chosen_within_days)
-    pairs = pairs_of(moment, *told, settings, np.random.default_rng([night.config.seed, 11]))
+    pairs = pairs_of(snapshot, *told, settings, np.random.default_rng([night.config.seed, 11]))
     logits = ranker.logits(pairs.users, pairs.user, pairs.item, pairs.scalars)
     return quality(expit(logits.astype(np.float64)), pairs.chosen)
 
 
-def _of_drawn(night: Night, ranker: Ranker, moment: Moment, targets: Interactions) -> Json:
+def _of_drawn(night: Night, ranker: Ranker, snapshot: Snapshot, targets: Interactions) -> Json:
     generator = np.random.default_rng([night.config.seed, 8])
-    chosen_before = known(moment.history.item, targets.n_items)
-    pairs = drawn(moment, targets, chosen_before, night.config.ranker, generator)
+    chosen_before = known(snapshot.history.item, targets.n_items)
+    pairs = drawn(snapshot, targets, chosen_before, night.config.ranker, generator)
     logits = ranker.logits(pairs.users, pairs.user, pairs.item, pairs.scalars) - pairs.log_rate
     return quality(expit(logits.astype(np.float64)), pairs.chosen)

@@ -13,7 +13,7 @@ from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
-from pipeline.rerank.snapshot import Items, Moment
+from pipeline.rerank.snapshot import Catalogue, Snapshot
 
 USERS, ITEMS, GROUPS, VISITS, PAGE = 60, 60, 4, 14, 5
 HOUR = 1 / 24
@@ -41,7 +41,7 @@ class World:
         picture = unit_rows(np.eye(GROUPS, 6, dtype=np.float32)[group] + 0.1)
         self.vectors = unit_rows(generator.standard_normal((ITEMS, 8)).astype(np.float32))
         self.by_user = unit_rows(generator.standard_normal((USERS, 8)).astype(np.float32))
-        self.items = Items(self.vectors, {"image": (picture, np.ones(ITEMS, bool))}, np.ones(ITEMS, bool))
+        self.items = Catalogue(self.vectors, {"image": (picture, np.ones(ITEMS, bool))}, np.ones(ITEMS, bool))
         choices, shown = [], []
         for user in range(USERS):
             liked = generator.permutation(np.flatnonzero(group == user % GROUPS))
@@ -120,8 +120,8 @@ def test_each_showing_is_a_pair_by_a_history_that_is_older_and_as_it_was_shown(w
     assert not found.log_rate.any(), "nothing was drawn, so nothing is corrected"
 
 
-def replace_vectors(items: Items, width: int) -> Items:
-    return Items(np.ones((ITEMS, width), np.float32), items.modalities, np.ones(ITEMS, bool))
+def replace_vectors(catalogue: Catalogue, width: int) -> Catalogue:
+    return Catalogue(np.ones((ITEMS, width), np.float32), catalogue.modalities, np.ones(ITEMS, bool))
 
 
 def test_what_comes_after_a_showing_changes_none_of_its_numbers(world: World) -> None:
@@ -147,9 +147,9 @@ def test_it_learns_what_users_choose_of_what_they_are_shown_and_says_how_likely(
     assert how.chosen_pairs * (PAGE - 1) < how.pairs < how.chosen_pairs * (PAGE + 1)
     found = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, world.validation)
     assert found is not None
-    moment = Moment(world.items, world.users(world.train.chosen), world.train.chosen)
+    snapshot = Snapshot(world.items, world.users(world.train.chosen), world.train.chosen)
     told = labelled(world.validation.shown, world.train.chosen.concat(world.validation.chosen), 0.5)
-    pairs = pairs_of(moment, *told, SETTINGS, np.random.default_rng(0))
+    pairs = pairs_of(snapshot, *told, SETTINGS, np.random.default_rng(0))
     chances = expit(found[0].logits(pairs.users, pairs.user, pairs.item, pairs.scalars).astype(np.float64))
     measured = quality(chances, pairs.chosen)
     # One in a page is chosen, which no share of all items or of candidates is.
@@ -185,9 +185,9 @@ def test_where_nothing_was_shown_or_all_of_it_chosen_there_is_nothing_to_learn_f
         world.items, world.users, world.train, SETTINGS, 0, 1, Part.without_shown(world.validation.chosen)
     )
     assert found is not None
-    moment = Moment(world.items, world.users(world.train.chosen), world.train.chosen)
+    snapshot = Snapshot(world.items, world.users(world.train.chosen), world.train.chosen)
     told = labelled(nothing.shown, world.train.chosen, 0.5)
-    pairs = pairs_of(moment, *told, SETTINGS, np.random.default_rng(0))
+    pairs = pairs_of(snapshot, *told, SETTINGS, np.random.default_rng(0))
     assert len(found[0].logits(pairs.users, pairs.user, pairs.item, pairs.scalars)) == len(pairs) == 0
 
 

@@ -11,10 +11,11 @@ from pipeline.config.ranker import Ranker as Settings
 from pipeline.errors import ShardCorrupt
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.rerank.fit import Judged, Part, RankerFit, fit_ranker
+from pipeline.rerank.candidates import Candidates
+from pipeline.rerank.fit import Part, RankerFit, fit_ranker
 from pipeline.rerank.network import Ranker, load_ranker
 from pipeline.rerank.pairs import drawn, rounds
-from pipeline.rerank.snapshot import NOTHING, Items, Moment
+from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 
 USERS, ITEMS, GROUPS, LENGTH = 80, 60, 4, 10
 SETTINGS = Settings(candidates=30, rounds=2, max_epochs=8, width=8, hidden=16, batch_pairs=128)
@@ -46,7 +47,7 @@ class World:
         text[0] = 0
         self.vectors = unit_rows(generator.standard_normal((ITEMS, 8)).astype(np.float32))
         self.by_user = unit_rows(generator.standard_normal((USERS, 8)).astype(np.float32))
-        self.items = Items(
+        self.items = Catalogue(
             self.vectors,
             {"image": (picture, held), "text": (text, np.arange(ITEMS) > 0)},
             np.ones(ITEMS, bool),
@@ -79,7 +80,7 @@ def test_it_reads_what_the_first_stage_does_not_and_is_used(world: World, fitted
     ranker, fit = fitted
     assert fit.used
     assert fit.after > 2 * fit.before
-    judged = Judged(Moment(world.items, world.users(world.train), world.train), world.validation, 30)
+    judged = Candidates(Snapshot(world.items, world.users(world.train), world.train), world.validation, 30)
     logits = judged.logits(ranker)
     there = judged.lists != NOTHING
     found = quality(1 / (1 + np.exp(-logits[there].astype(np.float64))), judged.chosen[there])
@@ -95,7 +96,7 @@ def test_where_it_does_not_help_the_first_stages_order_is_kept(world: World) -> 
     def tastes(history: Interactions) -> Floats:
         return np.eye(GROUPS, dtype=np.float32)[np.arange(USERS) % GROUPS]
 
-    perfect = Items(np.eye(GROUPS, dtype=np.float32)[np.arange(ITEMS) % GROUPS], {}, np.ones(ITEMS, bool))
+    perfect = Catalogue(np.eye(GROUPS, dtype=np.float32)[np.arange(ITEMS) % GROUPS], {}, np.ones(ITEMS, bool))
     settings = SETTINGS.model_copy(update={"candidates": 5})
     found = fit_ranker(perfect, tastes, bare(world.train), settings, 0, 1, bare(world.validation))
     assert found is not None
@@ -120,15 +121,44 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     again[0].save(tmp_path / "again")
     file = "ranker.safetensors"
     assert (tmp_path / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
-    moment = Moment(world.items, world.users(world.train), world.train)
-    users = moment.known_users()
-    lists = moment.candidates(users, 10)
+    snapshot = Snapshot(world.items, world.users(world.train), world.train)
+    users = snapshot.known_users()
+    lists = snapshot.candidates(users, 10)
     loaded = load_ranker(tmp_path, world.items, SETTINGS, 1)
-    for one, other in zip(ranker.reordered(moment, users, lists), loaded.reordered(moment, users, lists), strict=True):
+    for one, other in zip(
+        ranker.reordered(snapshot, users, lists), loaded.reordered(snapshot, users, lists), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
     (tmp_path / file).write_bytes(b"\x00" * 40)
     with pytest.raises(ShardCorrupt, match="not the weights of this night's ranker"):
         load_ranker(tmp_path, world.items, SETTINGS, 1)
+
+
+def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
+    world: World, fitted: tuple[Ranker, RankerFit]
+) -> None:
+    ranker, _ = fitted
+    snapshot = Snapshot(world.items, world.users(world.train), world.train)
+    users = snapshot.known_users()[:12]
+    lists = snapshot.candidates(users, 5)
+    user, item = np.repeat(users, 5), lists.ravel()
+    whole = ranker.score_groups(snapshot, user, item, ranker.groups)
+    np.testing.assert_allclose(whole, ranker.of_lists(snapshot, users, lists).ravel(), atol=1e-5)
+    assert ranker.groups == ("first_stage", "popularity_and_age", "activity", "image", "text")
+    # Nothing known: the same of every pair, whoever and whatever it is.
+    np.testing.assert_allclose(base := ranker.score_groups(snapshot, user, item, ()), base[0], atol=1e-5)
+    lacks = np.arange(0, ITEMS, 10)
+    pairs = np.full(len(lacks), users[0]), lacks
+    without = [name for name in ranker.groups if name != "image"]
+    np.testing.assert_allclose(
+        ranker.score_groups(snapshot, *pairs, without), ranker.score_groups(snapshot, *pairs, ranker.groups), atol=1e-5
+    )
+    moved = [
+        np.abs(whole - ranker.score_groups(snapshot, user, item, set(ranker.groups) - {name})).max()
+        for name in ranker.groups
+    ]
+    assert np.argmax(moved) == ranker.groups.index("image"), "what they like is in the picture alone"
+    assert min(moved) > 0
 
 
 def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
@@ -164,10 +194,10 @@ def test_rounds_go_forward_in_time_and_every_later_choice_is_a_target_once(world
 
 def test_candidates_are_the_best_of_the_index_that_a_user_does_not_have(world: World) -> None:
     served = np.arange(ITEMS) % 7 > 0
-    moment = Moment(Items(world.vectors, {}, served), world.users(world.train), world.train)
-    users = moment.known_users()
+    snapshot = Snapshot(Catalogue(world.vectors, {}, served), world.users(world.train), world.train)
+    users = snapshot.known_users()
     assert USERS - 1 not in users
-    lists = moment.candidates(users, ITEMS)
+    lists = snapshot.candidates(users, ITEMS)
     scores = world.by_user @ world.vectors.T
     for user, found in zip(users, lists, strict=True):
         free = np.setdiff1d(np.flatnonzero(served), world.train.item[world.train.user == user])
@@ -179,13 +209,13 @@ def test_candidates_are_the_best_of_the_index_that_a_user_does_not_have(world: W
 def test_negatives_were_never_chosen_and_are_drawn_as_often_as_said(world: World) -> None:
     history, targets = next(iter(rounds(world.train, SETTINGS, 0)))
     known = np.bincount(world.train.item, minlength=ITEMS) > 0
-    moment = Moment(world.items, world.users(history), history)
+    snapshot = Snapshot(world.items, world.users(history), history)
     counts, rates = np.zeros((USERS, ITEMS)), np.zeros((USERS, ITEMS))
     repeats = 100
     generator = np.random.default_rng(0)
     for _ in range(repeats):
-        pairs = drawn(moment, targets, known, SETTINGS, generator)
-        rows = moment.known_users()
+        pairs = drawn(snapshot, targets, known, SETTINGS, generator)
+        rows = snapshot.known_users()
         user = np.array([rows[(world.by_user[rows] == pairs.users[u]).all(axis=1)][0] for u in range(len(pairs.users))])
         negative = ~pairs.chosen
         np.add.at(counts, (user[pairs.user[negative]], pairs.item[negative]), 1 / repeats)
@@ -202,10 +232,10 @@ def test_negatives_were_never_chosen_and_are_drawn_as_often_as_said(world: World
 def test_a_pairs_numbers_know_nothing_of_what_comes_later(world: World) -> None:
     (history, _), *_, (late, _) = rounds(world.train, SETTINGS, 0)
     users, items = np.repeat(np.arange(20), ITEMS), np.tile(np.arange(ITEMS), 20)
-    early = Moment(world.items, world.by_user, history).scalars(users, items)
-    again = Moment(world.items, world.by_user, history, taken=world.train).scalars(users, items)
+    early = Snapshot(world.items, world.by_user, history).scalars(users, items)
+    again = Snapshot(world.items, world.by_user, history, taken=world.train).scalars(users, items)
     np.testing.assert_array_equal(early, again)
-    assert not np.array_equal(early, Moment(world.items, world.by_user, late).scalars(users, items))
+    assert not np.array_equal(early, Snapshot(world.items, world.by_user, late).scalars(users, items))
     np.testing.assert_allclose(
         early[:, 0], np.einsum("nd,nd->n", world.by_user[users], world.vectors[items]), atol=1e-6
     )
