@@ -1,6 +1,6 @@
 # make demo    a synthetic record shop, one night of it under Airflow, then its metrics, recommendations and report
 #              (a further shop: make demo SEED=7; also ITEMS=2000, USERS=1000)
-# make test    every promise, checked (TEST_JOBS=0: in one process)          make lint    ruff and mypy
+# make test    every promise, checked (TEST_JOBS=0: in one process)          make lint    ruff, mypy and the house's borders
 # make up      Airflow with its UI, same DAG, same shop         make clean   removes demo/ and .venv
 
 SHELL := /bin/bash
@@ -58,6 +58,7 @@ lint: .venv/.installed
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 up: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 	@echo "Airflow: http://127.0.0.1:8080, user admin, password below and in $(AIRFLOW_HOME)"
