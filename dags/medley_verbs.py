@@ -4,9 +4,10 @@ Not a DAG itself. Every task runs one `medley` verb in a process of its own, so 
 faiss. The environment variable MEDLEY_CONFIG names the YAML file on every machine that parses or runs a DAG; where it
 is missing or wrong, the first task fails with the verb's own sentence.
 
-- Parameters: every setting of the YAML under its dotted name (`train.model`), its value there being the default, in the
-  trigger form, in `--conf '{"train.model": "content"}'` and on schedule. Only what differs from the YAML is passed on;
-  an empty text field is the empty string. `nightly.*` is read at parse time.
+- Parameters: what an operator changes on a run, under its dotted name (`train.model`), its value in the YAML being the
+  default; and `settings`, one JSON object for any other setting: `{"train.width": 64}`. They are the trigger form, and
+  the keys of `--conf`. Only what differs from the YAML is passed on; an empty text field is the empty string. What is
+  wrong is said by the first task, in one sentence. `nightly.*` is read at parse time.
 - Pool: heavy tasks wait for a slot of `medley_heavy`, made once by `airflow pools set medley_heavy 1 Medley` (more
   slots where there are more machines). Airflow queues nothing into a pool that does not exist: its tasks stay
   "scheduled" until the pool is there, and the scheduler's log says why.
@@ -23,23 +24,28 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from pipeline.config import Config, leaves, load
+from pipeline.config import Config, Schema, leaves, load
 from pipeline.errors import ConfigError, GateRefused
 
 POOL = "medley_heavy"
 FINAL = (ConfigError.exit_status, GateRefused.exit_status)  # exit statuses that a retry cannot change
 GRACE_SECONDS = 10
 NULLABLE = {"type": ["string", "null"]}  # the form sends an empty text field as null
+OURS = ("default", "description", "operator", "advanced")  # of a setting's schema, what is no rule for its value
+SETTINGS = Param(
+    {}, 'any other setting, as JSON: {"train.width": 64}', schema={"type": ["object", "null"], "title": "settings"}
+)
 
 log = logging.getLogger("medley")
 PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
@@ -51,34 +57,25 @@ class Medley:
 
     file: Path
     config: Config
+    form: dict[str, Schema]
 
     @classmethod
-    def read(cls) -> Medley:
-        """Returns the settings of MEDLEY_CONFIG; the defaults, with no schedule, if they cannot be read."""
+    def read(cls, shown: Callable[[str, Schema], bool]) -> Medley:
+        """Returns the settings of MEDLEY_CONFIG; the defaults, with no schedule, if they cannot be read.
+
+        shown: of a setting's dotted name and JSON schema, whether the form has it.
+        """
         file = Path(os.environ.get("MEDLEY_CONFIG") or "medley.yaml").absolute()
         try:
-            return cls(file, load(file))
+            config = load(file)
         except ConfigError:
-            return cls(file, Config.model_validate({"nightly": {"schedule": ""}}))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a run may set, by dotted name: all but `nightly.*` and the modalities that the YAML turns off."""
-        document = self.config.model_dump(mode="json")
-        found: dict[str, Any] = {}
-        for path, _ in leaves(self.config):
-            value: Any = document
-            for part in path.split("."):
-                value = value.get(part, KeyError) if isinstance(value, dict) else KeyError
-            if value is not KeyError and not path.startswith("nightly."):
-                found[path] = value
-        return found
+            config = Config.model_validate({"nightly": {"schedule": ""}})
+        return cls(file, config, {path: schema for path, schema in leaves(config) if shown(path, schema)})
 
     @property
     def params(self) -> dict[str, Param]:
-        """One typed Param a setting, in the sections of the YAML."""
-        values = self.settings
-        return {path: make_param(path, values[path], told) for path, told in leaves(self.config) if path in values}
+        """One typed Param a setting of the form, in the sections of the YAML, and `settings` for all others."""
+        return {path: make_param(path, schema) for path, schema in self.form.items()} | {"settings": SETTINGS}
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -112,23 +109,32 @@ class Medley:
         raise (AirflowFailException if status in FINAL else AirflowException)(said)
 
     def _options(self) -> Iterator[str]:
+        """The command line's options for the current run. Raises AirflowFailException if a parameter is unknown."""
         params = get_current_context()["params"]
+        known = [*self.form, "settings", "as_of", "full"]
+        unknown = sorted(set(params) - set(known))
+        if unknown:
+            nearest = get_close_matches(unknown[0], known, 1) or ["settings"]
+            raise AirflowFailException(
+                f"no parameter is called {unknown[0]}; the nearest is {nearest[0]}, "
+                'and any setting may stand in settings: {"section.name": value}'
+            )
         yield from ("--json", "-c", str(self.file))
-        for path, default in self.settings.items():
-            value = "" if params[path] is None else params[path]
-            if value != default:
-                yield from ("-s", f"{path}={json.dumps(value, ensure_ascii=False)}")
+        changed = {path: "" if params[path] is None else params[path] for path in self.form}
+        changed = {path: value for path, value in changed.items() if value != self.form[path]["default"]}
+        for path, value in {**changed, **(params["settings"] or {})}.items():
+            yield from ("-s", f"{path}={json.dumps(value, ensure_ascii=False)}")
 
 
-def make_param(path: str, value: Any, described: dict[str, Any]) -> Param:
+def make_param(path: str, described: Schema) -> Param:
     """Returns the Param of one setting from its JSON schema, titled by its dotted name."""
-    schema = {key: rule for key, rule in described.items() if key not in ("default", "description", "const")}
+    schema = {key: rule for key, rule in described.items() if key not in (*OURS, "const")}
     if "const" in described:
         schema["enum"] = [described["const"]]
     elif schema.get("type") == "string" and "enum" not in schema:
         schema.update(NULLABLE)
     schema.update(title=path, section=path.rpartition(".")[0] or "general")
-    return Param(value, described.get("description"), schema=schema)
+    return Param(described["default"], described.get("description"), schema=schema)
 
 
 def run(command: list[str], stdout: int, folder: Path | None = None) -> tuple[int, str]:

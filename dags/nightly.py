@@ -3,7 +3,7 @@
 Wiring only: every task is the `medley` verb of its name, and the same night can be run by hand with `medley run`. How a
 verb runs, which parameters a run has and what the pool is for: see `medley_verbs`.
 
-- Parameters: `as_of` and `full` beside every setting.
+- Parameters: `as_of` and `full` beside the settings of the form.
 - Identity: run id and `as_of` come from the DAG run (its `run_after`), so that a retry is the same night.
 - Asset: a night that published updates `medley_index`; the event's extra has `digest`, `path`, `recall` and `run_id`. A
   DAG scheduled on `Asset("medley_index")` starts then. A night that failed or whose gate refused updates nothing.
@@ -29,7 +29,7 @@ PARAMS = {
 }
 # Steps that are one task each, without a return value of their own.
 WHOLE = [step.name for step in STEPS if step.name not in ("ingest", "extract", "publish")]
-MEDLEY = Medley.read()
+MEDLEY = Medley.read(lambda _, schema: bool(schema.get("operator")))
 
 
 def medley(verb: str, *arguments: str) -> dict[str, Any]:

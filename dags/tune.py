@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import dag, task
 from medley_verbs import POOL, Medley, small
 
-MEDLEY = Medley.read()
+MEDLEY = Medley.read(lambda path, _: path.startswith("tune."))
 
 
 @dag(

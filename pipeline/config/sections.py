@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.audio import MfccAudio
-from pipeline.config.base import Grid, Section, Share
+from pipeline.config.base import OPERATOR, Grid, Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.image import TimmImage
@@ -37,17 +37,25 @@ class Ingest(Section):
     """Staging: cleaning, buckets and the split."""
 
     rows_per_bucket: int = Field(4096, ge=1, description="sets the number of buckets at the first run; kept after")
-    min_user_interactions: int = Field(1, ge=1, description="k-core: users with fewer interactions are dropped")
-    min_item_interactions: int = Field(0, ge=0, description="k-core: the log of items with fewer is dropped")
+    min_user_interactions: int = Field(
+        1, ge=1, description="k-core: users with fewer interactions are dropped", json_schema_extra=OPERATOR
+    )
+    min_item_interactions: int = Field(
+        0, ge=0, description="k-core: the log of items with fewer is dropped", json_schema_extra=OPERATOR
+    )
     split: Literal["time", "leave_last_out", "given"] = Field(
         "time", description="two cut times, each user's last two, or what the query returns as `part`"
     )
     validation_share: Share = Field(0.1, description="time split: share of the log, by time, that is validation")
     test_share: Share = Field(0.1, description="time split: share of the log, by time, that is test")
     cold_item_share: Share = Field(
-        0.1, description="share of items held out of the evaluated training; of a given split, those never in train"
+        0.1,
+        description="share of items held out of the evaluated training; of a given split, those never in train",
+        json_schema_extra=OPERATOR,
     )
-    warn_only: tuple[str, ...] = Field((), description="names of sql/checks/assert_*.sql that warn and do not stop")
+    warn_only: tuple[str, ...] = Field(
+        (), description="names of sql/checks/assert_*.sql that warn and do not stop", json_schema_extra=OPERATOR
+    )
 
 
 class Extract(Section):
@@ -189,11 +197,15 @@ class Evaluate(Section):
     """Full ranking over all items, never sampled; where a baseline's setting has several values, validation chooses."""
 
     cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
-    bootstrap_samples: int = Field(1000, ge=10, description="resamples of users behind each 95 % interval")
+    bootstrap_samples: int = Field(
+        1000, ge=10, description="resamples of users behind each 95 % interval", json_schema_extra=OPERATOR
+    )
     cold_user_choices: int = Field(5, ge=0, description="segment cold_users: at most so many choices in training")
     head_choice_share: Share = Field(0.5, description="segment head: the most chosen items, with this share of choices")
     ablation: Literal["off", "inference", "refit"] = Field(
-        "inference", description="score again without one modality's content; refit: train again without it"
+        "inference",
+        description="score again without one modality's content; refit: train again without it",
+        json_schema_extra=OPERATOR,
     )
     popularity_half_life_days: Grid = Field((90, 10, 10_000), description="age at which a choice counts half")
     item_knn_neighbours: Grid = Field((200,), description="nearest items of each item")
@@ -213,28 +225,43 @@ class Index(Section):
     """The FAISS index and the latency it must meet."""
 
     max_latency_ms: float = Field(
-        10, gt=0, description="95th percentile of one query; exact search while it meets this"
+        10,
+        gt=0,
+        description="95th percentile of one query; exact search while it meets this",
+        json_schema_extra=OPERATOR,
     )
-    min_recall: Share = Field(0.99, description="recall@10 against exact search that an approximate index must reach")
+    min_recall: Share = Field(
+        0.99,
+        description="recall@10 against exact search that an approximate index must reach",
+        json_schema_extra=OPERATOR,
+    )
     queries: int = Field(200, ge=1, description="user vectors that latency and recall are measured with")
-    recommendations: int = Field(20, ge=1, description="items of each user in recommendations.parquet, at most")
+    recommendations: int = Field(
+        20, ge=1, description="items of each user in recommendations.parquet, at most", json_schema_extra=OPERATOR
+    )
 
 
 class Gate(Section):
     """What must hold before the published index is replaced."""
 
-    metric: str = Field("ndcg@10", description="a metric of metrics.json")
-    segment: str = Field("all", description="a segment of metrics.json")
+    metric: str = Field("ndcg@10", description="a metric of metrics.json", json_schema_extra=OPERATOR)
+    segment: str = Field("all", description="a segment of metrics.json", json_schema_extra=OPERATOR)
     baseline: Literal["popularity", "random", "item_knn", "rp3beta", "ease", "als"] = "popularity"
-    min_ratio: float = Field(1.0, ge=0, description="the model's mean must exceed this times the baseline's")
-    min_index_recall: Share = Field(0.99, description="recall@10 of the index against exact search")
+    min_ratio: float = Field(
+        1.0, ge=0, description="the model's mean must exceed this times the baseline's", json_schema_extra=OPERATOR
+    )
+    min_index_recall: Share = Field(
+        0.99, description="recall@10 of the index against exact search", json_schema_extra=OPERATOR
+    )
 
 
 class Publish(Section):
     """The gate, and how many runs the workspace keeps."""
 
     gate: Gate = Gate()
-    keep_runs: int = Field(7, ge=1, description="older runs, and what only they name, are swept")
+    keep_runs: int = Field(
+        7, ge=1, description="older runs, and what only they name, are swept", json_schema_extra=OPERATOR
+    )
 
 
 class Nightly(Section):
@@ -253,7 +280,9 @@ class Config(Section):
     note: str = Field("", description="shown in reports, for instance that the data are synthetic")
     workspace: str = Field("workspace", description="folder of everything Medley writes; relative to this file")
     seed: int = Field(0, ge=0)
-    threads: int = Field(0, ge=0, description="compute threads of one step; 0 for the number of cores")
+    threads: int = Field(
+        0, ge=0, description="compute threads of one step; 0 for the number of cores", json_schema_extra=OPERATOR
+    )
     source: Source = Source()
     ingest: Ingest = Ingest()
     extract: Extract = Extract()

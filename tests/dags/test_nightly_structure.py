@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,24 @@ shown = {name: [param.value, param.schema, param.description] for name, param in
 limits = [dag.max_active_runs, dag.catchup, dag.schedule]
 print(json.dumps({"tasks": tasks, "params": shown, "limits": limits}))
 """
+OPTIONS = """
+import medley_verbs
+medley = parse(sys.argv[1])["MEDLEY"]
+params = {name: param.value for name, param in medley.params.items()} | {"as_of": None, "full": False}
+medley_verbs.get_current_context = lambda: {"params": params | json.loads(sys.argv[2])}
+try:
+    print(json.dumps(list(medley._options())))
+except medley_verbs.AirflowFailException as error:
+    print(json.dumps(str(error)))
+"""
 YAML = """
 name: a name
 workspace: work
 source: {params: {root: data, since: "1990"}}
 extract: {audio: null}
-train: {learning_rate: 1.0e-5}
-evaluate: {cutoffs: [10, 20]}
+threads: 3
+ingest: {warn_only: [assert_most_rows_survive]}
+publish: {gate: {min_ratio: 1.5}}
 nightly: {schedule: "30 2 * * *", retries: 4, retry_delay_seconds: 7, timeout_seconds: 99}
 """
 ORDER = ["ingest", "prepare", "extract", "fuse", "train", "evaluate", "index", "publish"]
@@ -75,25 +87,50 @@ def test_only_publishing_updates_the_asset(night: dict[str, Any]) -> None:
     }
 
 
-def test_every_setting_of_a_run_is_a_typed_param(night: dict[str, Any]) -> None:
-    settings = {path: schema for path, schema in leaves() if not path.startswith(("nightly.", "extract.audio."))}
-    assert set(night["params"]) == {"as_of", "full", *settings}
+def test_the_form_has_what_an_operator_changes_as_typed_params_and_one_field_for_the_rest(
+    night: dict[str, Any],
+) -> None:
+    settings = {path: schema for path, schema in leaves() if schema.get("operator") and "extract.audio" not in path}
+    assert set(night["params"]) == {"as_of", "full", "settings", *settings}
+    assert len(night["params"]) <= 25
     for path, described in settings.items():
         _, schema, description = night["params"][path]
         assert described["type"] in schema["type"]
         assert schema["section"] == (path.rpartition(".")[0] or "general")
         assert description == described.get("description")
-        expected = {"enum": [described["const"]]} if "const" in described else described
         for rule in ("minimum", "maximum", "exclusiveMinimum", "items", "minItems", "enum"):
-            assert schema.get(rule) == expected.get(rule), f"{rule} of {path}"
+            assert schema.get(rule) == described.get(rule), f"{rule} of {path}"
 
 
-def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any], folder: Path) -> None:
+def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any]) -> None:
     values = {name: value for name, (value, _, _) in night["params"].items()}
-    assert values["name"] == "a name"
-    assert values["train.learning_rate"] == 1e-5
-    assert values["evaluate.cutoffs"] == [10, 20]
-    assert values["workspace"] == str(folder / "work")
-    assert values["source.params"] == {"root": str(folder / "data"), "since": "1990"}
-    assert values["fuse.width"] == dict(leaves())["fuse.width"]["default"]
-    assert (values["as_of"], values["full"]) == (None, False)
+    assert values["threads"] == 3
+    assert values["publish.gate.min_ratio"] == 1.5
+    assert values["ingest.warn_only"] == ["assert_most_rows_survive"]
+    assert values["index.recommendations"] == dict(leaves())["index.recommendations"]["default"]
+    assert (values["as_of"], values["full"], values["settings"]) == (None, False, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({}, []),
+        ({"threads": 3, "index.recommendations": 5}, ["-s", "index.recommendations=5"]),
+        ({"publish.gate.segment": None}, ["-s", 'publish.gate.segment=""']),
+        ({"settings": {"fuse.width": 48, "note": "tonight"}}, ["-s", "fuse.width=48", "-s", 'note="tonight"']),
+        ({"fuse.widht": 48}, "no parameter is called fuse.widht; the nearest is settings"),
+        (
+            {"publish.gate.min_ration": 1},
+            "no parameter is called publish.gate.min_ration; the nearest is publish.gate.min_r",
+        ),
+    ],
+)
+def test_only_what_differs_from_the_yaml_reaches_the_verb_and_an_unknown_key_is_one_sentence(
+    with_airflow: Any, folder: Path, given: dict[str, Any], options: list[str] | str
+) -> None:
+    (folder / "medley.yaml").write_text(YAML)
+    answer = with_airflow(OPTIONS, str(folder / "medley.yaml"), json.dumps(given))
+    if isinstance(options, str):
+        assert answer.startswith(options)
+    else:
+        assert answer == ["--json", "-c", str(folder / "medley.yaml"), *options]

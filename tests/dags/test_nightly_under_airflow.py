@@ -177,7 +177,10 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 
 @pytest.fixture(scope="module")
 def night(airflow: Airflow) -> dict[str, Any]:
-    conf = {"fuse.width": 48, "note": "from the form", "publish.gate.min_ratio": 0}  # 60 items teach no model much
+    conf = {
+        "settings": {"fuse.width": 48, "note": "from the form"},
+        "publish.gate.min_ratio": 0,
+    }  # 60 items teach no model much
     return airflow.night(**conf)
 
 

@@ -1,4 +1,4 @@
-"""The search's DAG is one bounded task, started by hand; its form is the configuration."""
+"""The search's DAG is one bounded task, started by hand; its form is the section `tune`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ import medley_verbs
 from types import SimpleNamespace
 dag = parse(sys.argv[1], "tune.py")
 asked = []
-given = {**dag["MEDLEY"].settings, "tune.trials": 3, "tune.space": {"train.elsa.width": [8, 16]}}
+params = {name: param.value for name, param in dag["MEDLEY"].params.items()}
+given = {**params, "tune.trials": 3, "tune.space": {"train.elsa.width": [8, 16]}, "settings": {"seed": 1}}
 medley_verbs.get_current_context = lambda: {"params": given}
 
 def run(command, stdout, folder):
@@ -53,7 +54,7 @@ def test_it_is_one_heavy_task_with_the_nights_limits_that_nothing_schedules(with
     found = with_airflow(DESCRIBE, str(config))
     assert found["task"] == ["tune", "medley_heavy", 4, 99]
     assert found["limits"] == [1, False, None]
-    assert set(found["params"]) == {p for p, _ in leaves() if not p.startswith(("nightly.", "extract.audio."))}
+    assert set(found["params"]) == {"settings", *(path for path, _ in leaves() if path.startswith("tune."))}
     assert (found["params"]["tune.trials"], found["params"]["tune.space"]) == (7, {})
 
 
@@ -61,6 +62,6 @@ def test_only_what_differs_from_the_yaml_reaches_the_verb(with_airflow: Any, con
     ((command, folder),) = with_airflow(COMMAND, str(config))
     assert command[4:] == [
         *("tune", "--json", "-c", str(config)),
-        *("-s", "tune.trials=3", "-s", 'tune.space={"train.elsa.width": [8, 16]}'),
+        *("-s", "tune.trials=3", "-s", 'tune.space={"train.elsa.width": [8, 16]}', "-s", "seed=1"),
     ]
     assert folder == str(config.parent)
