@@ -237,7 +237,7 @@ def test_a_published_index_updates_the_asset_and_starts_its_consumers(
 
 
 def test_a_refused_night_fails_without_a_retry_and_updates_nothing(current: dict[str, Any], airflow: Airflow) -> None:
-    refused = airflow.night(**{"fuse.width": 48, "publish.gate.min_ratio": 1000})
+    refused = airflow.night(**{"settings": {"fuse.width": 48}, "publish.gate.min_ratio": 1000})
     tasks = {task["task_id"]: (task["state"], task["try_number"]) for task in airflow.tasks(refused)}
     assert tasks["publish"] == ("failed", 1)
     assert {state for name, (state, _) in tasks.items() if name != "publish"} == {"success"}
@@ -251,7 +251,9 @@ def test_a_search_tries_settings_on_the_newest_run_and_changes_nothing_published
 ) -> None:
     workspace = airflow.config.parent / "workspace"
     runs = len(list(workspace.glob("runs/*")))
-    searched = airflow.trigger("medley_tune", {"train.model": "elsa", "train.elsa.max_epochs": 2, "tune.trials": 2})
+    searched = airflow.trigger(
+        "medley_tune", {"settings": {"train": {"model": "elsa", "max_epochs": 2}}, "tune.trials": 2}
+    )
     assert searched["state"] == "success", failures(airflow, searched)
     (document,) = [json.loads(path.read_text()) for path in workspace.glob("tunes/*/tune.json")]
     assert [trial["state"] for trial in document["trials"]] == ["complete", "complete"]
@@ -260,9 +262,28 @@ def test_a_search_tries_settings_on_the_newest_run_and_changes_nothing_published
 
 
 def test_a_wrong_value_is_refused_by_the_form(airflow: Airflow) -> None:
-    answer = airflow.ask("dags/medley_nightly/dagRuns", {"logical_date": None, "conf": {"fuse.width": "wide"}})
+    answer = airflow.ask(
+        "dags/medley_nightly/dagRuns", {"logical_date": None, "conf": {"publish.gate.min_ratio": "wide"}}
+    )
     assert answer["status"] == 400
-    assert "fuse.width" in answer["detail"]
+    assert "publish.gate.min_ratio" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("conf", "sentence"),
+    [
+        ({"fuse.width": 48}, "no parameter is called fuse.width; "),
+        ({"settings": {"fuse.widht": 48}}, "unknown key fuse.widht; allowed here: "),
+    ],
+)
+def test_a_wrong_setting_ends_the_first_task_with_one_sentence(
+    current: dict[str, Any], airflow: Airflow, conf: dict[str, Any], sentence: str
+) -> None:
+    run = airflow.night(**conf)
+    states = {task["task_id"]: task["state"] for task in airflow.tasks(run)}
+    assert states["ingest"] == "failed"
+    assert sentence in failures(airflow, run)
+    assert json.loads((airflow.config.parent / "workspace" / "CURRENT.json").read_text()) == current
 
 
 def failures(airflow: Airflow, run: dict[str, Any]) -> str:
