@@ -1,6 +1,7 @@
-"""Past choices: how much each item that a user chose adds to their score of another, see `recommend.user_sides`.
+"""By history: how much each item that a user chose adds to the first stage's score of another.
 
-Only a model whose users are sums over what they chose can be told apart so; attention over a history is none.
+Only a model whose users are sums over what they chose can be split so, see `recommend.user_sides`; attention over a
+history is no sum.
 """
 
 from __future__ import annotations
@@ -11,22 +12,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.read import read_table
 from pipeline.artefacts.staged import read_choices
-from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ShardCorrupt
 from pipeline.explain.by_modality import Explainer
 from pipeline.interactions import Floats
 from pipeline.recommend import load_user_side
 from pipeline.recommend.base import PastOf
-from pipeline.steps.fuse_users import PROFILES
 from pipeline.workspace import Json
 
 SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Choice:
+class PastChoice:
     """An item of the user's history, and how much of the score it adds."""
 
     item: str
@@ -40,7 +40,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Past:
+class HistoryShares:
     """score = base + the shares of choices + the sum of rest.
 
     base: what suits everyone, whatever they chose. choices: those that add or take most first. rest: by name, what the
@@ -48,23 +48,23 @@ class Past:
     """
 
     base: float
-    choices: list[Choice]
+    choices: list[PastChoice]
     rest: dict[str, float]
 
     def as_json(self) -> Json:
         """`history` in the document of `medley explain --json`."""
-        choices = [{"item_id": one.item, "title": one.title, "share": one.share} for one in self.choices]
+        choices = [{"item_id": choice.item, "title": choice.title, "share": choice.share} for choice in self.choices]
         return {"base": self.base, "choices": choices, "rest": dict(self.rest)}
 
-    def told(self) -> list[tuple[str, float]]:
+    def largest(self) -> list[tuple[str, float]]:
         """The few choices that matter most, then all others together: what each is, and its share."""
         few, others = self.choices[:SHOWN], self.choices[SHOWN:]
-        told = [(one.named, one.share) for one in few]
-        return [*told, (f"{len(others)} more", sum(one.share for one in others))] if others else told
+        shares = [(choice.named, choice.share) for choice in few]
+        return [*shares, (f"{len(others)} more", sum(choice.share for choice in others))] if others else shares
 
 
-def past_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats, Floats]) -> Past | None:
-    """Tells a published score apart; None where users are no sums. vectors: the user's and the item's, (d,) float32.
+def shares_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats, Floats]) -> HistoryShares | None:
+    """Splits a published score; None where users are no sums. vectors: the user's and the item's, (d,) float32.
 
     Raises ShardCorrupt if the log is not that which the published user was made of.
     """
@@ -77,16 +77,9 @@ def past_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats,
     if len(codes) < len(items):
         raise ShardCorrupt(f"{sources.staged}: {user} chose items that the index lacks; run the night with --full")
     of_items = np.array([codes[item] for item in items], np.int64)
-    split = side.split(*vectors, PastOf(history, of_items, _profile(sources.fused / PROFILES, user)))
+    split = side.split(*vectors, PastOf(history, of_items, Fused(sources.fused).profile(user)))
     table = read_table(index / "items.parquet", ["item_id", "title"], ds.field("item_id").isin(items))
     titles = dict(zip(table["item_id"].to_pylist(), table["title"].to_pylist(), strict=True))
     order = np.argsort(-np.abs(split.choices), kind="stable")
-    choices = [Choice(items[at], titles.get(items[at]) or "", float(split.choices[at])) for at in order]
-    return Past(split.base, choices, split.rest)
-
-
-def _profile(path: Path, user: str) -> Floats | None:
-    if not path.exists():
-        return None
-    profile = matrix(read_table(path, ["vector"], ds.field("user_id") == user)["vector"])
-    return profile[0] if len(profile) else None
+    choices = [PastChoice(items[at], titles.get(items[at]) or "", float(split.choices[at])) for at in order]
+    return HistoryShares(split.base, choices, split.rest)

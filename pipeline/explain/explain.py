@@ -17,7 +17,7 @@ from pipeline.artefacts.read import read_table
 from pipeline.artefacts.vectors import matrix
 from pipeline.config import Modality
 from pipeline.errors import ConfigError, ShardCorrupt
-from pipeline.explain.by_history import Past, past_of
+from pipeline.explain.by_history import HistoryShares, shares_of
 from pipeline.explain.by_modality import Explainer, Game, sources_of
 from pipeline.fusion.base import Codes
 from pipeline.fusion.moments import Vectors
@@ -62,7 +62,7 @@ class Explanation:
     fixed: tuple[str, ...]
     score: float
     game: Game | None
-    past: Past | None
+    past: HistoryShares | None
     missing: dict[Modality, str]
 
     def by_modality(self) -> Json:
@@ -125,7 +125,7 @@ class Explanation:
     def _past_lines(self) -> list[str]:
         if self.past is None:
             return []
-        told = [("", share, name) for name, share in self.past.told()]
+        told = [("", share, name) for name, share in self.past.largest()]
         others = [("base", self.past.base, "what suits everyone")]
         others += [
             ("rest", value, f"what {'their ' * (name == 'profile')}{name} says")
@@ -182,7 +182,7 @@ def explain(workspace: Path, question: Question) -> Explanation:
         fixed=() if explainer.items is None else explainer.items.fixed,
         score=score,
         game=_game(explainer, None if user is None else first, rows, score),
-        past=None if user is None else past_of(explainer, index, str(question.user), (first, second)),
+        past=None if user is None else shares_of(explainer, index, str(question.user), (first, second)),
         missing=_missing(explainer, codes),
     )
 

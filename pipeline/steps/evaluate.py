@@ -28,15 +28,16 @@ from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall
 from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, Values, inner_product, rank
 from pipeline.evaluation.segments import tasks_of
 from pipeline.evaluation.significance import compare, summarise
-from pipeline.explain.ablation import way_of, without_each
+from pipeline.explain.ablation import PartialContent, at_inference, refitted, way_of
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import BASELINES, baseline, build
+from pipeline.recommend import BASELINES, Content, baseline, build
 from pipeline.runtime import threads
 from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import inputs_digest
-from pipeline.steps.train import content_of
+from pipeline.steps.train import content_of, models_of
 from pipeline.workspace import Json, digest
 
 VERSION = 6
@@ -138,7 +139,29 @@ def _fitted(night: Night, log: Log) -> Fitted:
     _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
     models[trained] = inner_product(users, items)
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
-    return Fitted(models, dict(without_each(night, trained, log)), strongest, validation)
+    return Fitted(models, dict(_without_each(night, trained, log)), strongest, validation)
+
+
+def _way(night: Night, model: str) -> str:
+    return way_of(night.config.evaluate.ablation, models_of(night.config.train, model))
+
+
+def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Scorer]]:
+    """Each modality, and the trained model's scorer without it."""
+
+    def fitted(content: Content) -> Scorer:
+        again = build(model, night.config, threads(night.config))
+        again.fit(content, log.of("train"), log.of("validation"))
+        return again.scorer(log.of("train", "validation"))
+
+    way = _way(night, model)
+    if not way:
+        return
+    partial = PartialContent(night.workspace.path(night.receipt("fuse").path), shards_of(night)[0])
+    if way == "inference":
+        yield from at_inference(model, night.workspace.path(night.receipt("train").path, "evaluated"), partial)
+    else:
+        yield from refitted(fitted, content_of(night, log, model), partial)
 
 
 def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, float]:
@@ -182,7 +205,7 @@ def _ablation(night: Night, fitted: Fitted, tasks: Mapping[str, Task], whole: Ma
             summary = {} if not len(scores.users) else _changed(night, scores, whole[segment])
             if summary:
                 found.setdefault(segment, {})[modality] = summary
-    return {"model": trained, "way": way_of(night, trained), "segments": found} if found else {}
+    return {"model": trained, "way": _way(night, trained), "segments": found} if found else {}
 
 
 def _changed(night: Night, scores: Scores, whole: Scores) -> Json:

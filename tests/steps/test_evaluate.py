@@ -19,7 +19,6 @@ import pytest
 from pipeline.artefacts.staged import LEARNT, OPENED, PARTS, Log, open_test, read_all_shown, read_everything, read_log
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
-from pipeline.explain.ablation import way_of
 from pipeline.night import Night
 from pipeline.recommend import Content, Fit
 from pipeline.recommend.content import ContentRecommender
@@ -289,7 +288,7 @@ def test_a_blend_goes_without_a_modality_in_the_members_that_can(
     equal = lambda score, members: np.full(members, 1 / members)  # noqa: E731
     monkeypatch.setattr("pipeline.recommend.blend.best_weights", equal)
     night, found = _without(trained, tmp_path, "inference", "content", "graph", "elsa", "als")
-    assert way_of(night, "blend") == "inference"
+    assert evaluate._way(night, "blend") == "inference"
     assert set(found.without) == {"text", "image", "audio"}
     users = np.arange(400, dtype=np.int32)
     folder = night.workspace.path(night.receipt("train").path, "evaluated")
@@ -310,12 +309,12 @@ def test_a_blend_is_fitted_again_whole_or_has_no_ablation_where_none_reads_conte
     trained: Night, tmp_path: Path
 ) -> None:
     night, found = _without(trained, tmp_path / "refit", "refit", "elsa", "als")
-    assert way_of(night, "blend") == "refit"
+    assert evaluate._way(night, "blend") == "refit"
     assert set(found.without) == {"text", "image", "audio"}
     night, found = _without(trained, tmp_path / "none", "inference", "elsa", "als")
-    assert (way_of(night, "blend"), found.without) == ("", {})
+    assert (evaluate._way(night, "blend"), found.without) == ("", {})
     night, found = _without(trained, tmp_path / "ids", "refit", "bpr", "als")
-    assert (way_of(night, "blend"), found.without) == ("", {})
+    assert (evaluate._way(night, "blend"), found.without) == ("", {})
 
 
 def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
