@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.base import Section
-from pipeline.config.pairwise import Imbalance, Schedule
 from pipeline.config.semantic_ids import SemanticIds
 from pipeline.config.shared import SMOLLM2, WEIGHTS_FROM
+from pipeline.config.training import Imbalance, Schedule
 
 
 class Scratch(Section):

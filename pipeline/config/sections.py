@@ -12,10 +12,11 @@ from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.image import TimmImage
 from pipeline.config.llm import Llm
-from pipeline.config.pairwise import Bpr, Elsa, Graph, Imbalance, Pairwise, Schedule, Svd
+from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise, Svd
 from pipeline.config.ranker import Ranker
 from pipeline.config.sequence import Sequence
 from pipeline.config.text import TransformerText
+from pipeline.config.training import Imbalance, Schedule
 from pipeline.config.tune import Tune
 
 

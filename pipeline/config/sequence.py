@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config.pairwise import Imbalance, Schedule
 from pipeline.config.semantic_ids import SemanticIds
+from pipeline.config.training import Imbalance, Schedule
 
 
 class Sequence(Schedule):

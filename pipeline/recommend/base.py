@@ -6,7 +6,7 @@ A `Model` that has no vectors can be measured, but not published.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,15 +18,14 @@ import numpy.typing as npt
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.training.distributed import ALONE, Crew
+from pipeline.training.context import Epoch, OnEpoch, Scratch
+from pipeline.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
     from pipeline.recommend.user_sides import Reads
     from pipeline.recommend.warm_start import Before
 
 Rows = npt.NDArray[np.int64]
-Epoch = dict[str, float]
-OnEpoch = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True)
@@ -99,27 +98,19 @@ class Model(ABC):
         """Scores made from the given history, which may be longer than what was learned from."""
 
 
-@dataclass(frozen=True)
-class Scratch:
-    """The file that a fit leaves what it can go on from after a kill in, and how old that may be."""
-
-    path: Path
-    seconds: float
-
-
 class Recommender(Model):
     """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.
 
     scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
     before: the fit of an earlier night that this one may read; models that learn nothing from it ignore it.
-    crew: the processes that fit it together, all of them in the same way; models that are not shared ignore it.
+    processes: the processes that fit it together, all of them in the same way; models that are not shared ignore it.
     members: the models that this one is made of, by name, if it is made of others.
     """
 
     members: Mapping[str, Recommender] = MappingProxyType({})
     scratch: Scratch | None = None
     before: Before | None = None
-    crew: Crew = ALONE
+    processes: Processes = ALONE
 
     @property
     @abstractmethod

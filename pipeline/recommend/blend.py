@@ -135,7 +135,9 @@ class BlendModel(Recommender):
 
     def _agreed(self, weights: dict[str, float]) -> dict[str, float]:
         """Those of the first process: whether a member is fitted again must not hang on a rounding of one of them."""
-        return dict(zip(weights, self.crew.added([w * (self.crew.rank == 0) for w in weights.values()]), strict=True))
+        return dict(
+            zip(weights, self.processes.sum([w * (self.processes.rank == 0) for w in weights.values()]), strict=True)
+        )
 
     def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
         """The weights of the best NDCG@10 on every k-th user of the validation part."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, logsigmoid
 
 from pipeline.config.pairwise import Bpr, Pairwise
+from pipeline.config.training import Schedule
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.content_features import known, modalities
@@ -30,6 +31,7 @@ from pipeline.recommend.item_sides import save_parts
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.user_sides import Reads, reads_alone
 from pipeline.training.checkpoint import Generators
+from pipeline.training.distributed import Processes
 from pipeline.training.negatives import Triple, triples
 
 INITIAL = 0.01
@@ -122,7 +124,7 @@ class BPR(Factors):
     name: ClassVar[str] = "bpr"
     inductive: ClassVar[bool] = False
 
-    def _learn(self, batch: Triple) -> float:
+    def _learn(self, batch: Triple, schedule: Schedule, processes: Processes) -> float:
         """Loss without the squared norms."""
         users, items, biases = (self._ids[name].detach().numpy() for name in ("users", "items", "item_bias"))
         rate, l2 = np.float32(self.settings.learning_rate), np.float32(self.settings.l2)
@@ -142,7 +144,7 @@ class VBPR(Factors):
 
     def _prepare(self, content: Content, train: Interactions) -> None:
         super()._prepare(content, train)
-        self._triples.crew = self.crew
+        self._triples.processes = self.processes
         rate = self.settings.learning_rate
         # A step touches a batch's rows of the tables alone: sparse gradients spare the rest of the catalogue.
         self._optimizers = [

@@ -85,7 +85,7 @@ class Elsa(Trained[tuple[np.ndarray, float]]):
         order = self._random.permutation(self._rows.shape[0])
         for start in range(0, len(order), self.settings.batch_rows):
             rows = order[start : start + self.settings.batch_rows]
-            own, part = self.crew.own(np.arange(len(rows)))
+            own, part = self.processes.own(np.arange(len(rows)))
             yield rows[own], part
 
     def _loss(self, batch: tuple[np.ndarray, float]) -> Tensor:

@@ -134,7 +134,7 @@ class GraphRecommender(Trained[Hidden]):
             some = users[start : start + self.settings.batch_users]
             counts = np.diff(hidden.indptr)[some]
             candidates = self._candidates(np.unique(hidden[some].indices))
-            own, share = self.crew.own(np.arange(len(some)))
+            own, share = self.processes.own(np.arange(len(some)))
             part = float(counts[own].sum() / counts.sum()) if share else 0.0
             some = some[own]
             yield Hidden(Graph(edges[some]), shown[some], hidden[some], part, candidates)

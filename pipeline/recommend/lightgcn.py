@@ -66,7 +66,7 @@ class LightGCN(Trained[Triple]):
         self._train, self._fold = train, Fold(train)
         self._graph = Graph(symmetric(sp.csr_matrix(sp.bmat([[None, chosen], [chosen.T, None]]))))
         self._triples = triples(train, self.settings, self.seed)
-        self._triples.crew = self.crew
+        self._triples.processes = self.processes
         rows = train.n_users + train.n_items
         self._ids = (torch.randn(rows, self.settings.width, generator=generator) * INITIAL).requires_grad_()
         self._optimizers = [torch.optim.Adam([self._ids], lr=self.settings.learning_rate, fused=True)]

@@ -41,7 +41,7 @@ from pipeline.recommend.sequence_network import ItemVectors, SoftmaxLoss, code_v
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.two_tower_network import Dropout
 from pipeline.training.checkpoint import Generators
-from pipeline.training.distributed import Crew
+from pipeline.training.distributed import Processes
 from pipeline.training.torch_runtime import device, full_precision, reproducible
 
 # Hidden states that a frozen model's histories are remembered by: 1 GB at a width of 576.
@@ -52,7 +52,7 @@ INNER = "reader.network."
 class Stretches(Pieces):
     """The latest stretches of every history; ties are shuffled only where the model reads a history anew each epoch."""
 
-    def __init__(self, train: Interactions, settings: Llm, seed: int, crew: Crew) -> None:
+    def __init__(self, train: Interactions, settings: Llm, seed: int, processes: Processes) -> None:
         """Raises StepFailed if no user has two interactions."""
         cut = Sequence(
             history_items=settings.history_items - 1,  # and the target of the last
@@ -61,7 +61,7 @@ class Stretches(Pieces):
             batch_positions=settings.batch_positions,
             imbalance=settings.imbalance,
         )
-        super().__init__(train, cut, seed, crew)
+        super().__init__(train, cut, seed, processes)
         user = np.searchsorted(train.offsets(), self._start, side="right") - 1
         latest = np.arange(len(user)) - np.searchsorted(user, user) < settings.pieces_per_user
         self._start, self._size, self._user = self._start[latest], self._size[latest], user[latest]
@@ -72,7 +72,7 @@ class Stretches(Pieces):
 
     def _own(self, pieces: Rows) -> tuple[Mask, float]:
         # What a frozen model reads once, the same process must ask for every time, and when users are ranked.
-        return self._crew.own(self._user[pieces]) if self._frozen else super()._own(pieces)
+        return self._processes.own(self._user[pieces]) if self._frozen else super()._own(pieces)
 
 
 class Network(nn.Module):
@@ -149,7 +149,7 @@ class LanguageModel(Trained[Batch]):
         save_file(tensors | items, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        self._pieces = Stretches(train, self.settings, self.seed, self.crew)
+        self._pieces = Stretches(train, self.settings, self.seed, self.processes)
         self._generator = torch.Generator().manual_seed(self.seed)
         known = np.bincount(train.item, minlength=train.n_items) > 0
         self._known = torch.from_numpy(known.astype(np.float32)).to(self.device)

@@ -34,7 +34,7 @@ from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer, 
 from pipeline.recommend.trained import Trained
 from pipeline.training.batches import Sampler
 from pipeline.training.checkpoint import Generators
-from pipeline.training.distributed import ALONE, Crew
+from pipeline.training.distributed import ALONE, Processes
 from pipeline.training.torch_runtime import device, full_precision, reproducible
 from pipeline.training.weighting import Balance
 
@@ -66,10 +66,10 @@ class Batch:
 class Pieces:
     """The batches of one fit, epoch after epoch, from one seeded generator."""
 
-    def __init__(self, train: Interactions, settings: Sequence, seed: int, crew: Crew = ALONE) -> None:
+    def __init__(self, train: Interactions, settings: Sequence, seed: int, processes: Processes = ALONE) -> None:
         """Raises StepFailed if no user has two interactions."""
         self._settings = settings
-        self._crew = crew
+        self._processes = processes
         self.generator = np.random.default_rng(seed)
         self._start, self._size = _pieces(train.offsets(), settings.history_items)
         if not len(self._start):
@@ -95,7 +95,7 @@ class Pieces:
 
     def _own(self, pieces: Rows) -> tuple[Mask, float]:
         """Which pieces of a batch are this process's, and their share."""
-        return self._crew.own(np.arange(len(pieces)))
+        return self._processes.own(np.arange(len(pieces)))
 
     def _batch(self, log: Interactions, pieces: Rows) -> Batch:
         size = self._size[pieces]
@@ -182,7 +182,7 @@ class SequenceModel(Trained[Batch]):
         save_file(tensors | items, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        self._pieces = Pieces(train, self.settings, self.seed, self.crew)
+        self._pieces = Pieces(train, self.settings, self.seed, self.processes)
         self._generator = torch.Generator().manual_seed(self.seed)
         vectors = np.ascontiguousarray(content.vectors * content.present[:, None], np.float32)
         known = np.bincount(train.item, minlength=train.n_items) > 0

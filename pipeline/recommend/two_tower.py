@@ -82,7 +82,7 @@ class TwoTower(Trained[Batch]):
     def _prepare(self, content: Content, train: Interactions | ParquetLog) -> None:
         generator = torch.Generator().manual_seed(self.seed)
         pool = self.before.hard(train, POOL_ITEMS) if self.before and self.settings.hard_negatives else None
-        self._batcher = Batches(train, self.settings, self.seed, pool, self.crew)
+        self._batcher = Batches(train, self.settings, self.seed, pool, self.processes)
         self._content = torch.from_numpy(np.ascontiguousarray(content.vectors, np.float32)).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
         self._known = torch.from_numpy(self._batcher.known.astype(np.float32)).to(self.device)

@@ -20,13 +20,12 @@ import pyarrow as pa
 
 from pipeline.artefacts.staged import Log, read_everything, read_log, staged_items
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
-from pipeline.config.pairwise import Schedule
 from pipeline.config.sections import Train
+from pipeline.config.training import Schedule
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, Fit, Recommender, build
-from pipeline.recommend.base import Scratch
 from pipeline.recommend.user_sides import save_with_reads
 from pipeline.runtime import threads
 from pipeline.steps import rerank
@@ -34,7 +33,8 @@ from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fuse_users import read_pooling
 from pipeline.steps.ingest import inputs_digest
 from pipeline.steps.warm_start import earlier_model
-from pipeline.training.distributed import ALONE, Crew, joined
+from pipeline.training.context import Scratch
+from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from pipeline.training.progress import watched
 from pipeline.workspace import Json, digest
@@ -59,27 +59,27 @@ def run(night: Night) -> StepReceipt:
 
     Ends the process if it is one of several and not the first. Raises StepFailed if the training part is empty.
     """
-    with joined() as crew:
-        return _run(night, crew)
+    with joined() as group:
+        return _run(night, group)
 
 
-def _run(night: Night, crew: Crew) -> StepReceipt:
+def _run(night: Night, group: Processes) -> StepReceipt:
     settings, before = night.config.train, earlier_model(night)
     shared = any(name in SHARED for name in models_of(settings, settings.model))
-    processes = (crew.size if crew.size > 1 else settings.processes) if shared else 1
+    processes = (group.size if group.size > 1 else settings.processes) if shared else 1
     key = _key(night, before, processes)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
-    if missing and processes > crew.size:
+    if missing and processes > group.size:
         launch(processes, night.config, run, night)
         return night.receipt("train")
     scratch = night.workspace.path(".tmp", f"fit-{key}")
-    if crew.rank:
+    if group.rank:
         if missing and shared:
-            _fitted(night, scratch, before, crew)
+            _fitted(night, scratch, before, group)
         raise SystemExit(0)
 
     def build(folder: Path) -> Json:
-        return _build(night, folder, before, _fitted(night, scratch, before, crew if shared else ALONE))
+        return _build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE))
 
     receipt = night.step("train", "models", key, build)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -128,7 +128,7 @@ def _texts(night: Night) -> list[str]:
     return [identity(night.config.train.llm), inputs_digest(night.receipt("ingest"), "items/")]
 
 
-def _fitted(night: Night, scratch: Path, before: str, crew: Crew) -> Fitted:
+def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitted:
     """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
     log, everything = read_log(night), read_everything(night)
     content = content_of(night, log, night.config.train.model)
@@ -146,16 +146,16 @@ def _fitted(night: Night, scratch: Path, before: str, crew: Crew) -> Fitted:
 
                 earlier = night.workspace.path(before, part)
                 one.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
-            one.crew = crew
+            one.processes = group
         return model
 
     judged = made("evaluated")
     longest = _longest(settings, settings.model)
-    with nullcontext() if crew.rank else watched(night, "evaluated", longest) as on_epoch:
+    with nullcontext() if group.rank else watched(night, "evaluated", longest) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     published = made("published")
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
-    with nullcontext() if crew.rank else watched(night, "published", longest) as on_epoch:
+    with nullcontext() if group.rank else watched(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
     return Fitted(log, everything, judged, chosen, published, final)
 

@@ -16,7 +16,7 @@ from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.recommend.two_tower_network import Windows, windows
 from pipeline.training.blocks import ParquetLog, blocks_of
-from pipeline.training.distributed import ALONE, Crew
+from pipeline.training.distributed import ALONE, Processes
 from pipeline.training.weighting import Balance
 
 Rows = npt.NDArray[np.int64]
@@ -90,7 +90,7 @@ class Batches:
         settings: Train,
         seed: int,
         pool: npt.NDArray[np.int32] | None = None,
-        crew: Crew = ALONE,
+        processes: Processes = ALONE,
     ) -> None:
         """pool: (n_users, p) item codes that are hard to tell from what each user chose, -1 for none.
 
@@ -99,7 +99,7 @@ class Batches:
         self.blocks = blocks_of(train, settings.block_rows)
         self.generator = np.random.default_rng(seed)
         self._settings = settings
-        self._crew = crew
+        self._processes = processes
         if not any((np.diff(block.read().offsets()) > 1).any() for block in self.blocks):
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
         counts = train.item_counts()
@@ -136,7 +136,7 @@ class Batches:
         others = target[:, 0] if self._settings.in_batch_negatives else target[:0, 0]
         negative, log_expected = self._sampler.draw(self._settings.negatives, others)
         hard = self._hard(pool)
-        own, part = self._crew.own(np.arange(len(users)))
+        own, part = self._processes.own(np.arange(len(users)))
         users, target, share, hard = users[own], target[own], share[own] * np.float32(part), hard[own]
         chosen, moments = chosen[users], moments[own]
         longest = int((moments - log.offsets()[users]).max())

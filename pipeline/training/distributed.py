@@ -29,8 +29,8 @@ GRACE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Crew:
-    """One of `size` processes. rank: its number; the one of number 0 writes what is written."""
+class Processes:
+    """This process as one of `size`. rank: its number; number 0 writes what is written."""
 
     rank: int = 0
     size: int = 1
@@ -49,7 +49,7 @@ class Crew:
         """The part of a log that is of this process's users."""
         return log if self.size == 1 else log.subset(log.user % self.size == self.rank)
 
-    def learn(self, weights: Iterable[Tensor], loss: Tensor) -> float:
+    def sum_gradients(self, weights: Iterable[Tensor], loss: Tensor) -> float:
         """Adds up the gradients of all processes, in each of them, and their losses, whose sum it returns."""
         import torch
 
@@ -70,18 +70,17 @@ class Crew:
             weight.grad = part.view_as(weight)
         return float(total)
 
-    def added(self, numbers: Sequence[float]) -> list[float]:
+    def sum(self, numbers: Sequence[float]) -> list[float]:
         """The numbers of all processes, added up."""
         import torch
 
-        together = torch.tensor(numbers, dtype=torch.float64)
+        totals = torch.tensor(numbers, dtype=torch.float64)
         if self.size > 1:
-            _add(together)
-        found: list[float] = together.tolist()
-        return found
+            _add(totals)
+        return list(totals.tolist())
 
 
-ALONE = Crew()
+ALONE = Processes()
 
 
 def _add(tensor: Tensor) -> None:
@@ -94,7 +93,7 @@ def _add(tensor: Tensor) -> None:
 
 @contextmanager
 def _patient() -> Iterator[None]:
-    """Whoever loses another process inside waits to be ended: the fault that is told should be the first, not this."""
+    """Inside, an error waits before it is raised: where another process has failed, its error is the one to report."""
     try:
         yield
     except RuntimeError:
@@ -103,8 +102,8 @@ def _patient() -> Iterator[None]:
 
 
 @contextmanager
-def joined() -> Iterator[Crew]:
-    """This process's crew, where torchrun or `pipeline.training.launch` started it; else it is alone.
+def joined() -> Iterator[Processes]:
+    """The processes of this fit, where torchrun or `pipeline.training.launch` started them; else this one alone.
 
     Raises ConfigError where there are GPUs, but not one for each process of this machine.
     """
@@ -122,6 +121,6 @@ def joined() -> Iterator[Crew]:
     with _patient():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     try:
-        yield Crew(distributed.get_rank(), distributed.get_world_size())
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.pairwise import Bpr, Imbalance
+from pipeline.config.pairwise import Bpr
+from pipeline.config.training import Imbalance
 from pipeline.errors import StepFailed
 from pipeline.interactions import Codes, Floats, Interactions, Mask
 from pipeline.training.distributed import ALONE
@@ -80,10 +81,10 @@ class Chosen:
 class Triples:
     """Seeded batches of triples; an epoch passes every interaction once, in a new order.
 
-    crew: the processes that share a batch.
+    processes: the processes that share a batch.
     """
 
-    crew = ALONE
+    processes = ALONE
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class Triples:
             rows = order[start : start + self.batch_rows]
             user = self._user[rows]
             negative = self.negatives(user)
-            own, part = self.crew.own(np.arange(len(rows)))
+            own, part = self.processes.own(np.arange(len(rows)))
             yield Triple(user[own], self._item[rows][own], negative[own], weight[rows][own], part)
 
     def negatives(self, user: Codes) -> Codes:

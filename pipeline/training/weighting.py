@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.pairwise import Imbalance
+from pipeline.config.training import Imbalance
 from pipeline.interactions import Codes, Floats, Interactions
 
 Counts = npt.NDArray[np.int64]

@@ -33,10 +33,12 @@ from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend import Content, Recommender, build
-from pipeline.recommend.trained import Course, Trained
+from pipeline.recommend.trained import Trained
 from pipeline.runtime import threads
 from pipeline.training.batches import Batches
 from pipeline.training.blocks import Block, ParquetLog
+from pipeline.training.context import Context
+from pipeline.training.loop import Loop
 from pipeline.training.torch_runtime import reproducible
 from tests.benchmarks.harness import ROOT, machine
 
@@ -87,12 +89,12 @@ def trained(model: Trained[Any], content: Content, log: Interactions | ParquetLo
         if isinstance(log, ParquetLog):
             assert sum(passed(model._batcher, block) for block in model._batcher.blocks) == len(log)  # type: ignore[attr-defined]
         ready = time.process_time()
-        batches, course, taken = model._batches(), Course(), []
+        batches, loop, taken = model._batches(), Loop(model, model.schedule, None, Context()), []
         batch = next(batches)
         first = 0.0 if isinstance(log, ParquetLog) else time.process_time() - ready
         while len(taken) < steps and (len(taken) < FEWEST or sum(taken) < LONGEST_SECONDS):
             begun = time.process_time()
-            model._step(batch, course)
+            loop.step(batch)
             batch = next(batches, batch)
             taken.append(time.process_time() - begun)
     step = statistics.median(taken)

@@ -35,7 +35,9 @@ from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend.bpr import BPR
 from pipeline.recommend.lightgcn import LightGCN
-from pipeline.recommend.trained import Course, Trained
+from pipeline.recommend.trained import Trained
+from pipeline.training.context import Context
+from pipeline.training.loop import Loop
 from pipeline.training.negatives import triples
 from pipeline.training.torch_runtime import reproducible
 from tests.benchmarks.harness import DATA, Case, Quality, document
@@ -113,10 +115,10 @@ def epochs(model: Trained[Any], split: Split, count: int) -> tuple[list[float], 
     """Wall and processor seconds of each epoch, after one to warm up."""
     with reproducible(1):
         model._prepare(split.bare(), split.train)
-        course, walls, cpus = Course(), [], []
-        for _ in range(count + 1):
+        loop, walls, cpus = Loop(model, model.schedule, None, Context()), [], []
+        for number in range(1, count + 2):
             begin = time.perf_counter(), time.process_time()
-            model._epoch(course)
+            loop.pass_over(number)
             walls.append(time.perf_counter() - begin[0])
             cpus.append(time.process_time() - begin[1])
     return walls[1:], cpus[1:]

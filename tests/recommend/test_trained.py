@@ -18,10 +18,10 @@ import torch
 from pipeline.config import Config
 from pipeline.config.pairwise import Pairwise
 from pipeline.recommend import build
-from pipeline.recommend.base import Scratch
 from pipeline.recommend.lightgcn import LightGCN
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.warm_start import Before
+from pipeline.training.context import Scratch
 from tests.conftest import ROOT
 from tests.recommend.test_recommenders import CONFIG, ITEMS, USERS, World
 
@@ -30,8 +30,8 @@ NAMES = ("two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa")
 KILLED = """
 import sys
 from pathlib import Path
-from pipeline.recommend.base import Scratch
-from tests.recommend.test_trainer import long_fit
+from pipeline.training.context import Scratch
+from tests.recommend.test_trained import long_fit
 from tests.recommend.test_recommenders import World
 long_fit(World(), Scratch(Path(sys.argv[1]), 0))
 """
@@ -121,9 +121,9 @@ def count_steps(model: Trained[Any]) -> list[object]:
     taken: list[object] = []
     own = model._learn
 
-    def counted(batch: object) -> float:
+    def counted(batch: object, *given: Any) -> float:
         taken.append(batch)
-        return own(batch)
+        return own(batch, *given)
 
     model._learn = counted  # type: ignore[method-assign]
     return taken

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.pairwise import Imbalance
+from pipeline.config.training import Imbalance
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions

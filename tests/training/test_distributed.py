@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.recommend import Recommender
 from pipeline.recommend.llm import LanguageModel
-from pipeline.training.distributed import ALONE, Crew, joined
+from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from tests.recommend.test_blend import blend
 from tests.recommend.test_llm import SMALL
@@ -30,7 +30,7 @@ LLM = SMALL.model_copy(update={"max_epochs": 3, "id_dropout": 0.0})
 ALIKE = (*NAMES, "llm")
 
 
-def fit(name: str, crew: Crew) -> list[np.ndarray]:
+def fit(name: str, processes: Processes) -> list[np.ndarray]:
     """Losses and NDCG@10 of the epochs, of a blend its weights; and the vectors."""
     world: World | Told = World()
     model: Recommender
@@ -42,7 +42,7 @@ def fit(name: str, crew: Crew) -> list[np.ndarray]:
     else:
         model = made(name, max_epochs=3, evaluate_every=1, clip=0.5, **SETTINGS.get(name, {}))
     for one in (model, *model.members.values()):
-        one.crew = crew
+        one.processes = processes
     found = model.fit(world.content, world.train, world.validation)
     curve = [[epoch["loss"], epoch["ndcg@10"]] for epoch in found.curve]
     learned = curve or list(found.settings.values())
@@ -50,15 +50,15 @@ def fit(name: str, crew: Crew) -> list[np.ndarray]:
 
 
 def fit_all(folder: Path) -> None:
-    """What every process of a crew has, of each model."""
-    with joined() as crew:
+    """What every process of a processes has, of each model."""
+    with joined() as processes:
         for name in (*ALIKE, "blend"):
-            np.savez(folder / f"{name}-{crew.rank}.npz", *fit(name, crew))
+            np.savez(folder / f"{name}-{processes.rank}.npz", *fit(name, processes))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("crew")
+    found = tmp_path_factory.mktemp("processes")
     launch(2, CONFIG, fit_all, found)
     return found
 
@@ -81,10 +81,10 @@ def test_all_processes_have_the_same(name: str, folder: Path) -> None:
 
 
 def test_processes_that_do_not_go_on_from_the_same_epoch_are_refused() -> None:
-    class Beside(Crew):
+    class Beside(Processes):
         """One of two, where the other has an epoch already."""
 
-        def added(self, numbers: Sequence[float]) -> list[float]:
+        def sum(self, numbers: Sequence[float]) -> list[float]:
             return [2 * number + 1 for number in numbers]
 
     with pytest.raises(StepFailed, match="do not go on from the same epoch"):

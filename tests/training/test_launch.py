@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError, StepFailed
-from pipeline.recommend.base import Epoch, Scratch
 from pipeline.steps import fuse, train
+from pipeline.training.context import Epoch, Scratch
 from pipeline.training.distributed import joined
 from pipeline.training.launch import launch
 from tests.conftest import ROOT
@@ -28,7 +28,7 @@ import signal, sys
 from pathlib import Path
 from pipeline.errors import StepFailed
 from pipeline.training.launch import launch
-from tests.recommend.test_launch import CONFIG, be_told
+from tests.training.test_launch import CONFIG, be_told
 signal.signal(signal.SIGTERM, lambda *_: None)
 try:
     launch(2, CONFIG, be_told, Path(sys.argv[1]))
@@ -38,33 +38,33 @@ except StepFailed as error:
 
 
 def refuse(rank: int) -> None:
-    with joined() as crew:
-        if crew.rank == rank:
+    with joined() as processes:
+        if processes.rank == rank:
             raise ConfigError("the key is wrong; say another")
-        crew.added([1.0])
+        processes.sum([1.0])
 
 
 def vanish(rank: int) -> None:
-    with joined() as crew:
-        if crew.rank == rank:
+    with joined() as processes:
+        if processes.rank == rank:
             os.kill(os.getpid(), signal.SIGKILL)
-        crew.added([1.0])
+        processes.sum([1.0])
 
 
 def fit(folder: Path, killed_after: int) -> None:
     """Leaves the vectors of every process in the folder, unless it is killed."""
 
     def on_epoch(epoch: Epoch) -> None:
-        if epoch["epoch"] == killed_after and not (folder / "killed").exists() and crew.rank == 0:
+        if epoch["epoch"] == killed_after and not (folder / "killed").exists() and processes.rank == 0:
             (folder / "killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
     world = World()
-    with joined() as crew:
+    with joined() as processes:
         model = made("two_tower", max_epochs=4, evaluate_every=1)
-        model.crew, model.scratch = crew, Scratch(folder / "fit.safetensors", 0)
+        model.processes, model.scratch = processes, Scratch(folder / "fit.safetensors", 0)
         model.fit(world.content, world.train, world.validation, on_epoch=on_epoch)
-        (folder / f"vectors-{crew.rank}").write_bytes(model.item_vectors.tobytes())
+        (folder / f"vectors-{processes.rank}").write_bytes(model.item_vectors.tobytes())
 
 
 def test_what_one_process_says_is_said_once_and_as_it_would_be_alone() -> None:
@@ -79,9 +79,9 @@ def test_a_process_that_is_killed_ends_the_others_in_one_sentence() -> None:
 
 
 def be_told(folder: Path) -> None:
-    with joined() as crew:
-        crew.added([1.0])
-        if crew.rank == 0:
+    with joined() as processes:
+        processes.sum([1.0])
+        if processes.rank == 0:
             os.kill(os.getppid(), signal.SIGTERM)
         for _ in range(100):
             time.sleep(0.1)

@@ -1,0 +1,36 @@
+"""What a fit is given beside its settings: seed and threads, the other processes, a file to go on from, a watcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.training.distributed import ALONE, Processes
+
+# One entry of a curve: `epoch`, `loss`, and what validation measured, by name.
+Epoch = dict[str, float]
+OnEpoch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The file that a fit leaves what it can go on from after a kill in, and how many seconds old that may be."""
+
+    path: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Context:
+    """How a fit runs, which is no part of what it learns, but for `seed`.
+
+    processes: those that fit together, all in the same way. scratch: None where a killed fit begins anew. on_epoch:
+    called after every epoch with its entry of the curve, and on going on with those before.
+    """
+
+    seed: int = 0
+    threads: int = 1
+    processes: Processes = ALONE
+    scratch: Scratch | None = None
+    on_epoch: OnEpoch | None = None

@@ -1,0 +1,286 @@
+"""The one epoch loop: recommenders, learned fusions, attention over histories, the re-ranker and fine-tuning.
+
+A `Learner` says what it learns, from which batches, by which loss. How long to train, which epoch's weights stay,
+averaging, clipping, precision, going on after a kill, several processes, and that the same seed gives the same bytes
+are this module's business. What is good is said by a `Validation` that the caller gives.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from pipeline.config.training import Schedule
+from pipeline.errors import StepFailed
+from pipeline.training import checkpoint
+from pipeline.training.context import Context, Epoch
+from pipeline.training.distributed import Processes
+from pipeline.training.torch_runtime import autocast
+
+Batch = TypeVar("Batch")
+
+
+@dataclass
+class FitState:
+    """How far a fit has come.
+
+    averaged: the running mean of the weights, empty where none is kept. best: the served weights of the epoch of the
+    best `score`; epoch: its number. steps: batches learned from. seconds: of training, before a kill too.
+    """
+
+    curve: list[Epoch] = field(default_factory=list)
+    steps: int = 0
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+    score: float = -math.inf
+    epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are over."""
+        return int(self.curve[-1]["epoch"]) if self.curve else 0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What chooses the epoch whose weights stay: the highest `metric` of what `measure` returns.
+
+    measure: called with the weights in place that would be served. from_start: whether it is called before the first
+    epoch too, so that what training does not improve stays as it was.
+    """
+
+    metric: str
+    measure: Callable[[], Mapping[str, float]]
+    from_start: bool = False
+
+
+class Learner(ABC, Generic[Batch]):
+    """What learns in epochs: the same bytes for the same seed, threads, device and input.
+
+    device: where the weights are. epoch: the number of the pass that is under way, from 1. Methods with an underscore
+    are called by the loop alone.
+
+    One that several processes fit together makes its batches of `Processes.own` rows, and draws them from generators of
+    numpy, which are the same in all of them. Generators of torch, which dropout draws from, are each process's own.
+    """
+
+    device: torch.device = torch.device("cpu")
+    epoch: int = 0
+    _optimizers: Sequence[torch.optim.Optimizer]
+
+    @abstractmethod
+    def _weights(self) -> dict[str, Tensor]:
+        """What is learned, by name: the leaves themselves, which better ones are copied from and into."""
+
+    @abstractmethod
+    def _generators(self) -> checkpoint.Generators:
+        """Everything that the training draws from."""
+
+    @abstractmethod
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of one epoch; none where there is nothing to learn."""
+
+    @abstractmethod
+    def _loss(self, batch: Batch) -> Tensor:
+        """A batch's mean loss, as far as it is this process's, differentiable by the weights."""
+
+    def _learn(self, batch: Batch, schedule: Schedule, processes: Processes) -> float:
+        """Moves the weights by one batch; its mean loss before that."""
+        with autocast(self.device, schedule.precision):
+            loss = self._loss(batch)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        weights = self._weights().values()
+        whole = processes.sum_gradients(weights, loss)
+        if schedule.clip:
+            _clip([weight.grad for weight in weights if weight.grad is not None], schedule.clip)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        return whole
+
+
+def fit(
+    learner: Learner[Batch], schedule: Schedule, validation: Validation | None = None, context: Context | None = None
+) -> FitState:
+    """Trains until `max_epochs`, or until validation has found no better epoch for `patience_epochs`.
+
+    Goes on from the last epoch that a killed fit left in the context's scratch file. The learner is left with the
+    weights of the best epoch, or without validation with those of the last, averaged where the schedule says so.
+    Raises StepFailed if several processes would go on from different epochs.
+    """
+    return Loop(learner, schedule, validation, context or Context()).run()
+
+
+class Loop(Generic[Batch]):
+    """One fit under way; see `fit`."""
+
+    def __init__(
+        self, learner: Learner[Batch], schedule: Schedule, validation: Validation | None, context: Context
+    ) -> None:
+        self.learner, self.schedule, self.validation, self.context = learner, schedule, validation, context
+        self.state = FitState()
+
+    def run(self) -> FitState:
+        """See `fit`."""
+        state = self.state = self._resumed()
+        self._agree()
+        for earlier in state.curve:
+            self._tell(earlier)
+        begun, written = time.perf_counter() - state.seconds, state.seconds
+        if self.validation and self.validation.from_start and not state.curve:
+            self._enter({"epoch": 0}, measured=True)
+            self._tell(state.curve[-1])
+        while not self._over():
+            number = state.epochs + 1
+            entry = self.pass_over(number)
+            if entry is None:
+                break
+            self._enter(entry, number % self.schedule.evaluate_every == 0 or number == self.schedule.max_epochs)
+            state.seconds = time.perf_counter() - begun
+            scratch = self.context.scratch
+            if scratch and not self.context.processes.rank and state.seconds - written >= scratch.seconds:
+                self._leave(scratch.path)
+                written = state.seconds
+            self._tell(entry)
+        self._restore(state.best if self.validation else state.averaged)
+        return state
+
+    def pass_over(self, number: int) -> Epoch | None:
+        """One epoch; its entry of the curve, None where there was no batch."""
+        self.learner.epoch = number
+        self._draw_apart(number)
+        losses = [self.step(batch) for batch in self.learner._batches()]
+        return {"epoch": number, "loss": float(np.mean(losses))} if losses else None
+
+    def step(self, batch: Batch) -> float:
+        """Learns from a batch; its mean loss before that."""
+        loss = self.learner._learn(batch, self.schedule, self.context.processes)
+        self.state.steps += 1
+        if self.schedule.averaging:
+            self._average()
+        return loss
+
+    def _agree(self) -> None:
+        processes, epochs = self.context.processes, len(self.state.curve)
+        if processes.sum([epochs]) != [processes.size * epochs]:
+            raise StepFailed(
+                "the processes of the fit do not go on from the same epoch; let all of them use one workspace"
+            )
+
+    def _over(self) -> bool:
+        state = self.state
+        waited = state.score > -math.inf and state.epochs - state.epoch >= self.schedule.patience_epochs
+        return state.epochs >= self.schedule.max_epochs or waited
+
+    def _tell(self, entry: Epoch) -> None:
+        if self.context.on_epoch:
+            self.context.on_epoch(entry)
+
+    def _draw_apart(self, epoch: int) -> None:
+        """Gives every process but the first dropout of its own, from a new seed each epoch: none is in a checkpoint."""
+        rank = self.context.processes.rank
+        if rank:
+            seed = np.random.SeedSequence([self.context.seed, epoch, rank]).generate_state(1)
+            for generator in self.learner._generators():
+                if isinstance(generator, torch.Generator):
+                    generator.manual_seed(int(seed[0]))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        weights, state = self.learner._weights(), self.state
+        if not state.averaged:
+            state.averaged = _copy(weights)
+            return
+        mean = get_ema_multi_avg_fn(self.schedule.averaging)
+        mean([state.averaged[name] for name in weights], [*weights.values()], state.steps)
+
+    def _enter(self, entry: Epoch, measured: bool) -> None:
+        """Adds an epoch to the curve, and where it is measured compares it with the best."""
+        state = self.state
+        state.curve.append(entry)
+        if self.validation is None or not measured:
+            return
+        with self._served():
+            entry |= self.validation.measure()
+            score = entry[self.validation.metric]
+            if score > state.score:
+                state.score, state.epoch, state.best = score, state.epochs, _copy(self.learner._weights())
+
+    @contextmanager
+    def _served(self) -> Iterator[None]:
+        """Inside, the weights are those that would be served, which are not those that training goes on from."""
+        weights = self.learner._weights()
+        trained = {name: weights[name].data for name in self.state.averaged}
+        try:
+            for name, tensor in self.state.averaged.items():
+                weights[name].data = tensor
+            yield
+        finally:
+            for name, tensor in trained.items():
+                weights[name].data = tensor
+
+    @torch.no_grad()
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        weights = self.learner._weights()
+        for name, tensor in tensors.items():
+            weights[name].copy_(tensor)
+
+    def _leave(self, path: Path) -> None:
+        state, learner = self.state, self.learner
+        tensors = {
+            **checkpoint.named("weights", learner._weights()),
+            **checkpoint.named("averaged", state.averaged),
+            **checkpoint.named("best", state.best),
+            **checkpoint.named("optimizers", checkpoint.of_optimizers(learner._optimizers)),
+        }
+        facts = {name: getattr(state, name) for name in ("curve", "steps", "score", "epoch", "seconds")}
+        facts |= {"made": self._made(), "generators": checkpoint.of_generators(learner._generators())}
+        checkpoint.write(path, tensors, facts)
+
+    def _resumed(self) -> FitState:
+        """What a killed fit left, weights and generators restored; else a new state."""
+        learner, scratch = self.learner, self.context.scratch
+        written = checkpoint.read(scratch.path) if scratch else None
+        if written is None or written[1].pop("made") != self._made():
+            return FitState()
+        tensors, facts = written
+        checkpoint.to_generators(learner._generators(), facts.pop("generators"))
+        checkpoint.to_optimizers(learner._optimizers, checkpoint.under("optimizers", tensors))
+        self._restore(checkpoint.under("weights", tensors))
+        averaged, best = (
+            {name: tensor.to(learner.device) for name, tensor in checkpoint.under(part, tensors).items()}
+            for part in ("averaged", "best")
+        )
+        return FitState(averaged=averaged, best=best, **facts)
+
+    def _made(self) -> list[Any]:
+        """What must be the same for a fit to go on where another one stopped, and is in no digest."""
+        metric = self.validation.metric if self.validation else ""
+        running = [self.context.seed, self.context.threads, self.context.processes.size, str(self.learner.device)]
+        return [type(self.learner).__name__, metric, self.schedule.max_epochs, *running, torch.__version__]
+
+
+@torch.no_grad()
+def _clip(gradients: list[Tensor], longest: float) -> None:
+    """Shortens the gradients, dense and sparse, in place: together they are no longer than `longest`."""
+    lengths = [(gradient.coalesce().values() if gradient.is_sparse else gradient).norm() for gradient in gradients]
+    factor = (longest / (torch.stack(lengths).norm() + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(factor)
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
