@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, read_everything, read_log, staged_items
+from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, SourceSummary, Staged
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Config
 from pipeline.config.ranker import Ranker
 from pipeline.config.sections import Evaluate, Fuse, Train
 from pipeline.night import Night, StepReceipt
 from pipeline.steps import index
-from pipeline.workspace import CARD, Workspace, sha256_of
+from pipeline.workspace import CARD, Artefact, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
 
 STAGED = "staged/planted"
@@ -49,13 +49,25 @@ def planted_night(folder: Path, config: Config = CONFIG, run_id: str = "first") 
     write_items(folder, found)
     write_log(folder, found)
     outputs = {path: sha256_of(folder / path) for path in (f"{STAGED}/{name}.parquet" for name in LOGS)}
-    details = {"buckets": BUCKETS, "validation_cut": None}
+    details = write_summary(night, found)
+    night.workspace.write_json(f"{STAGED}/receipt.json", Artefact(STAGED, outputs, {}, details))
     leave(night, "ingest", STAGED, len(found.log.items), details, outputs)
     for modality, paths in found.material.shards.paths.items():
         for bucket, path in enumerate(paths):
             told = {"unreadable_rows": 0, "examples": [], "space": ""}
             leave(night, f"extract.{modality}.bucket-{bucket:05d}", str(path.relative_to(folder)), 100, told)
     return night
+
+
+def write_summary(night: Night, found: Planted) -> dict[str, object]:
+    """Leaves and returns `split.json`."""
+    log = found.log
+    parts = {part: int((log.part == code).sum()) for code, part in enumerate(PARTS)}
+    rows = tuple(len(part) for part in np.array_split(np.arange(len(log.items)), BUCKETS))
+    cold, users, items = int(log.cold.sum()), len(log.users), len(log.items)
+    summary = asdict(SourceSummary("time", 0, BUCKETS, rows, None, None, cold, parts, users, items, (), ()))
+    night.workspace.write_json(f"{STAGED}/split.json", summary)
+    return summary
 
 
 def write_items(folder: Path, found: Planted) -> None:
@@ -96,13 +108,14 @@ def write_log(folder: Path, found: Planted) -> None:
 
 def publish(night: Night) -> None:
     """Publishes what a night has trained, written by hand: as `index` and `publish` do, but for encoders and gates."""
-    log, everything, folder = read_log(night), read_everything(night), night.workspace.path("index", "planted")
+    staged, folder = Staged(night.workspace.path(STAGED)), night.workspace.path("index", "planted")
+    log, everything = staged.read_log(), staged.read_everything()
     published = night.workspace.path(night.receipt("train").path, "published")
     _, items = read_vectors(published / "item_vectors.parquet", "item_id")
     _, users = read_vectors(published / "user_vectors.parquet", "user_id")
     folder.mkdir(parents=True)
     index._write_users(log, everything, users, np.flatnonzero(users.any(axis=1)), folder)
-    titles = staged_items(night, ["item_id", "title"]).append_column("has_content", pa.array([True] * len(items)))
+    titles = staged.items(["item_id", "title"]).append_column("has_content", pa.array([True] * len(items)))
     pq.write_table(titles, folder / "items.parquet")
     flat = faiss.IndexFlatIP(items.shape[1])
     flat.add(items)

@@ -1,10 +1,11 @@
-"""The staged catalogue and log, as coded arrays."""
+"""What `ingest` leaves, `staged/<snapshot>/`: the source's tables, cleaned, split into parts, and read as arrays."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.read import read_table
-from pipeline.errors import StepFailed
+from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Interactions, Mask
-from pipeline.night import Night
+from pipeline.workspace import RECEIPT, Json, Workspace, digest, read_json
 
 PARTS = ("train", "validation", "test", "held_out")
 LEARNT = PARTS[:2]
 OPENED = "opened.json"
+SUMMARY, INTERACTIONS, SHOWN, USERS = "split.json", "interactions.parquet", "shown.parquet", "users.parquet"
 MICROSECONDS_PER_DAY = 86_400e6
 
 
@@ -87,88 +89,158 @@ class OpenedLog(Log):
         return PARTS
 
 
-def staged_items(night: Night, columns: Sequence[str] | None = None) -> pa.Table:
-    """The catalogue in its fixed order: bucket after bucket, each sorted by item_id."""
-    folder = night.workspace.path(night.receipt("ingest").path, "items")
-    return pa.concat_tables(
-        [pq.read_table(path, columns=columns) for path in sorted(folder.glob("bucket-*.parquet"))],
-        promote_options="permissive",
-    )
+@dataclass(frozen=True)
+class TableIntake:
+    """Rows of one of the source's tables: how many were read and kept, and how many dropped, by reason."""
+
+    table: str
+    read: int
+    kept: int
+    dropped: dict[str, int]
 
 
-def read_log(night: Night) -> Log:
-    """What may be learned and chosen from, sorted by user, then oldest first, then item."""
-    table, users, items, cold = _staged(night)
-    learnt = table.filter(_learnt(table))
-    newest = _newest(learnt)
-    return Log(users, items, cold, *_coded(learnt, newest, users, items), _showings(night, newest))
+@dataclass(frozen=True)
+class CheckOutcome:
+    """One of `sql/checks/`: why it is made, how many rows offend, and whether that is an `error` or a `warn`."""
+
+    name: str
+    why: str
+    rows: int
+    level: str
 
 
-def read_everything(night: Night) -> Interactions:
-    """The whole staged log, which what is published is made from, coded as in `read_log`.
+@dataclass(frozen=True)
+class SourceSummary:
+    """What came in, and how it was split: `split.json`.
 
-    Nothing in it says which part an interaction is of.
+    kind: `ingest.split`. bucket_rows: items of each bucket. validation_cut, test_cut: ISO times in UTC, null where each
+    user or the source has cuts of its own. parts: interactions of each part. users, items: how many are kept.
     """
-    table, users, items, _ = _staged(night)
-    return _coded(table, _newest(table), users, items)[0]
+
+    kind: str
+    seed: int
+    buckets: int
+    bucket_rows: tuple[int, ...]
+    validation_cut: str | None
+    test_cut: str | None
+    cold_items: int
+    parts: dict[str, int]
+    users: int
+    items: int
+    intake: tuple[TableIntake, ...]
+    checks: tuple[CheckOutcome, ...]
+
+    @classmethod
+    def of(cls, document: Json) -> SourceSummary:
+        """The summary that `split.json`, or the receipt of `ingest`, holds."""
+        own = {name: document[name] for name in cls.__dataclass_fields__}
+        intake = tuple(TableIntake(**table) for table in document["intake"])
+        checks = tuple(CheckOutcome(**check) for check in document["checks"])
+        return cls(**own | {"bucket_rows": tuple(own["bucket_rows"]), "intake": intake, "checks": checks})
 
 
-def read_all_shown(night: Night) -> Interactions:
-    """All that users were shown, which what is published is made from, coded and aged as in `read_everything`.
+@dataclass(frozen=True)
+class Staged:
+    """One snapshot of the source. folder: `staged/<snapshot>`."""
 
-    The source must tell of it.
-    """
-    table, users, items, _ = _staged(night)
-    return Showings(_shown_file(night), _newest(table)).read(PARTS, users, items)
+    folder: Path
+
+    @cached_property
+    def summary(self) -> SourceSummary:
+        """What came in, and how it was split. Raises ShardCorrupt if the snapshot is gone."""
+        return SourceSummary.of(self._json(SUMMARY))
+
+    def digest(self, *names: str) -> str:
+        """The digest of the contents of those files whose path in the snapshot begins with one of `names`."""
+        files = {
+            path.partition(f"{self.folder.name}/")[2]: sha256 for path, sha256 in self._json(RECEIPT)["files"].items()
+        }
+        return digest({path: sha256 for path, sha256 in files.items() if path.startswith(names)})
+
+    def items(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The catalogue in its fixed order: bucket after bucket, each sorted by item_id."""
+        buckets = [pq.read_table(path, columns=columns) for path in sorted(self.folder.glob("items/bucket-*.parquet"))]
+        return pa.concat_tables(buckets, promote_options="permissive")
+
+    def bucket(self, number: int) -> pa.Table:
+        """The items of one bucket, sorted by item_id."""
+        return pq.read_table(self.folder / "items" / f"bucket-{number:05d}.parquet")
+
+    def profiles(self, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """What the source tells of users, (user_id, profile, and what else it gives), by user_id; None if nothing."""
+        path = self.folder / USERS
+        return pq.read_table(path, columns=columns) if path.exists() else None
+
+    def read_log(self) -> Log:
+        """What may be learned and chosen from, sorted by user, then oldest first, then item."""
+        table, users, items, cold = self._coding()
+        learnt = table.filter(_learnt(table))
+        newest = _newest(learnt)
+        return Log(users, items, cold, *_coded(learnt, newest, users, items), self._showings(newest))
+
+    def read_everything(self) -> Interactions:
+        """The whole staged log, which what is published is made from, coded as in `read_log`.
+
+        Nothing in it says which part an interaction is of.
+        """
+        table, users, items, _ = self._coding()
+        return _coded(table, _newest(table), users, items)[0]
+
+    def read_all_shown(self) -> Interactions:
+        """All that users were shown, which what is published is made from, coded and aged as in `read_everything`.
+
+        The source must tell of it.
+        """
+        table, users, items, _ = self._coding()
+        return Showings(self.folder / SHOWN, _newest(table)).read(PARTS, users, items)
+
+    def read_choices(self, user: str) -> tuple[list[str], Interactions]:
+        """What one user chose in the whole log: the distinct items, and the choices, coded by their places there.
+
+        Raises ShardCorrupt if the log is gone or cannot be read.
+        """
+        table = read_table(self.folder / INTERACTIONS, where=ds.field("user_id") == user)
+        items = pc.unique(table["item_id"]).to_pylist()
+        return items, _coded(table, _newest(table), [user], items)[0]
+
+    def _coding(self) -> tuple[pa.Table, list[str], list[str], Mask]:
+        """The staged log, its users, and the catalogue's items and which of them are cold."""
+        catalogue = self.items(["item_id", "cold"])
+        table = pq.read_table(self.folder / INTERACTIONS)
+        cold = catalogue["cold"].to_numpy(zero_copy_only=False).astype(bool)
+        return table, pc.unique(table["user_id"]).to_pylist(), catalogue["item_id"].to_pylist(), cold
+
+    def _showings(self, newest: pa.Scalar) -> Showings | None:
+        path = self.folder / SHOWN
+        return Showings(path, newest) if path.exists() else None
+
+    def _json(self, name: str) -> Json:
+        document = read_json(self.folder / name)
+        if document is None:
+            raise ShardCorrupt(f"{self.folder}: has no {name}; run `medley ingest` again")
+        return document
 
 
-def read_choices(staged: Path, user: str) -> tuple[list[str], Interactions]:
-    """What one user chose in the whole staged log: the distinct items, and the choices, coded by their places there.
-
-    staged: what `ingest` wrote. Raises ShardCorrupt if its log is gone or cannot be read.
-    """
-    table = read_table(staged / "interactions.parquet", where=ds.field("user_id") == user)
-    items = pc.unique(table["item_id"]).to_pylist()
-    return items, _coded(table, _newest(table), [user], items)[0]
-
-
-def open_test(night: Night, evaluation: str, folder: Path) -> OpenedLog:
+def open_test(staged: Staged, workspace: Workspace, run: str, evaluation: str, folder: Path) -> OpenedLog:
     """Opens the test and held-out parts: the one way to read them, and once a run.
 
-    evaluation: the digest of what is evaluated, and how. folder: where its outcome is being built; `opened.json` is
-    left in it. That a run has looked is kept in its folder: it may look again for the same evaluation, which a kill
-    interrupted, and for no other. Raises StepFailed where it has looked already.
+    run: the run's folder in the workspace. evaluation: the digest of what is evaluated, and how. folder: where its
+    outcome is being built; `opened.json` is left in it. That a run has looked is kept in its folder: it may look again
+    for the same evaluation, which a kill interrupted, and for no other. Raises StepFailed where it has looked already.
     """
-    record = f"{night.folder}/opened.json"
-    before = night.workspace.read_json(record)
+    record = f"{run}/{OPENED}"
+    before = workspace.read_json(record)
     if (folder / OPENED).exists() or (before is not None and before["evaluation"] != evaluation):
         raise StepFailed(
-            f"run {night.run_id} has opened its test part already, and what is chosen after that is chosen on it; "
+            f"run {Path(run).name} has opened its test part already, and what is chosen after that is chosen on it; "
             "begin another run with `medley ingest`"
         )
-    night.workspace.write_json(record, {"evaluation": evaluation})
-    table, users, items, cold = _staged(night)
+    workspace.write_json(record, {"evaluation": evaluation})
+    table, users, items, cold = staged._coding()
     sealed = pc.sum(pc.invert(_learnt(table))).as_py() or 0
     (folder / OPENED).write_text(json.dumps({"rows": sealed}), "utf-8")
     newest = _newest(table.filter(_learnt(table)))
-    return OpenedLog(users, items, cold, *_coded(table, newest, users, items), _showings(night, newest))
-
-
-def _staged(night: Night) -> tuple[pa.Table, list[str], list[str], Mask]:
-    """The staged log, its users, and the catalogue's items and which of them are cold."""
-    catalogue = staged_items(night, ["item_id", "cold"])
-    table = pq.read_table(night.workspace.path(night.receipt("ingest").path, "interactions.parquet"))
-    cold = catalogue["cold"].to_numpy(zero_copy_only=False).astype(bool)
-    return table, pc.unique(table["user_id"]).to_pylist(), catalogue["item_id"].to_pylist(), cold
-
-
-def _shown_file(night: Night) -> Path:
-    return night.workspace.path(night.receipt("ingest").path, "shown.parquet")
-
-
-def _showings(night: Night, newest: pa.Scalar) -> Showings | None:
-    path = _shown_file(night)
-    return Showings(path, newest) if path.exists() else None
+    return OpenedLog(users, items, cold, *_coded(table, newest, users, items), staged._showings(newest))
 
 
 def _newest(table: pa.Table) -> pa.Scalar:

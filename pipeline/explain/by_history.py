@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.read import read_table
-from pipeline.artefacts.staged import read_choices
+from pipeline.artefacts.staged import Staged
 from pipeline.errors import ShardCorrupt
 from pipeline.explain.by_modality import Explainer
 from pipeline.interactions import Floats
@@ -72,7 +72,7 @@ def shares_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Float
     side = load_user_side(sources.model, sources.trained / "published")
     if side is None:
         return None
-    items, history = read_choices(sources.staged, user)
+    items, history = Staged(sources.staged).read_choices(user)
     codes = explainer.codes(items)
     if len(codes) < len(items):
         raise ShardCorrupt(f"{sources.staged}: {user} chose items that the index lacks; run the night with --full")

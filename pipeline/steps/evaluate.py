@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.staged import Log, OpenedLog, open_test, read_log
+from pipeline.artefacts.staged import Log, OpenedLog, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics
@@ -36,7 +36,7 @@ from pipeline.runtime import threads
 from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fuse import shards_of
-from pipeline.steps.ingest import inputs_digest
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of, models_of
 from pipeline.workspace import Json, digest
 
@@ -51,8 +51,8 @@ def run(night: Night) -> StepReceipt:
 
     Raises StepFailed if no test interaction can be ranked, or this run has opened its test part for something else.
     """
-    staged, trained = night.receipt("ingest"), night.receipt("train")
-    log_digest = inputs_digest(staged, "interactions.parquet", "shown.parquet")
+    trained = night.receipt("train")
+    log_digest = staged_of(night).digest("interactions", "shown")
     config = night.config
     users = [config.fuse.half_life_days, config.fuse.users]
     asked = [config.fuse.learn.window_choices, _gate(night)]
@@ -78,8 +78,9 @@ class Fitted:
 
 
 def _build(night: Night, key: str, folder: Path) -> Json:
-    fitted = _fitted(night, read_log(night))
-    log = open_test(night, key, folder)
+    staged = staged_of(night)
+    fitted = _fitted(night, staged.read_log())
+    log = open_test(staged, night.workspace, night.folder, key, folder)
     settings, spaces = night.config.evaluate, dict(_spaces(night))
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
     tasks = tasks_of(log, settings, present)

@@ -31,6 +31,7 @@ from pipeline.errors import StepFailed
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import Ready, ensure
 from pipeline.steps.rows import Reader, Row, bucket_rows, profile_rows
 from pipeline.workspace import Json, digest
@@ -54,7 +55,7 @@ class Result:
 
 def tasks(night: Night) -> list[Json]:
     """What a scheduler maps over: groups of buckets of about `extract.rows_per_task` rows, per modality."""
-    rows: list[int] = list(night.receipt("ingest").details["bucket_rows"])
+    rows = staged_of(night).summary.bucket_rows
     groups: list[list[int]] = [[]]
     held = 0
     for bucket, count in enumerate(rows):
@@ -72,7 +73,7 @@ def run(night: Night, modality: Modality, buckets: Sequence[int] | None = None) 
     """
     if modality not in modalities(night.config):
         raise StepFailed(f"modality {modality} is not configured: give extract.{modality} an encoder, or leave it out")
-    count = int(str(night.receipt("ingest").details["buckets"]))
+    count = staged_of(night).summary.buckets
     unknown = [bucket for bucket in buckets or () if not 0 <= bucket < count]
     if unknown:
         raise StepFailed(f"--bucket {unknown[0]}: this workspace has buckets 0 to {count - 1}")
@@ -88,7 +89,7 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
 
     Raises StepFailed if a bucket is not extracted yet, or too many rows are unreadable.
     """
-    count = int(str(night.receipt("ingest").details["buckets"]))
+    count = staged_of(night).summary.buckets
     receipts = [night.receipt(f"extract.{modality}.bucket-{bucket:05d}") for bucket in range(count)]
     limit = getattr(night.config.extract, modality).max_error_rate
     bad = sum(int(str(receipt.details["unreadable_rows"])) for receipt in receipts)
@@ -118,7 +119,7 @@ def begin(night: Night, modality: Modality) -> Ready:
     Nothing is done again that this run did already. Run it once before buckets are extracted side by side.
     """
     ready = ensure(night, modality)
-    count = int(str(night.receipt("ingest").details["buckets"]))
+    count = staged_of(night).summary.buckets
     name = f"extract.{modality}.shared"
     if count > 1 and night.workspace.read_json(f"{night.folder}/steps/{name}.json") is None:
         rows = _shared_rows(night, modality, ready.encoder, count)

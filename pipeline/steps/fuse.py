@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artefacts.staged import read_log
 from pipeline.artefacts.vectors import vector_column, write_vectors
 from pipeline.config import Modality
 from pipeline.encoders import modalities
@@ -29,7 +28,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps import fuse_users as users
 from pipeline.steps.extract import summarise
-from pipeline.steps.ingest import inputs_digest
+from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
 VERSION = 4
@@ -42,7 +41,7 @@ def run(night: Night) -> StepReceipt:
     """
     shards, spaces = shards_of(night)
     names = [path.name for paths in shards.paths.values() for path in paths]
-    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
+    log_digest = staged_of(night).digest("interactions")
     seen = [names, log_digest, users.inputs(night)]
     cold = night.config.ingest.cold_item_share
     key = digest("fuse", VERSION, night.config.fuse, night.config.seed, shards.modalities, seen, cold)
@@ -63,7 +62,7 @@ def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
 
 
 def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Path) -> Json:
-    log = read_log(night)
+    log = staged_of(night).read_log()
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         material = Material(shards, spaces, log.of("train"), ~log.cold, night.config.seed, threads(night.config))
         fitted = fit(night.config.fuse, material, Path(scratch))

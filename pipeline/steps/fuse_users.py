@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import Log, read_everything
+from pipeline.artefacts.staged import USERS, Log
 from pipeline.artefacts.vectors import matrix, read_vectors, vector_column, write_vectors
 from pipeline.encoders import modalities
 from pipeline.fusion import Fusion
@@ -23,7 +23,7 @@ from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats
 from pipeline.night import Night
 from pipeline.steps.extract import PROFILES_STEP
-from pipeline.steps.ingest import USERS
+from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
@@ -53,7 +53,7 @@ def write(night: Night, fusion: Fusion, staged: Log, folder: Path) -> Json:
     items = np.nan_to_num(items, copy=False)
     profiles = _write_profiles(night, fusion, folder)
     learned = _write_attention(night, items, staged, folder)
-    users = read_pooling(night, folder, staged).users(items, read_everything(night))
+    users = read_pooling(night, folder, staged).users(items, staged_of(night).read_everything())
     known = np.flatnonzero(users.any(axis=1))
     table = pa.table({"user_id": pa.array(staged.users).take(known), "vector": vector_column(users[known])})
     write_vectors(folder / "users" / "part-0.parquet", table)
@@ -85,7 +85,7 @@ def read_pooling(night: Night, folder: Path, staged: Log) -> Pooling:
 
 def _write_profiles(night: Night, fusion: Fusion, folder: Path) -> int:
     """Writes the fused vectors of profiles, (user_id, vector), and returns how many have one."""
-    if not night.workspace.path(night.receipt("ingest").path, USERS).exists():
+    if staged_of(night).profiles(["user_id"]) is None:
         return 0
     if "text" not in modalities(night.config):
         log.warning("source.users gives profiles, but extract.text has no encoder: profiles are left out")
@@ -121,10 +121,9 @@ def write_without(night: Night, staged: Log, missing: dict[str, str], file: Path
     missing: users of the log, and why they are; those that the source lists and the log has not are added.
     """
     rows = dict(missing)
-    path = night.workspace.path(night.receipt("ingest").path, USERS)
-    if path.exists():
-        listed = pq.read_table(path, columns=["user_id"])["user_id"].to_pylist()
-        rows |= dict.fromkeys(set(listed) - set(staged.users), NO_INTERACTION)
+    listed = staged_of(night).profiles(["user_id"])
+    if listed is not None:
+        rows |= dict.fromkeys(set(listed["user_id"].to_pylist()) - set(staged.users), NO_INTERACTION)
     ordered = sorted(rows.items())
     columns = {"user_id": [user for user, _ in ordered], "reason": [reason for _, reason in ordered]}
     pq.write_table(pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()}), file)

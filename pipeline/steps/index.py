@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__
-from pipeline.artefacts.staged import Log, read_everything, read_log, staged_items
+from pipeline.artefacts.staged import Log, Staged
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config import Index
 from pipeline.encoders import modalities
@@ -29,7 +29,7 @@ from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.serving import recommendations
-from pipeline.steps.ingest import inputs_digest
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.workspace import CARD, Json, digest
 
@@ -54,14 +54,15 @@ def run(night: Night) -> StepReceipt:
     Raises StepFailed if no item has a vector.
     """
     fused, trained = night.receipt("fuse"), night.receipt("train")
-    staged = inputs_digest(night.receipt("ingest"), "items/", "interactions.parquet")
+    staged = staged_of(night).digest("items/", "interactions")
     keys: dict[str, str] = {modality: ensure(night, modality).encoder.key for modality in modalities(night.config)}
     key = digest("index", VERSION, night.config.index, night.config.seed, fused.digest, trained.digest, staged, keys)
     return night.step("index", "index", key, lambda folder: _build(night, keys, folder))
 
 
 def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
-    log, everything = read_log(night), read_everything(night)
+    snapshot = staged_of(night)
+    log, everything = snapshot.read_log(), snapshot.read_everything()
     _, fused = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
     published = night.workspace.path(night.receipt("train").path, "published")
     _, items = read_vectors(published / "item_vectors.parquet", "item_id")
@@ -71,7 +72,7 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     if not kept.any():
         raise StepFailed("no item has a vector, so there is nothing to index")
     known = np.flatnonzero(np.any(users != 0, axis=1))
-    _write_items(night, kept, has_content, folder)
+    _write_items(snapshot, kept, has_content, folder)
     _write_users(log, everything, users, known, folder)
     shutil.copyfile(
         night.workspace.path(night.receipt("fuse").path, "fusion.safetensors"), folder / "fusion.safetensors"
@@ -91,8 +92,8 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
 
 
-def _write_items(night: Night, kept: np.ndarray, has_content: np.ndarray, folder: Path) -> None:
-    table = staged_items(night)
+def _write_items(staged: Staged, kept: np.ndarray, has_content: np.ndarray, folder: Path) -> None:
+    table = staged.items()
     hidden = [name for name in table.column_names if name.endswith(("_hash", "_problem"))]
     table = table.drop_columns([*hidden, "cold"]).append_column("has_content", pa.array(has_content))
     pq.write_table(table.filter(pa.array(kept)), folder / "items.parquet", row_group_size=16_384)

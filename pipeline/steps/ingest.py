@@ -23,17 +23,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.staged import USERS, Staged
 from pipeline.config import Config
 from pipeline.errors import CheckFailed, MediaError
 from pipeline.media import media_root, raw_of
 from pipeline.night import Night, StepReceipt
 from pipeline.source import OPTIONAL, execute, read, set_variables, sql_folder
-from pipeline.workspace import Json, Workspace, digest
+from pipeline.workspace import Json, Workspace
 
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 MEDIA = ("image", "audio")
-USERS = "users.parquet"
 
 
 def run(night: Night) -> StepReceipt:
@@ -42,6 +42,11 @@ def run(night: Night) -> StepReceipt:
     Raises SourceError, ConfigError or CheckFailed; nothing is left behind then.
     """
     return night.content_step("ingest", "staged", lambda folder: _Staging(night, folder).stage())
+
+
+def staged_of(night: Night) -> Staged:
+    """What this run ingested. Raises StepFailed if it has not."""
+    return Staged(night.workspace.path(night.receipt("ingest").path))
 
 
 @dataclass(frozen=True)
@@ -205,8 +210,3 @@ def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def _iso(moment: object) -> str | None:
     return f"{moment}Z".replace(" ", "T") if moment is not None else None
-
-
-def inputs_digest(receipt: StepReceipt, *names: str) -> str:
-    """The digest of those files of a receipt whose path holds one of `names`."""
-    return digest({path: sha for path, sha in receipt.outputs.items() if any(name in path for name in names)})

@@ -27,6 +27,7 @@ from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.rows import Reader, Row, bucket_rows
 from pipeline.workspace import RECEIPT, Json, digest, read_json, sha256_of
 
@@ -130,14 +131,13 @@ def _choose(night: Night, modality: Modality, ready: Ready) -> tuple[Prepared, l
 
 def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path) -> Json:
     """Trains on the catalogue. The network that the encoder then loads has what was learnt."""
-    from pipeline.artefacts.staged import read_log
     from pipeline.encoders.engine.network import NetworkEncoder
     from pipeline.encoders.finetune import adapt
 
     encoder = ready.load()
     assert isinstance(encoder, NetworkEncoder)
     assert encoder.settings.adapt
-    pairs = adapt.pairs_of(read_log(night).of("train"), encoder.settings.adapt, night.config.seed)
+    pairs = adapt.pairs_of(staged_of(night).read_log().of("train"), encoder.settings.adapt, night.config.seed)
     rows = _rows_of(night, modality, encoder, set(np.unique(pairs).tolist()))
     reader = Reader.of(night, modality)
 
@@ -190,7 +190,7 @@ def _holds(night: Night, details: Json) -> bool:
 
 def _horizon(night: Night) -> list[str]:
     """How far tonight's training part reaches: nothing that saw further may be used."""
-    return [night.as_of.isoformat(), str(night.receipt("ingest").details["validation_cut"] or "")]
+    return [night.as_of.isoformat(), staged_of(night).summary.validation_cut or ""]
 
 
 def _digest_of(folder: Path) -> str:
@@ -199,7 +199,7 @@ def _digest_of(folder: Path) -> str:
 
 
 def _buckets(night: Night) -> range:
-    return range(int(str(night.receipt("ingest").details["buckets"])))
+    return range(staged_of(night).summary.buckets)
 
 
 def _texts(night: Night, encoder: Encoder) -> Iterator[str]:

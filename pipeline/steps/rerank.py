@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from pipeline.artefacts.staged import LEARNT, PARTS, Log, read_all_shown
+from pipeline.artefacts.staged import LEARNT, PARTS, Log
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.calibration import quality
 from pipeline.evaluation.metrics import Scores, Task
@@ -30,6 +30,7 @@ from pipeline.rerank.pairs import drawn
 from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
@@ -78,7 +79,7 @@ def learn(
     if fit.used:
         served = Catalogue(published.item_vectors, modalities, whole)
         shown = fit.learned_from == "shown"
-        past = Part(everything, read_all_shown(night)) if shown else Part.without_shown(everything)
+        past = Part(everything, staged_of(night).read_all_shown()) if shown else Part.without_shown(everything)
         settings = settings.model_copy(update={"learn_from": fit.learned_from})
         final = max(fit.epochs, 1), ranker
         again = fit_ranker(served, published.user_vectors, past, settings, *common, chosen=final)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config import Modality, Section
 from pipeline.encoders.base import Encoder, Input, Text
 from pipeline.errors import MediaError, MedleyError
 from pipeline.media import media_root, raw_of
 from pipeline.night import Night
-from pipeline.steps.ingest import USERS
+from pipeline.steps.ingest import staged_of
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,7 @@ class Row:
 
 def bucket_rows(night: Night, modality: Modality, encoder: Encoder, bucket: int) -> list[Row]:
     """Every item of a staged bucket, in its order."""
-    folder = night.receipt("ingest").path
-    items = pq.read_table(night.workspace.path(folder, "items", f"bucket-{bucket:05d}.parquet"))
-    return list(plan(items, modality, encoder))
+    return list(plan(staged_of(night).bucket(bucket), modality, encoder))
 
 
 def plan(items: pa.Table, modality: Modality, encoder: Encoder) -> Iterator[Row]:
@@ -50,11 +47,11 @@ def plan(items: pa.Table, modality: Modality, encoder: Encoder) -> Iterator[Row]
 
 def profile_rows(night: Night, encoder: Encoder) -> list[Row] | None:
     """Every staged user's profile, by user_id, as a query's text; None where the source has no query for users."""
-    path = night.workspace.path(night.receipt("ingest").path, USERS)
-    if not path.exists():
+    users = staged_of(night).profiles(["user_id", "profile"])
+    if users is None:
         return None
-    users = pq.read_table(path, columns=["user_id", "profile"]).to_pylist()
-    return [_of_text(user["user_id"], Text({"text": user["profile"] or ""}, query=True), encoder) for user in users]
+    rows = users.to_pylist()
+    return [_of_text(user["user_id"], Text({"text": user["profile"] or ""}, query=True), encoder) for user in rows]
 
 
 def _of_text(name: str, text: Text, encoder: Encoder) -> Row:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artefacts.staged import Log, read_everything, read_log, staged_items
+from pipeline.artefacts.staged import Log
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.sections import Train
 from pipeline.config.training import Schedule
@@ -31,7 +31,7 @@ from pipeline.runtime import threads
 from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fuse_users import read_pooling
-from pipeline.steps.ingest import inputs_digest
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
@@ -88,7 +88,7 @@ def _run(night: Night, group: Processes) -> StepReceipt:
 
 def _key(night: Night, before: str, processes: int) -> str:
     fused = night.receipt("fuse")
-    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet", "shown.parquet")
+    log_digest = staged_of(night).digest("interactions", "shown")
     users = [night.config.fuse.half_life_days, night.config.fuse.users]
     made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds", "processes"})
     settings = [made_by, night.config.ranker, night.config.seed]
@@ -111,7 +111,7 @@ def content_of(night: Night, log: Log, model: str) -> Content:
     found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
     reads = any(name in READS_TITLES for name in models)
-    titles = staged_items(night, ["title"])["title"].to_pylist() if reads else ()
+    titles = staged_of(night).items(["title"])["title"].to_pylist() if reads else ()
     pooling = read_pooling(night, folder, log)
     return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
 
@@ -125,12 +125,13 @@ def _texts(night: Night) -> list[str]:
     """What a language model reads besides vectors and the log: its own weights, and the items' titles."""
     from pipeline.recommend.llm_checkpoint import identity
 
-    return [identity(night.config.train.llm), inputs_digest(night.receipt("ingest"), "items/")]
+    return [identity(night.config.train.llm), staged_of(night).digest("items/")]
 
 
 def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitted:
     """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
-    log, everything = read_log(night), read_everything(night)
+    staged = staged_of(night)
+    log, everything = staged.read_log(), staged.read_everything()
     content = content_of(night, log, night.config.train.model)
     training = log.of("train")
     if not len(training):

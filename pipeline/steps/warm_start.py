@@ -7,10 +7,11 @@ the published one knows what this one may not: a later "now", a later cut, or ot
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
+from pipeline.artefacts.staged import Staged
 from pipeline.night import Night
-from pipeline.workspace import Json, read_json
+from pipeline.steps.ingest import staged_of
+from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
 
@@ -38,7 +39,9 @@ def _refusal(night: Night, earlier: str) -> str:
     """Why the earlier run's model may not be read, empty if it may."""
     run = night.workspace.read_json(f"{earlier}/run.json") or {}
     trained, ingested = (_step(night, earlier, name) for name in ("train", "ingest"))
-    if not run or not trained or not ingested or night.workspace.artefact(str(trained["path"])) is None:
+    if not run or not trained or not ingested:
+        return "its model is gone"
+    if any(night.workspace.artefact(str(step["path"])) is None for step in (trained, ingested)):
         return "its model is gone"
     if night.config.train.warm_start and trained["details"]["model"] != night.config.train.model:
         return "it is of another model"
@@ -51,15 +54,12 @@ def _refusal(night: Night, earlier: str) -> str:
         return "it was staged by other settings"
     if night.config.ingest.split == "given":
         return "a given split may give an interaction another part than it did"
-    cuts = [_split(night, str(path)).get("validation_cut") for path in (ingested["path"], night.receipt("ingest").path)]
-    if None not in cuts and str(cuts[0]) > str(cuts[1]):
+    earlier_cut = Staged(night.workspace.path(str(ingested["path"]))).summary.validation_cut
+    cut = staged_of(night).summary.validation_cut
+    if earlier_cut and cut and earlier_cut > cut:
         return "its training part ends later"
     return ""
 
 
 def _step(night: Night, run: str, name: str) -> Json:
     return night.workspace.read_json(f"{run}/steps/{name}.json") or {}
-
-
-def _split(night: Night, staged: str) -> Json:
-    return read_json(Path(night.workspace.path(staged, "split.json"))) or {}

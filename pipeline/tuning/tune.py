@@ -26,7 +26,6 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.artefacts.staged import read_log
 from pipeline.config import Config
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, rank
@@ -34,7 +33,7 @@ from pipeline.interactions import Interactions
 from pipeline.night import Night
 from pipeline.recommend import Content, Fit, OnEpoch, build
 from pipeline.runtime import threads
-from pipeline.steps.ingest import inputs_digest
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.tuning.search_space import Space, applied, configured, space_of, suggest
 from pipeline.tuning.trials import METRIC, STATES, described, line
@@ -86,7 +85,7 @@ class Material:
     @classmethod
     def of(cls, night: Night) -> Material:
         """A run's material. Raises StepFailed if one of the two parts is empty."""
-        staged = read_log(night)
+        staged = staged_of(night).read_log()
         train, validation = staged.of("train"), staged.of("validation")
         if not (len(train) and len(validation)):
             raise StepFailed("the training or the validation part is empty, so no setting can be judged; see ingest")
@@ -196,7 +195,7 @@ class _Search:
 def _key(night: Night, space: Space) -> str:
     """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
     config = night.config
-    log_digest = inputs_digest(night.receipt("ingest"), "interactions.parquet")
+    log_digest = staged_of(night).digest("interactions")
     users = [config.fuse.half_life_days, config.fuse.users]
     train = config.train.model_dump(mode="json", exclude={"processes"})
     how = [config.tune.random_trials, config.tune.prune, {name: one.described() for name, one in space.items()}]

@@ -39,6 +39,7 @@ from pipeline.interactions import Floats
 from pipeline.night import resume
 from pipeline.runtime import threads
 from pipeline.steps.fuse import shards_of
+from pipeline.steps.ingest import staged_of
 from tests.benchmarks.fusion_cost import costs
 from tests.benchmarks.harness import machine
 from tests.benchmarks.nights import DATA, SETS, prepare
@@ -73,7 +74,7 @@ def opened(name: str, folder: Path) -> Set:
         marker.touch()
     night = resume(load(Path(arguments[1]), tuple(arguments[3::2])), None)
     with tempfile.TemporaryDirectory() as scratch:
-        log = open_test(night, "benchmark", Path(scratch))
+        log = open_test(staged_of(night), night.workspace, night.folder, "benchmark", Path(scratch))
     shards, spaces = shards_of(night)
     parts = [
         shards.read(bucket)[1] for bucket in range(len(shards)) if shards.starts[bucket] < shards.starts[bucket + 1]

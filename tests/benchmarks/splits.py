@@ -83,6 +83,7 @@ def _night(name: str, folder: Path) -> Split:
     from pipeline.artefacts.staged import open_test
     from pipeline.evaluation.segments import tasks_of
     from pipeline.night import resume
+    from pipeline.steps.ingest import staged_of
     from pipeline.steps.train import content_of
     from tests.benchmarks.nights import AS_OF, prepare
 
@@ -97,7 +98,7 @@ def _night(name: str, folder: Path) -> Split:
         marker.touch()
     night = resume(config.load(Path(given[1]), tuple(given[3::2])), None)
     with TemporaryDirectory() as scratch:
-        log = open_test(night, "benchmark", Path(scratch))
+        log = open_test(staged_of(night), night.workspace, night.folder, "benchmark", Path(scratch))
     asked = tasks_of(log, night.config.evaluate, {})
     tasks = {segment: asked[segment] for segment in ("all", "cold")}
     history = log.of("train", "validation")

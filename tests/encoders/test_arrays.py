@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.staged import staged_items
 from pipeline.artefacts.vectors import vector_column
 from pipeline.config import Config, load
 from pipeline.encoders import make
@@ -19,6 +18,7 @@ from pipeline.errors import MediaError, SourceError, StepFailed
 from pipeline.night import Night, begin
 from pipeline.steps import extract, ingest
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.ingest import staged_of
 from tests.conftest import AS_OF, medley
 
 WIDTH = 5
@@ -161,7 +161,7 @@ def opened(folder: Path, *overrides: str) -> Night:
 def test_vectors_reach_the_shards_with_unit_norm_and_what_is_no_direction_is_missing(folder: Path) -> None:
     night = opened(folder)
     receipts = extract.run(night, "image") + extract.run(night, "text")
-    ids = staged_items(night, ["item_id"])["item_id"].to_pylist()
+    ids = staged_of(night).items(["item_id"])["item_id"].to_pylist()
     found = dict(modality_vectors(night))
     expected = np.load(folder / "pictures.npy").astype(np.float32)
     for item_id, vector in zip(ids, found["image"], strict=True):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pipeline.artefacts.staged import read_log, staged_items
 from pipeline.config import load
 from pipeline.config.llm import Llm, Scratch
 from pipeline.config.semantic_ids import SemanticIds
@@ -24,6 +23,7 @@ from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
 from pipeline.recommend.sequence_network import code_vectors
 from pipeline.steps import extract, fuse, ingest
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from tests import checkpoints
 from tests.conftest import AS_OF, Shop
@@ -309,7 +309,7 @@ def test_a_night_hands_over_the_titles_in_the_catalogues_order(shop: Shop, tmp_p
     ingest.run(night)
     extract.run(night, "text")
     fuse.run(night)
-    log = read_log(night)
-    titles = dict(zip(*staged_items(night, ["item_id", "title"]).to_pydict().values(), strict=True))
+    log = staged_of(night).read_log()
+    titles = dict(zip(*staged_of(night).items(["item_id", "title"]).to_pydict().values(), strict=True))
     assert list(content_of(night, log, "llm").titles) == [titles[item] for item in log.items]
     assert not content_of(night, log, "two_tower").titles

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.staged import LEARNT, OPENED, PARTS, Log, open_test, read_all_shown, read_everything, read_log
+from pipeline.artefacts.staged import LEARNT, OPENED, PARTS, Log, OpenedLog, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.night import Night
@@ -24,6 +24,7 @@ from pipeline.recommend import Content, Fit
 from pipeline.recommend.content import ContentRecommender
 from pipeline.steps import evaluate, fuse, train
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Workspace
 from tests.conftest import ROOT
 from tests.planted_night import CONFIG, LOGS, STAGED, planted_night
@@ -51,6 +52,10 @@ def judged(trained: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
 def copied(night: Night, folder: Path) -> Night:
     shutil.copytree(night.workspace.root, folder / "workspace")
     return replace(night, workspace=Workspace(folder / "workspace"))
+
+
+def opened(night: Night, evaluation: str, folder: Path) -> OpenedLog:
+    return open_test(staged_of(night), night.workspace, night.folder, evaluation, folder)
 
 
 def metrics_of(night: Night) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Nig
 def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
     other = copied(trained, tmp_path)
     poison(other)
-    ours, theirs = (evaluate._fitted(night, read_log(night)) for night in (trained, other))
+    ours, theirs = (evaluate._fitted(night, staged_of(night).read_log()) for night in (trained, other))
     assert (ours.strongest, ours.validation) == (theirs.strongest, theirs.validation)
     users = np.arange(50, dtype=np.int32)
     assert set(ours.models) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content", "two_tower"}
@@ -121,7 +126,7 @@ def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained:
 
 
 def test_what_is_read_to_learn_from_holds_no_sealed_row(trained: Night) -> None:
-    log, everything = read_log(trained), read_everything(trained)
+    log, everything = staged_of(trained).read_log(), staged_of(trained).read_everything()
     table = pq.read_table(trained.workspace.path(STAGED, "interactions.parquet"))
     learnt = pc.sum(pc.invert(pc.is_in(table["part"], pa.array(SEALED)))).as_py()
     assert len(log.entries) == learnt < len(everything) == len(table)
@@ -140,11 +145,11 @@ def test_what_was_shown_is_read_part_by_part_and_the_sealed_ones_by_the_opened_l
     night = copied(trained, tmp_path)
     table = pq.read_table(night.workspace.path(STAGED, "shown.parquet"))
     rows = {part: pc.sum(pc.equal(table["part"], part)).as_py() for part in PARTS}
-    log, opened = read_log(night), open_test(night, "key", tmp_path)
+    log, whole = staged_of(night).read_log(), opened(night, "key", tmp_path)
     assert {part: len(log.shown(part)) for part in LEARNT} == {part: rows[part] for part in LEARNT}
-    assert {part: len(opened.shown(part)) for part in PARTS} == rows
+    assert {part: len(whole.shown(part)) for part in PARTS} == rows
     assert min(rows.values()) > 0
-    assert len(read_all_shown(night)) == len(table)
+    assert len(staged_of(night).read_all_shown()) == len(table)
     assert not log.cold[log.shown(*LEARNT).item].any()
     # An hour before each choice, by the clock that ages are counted from.
     assert set(np.round(log.shown("train").age_days % 1 * 24, 6)) == {1.0}
@@ -156,7 +161,7 @@ def test_the_test_part_is_opened_once_a_run(judged: Night, tmp_path: Path) -> No
     assert receipt.details["opened_rows"] > 0
     assert night.workspace.read_json(f"{receipt.path}/{OPENED}") == {"rows": receipt.details["opened_rows"]}
     with pytest.raises(StepFailed, match="run first has opened its test part already"):
-        open_test(night, "anything else", tmp_path)
+        opened(night, "anything else", tmp_path)
     changed = night.config.model_copy(update={"seed": 1})
     with pytest.raises(StepFailed, match="begin another run"):
         evaluate.run(replace(night, config=changed))
@@ -172,9 +177,9 @@ def test_the_test_part_is_opened_once_a_run(judged: Night, tmp_path: Path) -> No
 
 def test_one_evaluation_opens_the_test_part_once(trained: Night, tmp_path: Path) -> None:
     night = copied(trained, tmp_path)
-    assert type(open_test(night, "key", tmp_path)) is not Log
+    assert type(opened(night, "key", tmp_path)) is not Log
     with pytest.raises(StepFailed, match="already"):
-        open_test(night, "key", tmp_path)
+        opened(night, "key", tmp_path)
 
 
 def names_in(module: Path) -> tuple[set[str], set[str]]:
@@ -190,27 +195,24 @@ def names_in(module: Path) -> tuple[set[str], set[str]]:
 def test_nothing_but_evaluate_can_open_the_test_part() -> None:
     folders = (ROOT / "pipeline", ROOT / "dags")
     found = {str(p.relative_to(ROOT)): names_in(p) for folder in folders for p in folder.rglob("*.py")}
-    assert {module for module, (names, _) in found.items() if "open_test" in names} == {"pipeline/evaluate.py"}
-    assert not {module for module, (names, _) in found.items() if "_staged" in names} - {"pipeline/tables.py"}
+    assert {module for module, (names, _) in found.items() if "open_test" in names} == {"pipeline/steps/evaluate.py"}
+    assert {module for module, (names, _) in found.items() if "_coding" in names} == {"pipeline/artefacts/staged.py"}
     # Whoever takes an opened log is called by evaluate alone.
     takers = {module for module, (names, _) in found.items() if "OpenedLog" in names}
-    assert takers == {f"pipeline/{name}.py" for name in ("evaluate", "likeness", "segments", "tables")}
+    places = ("steps/evaluate", "evaluation/item_similarity", "evaluation/segments", "artefacts/staged")
+    assert takers == {f"pipeline/{place}.py" for place in places}
     users = {
         module for module, (names, _) in found.items() if {"tasks_of", "questions"} & names and module not in takers
     }
     assert users == set()
     # The file itself is read where it is coded, and by the report, which shows what is published and knows no part.
-    read = {"read_table", "dataset", "rows_of", "ParquetFile", "ParquetDataset", "iter_batches"}
-    readers = {m for m, (names, texts) in found.items() if names & read and "interactions.parquet" in texts}
-    assert readers == {"pipeline/tables.py", "pipeline/report/items.py", "pipeline/report/shelves.py"} | {
-        module for module in readers if module == "pipeline/ingest.py"
-    }
-    named = {m for m, (_, texts) in found.items() if "shown.parquet" in texts}
-    assert named == {f"pipeline/{name}.py" for name in ("evaluate", "tables", "train")}, "digests, and the one reader"
-    assert {m for m, (names, _) in found.items() if "_shown_file" in names} == {"pipeline/tables.py"}
+    named = {m for m, (_, texts) in found.items() if "interactions.parquet" in texts}
+    report = {"pipeline/report/items.py", "pipeline/report/user_examples.py"}
+    assert named == {"pipeline/artefacts/staged.py", *report}
+    assert {m for m, (_, texts) in found.items() if "shown.parquet" in texts} == {"pipeline/artefacts/staged.py"}
     callers = {m for m, (names, _) in found.items() if "read_all_shown" in names}
-    assert callers == {"pipeline/rerank.py"}, "what is published is learned from all"
-    assert not {m for m in readers if m.startswith("pipeline/report/") and "part" in found[m][1]}
+    assert callers == {"pipeline/steps/rerank.py"}, "what is published is learned from all"
+    assert not {m for m in report if "part" in found[m][1]}
 
 
 def test_metrics_have_every_segment_and_what_lists_are_worth(judged: Night) -> None:
@@ -260,10 +262,10 @@ def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, 
     settings = {"train": CONFIG.train.model_copy(update={"model": "elsa", "elsa": elsa})}
     night = replace(copied(trained, tmp_path), config=CONFIG.model_copy(update=settings))
     train.run(night)
-    assert evaluate._fitted(night, read_log(night)).without == {}
+    assert evaluate._fitted(night, staged_of(night).read_log()).without == {}
     asked = night.config.evaluate.model_copy(update={"ablation": "refit"})
     again = replace(night, config=night.config.model_copy(update={"evaluate": asked}))
-    found = evaluate._fitted(again, read_log(again))
+    found = evaluate._fitted(again, staged_of(again).read_log())
     users = np.arange(20, dtype=np.int32)
     assert set(found.without) == {"text", "image", "audio"}
     assert all(not np.array_equal(s(users), found.models["elsa"](users)) for s in found.without.values())
@@ -279,7 +281,7 @@ def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[N
     config = CONFIG.model_copy(update={"train": settings, "evaluate": asked})
     night = replace(copied(trained, tmp_path), config=config)
     train.run(night)
-    return night, evaluate._fitted(night, read_log(night))
+    return night, evaluate._fitted(night, staged_of(night).read_log())
 
 
 def test_a_blend_goes_without_a_modality_in_the_members_that_can(
@@ -335,7 +337,7 @@ def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
     train.run(night)
     whole, *_ = told
     told.clear()
-    evaluate._fitted(night, read_log(night))
+    evaluate._fitted(night, staged_of(night).read_log())
     *_, text, image, audio = told
     vectors = {m: ~np.isnan(v[:, 0]) for m, v in modality_vectors(night)}
     for gone, content in (("text", text), ("image", image), ("audio", audio)):

@@ -19,12 +19,13 @@ import pytest
 import yaml
 
 from pipeline import night as nights
-from pipeline.artefacts.staged import PARTS, read_log
+from pipeline.artefacts.staged import PARTS
 from pipeline.config import Config, load
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.interactions import Interactions
 from pipeline.recommend import MODELS, Recommender, build
 from pipeline.steps import extract, fuse, ingest
+from pipeline.steps.ingest import staged_of
 from pipeline.tuning import tune
 from pipeline.tuning.search_space import DEFAULTS, applied, configured, reads, space_of, suggest
 from tests.conftest import AS_OF, ROOT, medley
@@ -136,7 +137,7 @@ def test_a_killed_search_repeats_the_trial_that_was_cut_short_and_ends_as_if_it_
 
 def test_nothing_a_search_fits_or_judges_holds_a_test_row(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     night = nights.resume(load(shop / "medley.yaml"), None)
-    log = read_log(night)
+    log = staged_of(night).read_log()
     rows = pq.read_table(night.workspace.path(night.receipt("ingest").path, "interactions.parquet")).to_pylist()
     users, items = ({name: code for code, name in enumerate(names)} for names in (log.users, log.items))
     pairs = {p: {(users[r["user_id"]], items[r["item_id"]]) for r in rows if r["part"] == p} for p in PARTS}
