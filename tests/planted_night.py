@@ -16,7 +16,8 @@ from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, SourceSummary
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Config
 from pipeline.config.ranker import Ranker
-from pipeline.config.sections import Evaluate, Fuse, Train
+from pipeline.config.sections import Evaluate, Train
+from pipeline.fusion.kinds.linear import LinearSettings
 from pipeline.night import Night, StepReceipt
 from pipeline.steps import index
 from pipeline.workspace import CARD, Artefact, Workspace, sha256_of
@@ -38,7 +39,7 @@ EVALUATE = Evaluate(
 )
 TRAIN = Train(model="two_tower", width=8, max_epochs=2, batch_rows=256, negatives=64, history_items=5, heads=2)
 RANKER = Ranker(learn_from="shown", chosen_within_days=0.5, max_epochs=4)
-CONFIG = Config(fuse=Fuse(kind="linear", width=16), train=TRAIN, evaluate=EVALUATE, ranker=RANKER, threads=1)
+CONFIG = Config(fuse=LinearSettings(width=16), train=TRAIN, evaluate=EVALUATE, ranker=RANKER, threads=1)
 SHOWN = 4
 
 

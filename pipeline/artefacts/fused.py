@@ -1,22 +1,77 @@
-"""What `fuse` leaves in `fused/<digest>/`."""
+"""What `fuse` leaves in `fused/<digest>/`: one vector for each item and each user, and what made them.
+
+| file | columns, or what it holds |
+|---|---|
+| items/bucket-*.parquet | item_id · vector FixedSizeList<float32>[width], unit norm, or null · each modality's share |
+| users/part-0.parquet | user_id · vector as above, of those who have one |
+| users_without_vector.parquet | user_id · reason |
+| profiles.parquet | user_id · vector as above, of those whose profile has one; absent where nobody has |
+| pooling.json | how a history and a profile become a user's vector, see `pipeline.fusion.user_pooling` |
+| fusion.safetensors · graph.safetensors | the fitted fusion, and the graph of a gnn |
+| users.safetensors | learned attention over histories, where it was learned |
+| curve.json | a learned fusion's epochs |
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
-from pipeline.artefacts.read import read_table
-from pipeline.artefacts.vectors import matrix
+from pipeline.artefacts.read import read_table, readable
+from pipeline.artefacts.vectors import matrix, read_vectors, vector_column, write_vectors
 from pipeline.interactions import Floats
+
+WEIGHTS = "fusion.safetensors"
+
+
+@dataclass(frozen=True)
+class PoolingSettings:
+    """half_life_days: age at which a choice counts half. profile_weight: the profile's share in a user's vector."""
+
+    half_life_days: float
+    profile_weight: float
 
 
 @dataclass(frozen=True)
 class Fused:
-    """A `fused/<digest>` folder."""
+    """A `fused/<digest>` folder; every reader raises ShardCorrupt where a file is not what it should be."""
 
     folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """The fitted fusion, see `pipeline.fusion.saved`."""
+        return self.folder / WEIGHTS
+
+    @property
+    def attention(self) -> Path:
+        """Learned attention over histories, see `pipeline.fusion.user_attention`; absent where it was not learned."""
+        return self.folder / "users.safetensors"
+
+    @property
+    def without_vector(self) -> Path:
+        """Who has no vector, and why, as `write_reasons` writes it."""
+        return self.folder / "users_without_vector.parquet"
+
+    def items(self) -> tuple[list[str], Floats]:
+        """Every item's id and vector (n, width) float32, NaN without content, in the catalogue's order."""
+        return read_vectors(self.folder / "items", "item_id")
+
+    def users(self) -> tuple[list[str], Floats]:
+        """The ids and vectors (n, width) float32 of the users who have one."""
+        return read_vectors(self.folder / "users", "user_id")
+
+    def profiles(self) -> tuple[list[str], Floats]:
+        """The ids and fused profiles (n, width) float32 of the users whose profile has a vector."""
+        path = self.folder / "profiles.parquet"
+        return read_vectors(path, "user_id") if path.exists() else ([], np.zeros((0, 0), np.float32))
 
     def profile(self, user: str) -> Floats | None:
         """One user's fused profile (width,) float32, None where there is none."""
@@ -25,3 +80,44 @@ class Fused:
             return None
         rows = read_table(path, ["vector"], ds.field("user_id") == user)
         return matrix(rows["vector"])[0] if rows.num_rows else None
+
+    def pooling(self) -> PoolingSettings:
+        """What the users' vectors were pooled by."""
+        path = self.folder / "pooling.json"
+        with readable(path, "cannot be read"):
+            return PoolingSettings(**json.loads(path.read_text("utf-8")))
+
+    def write_bucket(self, name: str, ids: pa.ChunkedArray, vectors: Floats, shares: Mapping[str, Floats]) -> int:
+        """Writes one bucket of items; vectors: NaN rows without content. Returns how many have none."""
+        missing = np.isnan(vectors[:, 0])
+        columns: dict[str, pa.Array] = {modality: pa.array(share) for modality, share in shares.items()}
+        table = pa.table({"item_id": ids, "vector": vector_column(vectors, missing), **columns})
+        write_vectors(self.folder / "items" / f"{name}.parquet", table)
+        return int(missing.sum())
+
+    def write_pooling(self, pooling: PoolingSettings) -> None:
+        """Writes what users' vectors are pooled by."""
+        (self.folder / "pooling.json").write_text(json.dumps(asdict(pooling)), "utf-8")
+
+    def write_users(self, ids: pa.Array, vectors: Floats) -> None:
+        """Writes the users who have a vector."""
+        table = pa.table({"user_id": ids, "vector": vector_column(vectors)})
+        write_vectors(self.folder / "users" / "part-0.parquet", table)
+
+    def write_profiles(self, ids: pa.Array, vectors: Floats) -> None:
+        """Writes the fused profiles, if there is one."""
+        if len(vectors):
+            table = pa.table({"user_id": ids, "vector": vector_column(vectors)})
+            write_vectors(self.folder / "profiles.parquet", table)
+
+    def write_curve(self, curve: list[dict[str, float]]) -> None:
+        """Writes the epochs of a learned fusion."""
+        (self.folder / "curve.json").write_text(json.dumps(curve, indent=1, sort_keys=True), "utf-8")
+
+
+def write_reasons(path: Path, reasons: Mapping[str, str]) -> dict[str, int]:
+    """Writes (user_id, reason) by user_id, and returns each reason's count."""
+    users = sorted(reasons)
+    values = [reasons[user] for user in users]
+    pq.write_table(pa.table({"user_id": pa.array(users, pa.string()), "reason": pa.array(values, pa.string())}), path)
+    return {reason: values.count(reason) for reason in sorted(set(values))}

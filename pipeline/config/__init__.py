@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from pipeline.config.base import MODALITIES, Modality, Schema, Section, Share
 from pipeline.config.encoders import kinds_of
+from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.config.load import load
 from pipeline.config.schema import leaves
-from pipeline.config.sections import Config, Extract, Fuse, Index, Source
+from pipeline.config.sections import Config, Extract, Index, Source
 
 __all__ = [
+    "FUSIONS",
     "MODALITIES",
     "Config",
     "Extract",

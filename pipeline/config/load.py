@@ -111,6 +111,8 @@ def explain(error: ValidationError) -> str:
     first = error.errors()[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     where, section = locate(first["loc"])
+    if first["type"] in ("kind", "moved"):
+        return f"{first['msg']}{more}"
     if first["type"] == "union_tag_invalid":
         kinds = str(first["ctx"]["expected_tags"])
         return f"{where}.encoder: choose one of {kinds}, found {first['ctx']['tag']!r}{more}"

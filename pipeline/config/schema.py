@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from pipeline.config.base import MODALITIES, Schema, Section
 from pipeline.config.encoders import kinds_of
+from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.config.sections import Config
 
 
@@ -26,7 +27,7 @@ def leaves(section: Section | None = None, prefix: str = "") -> Iterator[tuple[s
         if isinstance(value, Section):
             yield from leaves(value, f"{path}.")
         elif _is_plain(schema):
-            kinds = _kinds(type(section)) if name == "encoder" else []
+            kinds = _kinds(type(section), name)
             chosen = {"enum": kinds, "type": "string"} if kinds else schema
             yield path, {**chosen, "default": section.model_dump(mode="json")[name]}
 
@@ -60,7 +61,11 @@ def _is_plain(schema: Schema) -> bool:
     return "$ref" not in json.dumps(schema)
 
 
-def _kinds(section: type[Section]) -> list[str]:
+def _kinds(section: type[Section], name: str) -> list[str]:
+    if name == "kind" and issubclass(section, Fuse):
+        return FUSIONS.names()
+    if name != "encoder":
+        return []
     for modality in MODALITIES:
         kinds = kinds_of(modality)
         if section in kinds.values():

@@ -10,6 +10,7 @@ from pipeline.config.audio import MfccAudio
 from pipeline.config.base import OPERATOR, Grid, Section, Share
 from pipeline.config.blend import Blend
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
+from pipeline.config.fuse import FuseOfKind
 from pipeline.config.image import TimmImage
 from pipeline.config.llm import Llm
 from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise, Svd
@@ -68,77 +69,6 @@ class Extract(Section):
     rows_per_task: int = Field(
         4096, ge=1, description="the scheduler maps one task over buckets of about this many rows"
     )
-
-
-class FuseWeights(Section):
-    """The weights of f = αx + βy + γz, renormalised over the modalities an item has."""
-
-    text: float = Field(1.0, ge=0)
-    image: float = Field(1.0, ge=0)
-    audio: float = Field(1.0, ge=0)
-
-
-class FuseUsers(Section):
-    """From the items of a history, and a profile's text, to a user's vector."""
-
-    pooling: Literal["mean", "attention"] = Field(
-        "mean", description="the time-decayed mean, or attention over the history, learned on the training part"
-    )
-    profile_weight: Share = Field(0.2, description="share of the profile's own vector in the user's; 0 turns it off")
-
-
-class FuseLearn(Section):
-    """How a fusion learns: what users choose together becomes alike, and an item's modalities agree."""
-
-    co_choice: float = Field(1.0, ge=0, description="weight of the loss over items that one user chose")
-    agreement: float = Field(0.1, ge=0, description="weight of the loss over the modalities of one item")
-    align_agreement: float = Field(2.0, ge=0, description="the same for align, which is there for that")
-    agreement_width: float = Field(
-        0.5, gt=0, le=1, description="share of the vector that must agree; the rest is free for what one modality knows"
-    )
-    window_choices: int = Field(
-        10, ge=1, le=1000, description="choices of a user this many apart at most count as together"
-    )
-    modality_dropout: float = Field(0.3, ge=0, lt=1, description="chance to hide a modality from one step of training")
-    temperature: float = Field(0.1, gt=0, description="of the co-choice loss")
-    agreement_temperature: float = Field(0.2, gt=0, description="of the agreement loss")
-    hidden: int = Field(256, ge=1, description="width of hidden layers")
-    dropout: float = Field(0.3, ge=0, lt=1)
-    batch_pairs: int = Field(256, ge=2, description="pairs in a step; the others of a batch are the negatives")
-    pairs: int = Field(8192, ge=2, description="pairs drawn from the training log for an epoch, at most")
-    max_epochs: int = Field(30, ge=1)
-    patience_epochs: int = Field(
-        5, ge=1, description="stop after so many epochs that are no better on what is held out"
-    )
-    held_out_share: float = Field(0.1, gt=0, lt=1, description="share of items kept from training to stop by")
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    averaging: float = Field(0.98, ge=0, lt=1, description="share of the kept weights that stays at every step")
-
-
-class FuseGraph(Section):
-    """The graph of the gnn: its edges join an item's modalities, like items, and items chosen together."""
-
-    layers: int = Field(1, ge=1, le=3, description="graph convolutions, one after the other")
-    neighbours: int = Field(10, ge=1, description="nearest items in each modality")
-    co_chosen: int = Field(10, ge=1, description="items most often chosen together in training")
-    edge_dropout: float = Field(0.8, ge=0, lt=1, description="chance to lose an edge, or all of an item's, in training")
-
-
-class Fuse(Section):
-    """From modalities to one vector."""
-
-    kind: Literal["linear", "concat", "dnn", "attention", "gnn", "align"] = Field(
-        "concat", description="linear and concat are closed forms; the others learn from training co-choices"
-    )
-    width: int = Field(256, ge=2, description="dimensions of the fused vector")
-    weights: FuseWeights = FuseWeights()
-    learned_weights: bool = Field(False, description="linear: learn the weights, beginning at these")
-    whitening: bool = Field(False, description="concat: give every axis the same variance")
-    learn: FuseLearn = FuseLearn()
-    graph: FuseGraph = FuseGraph()
-    half_life_days: float = Field(180, gt=0, description="age at which an interaction counts half in a user's vector")
-    users: FuseUsers = FuseUsers()
 
 
 class Train(Schedule):
@@ -202,6 +132,9 @@ class Evaluate(Section):
         1000, ge=10, description="resamples of users behind each 95 % interval", json_schema_extra=OPERATOR
     )
     cold_user_choices: int = Field(5, ge=0, description="segment cold_users: at most so many choices in training")
+    window_choices: int = Field(
+        10, ge=1, le=1000, description="segment co_choice: choices of a user this many apart at most count as together"
+    )
     head_choice_share: Share = Field(0.5, description="segment head: the most chosen items, with this share of choices")
     ablation: Literal["off", "inference", "refit"] = Field(
         "inference",
@@ -287,7 +220,7 @@ class Config(Section):
     source: Source = Source()
     ingest: Ingest = Ingest()
     extract: Extract = Extract()
-    fuse: Fuse = Fuse()
+    fuse: FuseOfKind = Field({}, validate_default=True)
     train: Train = Train()
     tune: Tune = Tune()
     ranker: Ranker = Ranker()

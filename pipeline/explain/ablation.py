@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.explain.by_modality import CHUNK_ITEMS
-from pipeline.fusion import load_catalogue
-from pipeline.fusion.base import Codes
-from pipeline.fusion.shards import Shards, ShardSides
+from pipeline.fusion.projected import Codes, FromShards
+from pipeline.fusion.saved import load_catalogue
+from pipeline.fusion.shards import Shards
 from pipeline.recommend import READS_MODALITIES, REMADE, Content, load_item_side
 
 
@@ -40,9 +41,9 @@ class PartialContent:
 
     def __init__(self, fused: Path, shards: Shards) -> None:
         """fused: the folder of the fitted fusion. shards: what it fuses."""
-        self.fusion = load_catalogue(fused)
+        self.fusion = load_catalogue(Fused(fused))
         self.modalities = self.fusion.frontend.modalities
-        self._sides = ShardSides(shards, self.fusion.frontend)
+        self._sides = FromShards(shards, self.fusion.frontend)
 
     def chunks(self) -> list[Codes]:
         """All items, some at a time, in the catalogue's order."""

@@ -21,14 +21,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.read import read_table
 from pipeline.config import MODALITIES, Modality
 from pipeline.errors import ShardCorrupt, WorkspaceError
-from pipeline.fusion import load_catalogue
-from pipeline.fusion.base import Codes, Mask
 from pipeline.fusion.moments import Vectors
+from pipeline.fusion.projected import Codes, FromShards, Mask
+from pipeline.fusion.saved import load_catalogue
 from pipeline.fusion.shapley import Values, shapley, subsets
-from pipeline.fusion.shards import Shards, ShardSides
+from pipeline.fusion.shards import Shards
 from pipeline.recommend import Content, load_item_side
 from pipeline.workspace import CARD, read_json
 
@@ -98,8 +99,8 @@ class Explainer:
         """Raises ShardCorrupt if a file is not what it should be."""
         self.sources = sources
         self._shards = Shards(sources.shards)
-        self._fusion = load_catalogue(sources.fused)
-        self._sides = ShardSides(self._shards, self._fusion.frontend)
+        self._fusion = load_catalogue(Fused(sources.fused))
+        self._sides = FromShards(self._shards, self._fusion.frontend)
         self.items = load_item_side(sources.model, sources.trained / "published")
         self.modalities = self._shards.modalities
 

@@ -19,8 +19,8 @@ from pipeline.config import Modality
 from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.explain.by_history import HistoryShares, shares_of
 from pipeline.explain.by_modality import Explainer, Game, sources_of
-from pipeline.fusion.base import Codes
 from pipeline.fusion.moments import Vectors
+from pipeline.fusion.projected import Codes
 from pipeline.recommend import READS_MODALITIES
 from pipeline.serving.lookup import current
 from pipeline.workspace import Json

@@ -1,7 +1,7 @@
-"""What every kind of fusion is made of: modalities become sides of one width, and sides become one vector.
+"""What every kind of fusion is made of: modalities are projected to one width, and then become one vector.
 
 For modality m with vectors x, mean μ and standard deviation σ over a sample of the catalogue, V the principal axes of
-the correlation matrix (Pearson 1901) and R a seeded random rotation, the side of an item is
+the correlation matrix (Pearson 1901) and R a seeded random rotation, the projected modality of an item is
 
     x̂_m = unit((x - μ) / σ · V · R)
 
@@ -15,44 +15,24 @@ A modality that an item lacks is masked, never filled in. Shapes: n items, m mod
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from pipeline.artefacts.read import readable
-from pipeline.config import Fuse, Modality
+from pipeline.config.base import Modality
+from pipeline.config.fuse import Fuse
+from pipeline.errors import ConfigError
 from pipeline.fusion.moments import Moments, Projection, Vectors, rotation
+from pipeline.fusion.projected import Codes, Mask, Projected
 
-Mask = npt.NDArray[np.bool_]
-Codes = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    from pipeline.fusion.fit import Catalogue
+
 Tensors = dict[str, np.ndarray]
-FILE = "fusion.safetensors"
-
-
-class Sides(Protocol):
-    """Where sides are read from, by the items' codes."""
-
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
-        """Sides (n, m, w) float32, zero where missing, and mask (n, m) of those items, both the caller's to change."""
-
-
-class Loose:
-    """Sides that are in memory, as `Sides`."""
-
-    def __init__(self, sides: Vectors, mask: Mask) -> None:
-        self.sides, self.mask = sides, mask
-
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
-        """See Sides."""
-        return self.sides[codes], self.mask[codes]
+Curve = list[dict[str, float]]
 
 
 class Frontend:
@@ -83,32 +63,32 @@ class Frontend:
         for modality, vectors in batches.items():
             for batch in vectors:
                 moments[modality].add(batch)
-        present = {modality: found for modality, found in moments.items() if found.count}
+        present = {modality: sums for modality, sums in moments.items() if sums.count}
         named = {modality: (spaces or {}).get(modality) or modality for modality in present}
         projections: dict[Modality, Projection] = {}
-        for modality, found in present.items():
+        for modality, sums in present.items():
             like = [other for other in present if named[other] == named[modality]]
             turned = rotation(width, [seed, list(batches).index(like[0])])
-            projections[modality] = found.projection(width, turned, [present[other] for other in like])
+            projections[modality] = sums.projection(width, turned, [present[other] for other in like])
         return cls(projections, width)
 
-    def sides(self, vectors: Mapping[Modality, Vectors]) -> tuple[Vectors, Mask]:
-        """Modality to (n, d), NaN where missing, becomes sides (n, m, w), zero where missing, and mask (n, m)."""
+    def project(self, vectors: Mapping[Modality, Vectors]) -> tuple[Vectors, Mask]:
+        """Modality to (n, d), NaN where missing, becomes (n, m, w), zero where missing, and mask (n, m)."""
         n = len(next(iter(vectors.values())))
-        sides = np.zeros((n, len(self.projections), self.width), dtype=np.float32)
+        projected = np.zeros((n, len(self.projections), self.width), dtype=np.float32)
         mask = np.zeros((n, len(self.projections)), dtype=bool)
         for place, (modality, projection) in enumerate(self.projections.items()):
             # A bucket without items does not know how wide its vectors would be.
             if modality in vectors and n:
-                side = projection.apply(vectors[modality])
-                mask[:, place] = ~np.isnan(side[:, 0])
-                side[~mask[:, place]] = 0
-                sides[:, place] = side
-        return sides, mask
+                rows = projection.apply(vectors[modality])
+                mask[:, place] = ~np.isnan(rows[:, 0])
+                rows[~mask[:, place]] = 0
+                projected[:, place] = rows
+        return projected, mask
 
-    def only(self, kept: Mask) -> Frontend:
-        """Without some of the modalities; kept: (m,) bool."""
-        named = zip(self.projections.items(), kept, strict=True)
+    def only(self, chosen: Mask) -> Frontend:
+        """Without some of the modalities; chosen: (m,) bool."""
+        named = zip(self.projections.items(), chosen, strict=True)
         return Frontend(dict(item for item, keep in named if keep), self.width)
 
     def tensors(self) -> Tensors:
@@ -125,51 +105,35 @@ class Frontend:
         return cls({m: Projection(tensors[f"{m}.mean"], tensors[f"{m}.matrix"]) for m in modalities}, width)
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a fusion is made from, beside its tensors. settings: of a learned kind, whose network they shape."""
-
-    kind: str
-    modalities: list[Modality]
-    width: int
-    settings: Fuse | None
-
-    def to_json(self) -> str:
-        """As one line, keys in order."""
-        plain = self.settings.model_dump(mode="json") if self.settings else None
-        return json.dumps({**self.__dict__, "settings": plain}, sort_keys=True)
-
-    @classmethod
-    def of_json(cls, text: str) -> Made:
-        """The reverse of `to_json`."""
-        found = json.loads(text)
-        settings = found.pop("settings")
-        return cls(**found, settings=Fuse.model_validate(settings) if settings else None)
-
-
 class Fusion(ABC):
-    """A fitted fusion: vectors of any subset of an item's modalities become one vector of unit norm.
+    """A kind of fusion: vectors of any subset of an item's modalities become one vector of unit norm.
 
-    kind: as in `fuse.kind`.
+    Settings: its section of the configuration, whose `kind` is the kind's name. A kind that finds nothing out by
+    itself has only `combine`; one that does has `fit`, and says in `tensors` and `restore` what it found.
     """
 
-    kind: ClassVar[str]
-    settings: Fuse | None = None
+    Settings: ClassVar[type[Fuse]]
 
-    def __init__(self, frontend: Frontend) -> None:
+    def __init__(self, frontend: Frontend, settings: Fuse) -> None:
+        """settings: of the class's own `Settings`."""
         self.frontend = frontend
+        self.settings = settings
+
+    def fit(self, catalogue: Catalogue) -> Curve:
+        """Learns from a catalogue and its training log; returns one entry an epoch, none where nothing is learned."""
+        return []
 
     @abstractmethod
-    def combine(self, sides: Vectors, mask: Mask) -> tuple[Vectors, Vectors]:
-        """Fuses sides (n, m, w) float32 under mask (n, m).
+    def combine(self, projected: Vectors, mask: Mask) -> tuple[Vectors, Vectors]:
+        """Fuses projected modalities (n, m, w) float32, zero where the mask (n, m) is false.
 
         Returns the fused vectors (n, w), unit norm, NaN where an item has no modality, and how much each modality
         counted (n, m), rows sum to 1, or are 0 where it has none.
         """
 
-    def catalogue(self, sides: Sides, codes: Codes) -> tuple[Vectors, Vectors]:
+    def catalogue(self, projected: Projected, codes: Codes) -> tuple[Vectors, Vectors]:
         """Vectors and shares of some items of a catalogue, as `combine`."""
-        return self.vectors(sides, codes)
+        return self.vectors(projected, codes)
 
     def transform(self, vectors: Mapping[Modality, Vectors]) -> tuple[Vectors, Vectors]:
         """Fuses n items, each taken for itself.
@@ -177,42 +141,42 @@ class Fusion(ABC):
         vectors: modality to (n, d), NaN in rows where it is missing. Returns the fused vectors (n, w), unit norm, NaN
         where an item has no modality, and each modality's share (n, modalities), in the order given, rows sum to 1.
         """
-        fused, shares = self.combine(*self.frontend.sides(vectors))
+        fused, shares = self.combine(*self.frontend.project(vectors))
         placed = np.zeros((len(fused), len(vectors)), dtype=np.float32)
         for place, modality in enumerate(vectors):
             if modality in self.frontend.projections:
                 placed[:, place] = shares[:, self.frontend.modalities.index(modality)]
         return fused, placed
 
-    def vectors(self, sides: Sides, codes: Codes, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
+    def vectors(self, projected: Projected, codes: Codes, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
         """Vectors and weights of some items of a catalogue, as `combine`.
 
         keep: (n, m) bool, the modalities to look at; all by default.
         """
-        found, mask = sides.read(codes)
+        rows, mask = projected.read(codes)
         kept = mask if keep is None else mask & keep
-        return self.combine(found * kept[..., None], kept)
+        return self.combine(rows * kept[..., None], kept)
 
-    @abstractmethod
     def tensors(self) -> Tensors:
-        """What the kind has learned, by name."""
+        """What the kind has found, by name."""
+        return {}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Takes what `tensors` gave. Raises KeyError or RuntimeError if it is not that."""
+        return
 
     def save_catalogue(self, folder: Path) -> None:
-        """Writes what the catalogue's items need to be fused again; see `load_catalogue`."""
-        self.save(folder / FILE)
+        """Writes what the catalogue's items need to be fused again, beside `tensors`."""
+        return
 
-    def save(self, path: Path) -> None:
-        """Writes safetensors; what the kind is made from is metadata."""
-        made = Made(self.kind, self.frontend.modalities, self.frontend.width, self.settings)
-        metadata = {"fusion": made.to_json()}
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()}
-        save_file({**self.frontend.tensors(), **tensors}, path, metadata=metadata)
+    def load_catalogue(self, folder: Path) -> None:
+        """Reads what `save_catalogue` wrote. Raises ShardCorrupt if it is not that."""
+        return
 
 
-def read(path: Path) -> tuple[Made, Tensors]:
-    """What `Fusion.save` wrote.
-
-    Raises ShardCorrupt if the file is not that.
-    """
-    with readable(path, "no fusion weights"), safe_open(path, framework="numpy") as file:
-        return Made.of_json(file.metadata()["fusion"]), {key: file.get_tensor(key) for key in list(file.keys())}
+def given_weights(frontend: Frontend, settings: Fuse) -> Vectors:
+    """The configured weights of a frontend's modalities, (m,) float32. Raises ConfigError if all are zero."""
+    weights = np.array([settings.weight(modality) for modality in frontend.modalities], dtype=np.float32)
+    if len(weights) and not weights.any():
+        raise ConfigError(f"fuse.weights: give at least one of {', '.join(frontend.modalities)} a weight above 0")
+    return weights

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.fusion.base import Codes, Mask
 from pipeline.fusion.graph import NOBODY, Graph
 from pipeline.fusion.networks import Align, masked_softmax, zeroed
+from pipeline.fusion.projected import Codes, Mask
 
 with warnings.catch_warnings():
     # It calls torch.jit.script, which torch says is deprecated.
@@ -62,10 +62,10 @@ class Convolution(nn.Module):
     def forward(self, nodes: Tensor, layer: Layer, modalities: int) -> Tensor:
         """nodes: [all x w]. Returns [targets · m x w]."""
         mine = nodes[: layer.targets * modalities]
-        found = self.own(mine)
+        hidden = self.own(mine)
         for kind, convolution in self.convolutions.items():
-            found = found + convolution((nodes, mine), layer.edges[kind])
-        return functional.normalize(mine + self.out(found), dim=-1)
+            hidden = hidden + convolution((nodes, mine), layer.edges[kind])
+        return functional.normalize(mine + self.out(hidden), dim=-1)
 
 
 class Gnn(Align):
@@ -75,18 +75,18 @@ class Gnn(Align):
         super().__init__(weights, width, hidden, dropout)
         self.layers = nn.ModuleList(Convolution(width, hidden, dropout) for _ in range(layers))
 
-    def forward(self, sides: Tensor, mask: Tensor, layers: Sequence[Layer] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, projected: Tensor, mask: Tensor, layers: Sequence[Layer] | None = None) -> tuple[Tensor, Tensor]:
         """As Network, of the first items where layers are given; else every item is taken for itself."""
-        modalities = sides.shape[1]
-        nodes = self.nodes(sides)
+        modalities = projected.shape[1]
+        nodes = self.nodes(projected)
         layers = layers or [alone(mask.numpy())] * len(self.layers)
         for convolution, layer in zip(self.layers, layers, strict=True):
             nodes = convolution(nodes, layer, modalities)
         return self.pooled(nodes, mask[: len(nodes) // modalities])
 
-    def nodes(self, sides: Tensor) -> Tensor:
-        """What the first layer reads: sides [n x m x w] through the towers, [n · m x w]."""
-        return self.towers(sides).reshape(-1, sides.shape[2])
+    def nodes(self, projected: Tensor) -> Tensor:
+        """What the first layer reads: projected modalities [n x m x w] through the towers, [n · m x w]."""
+        return self.towers(projected).reshape(-1, projected.shape[2])
 
     def pooled(self, nodes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors and weights as Network returns, of what the last layer made of n items, [n · m x w]."""
@@ -118,8 +118,8 @@ def placed_among(lists: Graph, others: Codes, start: int) -> Graph:
     def place(wanted: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         if not len(others):
             return wanted
-        found = np.searchsorted(others, np.maximum(wanted, 0), sorter=order).clip(max=len(others) - 1)
-        places = start + order[found]
+        rows = np.searchsorted(others, np.maximum(wanted, 0), sorter=order).clip(max=len(others) - 1)
+        places = start + order[rows]
         return np.where(wanted == NOBODY, NOBODY, places).astype(np.int32)
 
     return Graph(place(lists.like), place(lists.together))
@@ -134,15 +134,15 @@ def edges_of(targets: int, lists: Graph | None, mask: Mask) -> Layer:
     """Neighbour lists of the first `targets` items as edges between nodes that exist; mask (items a layer reads, m)."""
     modalities = mask.shape[1]
     none = np.zeros((2, 0), np.int64)
-    found = {"own": _own(mask[:targets]), "like": none, "together": none}
+    ends = {"own": _own(mask[:targets]), "like": none, "together": none}
     if lists is not None:
         for kind, table in (("like", lists.like), ("together", lists.together[:, None].repeat(modalities, axis=1))):
             item, modality, place = np.nonzero(table != NOBODY)
             source = table[item, modality, place].astype(np.int64)
             real = mask[item, modality] & mask[source, modality]
-            found[kind] = np.stack([source * modalities + modality, item * modalities + modality])[:, real]
+            ends[kind] = np.stack([source * modalities + modality, item * modalities + modality])[:, real]
     shape = (targets * modalities, mask.size)
-    return Layer(targets, {kind: _averaging(ends, shape) for kind, ends in found.items()})
+    return Layer(targets, {kind: _averaging(nodes, shape) for kind, nodes in ends.items()})
 
 
 def _averaging(ends: Nodes, shape: tuple[int, int]) -> Tensor:

@@ -20,9 +20,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from pipeline.artefacts.read import readable
-from pipeline.config.sections import FuseGraph
-from pipeline.fusion.base import Codes, Mask
-from pipeline.fusion.store import SideStore
+from pipeline.fusion.projected import Codes, InFile, Mask
 from pipeline.interactions import Interactions
 
 Lists = npt.NDArray[np.int32]
@@ -34,6 +32,15 @@ MOST_PAIRS = 50_000_000
 
 
 @dataclass(frozen=True)
+class Size:
+    """How many neighbours an item has: like it in each modality, chosen with it, and within how many choices."""
+
+    neighbours: int
+    co_chosen: int
+    window_choices: int
+
+
+@dataclass(frozen=True)
 class Graph:
     """Neighbour lists: like (n, m, neighbours) int32 per modality, together (n, co_chosen) int32; -1 is nobody."""
 
@@ -42,8 +49,8 @@ class Graph:
 
     def around(self, codes: Codes) -> Codes:
         """Every neighbour in the lists that is not among `codes`, each once, sorted."""
-        found = np.unique(np.concatenate([self.like.ravel(), self.together.ravel()]))
-        return np.setdiff1d(found[found != NOBODY].astype(np.int64), codes)
+        neighbours = np.unique(np.concatenate([self.like.ravel(), self.together.ravel()]))
+        return np.setdiff1d(neighbours[neighbours != NOBODY].astype(np.int64), codes)
 
     def rows(self, codes: Codes) -> Graph:
         """The lists of some items."""
@@ -59,10 +66,10 @@ class Graph:
 
         partners: whom the first items are to find; -1 is nobody.
         """
-        told = self.together.copy()
-        first = told[: len(partners)]
+        together = self.together.copy()
+        first = together[: len(partners)]
         first[first == partners[:, None]] = NOBODY
-        return Graph(_thin(self.like, share, rng), _thin(told, share, rng))
+        return Graph(_thin(self.like, share, rng), _thin(together, share, rng))
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -83,33 +90,33 @@ def _thin(lists: Lists, share: float, rng: np.random.Generator) -> Lists:
     return np.where(lost, NOBODY, lists).astype(np.int32)
 
 
-def build(sides: SideStore, train: Interactions, window: int, settings: FuseGraph) -> Graph:
+def build(projected: InFile, train: Interactions, size: Size) -> Graph:
     """The graph of a catalogue of n items."""
-    n, m = sides.mask.shape
-    like = np.full((n, m, settings.neighbours), NOBODY, np.int32)
+    n, m = projected.mask.shape
+    like = np.full((n, m, size.neighbours), NOBODY, np.int32)
     for place in range(m):
-        _fill_nearest(sides, place, like)
-    return Graph(like, _chosen_together(train, window, settings.co_chosen))
+        _fill_nearest(projected, place, like)
+    return Graph(like, _chosen_together(train, size.window_choices, size.co_chosen))
 
 
-def _fill_nearest(sides: SideStore, place: int, like: Lists) -> None:
-    codes = np.flatnonzero(sides.mask[:, place])
+def _fill_nearest(projected: InFile, place: int, like: Lists) -> None:
+    codes = np.flatnonzero(projected.mask[:, place])
     if len(codes) < 2:
         return
-    index = _index(sides, place, codes)
+    index = _index(projected, place, codes)
     count = min(like.shape[2], len(codes) - 1)
     for start in range(0, len(codes), CHUNK):
         chunk = codes[start : start + CHUNK]
-        _, rows = index.search(_vectors(sides, place, chunk), count + 1)
+        _, rows = index.search(_vectors(projected, place, chunk), count + 1)
         # An item is its own nearest, but equal vectors may come before it, or push it out.
         other = (rows != np.arange(start, start + len(chunk))[:, None]) & (rows >= 0)
         first = np.argsort(~other, axis=1, kind="stable")[:, :count]
-        kept, real = np.take_along_axis(rows, first, axis=1), np.take_along_axis(other, first, axis=1)
-        like[chunk, place, :count] = np.where(real, codes[kept], NOBODY)
+        nearest, real = np.take_along_axis(rows, first, axis=1), np.take_along_axis(other, first, axis=1)
+        like[chunk, place, :count] = np.where(real, codes[nearest], NOBODY)
 
 
-def _index(sides: SideStore, place: int, codes: Codes) -> faiss.Index:
-    width = sides.read(codes[:1])[0].shape[2]
+def _index(projected: InFile, place: int, codes: Codes) -> faiss.Index:
+    width = projected.read(codes[:1])[0].shape[2]
     flat = faiss.IndexFlatIP(width)
     index: faiss.Index = flat
     if len(codes) > EXACT_BELOW:
@@ -117,14 +124,14 @@ def _index(sides: SideStore, place: int, codes: Codes) -> faiss.Index:
         index = faiss.IndexIVFFlat(flat, width, cells, faiss.METRIC_INNER_PRODUCT)
         index.cp.seed, index.nprobe = 0, PROBES
         spread = codes[np.linspace(0, len(codes) - 1, min(len(codes), 64 * cells)).astype(np.int64)]
-        index.train(_vectors(sides, place, spread))
+        index.train(_vectors(projected, place, spread))
     for start in range(0, len(codes), CHUNK):
-        index.add(_vectors(sides, place, codes[start : start + CHUNK]))
+        index.add(_vectors(projected, place, codes[start : start + CHUNK]))
     return index
 
 
-def _vectors(sides: SideStore, place: int, codes: Codes) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray(sides.read(codes)[0][:, place])
+def _vectors(projected: InFile, place: int, codes: Codes) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(projected.read(codes)[0][:, place])
 
 
 def _chosen_together(train: Interactions, window: int, length: int) -> Lists:
@@ -144,6 +151,6 @@ def _chosen_together(train: Interactions, window: int, length: int) -> Lists:
     order = np.lexsort((counts.indices, -counts.data, row))
     rank = np.arange(len(order)) - counts.indptr[row]
     lists = np.full((n, length), NOBODY, np.int32)
-    kept = rank < length
-    lists[row[kept], rank[kept]] = counts.indices[order][kept]
+    inside = rank < length
+    lists[row[inside], rank[inside]] = counts.indices[order][inside]
     return lists

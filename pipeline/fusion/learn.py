@@ -26,11 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.fusion.base import Codes, Mask
 from pipeline.fusion.learned import LearnedFusion, Step
 from pipeline.fusion.networks import Network
 from pipeline.fusion.pairs import CoChoices, Pairs
-from pipeline.fusion.store import SideStore
+from pipeline.fusion.projected import Codes, InFile, Mask
 from pipeline.interactions import Interactions
 from pipeline.training.contrastive import info_nce
 
@@ -43,7 +42,7 @@ OnEpoch = Callable[[dict[str, float]], None]
 class Lesson:
     """What a fusion learns from: the catalogue's sides, the training part, and which items may be seen, (n,) bool."""
 
-    sides: SideStore
+    sides: InFile
     train: Interactions
     visible: Mask
     seed: int
@@ -75,7 +74,7 @@ def train(fusion: LearnedFusion, lesson: Lesson, on_epoch: OnEpoch | None = None
 class _Trainer:
     def __init__(self, fusion: LearnedFusion, lesson: Lesson) -> None:
         self.fusion, self.lesson, self.settings = fusion, lesson, fusion.settings.learn
-        self.agreement = self.settings.align_agreement if fusion.kind == "align" else self.settings.agreement
+        self.agreement = self.settings.agreement
         self.rng = np.random.default_rng([lesson.seed, 1])
         self.split = _split(lesson, self.settings.held_out_share, self.settings.window_choices)
         self.average = AveragedModel(fusion.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))

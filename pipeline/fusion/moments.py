@@ -61,11 +61,11 @@ class Moments:
     def projection(self, width: int, rotation: Matrix, together: Sequence[Moments] = ()) -> Projection:
         """Standardisation, principal axes and rotation as one matrix; axes are those of all of `together`, if given."""
         mean, pooled = self.mean, together or [self]
-        covariance = sum(one.scatter() for one in pooled) / sum(one.count for one in pooled)
+        covariance = sum(moments.scatter() for moments in pooled) / sum(moments.count for moments in pooled)
         deviation = np.sqrt(np.clip(np.diag(covariance), 0, None))
         scale = np.where(deviation > SMALLEST_DEVIATION, 1 / np.maximum(deviation, SMALLEST_DEVIATION), 0)
-        _, kept = principal_axes(covariance * np.outer(scale, scale), width)
-        matrix = scale[:, None] * (kept @ rotation[: kept.shape[1]])
+        _, axes = principal_axes(covariance * np.outer(scale, scale), width)
+        matrix = scale[:, None] * (axes @ rotation[: axes.shape[1]])
         return Projection(mean.astype(np.float32), matrix.astype(np.float32))
 
 
@@ -75,10 +75,10 @@ def principal_axes(covariance: Matrix, width: int) -> tuple[Matrix, Matrix]:
     # long, and on one core it is quick.
     with threadpool_limits(1, "blas"):
         values, axes = np.linalg.eigh(covariance)
-    kept = axes[:, ::-1][:, :width]
+    largest = axes[:, ::-1][:, :width]
     # An eigenvector's sign is arbitrary: fixing it keeps the same night's bytes the same.
-    kept = kept * np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
-    return values[::-1][:width], kept
+    largest = largest * np.sign(largest[np.abs(largest).argmax(axis=0), np.arange(largest.shape[1])])
+    return values[::-1][:width], largest
 
 
 def rotation(width: int, seed: Sequence[int]) -> Matrix:

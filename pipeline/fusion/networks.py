@@ -1,7 +1,7 @@
-"""The learned kinds as networks over an item's sides.
+"""The learned kinds as networks over an item's projected modalities.
 
-All begin as the weighted sum of the sides, with every learned part adding nothing, so training can only be kept where
-it is better. Shapes are in brackets: n items, m modalities, w the width.
+All begin as the weighted sum, with every learned part adding nothing, so training can only be kept where it is better.
+Shapes are in brackets: n items, m modalities, w the width.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pipeline.training.contrastive import NEGATIVE
 
 
 class Network(nn.Module):
-    """Sides [n x m x w] float and mask [n x m] bool become vectors [n x w] of unit norm and weights [n x m]."""
+    """Projected modalities [n x m x w] float and mask [n x m] bool become unit vectors [n x w] and weights [n x m]."""
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.log(weights.clamp_min(1e-6)))
 
-    def forward(self, sides: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted sum; rows of weights sum to 1, or are 0 where the mask is."""
         weights = masked_softmax(self.logits.expand(mask.shape), mask)
-        return functional.normalize(torch.einsum("nm,nmw->nw", weights, sides), dim=-1), weights
+        return functional.normalize(torch.einsum("nm,nmw->nw", weights, projected), dim=-1), weights
 
 
 class Towers(nn.Module):
     """One tower a modality, g·x + B·gelu(A·x), back to unit norm: [n x m x w] to [n x m x w].
 
-    B begins at zero and g at one. The sides of different modalities have nothing to do with each other at first: what
-    is to agree has to outgrow them, so g is learned.
+    B begins at zero and g at one. Different modalities have nothing to do with each other at first: what is to agree
+    has to outgrow them, so g is learned.
     """
 
     def __init__(self, modalities: int, width: int, hidden: int, dropout: float) -> None:
@@ -39,10 +39,10 @@ class Towers(nn.Module):
         self.kept = nn.Parameter(torch.ones(modalities, 1))
         self.towers = nn.ModuleList(residual(width, hidden, width, dropout) for _ in range(modalities))
 
-    def forward(self, sides: Tensor) -> Tensor:
-        """Each side through its modality's tower; a zero side is nobody's business and is masked later."""
-        lifted = [tower(sides[:, place] * self.scale) for place, tower in enumerate(self.towers)]
-        return functional.normalize(self.kept * sides + torch.stack(lifted, dim=1), dim=-1)
+    def forward(self, projected: Tensor) -> Tensor:
+        """Each modality through its tower; what is missing is zero here, and masked later."""
+        lifted = [tower(projected[:, place] * self.scale) for place, tower in enumerate(self.towers)]
+        return functional.normalize(self.kept * projected + torch.stack(lifted, dim=1), dim=-1)
 
 
 class Align(Network):
@@ -52,9 +52,9 @@ class Align(Network):
         super().__init__(weights)
         self.towers = Towers(len(weights), width, hidden, dropout)
 
-    def forward(self, sides: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """See Network."""
-        return super().forward(self.towers(sides), mask)
+        return super().forward(self.towers(projected), mask)
 
 
 class Dnn(Align):
@@ -64,9 +64,9 @@ class Dnn(Align):
         super().__init__(weights, width, hidden, dropout)
         self.joint = residual(len(weights) * (width + 1), hidden, width, dropout)
 
-    def forward(self, sides: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """See Network; what is there is scaled up for what is missing, and the mask itself is an input."""
-        lifted = self.towers(sides)
+        lifted = self.towers(projected)
         present = mask.to(lifted.dtype)
         weights = masked_softmax(self.logits.expand(mask.shape), mask)
         share = mask.shape[1] / present.sum(dim=1).clamp_min(1)
@@ -91,9 +91,9 @@ class Attention(Align):
         self.gate = zeroed(nn.Linear(width, 1))
         self.out = zeroed(nn.Linear(width, width))
 
-    def forward(self, sides: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """See Network; the weights are the gate's."""
-        lifted = self.towers(sides)
+        lifted = self.towers(projected)
         # A row without any modality may attend to itself, or its softmax would be over nothing.
         hidden = ~mask & mask.any(dim=1, keepdim=True)
         tokens = functional.normalize(self.block(lifted + self.modality, src_key_padding_mask=hidden), dim=-1)

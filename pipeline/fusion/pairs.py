@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.fusion.base import Mask
+from pipeline.fusion.projected import Mask
 from pipeline.interactions import Interactions
 
 Pairs = npt.NDArray[np.int64]
@@ -17,9 +17,9 @@ class CoChoices:
 
     def __init__(self, log: Interactions, window: int, usable: Mask) -> None:
         """usable: (n_items,) bool."""
-        kept = log.subset(usable[log.item])
-        several = np.bincount(kept.user, minlength=1)[kept.user] > 1
-        self.user, self.item = kept.user[several], kept.item[several].astype(np.int64)
+        visible = log.subset(usable[log.item])
+        several = np.bincount(visible.user, minlength=1)[visible.user] > 1
+        self.user, self.item = visible.user[several], visible.item[several].astype(np.int64)
         choices = np.bincount(self.user, minlength=1)
         self.window = min(window, max(int(choices.max()) - 1, 1))
         place = np.arange(len(self.user)) - np.concatenate([[0], np.cumsum(choices)])[self.user]
@@ -33,19 +33,19 @@ class CoChoices:
 
     def draw(self, count: int, rng: np.random.Generator) -> Pairs:
         """At most `count` pairs of item codes, (n, 2) int64, in random order and direction; none if there is none."""
-        found: list[Pairs] = []
+        batches: list[Pairs] = []
         missing = count
         for _ in range(TRIES if self.count else 0):
-            left = rng.integers(len(self.item), size=2 * missing + 64)
-            right = left + rng.integers(1, self.window + 1, size=len(left))
-            inside = right < len(self.item)
-            left, right = left[inside], right[inside]
-            real = (self.user[left] == self.user[right]) & (self.item[left] != self.item[right])
-            found.append(np.stack([self.item[left[real]], self.item[right[real]]], axis=1)[:missing])
-            missing -= len(found[-1])
+            first = rng.integers(len(self.item), size=2 * missing + 64)
+            second = first + rng.integers(1, self.window + 1, size=len(first))
+            inside = second < len(self.item)
+            first, second = first[inside], second[inside]
+            real = (self.user[first] == self.user[second]) & (self.item[first] != self.item[second])
+            batches.append(np.stack([self.item[first[real]], self.item[second[real]]], axis=1)[:missing])
+            missing -= len(batches[-1])
             if missing <= 0:
                 break
-        pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+        pairs = np.concatenate(batches) if batches else np.zeros((0, 2), np.int64)
         turned = rng.random(len(pairs)) < 0.5
         pairs[turned] = pairs[turned, ::-1]
         return pairs

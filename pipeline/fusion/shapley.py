@@ -2,7 +2,8 @@
 
 φ_m = Σ_{S without m} |S|! (M - |S| - 1)! / M! · (v(S + m) - v(S))       (Shapley 1953)
 
-With M modalities there are 2^M subsets, so nothing is sampled; the values add up to v(all) - v(none).
+With M modalities there are 2^M subsets, all of which are asked for, so M is at most MOST; the values add up to
+v(all) - v(none).
 """
 
 from __future__ import annotations
@@ -15,15 +16,22 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.fusion.base import Mask
+from pipeline.errors import ConfigError
 from pipeline.fusion.moments import Vectors
+from pipeline.fusion.projected import Mask
 
 Values = npt.NDArray[np.float64]
 Player = TypeVar("Player")
+MOST = 10
 
 
 def subsets(players: list[Player]) -> Iterator[frozenset[Player]]:
-    """Every subset, the empty one first."""
+    """Every subset, the empty one first. Raises ConfigError for more than MOST players."""
+    if len(players) > MOST:
+        raise ConfigError(
+            f"{len(players)} modalities have {2 ** len(players)} subsets, too many to say exactly what each counts; "
+            f"give all but {MOST} of them a weight of 0 in fuse.weights"
+        )
     for size in range(len(players) + 1):
         yield from (frozenset(chosen) for chosen in combinations(players, size))
 
@@ -31,7 +39,7 @@ def subsets(players: list[Player]) -> Iterator[frozenset[Player]]:
 def shapley(players: list[Player], value: Mapping[frozenset[Player], Values]) -> dict[Player, Values]:
     """Each player's Shapley value, of the shape that the game's values have; value: of every subset."""
     count = len(players)
-    found: dict[Player, Values] = {}
+    values: dict[Player, Values] = {}
     for player in players:
         others = [other for other in players if other != player]
         terms = [
@@ -41,8 +49,8 @@ def shapley(players: list[Player], value: Mapping[frozenset[Player], Values]) ->
             * (np.asarray(value[chosen | {player}], np.float64) - value[chosen])
             for chosen in subsets(others)
         ]
-        found[player] = np.asarray(sum(terms))
-    return found
+        values[player] = np.asarray(sum(terms))
+    return values
 
 
 def shares_of_itself(fuse: Callable[[Mask], Vectors], whole: Vectors, mask: Mask) -> Vectors:
@@ -60,5 +68,5 @@ def shares_of_itself(fuse: Callable[[Mask], Vectors], whole: Vectors, mask: Mask
         else:
             vectors = whole if len(chosen) == len(places) else fuse(keep)
             value[chosen] = np.einsum("nw,nw->n", np.nan_to_num(vectors), np.nan_to_num(whole)).astype(np.float64)
-    found = shapley(places, value)
-    return np.stack([found[place] for place in places], axis=1).astype(np.float32)
+    values = shapley(places, value)
+    return np.stack([values[place] for place in places], axis=1).astype(np.float32)

@@ -13,7 +13,6 @@ from pipeline.artefacts.read import readable
 from pipeline.artefacts.vectors import matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
-from pipeline.fusion.base import Codes, Frontend, Mask
 from pipeline.fusion.moments import Vectors
 
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
@@ -85,33 +84,6 @@ class Shards:
             if len(vectors):
                 any_yet = True
                 yield vectors
-
-
-class ShardSides:
-    """The sides of single items, read from their shards; the last few buckets stay in memory."""
-
-    def __init__(self, shards: Shards, frontend: Frontend) -> None:
-        self.shards, self.frontend = shards, frontend
-        self._read: dict[int, tuple[Vectors, Mask]] = {}
-
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
-        """See `base.Sides`."""
-        buckets = np.searchsorted(self.shards.starts, codes, side="right") - 1
-        shape = (len(codes), len(self.frontend.modalities))
-        sides, mask = np.zeros((*shape, self.frontend.width), np.float32), np.zeros(shape, bool)
-        for bucket in np.unique(buckets):
-            here = buckets == bucket
-            rows = codes[here] - self.shards.starts[bucket]
-            found, held = self._bucket(int(bucket))
-            sides[here], mask[here] = found[rows], held[rows]
-        return sides, mask
-
-    def _bucket(self, bucket: int) -> tuple[Vectors, Mask]:
-        if bucket not in self._read:
-            while len(self._read) >= 8:
-                self._read.pop(next(iter(self._read)))
-            self._read[bucket] = self.frontend.sides(self.shards.read(bucket)[1])
-        return self._read[bucket]
 
 
 def _open(path: Path) -> pq.ParquetFile:

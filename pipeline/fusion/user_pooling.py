@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.artefacts.fused import Fused
 from pipeline.interactions import Floats, Interactions, decayed_mean, unit_rows
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ class Pooling:
         pooled = self._history(items, history)
         if self.profiles is None or self.profile_weight == 0:
             return pooled
-        told = pooled.any(axis=1) & self.profiles.any(axis=1)
-        pooled[told] = unit_rows((1 - self.profile_weight) * pooled[told] + self.profile_weight * self.profiles[told])
+        both = pooled.any(axis=1) & self.profiles.any(axis=1)
+        pooled[both] = unit_rows((1 - self.profile_weight) * pooled[both] + self.profile_weight * self.profiles[both])
         return pooled
 
     def _history(self, items: Floats, history: Interactions) -> Floats:
@@ -45,3 +48,19 @@ class Pooling:
         from pipeline.fusion.user_attention import pool
 
         return pool(self.attention, np.ascontiguousarray(items), history)
+
+
+def read_pooling(fused: Fused, users: list[str]) -> Pooling:
+    """The pooling that a fused folder was written with, its profiles in the order of `users`."""
+    settings, attention, profiles = fused.pooling(), None, None
+    if fused.attention.exists():
+        from pipeline.fusion.user_attention import HistoryAttention
+
+        attention = HistoryAttention.load(fused.attention)
+    names, vectors = fused.profiles()
+    if names:
+        rows = pc.index_in(pa.array(users, pa.string()), pa.array(names, pa.string())).to_numpy(False)
+        present = ~np.isnan(rows)
+        profiles = np.zeros((len(users), vectors.shape[1]), np.float32)
+        profiles[present] = vectors[rows[present].astype(np.int64)]
+    return Pooling(settings.half_life_days, attention, profiles, settings.profile_weight)

@@ -153,8 +153,9 @@ class _Index:
 
 def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
     """The query's place in the fused space, by the encoders and weights that the index was made with."""
+    from pipeline.artefacts.fused import WEIGHTS
     from pipeline.encoders import Prepared, make
-    from pipeline.fusion import FILE, load
+    from pipeline.fusion.saved import load
 
     made_with = json.loads((folder / "encoders.json").read_text("utf-8"))
     settings = {modality: made_with[modality]["settings"] if modality in made_with else None for modality in _ALL}
@@ -177,7 +178,7 @@ def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
             raise ConfigError(f"--{modality}: the weights here are not those of the published index; install the same")
         encoder.load()
         vectors[modality] = unit_rows(encoder.embed([_decode(encoder, value, modality)]))
-    fused, _ = load(folder / FILE).transform(vectors)
+    fused, _ = load(folder / WEIGHTS).transform(vectors)
     if np.isnan(fused).any():
         raise ConfigError("the query has no direction in the fused space; give fuse.weights of its modality above 0")
     return np.asarray(fused[0])

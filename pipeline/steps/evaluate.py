@@ -54,9 +54,7 @@ def run(night: Night) -> StepReceipt:
     trained = night.receipt("train")
     log_digest = staged_of(night).digest("interactions", "shown")
     config = night.config
-    users = [config.fuse.half_life_days, config.fuse.users]
-    asked = [config.fuse.learn.window_choices, _gate(night)]
-    key = digest("evaluate", VERSION, config.evaluate, config.seed, users, asked, trained.digest, log_digest)
+    key = digest("evaluate", VERSION, config.evaluate, config.seed, _gate(night), trained.digest, log_digest)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
     night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
@@ -219,7 +217,7 @@ def _changed(night: Night, scores: Scores, whole: Scores) -> Json:
 
 
 def _likeness(night: Night, log: OpenedLog, spaces: Mapping[str, Floats]) -> dict[str, dict[str, Json]]:
-    window = night.config.fuse.learn.window_choices
+    window = night.config.evaluate.window_choices
     results: dict[str, dict[str, Json]] = {}
     for segment in SEGMENTS:
         asked = questions(log, segment, window, night.config.seed)

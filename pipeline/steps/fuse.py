@@ -9,20 +9,20 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from pipeline.artefacts.vectors import vector_column, write_vectors
-from pipeline.config import Modality
+from pipeline.artefacts.fused import Fused
+from pipeline.config import FUSIONS, MODALITIES, Modality
 from pipeline.encoders import modalities
-from pipeline.errors import StepFailed
+from pipeline.errors import ConfigError, StepFailed
 from pipeline.fusion.fit import Fitted, Material, each_bucket, fit
 from pipeline.fusion.moments import Vectors
+from pipeline.fusion.saved import save_catalogue
 from pipeline.fusion.shards import Shards
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
@@ -31,21 +31,32 @@ from pipeline.steps.extract import summarise
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
-VERSION = 4
+VERSION = 5
 
 
 def run(night: Night) -> StepReceipt:
-    """Writes `fused/<digest>/items/`, `users/` and `fusion.safetensors`.
+    """Writes `fused/<digest>/`, see `pipeline.artefacts.fused`.
 
-    Raises StepFailed if no modality is configured, a bucket is not extracted, or no item has any modality.
+    Raises StepFailed if no modality is configured, a bucket is not extracted, or no item has any modality; ConfigError
+    if a weight is given to what is no modality.
     """
     shards, spaces = shards_of(night)
     names = [path.name for paths in shards.paths.values() for path in paths]
     log_digest = staged_of(night).digest("interactions")
     seen = [names, log_digest, users.inputs(night)]
     cold = night.config.ingest.cold_item_share
-    key = digest("fuse", VERSION, night.config.fuse, night.config.seed, shards.modalities, seen, cold)
+    key = digest("fuse", VERSION, _settings(night, shards), night.config.seed, shards.modalities, seen, cold)
     return night.step("fuse", "fused", key, lambda folder: _build(night, shards, spaces, folder))
+
+
+def _settings(night: Night, shards: Shards) -> list[object]:
+    """What the kind in use reads of `fuse`; what users are made by is in `fuse_users.inputs`."""
+    settings = night.config.fuse
+    for name in sorted(settings.weights.keys() - {*MODALITIES, *shards.modalities}):
+        raise ConfigError(f"fuse.weights.{name}: no modality is called so; there are {', '.join(shards.modalities)}")
+    weights = {modality: settings.weight(modality) for modality in shards.modalities}
+    own = settings.model_dump(mode="json", exclude={"weights", "users", "half_life_days"})
+    return [own, weights, FUSIONS.identity(settings.kind)]
 
 
 def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
@@ -57,47 +68,46 @@ def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
     if not used:
         raise StepFailed("no modality is configured: give at least one of extract.text, image, audio an encoder")
     receipts = {m: summarise(night, m) for m in used}
-    spaces = {m: str(found[0].details.get("space", "")) for m, found in receipts.items()}
-    return Shards({m: [night.workspace.path(r.path) for r in found] for m, found in receipts.items()}), spaces
+    spaces = {m: str(of_buckets[0].details.get("space", "")) for m, of_buckets in receipts.items()}
+    paths = {m: [night.workspace.path(receipt.path) for receipt in receipts[m]] for m in used}
+    return Shards(paths), spaces
 
 
 def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Path) -> Json:
-    log = staged_of(night).read_log()
+    log, fused = staged_of(night).read_log(), Fused(folder)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         material = Material(shards, spaces, log.of("train"), ~log.cold, night.config.seed, threads(night.config))
         fitted = fit(night.config.fuse, material, Path(scratch))
-        fitted.fusion.save_catalogue(folder)
-        counts = write_items(fitted, material, folder / "items")
+        save_catalogue(fitted.fusion, fused)
+        counts = write_items(fitted, material, fused)
     if counts["missing_rows"] == counts["rows"]:
         raise StepFailed("no item has a vector of its own: all items are alike in every modality; look at the source")
+    fused.write_curve(fitted.curve)
     details = {**counts, "kind": night.config.fuse.kind, **_learned(fitted)}
-    (folder / "curve.json").write_text(json.dumps(fitted.curve, indent=1, sort_keys=True), "utf-8")
-    return {**details, **users.write(night, fitted.fusion, log, folder)}
+    return {**details, **users.write(night, fitted.fusion, log, fused)}
 
 
-def write_items(fitted: Fitted, material: Material, folder: Path) -> dict[str, int]:
+def write_items(fitted: Fitted, material: Material, fused: Fused) -> dict[str, int]:
     """Writes every bucket's vectors and shares; returns how many rows there are and how many have no vector."""
-    work = partial(_write_bucket, fitted, material.shards, folder)
+    work = partial(_write_bucket, fitted, material.shards, fused)
     # A network has threads of its own.
-    found = list(each_bucket(work, len(material.shards), material.threads if fitted.sides is None else 1))
-    return {"rows": material.shards.items, "missing_rows": sum(found)}
+    missing = list(each_bucket(work, len(material.shards), material.threads if fitted.projected is None else 1))
+    return {"rows": material.shards.items, "missing_rows": sum(missing)}
 
 
-def _write_bucket(fitted: Fitted, shards: Shards, folder: Path, bucket: int) -> int:
+def _write_bucket(fitted: Fitted, shards: Shards, fused: Fused, bucket: int) -> int:
     fusion, frontend = fitted.fusion, fitted.fusion.frontend
-    if fitted.sides is None:
-        ids, vectors = shards.read(bucket)
-        fused, shares = fusion.combine(*frontend.sides(vectors))
+    if fitted.projected is None:
+        ids, own = shards.read(bucket)
+        vectors, shares = fusion.combine(*frontend.project(own))
     else:
         ids, codes = shards.ids(bucket), np.arange(*shards.starts[bucket : bucket + 2])
-        fused, shares = fusion.catalogue(fitted.sides, codes)
-    missing = np.isnan(fused[:, 0])
-    counted: dict[Modality, Vectors] = dict(zip(frontend.modalities, shares.T, strict=True))
+        vectors, shares = fusion.catalogue(fitted.projected, codes)
+    counted: Mapping[Modality, Vectors] = dict(zip(frontend.modalities, shares.T, strict=True))
     nothing = np.zeros(len(ids), np.float32)
-    columns: dict[str, pa.Array] = {m: pa.array(counted.get(m, nothing)) for m in shards.modalities}
-    table = pa.table({"item_id": ids, "vector": vector_column(fused, missing), **columns})
-    write_vectors(folder / f"{shards.name(bucket)}.parquet", table)
-    return int(missing.sum())
+    return fused.write_bucket(
+        shards.name(bucket), ids, vectors, {m: counted.get(m, nothing) for m in shards.modalities}
+    )
 
 
 def _learned(fitted: Fitted) -> Json:

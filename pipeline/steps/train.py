@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.staged import Log
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.sections import Train
 from pipeline.config.training import Schedule
 from pipeline.errors import StepFailed
+from pipeline.fusion.user_pooling import read_pooling
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, Fit, Recommender, build
@@ -30,7 +32,6 @@ from pipeline.recommend.user_sides import save_with_reads
 from pipeline.runtime import threads
 from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
-from pipeline.steps.fuse_users import read_pooling
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
 from pipeline.training.context import Scratch
@@ -89,14 +90,13 @@ def _run(night: Night, group: Processes) -> StepReceipt:
 def _key(night: Night, before: str, processes: int) -> str:
     fused = night.receipt("fuse")
     log_digest = staged_of(night).digest("interactions", "shown")
-    users = [night.config.fuse.half_life_days, night.config.fuse.users]
     made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds", "processes"})
     settings = [made_by, night.config.ranker, night.config.seed]
     models = models_of(night.config.train, night.config.train.model)
     read = _texts(night) if any(name in READS_TITLES for name in models) else []
     # Several processes add up in another order, which other bytes come of.
     several = [{"processes": processes}] if processes > 1 else []
-    return digest("train", VERSION, *settings, users, fused.digest, log_digest, before, *read, *several)
+    return digest("train", VERSION, *settings, fused.digest, log_digest, before, *read, *several)
 
 
 def content_of(night: Night, log: Log, model: str) -> Content:
@@ -112,7 +112,7 @@ def content_of(night: Night, log: Log, model: str) -> Content:
     told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
     reads = any(name in READS_TITLES for name in models)
     titles = staged_of(night).items(["title"])["title"].to_pylist() if reads else ()
-    pooling = read_pooling(night, folder, log)
+    pooling = read_pooling(Fused(folder), log.users)
     return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
 
 

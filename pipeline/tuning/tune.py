@@ -196,10 +196,9 @@ def _key(night: Night, space: Space) -> str:
     """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
     config = night.config
     log_digest = staged_of(night).digest("interactions")
-    users = [config.fuse.half_life_days, config.fuse.users]
     train = config.train.model_dump(mode="json", exclude={"processes"})
     how = [config.tune.random_trials, config.tune.prune, {name: one.described() for name, one in space.items()}]
-    return digest("tune", VERSION, how, train, config.seed, users, night.receipt("fuse").digest, log_digest)
+    return digest("tune", VERSION, how, train, config.seed, night.receipt("fuse").digest, log_digest)
 
 
 def _study(journal: Path, config: Config) -> optuna.Study:

@@ -33,14 +33,15 @@ from pipeline.artefacts.staged import OpenedLog, open_test
 from pipeline.config import Modality, load
 from pipeline.evaluation.item_similarity import SEGMENTS, Questions, questions, recall
 from pipeline.evaluation.ranking import block_rows
-from pipeline.fusion.base import Frontend, Fusion, Loose, Mask, Sides
+from pipeline.fusion.base import Fusion
 from pipeline.fusion.fit import Material, fit
+from pipeline.fusion.projected import InMemory, Mask, Projected
 from pipeline.interactions import Floats
 from pipeline.night import resume
 from pipeline.runtime import threads
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
-from tests.benchmarks.fusion_cost import costs
+from tests.benchmarks.fusion_cost import costs, settings_of
 from tests.benchmarks.harness import machine
 from tests.benchmarks.nights import DATA, SETS, prepare
 
@@ -59,7 +60,6 @@ class Set:
     log: OpenedLog
     alone: dict[Modality, Floats]
     asked: dict[str, Questions]
-    config: Any
 
 
 def opened(name: str, folder: Path) -> Set:
@@ -80,10 +80,10 @@ def opened(name: str, folder: Path) -> Set:
         shards.read(bucket)[1] for bucket in range(len(shards)) if shards.starts[bucket] < shards.starts[bucket + 1]
     ]
     alone = {m: np.concatenate([part[m] for part in parts]) for m in shards.modalities}
-    window = night.config.fuse.learn.window_choices
+    window = night.config.evaluate.window_choices
     asked = {segment: questions(log, segment, window, 0) for segment in SEGMENTS}
     material = Material(shards, spaces, log.of("train"), ~log.cold, 0, threads(night.config))
-    return Set(name, material, log, alone, asked, night.config.fuse)
+    return Set(name, material, log, alone, asked)
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ class Fused:
     """A fitted kind over a catalogue: its vectors under any mask of modalities."""
 
     fusion: Fusion
-    sides: Sides
+    projected: Projected
     mask: Mask
 
     def vectors(self, keep: Mask | None = None) -> Floats:
-        return self.fusion.vectors(self.sides, np.arange(len(self.mask)), keep)[0]
+        return self.fusion.vectors(self.projected, np.arange(len(self.mask)), keep)[0]
 
     def only(self, places: list[int]) -> Mask:
         return np.isin(np.arange(self.mask.shape[1]), places)[None].repeat(len(self.mask), axis=0)
@@ -103,17 +103,12 @@ class Fused:
 
 def fused(found: Set, kind: str, seed: int, scratch: Path) -> tuple[Fused, float]:
     """A kind fitted with a seed, and the seconds that took."""
-    changes = {"kind": kind.split("-")[0], "learned_weights": "learned" in kind, "whitening": "whitened" in kind}
     material = Material(**{**found.material.__dict__, "seed": seed})
     begin = time.perf_counter()
-    fitted = fit(found.config.model_copy(update=changes), material, scratch)
+    fitted = fit(settings_of(kind), material, scratch)
     seconds = time.perf_counter() - begin
-    sides: Sides = fitted.sides or Loose(*_sides(fitted.fusion.frontend, found))
-    return Fused(fitted.fusion, sides, sides.read(np.arange(len(found.log.items)))[1]), seconds
-
-
-def _sides(frontend: Frontend, found: Set) -> tuple[Floats, Mask]:
-    return frontend.sides(found.alone)
+    projected: Projected = fitted.projected or InMemory(*fitted.fusion.frontend.project(found.alone))
+    return Fused(fitted.fusion, projected, projected.read(np.arange(len(found.log.items)))[1]), seconds
 
 
 def per_user(found: Set, vectors: Floats) -> dict[str, Floats]:

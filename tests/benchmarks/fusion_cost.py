@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, Fuse, Modality
+from pipeline.artefacts.fused import Fused
+from pipeline.config import FUSIONS, Config, Fuse, Modality
 from pipeline.fusion.fit import Material, fit
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
@@ -77,6 +78,13 @@ def log_of(items: int) -> Interactions:
     )
 
 
+def settings_of(kind: str, **changes: Any) -> Fuse:
+    """A kind's settings; `linear-learned` and `concat-whitened` are kinds here too."""
+    name, _, variant = kind.partition("-")
+    variants: dict[str, dict[str, Any]] = {"learned": {"learn": {}}, "whitened": {"whitening": True}}
+    return FUSIONS.find(name).Settings(**{**variants.get(variant, {}), **changes})  # type: ignore[attr-defined, no-any-return]
+
+
 def costs(sizes: list[int], kinds: list[str], folder: Path) -> dict[str, Any]:
     """Fuses synthetic catalogues of each size by each kind; a learned kind trains for one epoch."""
     found: dict[str, Any] = {"cost": []}
@@ -104,10 +112,8 @@ def costs(sizes: list[int], kinds: list[str], folder: Path) -> dict[str, Any]:
 
 def cost(kind: str, shards: Shards, folder: Path, size: int) -> dict[str, float]:
     """Seconds of fitting and of writing every bucket, with cold shards."""
-    plain = Fuse()
-    learn = plain.learn.model_copy(update={"max_epochs": 1})
-    changes = {"kind": kind.split("-")[0], "learned_weights": "learned" in kind, "whitening": "whitened" in kind}
-    settings = plain.model_copy(update={**changes, "learn": learn})
+    learns = kind.partition("-")[0] not in ("linear", "concat") or "learned" in kind
+    settings = settings_of(kind, **({"learn": {"max_epochs": 1}} if learns else {}))
     log = log_of(shards.items)
     material = Material(shards, {m: "" for m in WIDTHS}, log, np.ones(shards.items, bool), 0, threads(Config()))
     scratch, target = folder / "scratch", folder / "fused"
@@ -119,9 +125,9 @@ def cost(kind: str, shards: Shards, folder: Path, size: int) -> dict[str, float]
     fit_s = time.perf_counter() - begin
     forget(shards)
     begin = time.perf_counter()
-    write_items(fitted, material, target)
+    write_items(fitted, material, Fused(target))
     fuse_s = time.perf_counter() - begin
-    for path in [*scratch.iterdir(), *target.iterdir()]:
+    for path in [*scratch.iterdir(), *target.glob("items/*")]:
         path.unlink()
     return {
         "fit_s": fit_s,

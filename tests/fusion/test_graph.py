@@ -1,29 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.config.sections import FuseGraph
 from pipeline.errors import ShardCorrupt
 from pipeline.fusion import graph as graphs
 from pipeline.fusion.convolve import edges_of, plan
 from pipeline.fusion.graph import NOBODY, Graph, build
 from pipeline.fusion.moments import unit_or_missing
-from pipeline.fusion.store import SideStore
+from pipeline.fusion.projected import InFile
 from pipeline.interactions import Interactions
 
-SETTINGS = FuseGraph(neighbours=3, co_chosen=2)
+SETTINGS = graphs.Size(neighbours=3, co_chosen=2, window_choices=10)
 
 
-def store(folder: Path, items: int, modalities: int = 2, width: int = 8) -> SideStore:
+def store(folder: Path, items: int, modalities: int = 2, width: int = 8) -> InFile:
     rng = np.random.default_rng(0)
-    sides = SideStore(folder / "sides.npy", items, modalities, width)
+    projected = InFile(folder / "projected.npy", items, modalities, width)
     mask = rng.random((items, modalities)) < 0.8
     vectors = unit_or_missing(rng.standard_normal((items * modalities, width))).reshape(items, modalities, width)
-    sides.write(0, vectors * mask[..., None], mask)
-    return sides
+    projected.write(0, vectors * mask[..., None], mask)
+    return projected
 
 
 def log_of(*histories: list[int], items: int = 30) -> Interactions:
@@ -33,9 +33,9 @@ def log_of(*histories: list[int], items: int = 30) -> Interactions:
 
 
 def test_neighbours_are_the_nearest_others_that_have_the_modality(tmp_path: Path) -> None:
-    sides = store(tmp_path, 30)
-    found = build(sides, log_of([0, 1]), 10, SETTINGS).like
-    vectors, mask = sides.read(np.arange(30))
+    projected = store(tmp_path, 30)
+    found = build(projected, log_of([0, 1]), SETTINGS).like
+    vectors, mask = projected.read(np.arange(30))
     for place in range(2):
         scores = vectors[:, place] @ vectors[:, place].T
         scores[:, ~mask[:, place]] = -np.inf
@@ -48,29 +48,29 @@ def test_neighbours_are_the_nearest_others_that_have_the_modality(tmp_path: Path
 def test_a_large_catalogue_is_searched_in_cells_and_still_finds_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sides = store(tmp_path, 3000, 1)
-    exact = build(sides, log_of([0, 1], items=3000), 10, SETTINGS).like
+    projected = store(tmp_path, 3000, 1)
+    exact = build(projected, log_of([0, 1], items=3000), SETTINGS).like
     monkeypatch.setattr(graphs, "EXACT_BELOW", 500)
     monkeypatch.setattr(graphs, "CELL", 500)
-    cells = build(sides, log_of([0, 1], items=3000), 10, SETTINGS).like
+    cells = build(projected, log_of([0, 1], items=3000), SETTINGS).like
     assert np.mean([len(set(a[0]) & set(b[0])) / 3 for a, b in zip(exact, cells, strict=True)]) > 0.6
 
 
 def test_items_chosen_together_more_often_come_first_and_fame_counts_against(tmp_path: Path) -> None:
     log = log_of([0, 1, 2], [0, 1], [0, 3], [3, 4], [3, 5], [3, 6])
-    found = build(store(tmp_path, 30), log, 10, SETTINGS).together
+    found = build(store(tmp_path, 30), log, SETTINGS).together
     assert found[0].tolist() == [1, 2]
     assert found[4].tolist() == [3, NOBODY]
     assert found[20].tolist() == [NOBODY, NOBODY]
 
 
 def test_what_is_out_of_the_window_was_not_chosen_together(tmp_path: Path) -> None:
-    found = build(store(tmp_path, 30), log_of([0, 1, 2]), 1, SETTINGS).together
+    found = build(store(tmp_path, 30), log_of([0, 1, 2]), replace(SETTINGS, window_choices=1)).together
     assert found[0].tolist() == [1, NOBODY]
 
 
 def test_an_item_held_out_stands_in_the_graph_as_one_nobody_chose(tmp_path: Path) -> None:
-    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), 10, SETTINGS)
+    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), SETTINGS)
     held = np.arange(30) == 1
     found = whole.without(held)
     assert (found.together[1] == NOBODY).all()
@@ -79,7 +79,7 @@ def test_an_item_held_out_stands_in_the_graph_as_one_nobody_chose(tmp_path: Path
 
 
 def test_training_never_sees_the_edge_that_it_is_asked_for(tmp_path: Path) -> None:
-    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), 10, SETTINGS)
+    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), SETTINGS)
     rows = whole.rows(np.array([0, 1])).thinned(0.0, np.array([1, 0]), np.random.default_rng(0))
     assert 1 not in rows.together[0]
     assert 0 not in rows.together[1]
@@ -87,11 +87,11 @@ def test_training_never_sees_the_edge_that_it_is_asked_for(tmp_path: Path) -> No
 
 
 def test_a_batch_reads_its_neighbours_and_every_edge_leads_to_one_that_is_there(tmp_path: Path) -> None:
-    sides = store(tmp_path, 30)
-    whole = build(sides, log_of([0, 1, 2], [5, 6]), 10, SETTINGS)
+    projected = store(tmp_path, 30)
+    whole = build(projected, log_of([0, 1, 2], [5, 6]), SETTINGS)
     codes, layers = plan(whole, np.array([5, 0, 5]), 2)
     assert codes[:3].tolist() == [5, 0, 5]
-    _, mask = sides.read(codes)
+    _, mask = projected.read(codes)
     assert [targets for targets, _ in layers] == sorted((targets for targets, _ in layers), reverse=True)
     targets, lists = layers[-1]
     for row, code in enumerate((5, 0, 5)):

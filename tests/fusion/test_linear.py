@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.config.sections import Fuse, FuseWeights
 from pipeline.errors import ConfigError
-from pipeline.fusion import load
-from pipeline.fusion.linear import LinearFusion
+from pipeline.fusion.base import Frontend
+from pipeline.fusion.kinds.linear import LinearFusion, LinearSettings
 from pipeline.fusion.moments import Vectors
+from pipeline.fusion.saved import load, save
 
-SETTINGS = Fuse(width=16, weights=FuseWeights(text=2, image=1, audio=1))
+SETTINGS = LinearSettings(width=16, weights={"text": 2})
 
 
 def modalities(n: int = 200, missing: float = 0.3) -> dict[str, Vectors]:
@@ -22,7 +23,15 @@ def modalities(n: int = 200, missing: float = 0.3) -> dict[str, Vectors]:
 
 
 def fitted(vectors: dict[str, Vectors]) -> LinearFusion:
-    return LinearFusion.fit({m: [v[~np.isnan(v[:, 0])]] for m, v in vectors.items()}, SETTINGS, seed=0)  # type: ignore[misc]
+    return linear({m: [v[~np.isnan(v[:, 0])]] for m, v in vectors.items()})
+
+
+def linear(
+    batches: Mapping[str, Iterable[Vectors]],
+    settings: LinearSettings = SETTINGS,
+    spaces: dict[str, str] | None = None,
+) -> LinearFusion:
+    return LinearFusion(Frontend.fit(batches, settings.width, 0, spaces), settings)  # type: ignore[arg-type]
 
 
 def test_a_missing_modality_is_left_out_and_the_weights_renormalised() -> None:
@@ -49,7 +58,7 @@ def test_likeness_within_a_modality_survives_the_projection() -> None:
     kinds = generator.standard_normal((5, 40))
     kind = generator.integers(0, 5, 300)
     vectors = (kinds[kind] + 0.3 * generator.standard_normal((300, 40))).astype(np.float32)
-    fused, _ = LinearFusion.fit({"audio": [vectors]}, SETTINGS, 0).transform({"audio": vectors})
+    fused, _ = linear({"audio": [vectors]}).transform({"audio": vectors})
     same = kind[:, None] == kind[None]
     likeness = fused @ fused.T
     assert likeness[same].mean() > 0.7
@@ -59,7 +68,7 @@ def test_likeness_within_a_modality_survives_the_projection() -> None:
 def test_batches_do_not_matter_and_a_seed_gives_the_same_bytes() -> None:
     vectors = modalities(missing=0)
     whole = fitted(vectors).frontend.projections
-    split = LinearFusion.fit({m: np.array_split(v, 7) for m, v in vectors.items()}, SETTINGS, 0)  # type: ignore[misc]
+    split = linear({m: np.array_split(v, 7) for m, v in vectors.items()})
     again = fitted(vectors).frontend.projections
     for modality, projection in whole.items():
         np.testing.assert_allclose(projection.matrix, split.frontend.projections[modality].matrix, atol=1e-4)
@@ -68,15 +77,15 @@ def test_batches_do_not_matter_and_a_seed_gives_the_same_bytes() -> None:
 
 def test_saved_weights_are_read_back(tmp_path: Path) -> None:
     vectors = modalities()
-    fitted(vectors).save(tmp_path / "fusion.safetensors")
+    save(fitted(vectors), tmp_path / "fusion.safetensors")
     again, _ = load(tmp_path / "fusion.safetensors").transform(vectors)  # type: ignore[arg-type]
     np.testing.assert_array_equal(again, fitted(vectors).transform(vectors)[0])  # type: ignore[arg-type]
 
 
 def test_weights_of_zero_are_refused() -> None:
-    settings = Fuse(weights=FuseWeights(text=0, image=0, audio=0))
+    settings = LinearSettings(weights={"text": 0})
     with pytest.raises(ConfigError, match=r"fuse\.weights: give at least one of text"):
-        LinearFusion.fit({"text": [np.ones((3, 4), np.float32)]}, settings, 0)
+        linear({"text": [np.ones((3, 4), np.float32)]}, settings)
 
 
 def test_modalities_of_one_joint_space_stay_comparable_and_others_do_not() -> None:
@@ -86,7 +95,7 @@ def test_modalities_of_one_joint_space_stay_comparable_and_others_do_not() -> No
     vectors = {"text": told, "image": seen}
 
     def found(spaces: dict[str, str]) -> float:
-        fusion = LinearFusion.fit({m: [v] for m, v in vectors.items()}, SETTINGS, 0, spaces)  # type: ignore[arg-type,misc]
+        fusion = linear({m: [v] for m, v in vectors.items()}, spaces=spaces)
         text, _ = fusion.transform({"text": told})
         image, _ = fusion.transform({"image": seen})
         return float(((text @ image.T).argmax(axis=1) == np.arange(400)).mean())

@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.fused import WEIGHTS
 from pipeline.artefacts.vectors import vector_column, write_vectors
 from pipeline.config import Config
-from pipeline.config.sections import Fuse, Train
-from pipeline.fusion.base import FILE
-from pipeline.fusion.linear import LinearFusion
+from pipeline.config.sections import Train
+from pipeline.fusion.base import Frontend
+from pipeline.fusion.kinds.linear import LinearFusion, LinearSettings
+from pipeline.fusion.saved import save
 from pipeline.interactions import Interactions
 from pipeline.recommend import Content, build
 from pipeline.report import RunFiles
@@ -22,7 +24,7 @@ from pipeline.report import RunFiles
 WIDTH = 8
 DIMENSIONS = {"text": 12, "image": 10}
 CONFIG = Config(
-    fuse=Fuse(width=WIDTH),
+    fuse=LinearSettings(width=WIDTH),
     train=Train(width=4, max_epochs=1, batch_rows=32, negatives=16, history_items=5, heads=2),
 )
 
@@ -47,14 +49,15 @@ def write(run: RunFiles, catalogue: Catalogue, rng: np.random.Generator) -> None
     """Writes embeddings, the fused folder, the published model, and the index's card with its lineage."""
     vectors = {m: _embeddings(rng, len(catalogue.items), d, catalogue.error[m]) for m, d in DIMENSIONS.items()}
     shards = {m: _write_shards(run, catalogue, m, found) for m, found in vectors.items()}
-    fusion = LinearFusion.fit({m: [v[~np.isnan(v[:, 0])]] for m, v in vectors.items()}, CONFIG.fuse, seed=0)
+    present = {m: [v[~np.isnan(v[:, 0])]] for m, v in vectors.items()}
+    fusion = LinearFusion(Frontend.fit(present, WIDTH, seed=0), CONFIG.fuse)
     fused, shares = fusion.transform(vectors)
     for number, rows in enumerate(catalogue.buckets):
         columns = {m: pa.array(shares[rows, place]) for place, m in enumerate(vectors)}
         vector = vector_column(fused[rows], np.isnan(fused[rows, 0]))
         table = pa.table({"item_id": catalogue.items[rows], "vector": vector, **columns})
         write_vectors(run.fused / "items" / f"bucket-{number:05d}.parquet", table)
-    fusion.save(run.fused / FILE)
+    save(fusion, run.fused / WEIGHTS)
     _write_model(run, catalogue, Content(np.nan_to_num(fused), ~np.isnan(fused[:, 0])))
     paths = {f"extract.{m}.bucket-{n:05d}": path for m, found in shards.items() for n, path in enumerate(found)}
     paths |= {"ingest": run.staged, "fuse": run.fused, "train": run.model}
