@@ -194,3 +194,19 @@ def test_what_the_judged_model_knows_of_a_user_ends_before_the_test(fresh: Shop)
     )
     assert judged[0] == judged[1]
     assert published[0] != published[1]
+
+
+def test_what_the_kind_in_use_does_not_read_changes_no_digest(fresh: Shop) -> None:
+    steps(fresh, "first", *NO_PROFILES)
+    unread = ("-s", "fuse.users.profile_weight=0.5", "-s", "fuse.weights={audio: 3}", "-s", "evaluate.window_choices=3")
+    steps(fresh, "second", *NO_PROFILES, *unread)
+    assert receipt(fresh, "second", "fuse")["skipped"]
+    steps(fresh, "third", *NO_PROFILES, "-s", "fuse.weights.text=3")
+    assert not receipt(fresh, "third", "fuse")["skipped"]
+
+
+def test_a_weight_of_what_is_no_modality_is_refused_by_name(fresh: Shop) -> None:
+    steps(fresh, "first", *NO_PROFILES, until="extract")
+    arguments = ["-c", str(fresh.config), "--run-id", "first", "-q", *TEXT, *NO_PROFILES, "-s", "fuse.weights.txt=2"]
+    done = CliRunner().invoke(app, ["fuse", *arguments])
+    assert "fuse.weights.txt: no modality is called so; there are text" in str(done.exception)
