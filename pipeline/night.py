@@ -6,23 +6,44 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.workspace import Artefact, Json, Workspace
 
 log = logging.getLogger("medley")
+Note = TypeVar("Note")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a step notes of what it made; a step that notes more derives its own from this.
+
+    rows: of the output. encoded_rows: of them, made anew. missing_rows: without a result.
+    """
+
+    rows: int = 0
+    encoded_rows: int = 0
+    missing_rows: int = 0
+
+
+# What a step's builder returns, from the folder or file that it wrote into.
+Build = Callable[[Path], Counts | Mapping[str, object]]
 
 
 @dataclass(frozen=True)
 class StepReceipt:
-    """What one step did: the digest and files it left, how many rows, how long, how much memory."""
+    """What one step did: the digest and files it left, how many rows, how long, how much memory.
+
+    details: what its builder noted, as JSON; `noted` gives it back as it was.
+    """
 
     step: str
     path: str
@@ -35,6 +56,13 @@ class StepReceipt:
     peak_rss_bytes: int
     outputs: dict[str, str] = field(default_factory=dict)
     details: Json = field(default_factory=dict)
+
+    def noted(self, kind: type[Note]) -> Note:
+        """What the step's builder returned, a dataclass. Raises StepFailed if an older version left something else."""
+        try:
+            return TypeAdapter(kind).validate_python(self.details)
+        except ValidationError:
+            raise StepFailed(f"{self.path}: another version of Medley wrote its receipt; run it with --full") from None
 
 
 @dataclass(frozen=True)
@@ -52,33 +80,33 @@ class Night:
         """The run's folder in the workspace."""
         return f"runs/{self.run_id}"
 
-    def step(self, name: str, parent: str, key: str, build: Callable[[Path], Json]) -> StepReceipt:
+    def step(self, name: str, parent: str, key: str, build: Build) -> StepReceipt:
         """Commits the folder `parent/key`, or skips it where it is there already, and leaves a receipt.
 
         `build` returns what to note; its `rows`, `encoded_rows` and `missing_rows` become the receipt's counts.
         """
         return self._perform(
-            name, f"{parent}/{key}", lambda: self.workspace.commit_folder(parent, key, build), may_skip=not self.full
+            name, f"{parent}/{key}", lambda: self.workspace.commit_folder(parent, key, _plain(build)), not self.full
         )
 
-    def shard(self, name: str, path: str, build: Callable[[Path], Json]) -> StepReceipt:
+    def shard(self, name: str, path: str, build: Build) -> StepReceipt:
         """As `step`, for one file."""
-        return self._perform(name, path, lambda: self.workspace.commit_file(path, build), may_skip=not self.full)
+        return self._perform(name, path, lambda: self.workspace.commit_file(path, _plain(build)), not self.full)
 
-    def content_step(self, name: str, parent: str, build: Callable[[Path], Json]) -> StepReceipt:
+    def content_step(self, name: str, parent: str, build: Build) -> StepReceipt:
         """As `step`, for a folder that is named by its content and so has to be made to be known."""
-        return self._perform(name, "", lambda: self.workspace.commit_folder(parent, None, build), may_skip=False)
+        return self._perform(name, "", lambda: self.workspace.commit_folder(parent, None, _plain(build)), False)
 
     def receipt(self, step: str) -> StepReceipt:
         """What an earlier step of this run left.
 
         Raises StepFailed if it has not run yet.
         """
-        found = self.workspace.read_json(f"{self.folder}/steps/{step}.json")
-        if found is None:
+        document = self.workspace.read_json(f"{self.folder}/steps/{step}.json")
+        if document is None:
             verb = step.split(".")[0]
             raise StepFailed(f"run {self.run_id} has no receipt of {step}; run `medley {verb}` with this run id first")
-        return StepReceipt(**found)
+        return StepReceipt(**document)
 
     def receipts(self) -> list[StepReceipt]:
         """What every step of this run left so far."""
@@ -91,13 +119,14 @@ class Night:
         artefact = self.workspace.artefact(path) if may_skip else None
         skipped = artefact is not None
         artefact = artefact or commit()
+        counts = Counts(**{name: artefact.details.get(name, 0) for name in asdict(Counts())})
         receipt = StepReceipt(
             step=name,
             path=artefact.path,
             digest=artefact.digest,
-            rows=_count(artefact, "rows"),
-            encoded_rows=0 if skipped else _count(artefact, "encoded_rows"),
-            missing_rows=_count(artefact, "missing_rows"),
+            rows=counts.rows,
+            encoded_rows=0 if skipped else counts.encoded_rows,
+            missing_rows=counts.missing_rows,
             skipped=skipped,
             seconds=round(time.perf_counter() - begin, 3),
             peak_rss_bytes=peak_rss_bytes(),
@@ -141,13 +170,12 @@ def begin(config: Config, as_of: str | None, run_id: str | None, full: bool = Fa
 
 
 def resume(config: Config, run_id: str | None, full: bool = False) -> Night:
-    """Opens a run that `medley ingest` began; without an id, the newest.
+    """Opens a run that `medley ingest` began; without an id, the one begun last.
 
     Raises StepFailed if there is none.
     """
     workspace = Workspace(Path(config.workspace))
-    newest = max((str(run["run_id"]) for run in runs(workspace)), default=None)
-    name = run_id or newest
+    name = run_id or next((str(run["run_id"]) for run in reversed(runs(workspace))), None)
     opened = workspace.read_json(f"runs/{name}/run.json") if name else None
     if opened is None or name is None:
         raise StepFailed(f"workspace {workspace.root} has no run {name or ''}: begin one with `medley ingest`")
@@ -156,8 +184,9 @@ def resume(config: Config, run_id: str | None, full: bool = False) -> Night:
 
 def runs(workspace: Workspace) -> list[Json]:
     """The `run.json` of every run in the workspace, oldest first."""
-    found = [workspace.read_json(str(p.relative_to(workspace.root))) for p in workspace.root.glob("runs/*/run.json")]
-    return sorted((run for run in found if run), key=lambda run: str(run["started_at"]))
+    paths = workspace.root.glob("runs/*/run.json")
+    documents = [workspace.read_json(str(path.relative_to(workspace.root))) for path in paths]
+    return sorted((document for document in documents if document), key=lambda document: str(document["started_at"]))
 
 
 def newest_with(workspace: Workspace, step: str) -> str | None:
@@ -196,6 +225,11 @@ def reset_peak_rss() -> None:
         log.debug("the kernel does not reset peak memory: steps report the process's peak")
 
 
-def _count(artefact: Artefact, name: str) -> int:
-    value: JsonValue = artefact.details.get(name, 0)
-    return value if isinstance(value, int) else 0
+def _plain(build: Build) -> Callable[[Path], Json]:
+    """The builder, its note as a mapping that becomes JSON."""
+
+    def built(path: Path) -> Json:
+        note = build(path)
+        return asdict(note) if isinstance(note, Counts) else dict(note)
+
+    return built
