@@ -181,7 +181,7 @@ def lookup(
     answer = ask(workspace, Query(user, item, text, image, audio, k))
     asked = ", ".join(f"{name} {value}" for name, value in answer.query.items())
     lines = [f"{hit.score:8.4f}  {hit.item_id:<12}  {hit.title}" for hit in answer.hits]
-    _say(answer.as_json(), as_json, "\n".join([f"for {asked}:", *lines]))
+    _say(answer.as_json(), as_json, "\n".join([f"for {asked}:", *lines, *filter(None, [answer.note])]))
 
 
 @app.command()

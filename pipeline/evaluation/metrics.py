@@ -66,7 +66,7 @@ def evaluate(user_vectors: Floats, item_vectors: Floats, task: Task, cutoffs: Se
     return rank(inner_product(user_vectors, item_vectors), task, cutoffs)
 
 
-def inner_product(user_vectors: Floats, item_vectors: Floats) -> Scorer:
+def inner_product(user_vectors: Floats, item_vectors: Floats) -> InnerProduct:
     """The scorer of vectors, shapes as in `evaluate`. Raises StepFailed if one is not finite."""
     if not (np.isfinite(user_vectors).all() and np.isfinite(item_vectors).all()):
         raise StepFailed("the model's vectors are not all finite numbers; lower train.learning_rate and train again")

@@ -28,6 +28,8 @@ BLOCK_SCORES, FEWEST_ROWS = 500_000, 64
 HEAD, FEWEST_HEADS, LEVEL = 1024, 4, 0.4
 # Products and norms are rounded.
 SLACK = np.float32(1 + 1e-4)
+# Of the first stage's greatest score, far above what float32 rounds.
+STEP = 1e-3
 
 
 def block_rows(width: int) -> int:
@@ -45,6 +47,34 @@ class InnerProduct:
     def __call__(self, users: Codes) -> Floats:
         """See Scorer."""
         return self.users[users] @ self.items.T
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """The scorer of lists whose best items are in another order than the first stage has them.
+
+    first: the first stage's. users: (m,) sorted codes of those who have a list. lists: (m, k) distinct item codes, best
+    first, -1 behind the last. What is in a user's list comes before all else, which is as the first stage has it.
+    """
+
+    first: Scorer
+    users: Codes
+    lists: Columns
+
+    def of(self, users: Codes) -> Columns:
+        """The lists of some users, -1 throughout for one who has none: (b, k)."""
+        place = np.minimum(np.searchsorted(self.users, users), max(len(self.users) - 1, 0))
+        own = self.users[place] == users if len(self.users) else np.zeros(len(users), bool)
+        return np.where(own[:, None], self.lists[place] if len(self.users) else -1, -1)
+
+    def __call__(self, users: Codes) -> Floats:
+        """See Scorer: beside the first stage's scores, those of a list lie above, in even steps."""
+        scores, lists = self.first(users), self.of(users)
+        top = scores.max(axis=1, keepdims=True)
+        steps = np.maximum(np.abs(top) * STEP, 1) * (lists.shape[1] - np.arange(lists.shape[1]))
+        row, column = np.nonzero(lists >= 0)
+        scores[row, lists[row, column]] = (top + steps)[row, column]
+        return scores
 
 
 class Best:
@@ -109,8 +139,45 @@ class BestByNorm(Best):
         return found
 
 
+class BestReordered(Best):
+    """The same of lists whose best are re-ordered: those, then what the first stage likes best of all others."""
+
+    scorer: Reordered
+
+    def __init__(self, scorer: Reordered, columns: Columns) -> None:
+        super().__init__(scorer, columns)
+        self.first = best_of(scorer.first, columns)
+        self.rows = self.first.rows
+
+    def of(self, users: Codes, hidden: Hidden, depth: int) -> Lists:
+        """See Best."""
+        lists, width = self.scorer.of(users), len(self.columns)
+        place = np.minimum(np.searchsorted(self.columns, lists), width - 1)
+        row, column = np.nonzero((lists >= 0) & (self.columns[place] == lists))
+        own = row * width + place[row, column]
+        listed = row, place[row, column]
+        codes, scores = self.first.of(users, _joined(hidden, listed), depth)
+        shown = ~np.isin(own, hidden[0] * width + hidden[1])
+        row, column = row[shown], column[shown]
+        ahead = np.full((len(users), lists.shape[1]), -1)
+        ahead[row, column] = lists[row, column]
+        joined = np.concatenate([ahead, np.where(scores > -np.inf, codes, -1)], axis=1)
+        order = np.argsort(joined < 0, axis=1, kind="stable")[:, : codes.shape[1]]
+        best = np.take_along_axis(joined, order, axis=1)
+        # Whoever asks for lists reads of the scores only which places are filled, and the order.
+        ranks = np.broadcast_to(-np.arange(best.shape[1], dtype=np.float32), best.shape)
+        return np.maximum(best, 0), np.where(best >= 0, ranks, -np.float32(np.inf))
+
+
+def _joined(hidden: Hidden, listed: Hidden) -> Hidden:
+    rows, columns = (np.concatenate(pair) for pair in zip(hidden, listed, strict=True))
+    return rows, columns
+
+
 def best_of(scorer: Scorer, columns: Columns) -> Best:
     """What finds the scorer's lists soonest. columns: (m,) item codes of the candidates, sorted."""
+    if isinstance(scorer, Reordered):
+        return BestReordered(scorer, columns)
     if isinstance(scorer, InnerProduct) and len(columns) > FEWEST_HEADS * HEAD:
         norms = np.sort(np.linalg.norm(scorer.items[columns], axis=1))
         if norms[len(norms) // 2] < LEVEL * norms[-HEAD]:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pipeline.artefacts.published import current
 from pipeline.artefacts.read import read_table
 from pipeline.artefacts.vectors import matrix
 from pipeline.config import Modality
@@ -22,7 +23,6 @@ from pipeline.explain.by_modality import Explainer, Game, sources_of
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import Codes
 from pipeline.recommend import READS_MODALITIES
-from pipeline.serving.lookup import current
 from pipeline.workspace import Json
 
 BAR_LETTERS = 24

@@ -93,6 +93,15 @@ class Model(ABC):
         """Fits a new model of the same kind with what an earlier fit chose on validation."""
         return self.fit(content, train, epochs=chosen.chosen_epochs, on_epoch=on_epoch)
 
+    def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
+        """Becomes the model that an earlier fit left, so that users can be made of any history.
+
+        content and train: what it was fitted on. chosen: what was chosen then. folder: where `save` wrote; a model
+        without weights of its own is fitted again, which gives the same for the same seed and number of threads.
+        Raises ShardCorrupt if the folder is not such a model's.
+        """
+        self.refit(content, train, chosen)
+
     @abstractmethod
     def scorer(self, history: Interactions) -> Scorer:
         """Scores made from the given history, which may be longer than what was learned from."""

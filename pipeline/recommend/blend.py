@@ -96,6 +96,13 @@ class BlendModel(Recommender):
         self._sides = {name: side_of(self.members[name], train) for name in self.weights}
         return Fit(seconds=time.perf_counter() - started, settings=self.weights, members=fits)
 
+    def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
+        """See Recommender: the members that have a weight, each from its own folder; σ is taken anew."""
+        self.weights = {name: weight for name, weight in chosen.settings.items() if weight > 0}
+        for name in self.weights:
+            self.members[name].restore(content, train, chosen.members[name], folder / name)
+        self._sides = {name: side_of(self.members[name], train) for name in self.weights}
+
     @property
     def item_vectors(self) -> Floats:
         """(n_items, sum of the members' widths) float32."""

@@ -9,8 +9,10 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TypeVar
 
-from safetensors.torch import save_file
+import torch
+from safetensors.torch import load_file, save_file
 
+from pipeline.artefacts.read import readable
 from pipeline.config.training import Schedule
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Floats, Interactions
@@ -79,6 +81,17 @@ class Trained(Recommender, Learner[Batch]):
     def save(self, folder: Path) -> None:
         """Writes the weights as `model.safetensors`."""
         save_file({name: weight.detach().cpu().contiguous() for name, weight in self._weights().items()}, folder / FILE)
+
+    @torch.no_grad()
+    def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
+        """See Recommender: takes the saved weights."""
+        with readable(folder / FILE, f"not the weights of a {self.name} model"):
+            saved = load_file(folder / FILE)
+        with reproducible(self.threads):
+            self._prepare(content, train)
+            for name, weight in self._weights().items():
+                weight.copy_(saved[name])
+            self._freeze()
 
     def _validation(self, task: Task) -> Validation:
         """task: this process's users."""

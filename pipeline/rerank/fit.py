@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,9 +24,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from pipeline.artefacts.reranked import RankerFit
 from pipeline.config.ranker import Ranker as Settings
 from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.recommend.base import Epoch, Rows
+from pipeline.recommend.base import Rows
 from pipeline.rerank.candidates import Candidates
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.network import Ranker, network_of
@@ -50,29 +51,6 @@ class Part:
     def without_shown(chosen: Interactions) -> Part:
         """Where nothing tells what was shown."""
         return Part(chosen, chosen.subset(np.zeros(len(chosen), bool)))
-
-
-@dataclass(frozen=True)
-class RankerFit:
-    """How a fit went.
-
-    learned_from: `shown` or `sampled`. pairs: learned from; chosen_pairs: those that were chosen. used: whether
-    re-ordering helps. users: of the validation part that this was judged on. before and after: their NDCG@10 by the
-    first stage, and re-ordered. error: of the mean difference, paired. by_source: the best NDCG@10 of the other half of
-    those users, learned from either kind of pairs.
-    """
-
-    learned_from: str
-    epochs: int
-    pairs: int
-    chosen_pairs: int
-    used: bool = False
-    users: int = 0
-    before: float = 0.0
-    after: float = 0.0
-    error: float = 0.0
-    curve: list[Epoch] = field(default_factory=list)
-    by_source: dict[str, float] = field(default_factory=dict)
 
 
 def fit_ranker(

@@ -169,7 +169,8 @@ class Ranker:
         return np.take_along_axis(lists, order, axis=1), expit(np.take_along_axis(logits, order, axis=1))
 
     def save(self, folder: Path) -> None:
-        """Writes `ranker.safetensors`."""
+        """Writes `ranker.safetensors` into a folder, which is made if it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / RANKER_FILE)
 
 

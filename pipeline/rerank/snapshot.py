@@ -13,19 +13,21 @@ from pipeline.training.negatives import Chosen
 CHUNK_PAIRS = 8192
 BLOCK_USERS = 1024
 NOTHING = -1
+# By name, vectors of unit norm, (n_items, d) float32 with zero rows where missing, and (n_items,) bool, who has one.
+Modalities = dict[str, tuple[Floats, Mask]]
 
 
 class Catalogue:
     """The catalogue as the first stage and the re-ranker read it.
 
-    vectors: (n_items, d) float32, the first stage's. modalities: of each (n_items, d_m) float32 of unit norm, zero rows
-    where missing, and (n_items,) bool, whether an item has it. served: (n_items,) bool, the items in the index.
+    vectors: (n_items, d) float32, the first stage's. modalities: see `Modalities`. served: (n_items,) bool, the items
+    in the index.
     """
 
     def __init__(
         self,
         vectors: Floats,
-        modalities: dict[str, tuple[Floats, Mask]],
+        modalities: Modalities,
         served: Mask,
         index: faiss.Index | None = None,
     ) -> None:

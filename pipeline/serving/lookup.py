@@ -1,23 +1,25 @@
-"""Lookup: asks the published index, for a user or for any mix of item, text, picture and clip."""
+"""Lookup: asks the published index, for a user or for any mix of item, text, picture and clip.
+
+A user is answered with their one list, `recommendations.parquet`; a mix is searched for among items that have content.
+"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from pipeline.artefacts.read import read_table, readable
-from pipeline.artefacts.vectors import matrix
+from pipeline.artefacts.published import CONTENT, Published, published
 from pipeline.config import Config, Extract, Modality
-from pipeline.errors import ConfigError, MediaError, WorkspaceError
+from pipeline.errors import ConfigError, MediaError
 from pipeline.interactions import Floats, unit_rows
-from pipeline.workspace import Json, read_json
+from pipeline.serving.faiss_index import vector_of
+from pipeline.workspace import Json
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Encoder, Input, Text
@@ -42,7 +44,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: `score` is the inner product of the query's and the item's vectors."""
+    """One answer: `score` is that of the user's list, or the cosine of the mix and the item's content."""
 
     item_id: str
     score: float
@@ -51,28 +53,19 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits, best first, and the digest of the index that gave them."""
+    """The hits, best first, and the digest of the index that gave them. note: why they are fewer than asked for."""
 
     index: str
     query: dict[str, str]
     hits: list[Hit] = field(default_factory=list)
+    note: str = ""
 
     def as_json(self) -> Json:
         """The document of `medley lookup --json`."""
-        return {"index": self.index, "query": dict(self.query), "hits": [dict(hit.__dict__) for hit in self.hits]}
-
-
-def current(workspace: Path) -> Json:
-    """What is published.
-
-    Raises WorkspaceError if the folder is not there or nothing has been published yet.
-    """
-    if not workspace.is_dir():
-        raise WorkspaceError(f"workspace {workspace}: no such folder; give the one that medley.yaml names with -w")
-    found = read_json(workspace / "CURRENT.json")
-    if found is None:
-        raise WorkspaceError(f"workspace {workspace}: nothing is published yet; run `medley run` first")
-    return found
+        hits = [dict(hit.__dict__) for hit in self.hits]
+        return {"index": self.index, "query": dict(self.query), "hits": hits} | (
+            {"note": self.note} if self.note else {}
+        )
 
 
 def ask(workspace: Path, query: Query) -> Answer:
@@ -84,80 +77,77 @@ def ask(workspace: Path, query: Query) -> Answer:
     given = query.given()
     if not given or ("user" in given and len(given) > 1) or query.k < 1:
         raise ConfigError("ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more")
-    published = current(workspace)
-    folder = workspace / str(published["index"])
-    index = _Index(folder)
-    hits = index.for_user(str(query.user), query.k) if query.user else index.for_content(query)
-    return Answer(str(published["digest"]), given, hits)
+    index = published(workspace)
+    if query.user is None:
+        return Answer(index.digest, given, _for_content(index, query))
+    hits = _for_user(index, query.user)
+    note = (
+        f"the list of {query.user} has {len(hits)} items; index.recommendations sets how many"
+        if query.k > len(hits)
+        else ""
+    )
+    return Answer(index.digest, given, hits[: query.k], note)
 
 
-class _Index:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        columns = ["item_id", "title", "has_content"]
-        self.items = read_table(folder / "items.parquet", columns, hint="run the night with --full")
-
-    def for_user(self, user_id: str, k: int) -> list[Hit]:
-        table = read_table(self.folder / "users.parquet", where=ds.field("user_id") == user_id)
-        if not table.num_rows:
-            raise ConfigError(f"--user {user_id}: not in the published index; only users with a history are")
-        vector = matrix(table["vector"])[0]
-        return self._search("recommend.faiss", vector, k, hidden=set(table["seen"][0].as_py()))
-
-    def for_content(self, query: Query) -> list[Hit]:
-        sides: list[Floats] = []
-        hidden: set[str] = set()
-        if query.item:
-            sides.append(self._content_of(query.item))
-            hidden.add(query.item)
-        raw: dict[Modality, bytes | Text] = {}
-        if query.text is not None:
-            from pipeline.encoders.base import Text
-
-            raw["text"] = Text({"text": query.text}, query=True)
-        if query.image is not None:
-            raw["image"] = _read(query.image)
-        if query.audio is not None:
-            raw["audio"] = _read(query.audio)
-        if raw:
-            sides.append(_encode(self.folder, raw))
-        vector = np.sum(sides, axis=0)
-        norm = float(np.linalg.norm(vector))
-        return self._search("content.faiss", (vector / norm if norm else vector).astype(np.float32), query.k, hidden)
-
-    def _content_of(self, item_id: str) -> Floats:
-        row = pc.index(self.items["item_id"], item_id).as_py()
-        if row < 0:
-            raise ConfigError(f"--item {item_id}: not in the published index")
-        if not self.items["has_content"][row].as_py():
-            raise ConfigError(f"--item {item_id}: it has no text, image or audio to be compared by")
-        return np.asarray(self._open("content.faiss").reconstruct(row))
-
-    def _search(self, name: str, vector: Floats, k: int, hidden: set[str]) -> list[Hit]:
-        index = self._open(name)
-        without_content = int(pc.sum(pc.invert(self.items["has_content"])).as_py() or 0) if name[0] == "c" else 0
-        depth = min(index.ntotal, k + len(hidden) + without_content)
-        scores, rows = index.search(vector[None], depth)
-        hits = (self._hit(int(row), float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0)
-        shown = [hit for hit, usable in hits if hit.item_id not in hidden and (usable or name[0] == "r")]
-        return shown[:k]
-
-    def _hit(self, row: int, score: float) -> tuple[Hit, bool]:
-        one = self.items.slice(row, 1).to_pylist()[0]
-        return Hit(one["item_id"], score, one["title"] or ""), bool(one["has_content"])
-
-    def _open(self, name: str) -> faiss.Index:
-        with readable(self.folder / name):
-            return faiss.read_index(str(self.folder / name))
+def _for_user(index: Published, user: str) -> list[Hit]:
+    rows = index.lists([user])
+    if not rows.num_rows:
+        reason = index.without_list(user)
+        why = "not in the published index" if reason is None else f"no recommendations, because of this user: {reason}"
+        raise ConfigError(f"--user {user}: {why}")
+    ids = rows["item_id"].to_pylist()
+    named = index.items(["item_id", "title"], ids)
+    titles = dict(zip(named["item_id"].to_pylist(), named["title"].to_pylist(), strict=True))
+    return [Hit(item, score, titles[item] or "") for item, score in zip(ids, rows["score"].to_pylist(), strict=True)]
 
 
-def _encode(folder: Path, raw: dict[Modality, bytes | Text]) -> Floats:
+def _for_content(index: Published, query: Query) -> list[Hit]:
+    """Items nearest to the mean direction of what is given; of an item itself, all others."""
+    items, content = index.items(["item_id", "title", "has_content"]), index.faiss(CONTENT)
+    sides = [_content_of(items, content, query.item)] if query.item else []
+    raw = _raw(query)
+    if raw:
+        sides.append(_encode(index, raw))
+    vector = np.sum(sides, axis=0)
+    norm = float(np.linalg.norm(vector))
+    unit = (vector / norm if norm else vector).astype(np.float32)
+    scores, rows = content.search(unit[None], min(content.ntotal, query.k + bool(query.item)))
+    # An inverted file may come back with fewer, and fills up with -1.
+    answers = [(row, score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if row >= 0]
+    named = items.take(pa.array([row for row, _ in answers], pa.int64())).to_pylist()
+    hits = [Hit(item["item_id"], score, item["title"] or "") for item, (_, score) in zip(named, answers, strict=True)]
+    return [hit for hit in hits if hit.item_id != query.item][: query.k]
+
+
+def _raw(query: Query) -> dict[Modality, bytes | Text]:
+    from pipeline.encoders.base import Text
+
+    raw: dict[Modality, bytes | Text] = {}
+    if query.text is not None:
+        raw["text"] = Text({"text": query.text}, query=True)
+    if query.image is not None:
+        raw["image"] = _read(query.image)
+    if query.audio is not None:
+        raw["audio"] = _read(query.audio)
+    return raw
+
+
+def _content_of(items: pa.Table, content: faiss.Index, item_id: str) -> Floats:
+    row = pc.index(items["item_id"], item_id).as_py()
+    if row < 0:
+        raise ConfigError(f"--item {item_id}: not in the published index")
+    if not items["has_content"][row].as_py():
+        raise ConfigError(f"--item {item_id}: it has no text, image or audio to be compared by")
+    return vector_of(content, row)
+
+
+def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:
     """The query's place in the fused space, by the encoders and weights that the index was made with."""
     from pipeline.artefacts.fused import WEIGHTS
     from pipeline.encoders import Prepared, make
     from pipeline.fusion.saved import load
 
-    made_with = json.loads((folder / "encoders.json").read_text("utf-8"))
+    folder, made_with = index.folder, index.encoders
     settings = {modality: made_with[modality]["settings"] if modality in made_with else None for modality in _ALL}
     config = Config(extract=Extract.model_validate(settings))
     vectors: dict[Modality, Floats] = {}

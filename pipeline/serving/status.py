@@ -9,8 +9,8 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.artefacts.published import current
 from pipeline.night import runs
-from pipeline.serving.lookup import current
 from pipeline.workspace import Json, Workspace, read_json
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")

@@ -27,6 +27,7 @@ STEPS = (
     Step("extract", "Encode a modality's buckets into Parquet shards."),
     Step("fuse", "Combine the modalities into one vector per item and per user."),
     Step("train", "Fit the recommender: once to be judged, once to go out.", torchrun=True),
+    Step("rerank", "Fit what re-orders each user's best items, where validation finds that to help."),
     Step("evaluate", "Rank the test part and write metrics.json."),
     Step("index", "Build the FAISS index."),
     Step("publish", "Judge the run, replace what is published, write the report."),

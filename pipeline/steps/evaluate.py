@@ -8,7 +8,12 @@
 - paired: every model against the strongest baseline, by the gate's metric in the gate's segment, user by user. Which
   baseline is the strongest is read on validation: the best of several on test would be the luckiest too. Where there
   is no validation part, it is the gate's own;
-- ablation: see `pipeline.explain.ablation`; ranker: what the re-ranker is worth, see `pipeline.steps.rerank`.
+- the trained model is judged by the list that goes out: re-ordered, where the night's re-ranker is used; `first_stage`
+  beside it is then what it would be without. The list is one over all items: the first stage's best
+  `rerank.candidates` in the re-ranker's order, then all others in the first stage's. A segment that ranks among some
+  items alone keeps that order;
+- ablation: of the first stage, see `pipeline.explain.ablation`; ranker: what the re-ranker is worth, and how good its
+  probabilities are.
 """
 
 from __future__ import annotations
@@ -20,18 +25,25 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.staged import Log, OpenedLog, open_test
+from pipeline.artefacts.staged import PARTS, Log, OpenedLog, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics
 from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall
-from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, Values, inner_product, rank
+from pipeline.evaluation.measured import Measure
+from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, inner_product, rank
+from pipeline.evaluation.ranking import InnerProduct, Reordered
 from pipeline.evaluation.segments import tasks_of
-from pipeline.evaluation.significance import compare, summarise
+from pipeline.evaluation.significance import Summary
 from pipeline.explain.ablation import PartialContent, at_inference, refitted, way_of
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import BASELINES, Content, baseline, build
+from pipeline.rerank.impressions import labelled
+from pipeline.rerank.lists import ranked_lists
+from pipeline.rerank.network import load_ranker
+from pipeline.rerank.quality import of_candidates, of_drawn, of_shown
+from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
@@ -40,10 +52,10 @@ from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of, models_of
 from pipeline.workspace import Json, digest
 
-VERSION = 6
+VERSION = 7
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
-ABLATED_METRICS = ("ndcg", "recall")
+FIRST_STAGE, REORDERED = "first_stage", "reordered"
 
 
 def run(night: Night) -> StepReceipt:
@@ -54,7 +66,9 @@ def run(night: Night) -> StepReceipt:
     trained = night.receipt("train")
     log_digest = staged_of(night).digest("interactions", "shown")
     config = night.config
-    key = digest("evaluate", VERSION, config.evaluate, config.seed, _gate(night), trained.digest, log_digest)
+    gate, digests = config.publish.gate, [trained.digest, night.receipt("rerank").digest, log_digest]
+    gate_reads = [gate.metric, gate.segment, gate.baseline]
+    key = digest("evaluate", VERSION, config.evaluate, config.seed, gate_reads, *digests)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
     night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
@@ -65,59 +79,97 @@ def run(night: Night) -> StepReceipt:
 class Fitted:
     """All that is ranked with, made without the test part.
 
-    models: by name, the trained one last. without: the trained one, by the modality left out. strongest: the baseline
-    that the others are compared with. validation: what the baselines scored there, by the gate's metric.
+    models: by name, all but the trained one. trained: its name; first_stage: its scorer; without: the same, by the
+    modality left out. strongest: the baseline that the others are compared with. validation: what the baselines scored
+    there, by the gate's metric.
     """
 
     models: dict[str, Scorer]
+    trained: str
+    first_stage: InnerProduct
     without: dict[str, Scorer]
     strongest: str
     validation: dict[str, float]
 
 
+def _measure(night: Night) -> Measure:
+    settings, gate = night.config.evaluate, night.config.publish.gate
+    return Measure(tuple(settings.cutoffs), settings.bootstrap_samples, night.config.seed, gate.metric, gate.segment)
+
+
 def _build(night: Night, key: str, folder: Path) -> Json:
-    staged = staged_of(night)
+    staged, measure, spaces = staged_of(night), _measure(night), dict(_spaces(night))
     fitted = _fitted(night, staged.read_log())
     log = open_test(staged, night.workspace, night.folder, key, folder)
-    settings, spaces = night.config.evaluate, dict(_spaces(night))
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
-    tasks = tasks_of(log, settings, present)
+    tasks = tasks_of(log, night.config.evaluate, present)
     rankings = Rankings(tasks)
-    known = log.of("train", "validation")
-    lists = {"all": ListMetrics(known, rankings.users("all"), spaces["fused"], settings.cutoffs)}
-    if not len(rankings.users("all")):
+    users = rankings.users("all")
+    if not len(users):
         raise StepFailed(
             "no test interaction can be ranked: its users have chosen nothing before, or nothing new; "
             "take in more of the log, or set ingest.split to leave_last_out"
         )
-    results: dict[str, dict[str, Json]] = {segment: {} for segment in tasks}
-    judged, whole = {}, {}
-    for name, scorer in fitted.models.items():
-        whole = rankings.of(scorer, settings.cutoffs, lists)
-        judged[name] = _judged(night, whole)
-        for segment, scores in whole.items():
-            results[segment][name] = _summary(night, scores)
-    results |= _likeness(night, log, spaces)
+    lists = ListMetrics(log.of("train", "validation"), users, spaces["fused"], measure.cutoffs)
+    models: dict[str, Scorer] = {**fitted.models, FIRST_STAGE: fitted.first_stage}
+    scores = measure.ranked(rankings, models, {"all": lists})
+    first = scores.pop(FIRST_STAGE)
+    judged, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
+    ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
+    told = {"model": fitted.trained, "way": _way(night, fitted.trained), "stage": FIRST_STAGE, "segments": ablation}
     document = {
-        "test": {segment: models for segment, models in results.items() if any(models.values())},
-        "trained": str(night.receipt("train").details["model"]),
-        "paired": _paired(night, fitted, judged),
-        "ablation": _ablation(night, fitted, {name: tasks[name] for name in ABLATED_SEGMENTS}, whole),
-        "ranker": rerank.judge(night, log, tasks["all"]),
+        "test": measure.segments(scores | judged) | _similarity(night, log, spaces, measure),
+        "trained": fitted.trained,
+        "paired": measure.paired(scores | judged, fitted.strongest, fitted.validation),
+        "ablation": told if ablation else {},
+        "ranker": ranker,
     }
     (folder / "metrics.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
-    ranked, asked = len(rankings.users("all")), len(np.unique(log.of("test").user))
-    counts = {"rows": len(tasks["all"].targets), "users": ranked, "users_without_history": asked - ranked}
+    without_history = len(np.unique(log.of("test").user)) - len(users)
+    counts = {"rows": len(tasks["all"].targets), "users": len(users), "users_without_history": without_history}
     return {**counts, "opened_rows": len(log.of("test", "held_out"))}
 
 
-def _gate(night: Night) -> list[str]:
-    gate = night.config.publish.gate
-    return [gate.metric, gate.segment, gate.baseline]
+@dataclass(frozen=True)
+class _Ranked:
+    """What is asked for, further metrics of the lists of all, and the first stage's scores by segment."""
+
+    rankings: Rankings
+    tasks: Mapping[str, Task]
+    lists: ListMetrics
+    first: dict[str, Scores]
 
 
-def _summary(night: Night, scores: Scores) -> Json:
-    return dict(summarise(scores, night.config.evaluate.bootstrap_samples, night.config.seed))
+def _second_stage(
+    night: Night, log: OpenedLog, fitted: Fitted, asked: _Ranked
+) -> tuple[dict[str, dict[str, Scores]], Json]:
+    """The scores of the lists that go out under the trained model's name, and beside them, where they are re-ordered,
+    the first stage's; and what the re-ranker is worth, empty where there is none.
+    """
+    reranked = rerank.read(night)
+    if reranked.fit is None:
+        return {fitted.trained: asked.first}, {}
+    measure, settings, seed = _measure(night), night.config.ranker, night.config.seed
+    vectors = fitted.first_stage
+    catalogue = Catalogue(vectors.items, rerank.modality_inputs(night), np.ones(len(vectors.items), bool))
+    snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"))
+    ranker = load_ranker(reranked.evaluated, catalogue, settings, threads(night.config))
+    targets = np.concatenate([task.targets.user for task in asked.tasks.values()])
+    users = np.intersect1d(targets, snapshot.known_users())
+    scorer = Reordered(vectors, users.astype(np.int32), ranked_lists(snapshot, ranker, users, reranked.candidates))
+    after = measure.ranked(asked.rankings, {REORDERED: scorer}, {"all": asked.lists})[REORDERED]
+    pages = labelled(log.shown("test"), log.of(*PARTS), settings.chosen_within_days)
+    chosen = asked.tasks["all"].targets
+    worth: Json = {
+        "used": reranked.used,
+        "learned_from": reranked.fit.learned_from,
+        "test": measure.gain(asked.first["all"], after["all"]),
+        "candidates": of_candidates(ranker, snapshot, chosen, reranked.candidates),
+        "shown": of_shown(ranker, snapshot, pages, settings, seed),
+    }
+    if reranked.fit.learned_from == "sampled":
+        worth["drawn"] = of_drawn(ranker, snapshot, chosen, settings, seed)
+    return {FIRST_STAGE: asked.first, fitted.trained: after} if reranked.used else {fitted.trained: asked.first}, worth
 
 
 def _fitted(night: Night, log: Log) -> Fitted:
@@ -136,9 +188,9 @@ def _fitted(night: Night, log: Log) -> Fitted:
     folder = night.workspace.path(night.receipt("train").path, "evaluated")
     _, users = read_vectors(folder / "user_vectors.parquet", "user_id")
     _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
-    models[trained] = inner_product(users, items)
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
-    return Fitted(models, dict(_without_each(night, trained, log)), strongest, validation)
+    without = dict(_without_each(night, trained, log))
+    return Fitted(models, trained, inner_product(users, items), without, strongest, validation)
 
 
 def _way(night: Night, model: str) -> str:
@@ -173,58 +225,17 @@ def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, f
     return {} if values is None or not len(values) else {name: float(values.mean())}
 
 
-def _judged(night: Night, scores: Mapping[str, Scores]) -> Values | None:
-    """What the gate looks at, of every user; None where it is no metric of single users."""
-    gate = night.config.publish.gate
-    return scores[gate.segment].values.get(gate.metric) if gate.segment in scores else None
-
-
-def _paired(night: Night, fitted: Fitted, judged: Mapping[str, Values | None]) -> Json:
-    told = {name: values for name, values in judged.items() if values is not None and len(values)}
-    strongest = told.pop(fitted.strongest, None)
-    if strongest is None:
-        return {}
-    settings, (metric, segment, _) = night.config.evaluate, _gate(night)
-    return {
-        "metric": metric,
-        "segment": segment,
-        "baseline": fitted.strongest,
-        "validation": fitted.validation,
-        "models": compare(told, strongest, settings.bootstrap_samples, night.config.seed),
-    }
-
-
-def _ablation(night: Night, fitted: Fitted, tasks: Mapping[str, Task], whole: Mapping[str, Scores]) -> Json:
-    """Segment to modality to metric: its summary without the modality, and `change`, from whole to without, paired."""
-    trained = str(night.receipt("train").details["model"])
-    settings, rankings = night.config.evaluate, Rankings(tasks)
-    found: dict[str, dict[str, Json]] = {}
-    for modality, scorer in fitted.without.items():
-        for segment, scores in rankings.of(scorer, settings.cutoffs).items():
-            summary = {} if not len(scores.users) else _changed(night, scores, whole[segment])
-            if summary:
-                found.setdefault(segment, {})[modality] = summary
-    return {"model": trained, "way": _way(night, trained), "segments": found} if found else {}
-
-
-def _changed(night: Night, scores: Scores, whole: Scores) -> Json:
-    names = [name for name in scores.values if name.partition("@")[0] in ABLATED_METRICS]
-    summary = _summary(night, Scores(scores.users, {name: scores.values[name] for name in names}))
-    samples, seed = night.config.evaluate.bootstrap_samples, night.config.seed
-    for name in names:
-        summary[name]["change"] = compare({name: scores.values[name]}, whole.values[name], samples, seed)[name]
-    return summary
-
-
-def _likeness(night: Night, log: OpenedLog, spaces: Mapping[str, Floats]) -> dict[str, dict[str, Json]]:
+def _similarity(
+    night: Night, log: OpenedLog, spaces: Mapping[str, Floats], measure: Measure
+) -> dict[str, dict[str, Summary]]:
+    """What each modality's vectors alone, and the fused ones, say of which items are chosen together."""
     window = night.config.evaluate.window_choices
-    results: dict[str, dict[str, Json]] = {}
+    tables: dict[str, dict[str, Summary]] = {}
     for segment in SEGMENTS:
-        asked = questions(log, segment, window, night.config.seed)
-        results[segment] = {
-            name: _summary(night, recall(vectors, asked, RECALL_AT)) for name, vectors in spaces.items()
-        }
-    return results
+        queries = questions(log, segment, window, night.config.seed)
+        models = {name: measure.summary(recall(vectors, queries, RECALL_AT)) for name, vectors in spaces.items()}
+        tables |= {segment: models} if any(models.values()) else {}
+    return tables
 
 
 def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:

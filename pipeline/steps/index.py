@@ -1,51 +1,49 @@
 """Index: the published vectors as a folder that other services open with plain faiss and pyarrow.
 
-- `recommend.faiss` finds items for a user's vector, `content.faiss` for any mix of text, picture and clip;
-- both score by inner product, and their rows are those of `items.parquet`;
-- exact search while one query meets the latency target, else the first inverted-file setting that reaches the recall;
-- recall is measured against a brute-force product, never assumed;
-- `recommendations.parquet` has the best of every user, see `pipeline.serving.recommendations`.
+- `recommend.faiss` finds items for a user's vector, `content.faiss` for any mix of text, picture and clip: both answer
+  with rows of `items.parquet`, and the latter holds only items that have content; see `pipeline.serving.faiss_index`;
+- `recommendations.parquet` has every user's one list, re-ordered where the night's re-ranker is used;
+- the folder's files: see `pipeline.artefacts.published`.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import __version__
-from pipeline.artefacts.staged import Log, Staged
+from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
+from pipeline.artefacts.staged import Log
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
-from pipeline.config import Index
+from pipeline.config.ranker import Ranker
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
-from pipeline.interactions import Floats, Interactions
+from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night, StepReceipt
-from pipeline.serving import recommendations
+from pipeline.recommend.base import Rows
+from pipeline.rerank.lists import lists_of
+from pipeline.rerank.network import load_ranker
+from pipeline.rerank.snapshot import Catalogue, Snapshot
+from pipeline.runtime import threads
+from pipeline.serving.faiss_index import RECALL_AT, Choice, built
+from pipeline.serving.recommendations import write_lists
+from pipeline.steps import rerank
+from pipeline.steps.fuse_users import write_without
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.workspace import CARD, Json, digest
 
-VERSION = 3
-RECALL_AT = 10
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One setting that was tried: its recall@10 against exact search and the latency of single queries."""
-
-    kind: str
-    nprobe: int
-    recall: float
-    latency_ms_p50: float
-    latency_ms_p95: float
+VERSION = 4
+NO_VECTOR = "the model has no vector for them"
+NOTHING_LEFT = "they have every item of the index"
 
 
 def run(night: Night) -> StepReceipt:
@@ -53,64 +51,141 @@ def run(night: Night) -> StepReceipt:
 
     Raises StepFailed if no item has a vector.
     """
-    fused, trained = night.receipt("fuse"), night.receipt("train")
+    receipts = [night.receipt(step) for step in ("fuse", "train", "rerank")]
     staged = staged_of(night).digest("items/", "interactions")
     keys: dict[str, str] = {modality: ensure(night, modality).encoder.key for modality in modalities(night.config)}
-    key = digest("index", VERSION, night.config.index, night.config.seed, fused.digest, trained.digest, staged, keys)
+    made_of = [receipt.digest for receipt in receipts]
+    key = digest("index", VERSION, night.config.index, night.config.seed, *made_of, staged, keys)
     return night.step("index", "index", key, lambda folder: _build(night, keys, folder))
 
 
-def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
-    snapshot = staged_of(night)
-    log, everything = snapshot.read_log(), snapshot.read_everything()
+@dataclass(frozen=True)
+class _Vectors:
+    """What is published, by code: ids, vectors (n_items, d), (n_users, d) and (n_items, fused width), NaN rows without.
+
+    log: of these users. history: all that they chose.
+    """
+
+    log: Log
+    item_ids: pa.Array
+    user_ids: pa.Array
+    items: Floats
+    users: Floats
+    fused: Floats
+    history: Interactions
+
+    @property
+    def has_content(self) -> Mask:
+        return ~np.isnan(self.fused[:, 0])
+
+    @property
+    def kept(self) -> Mask:
+        """Items that have content, or that anybody chose."""
+        return self.has_content | (self.history.item_counts() > 0)
+
+    @property
+    def known(self) -> Rows:
+        """Users that have a vector, of a history or of a profile."""
+        return np.flatnonzero(self.users.any(axis=1))
+
+
+def _vectors(night: Night) -> _Vectors:
+    staged = staged_of(night)
+    log, history = staged.read_log(), staged.read_everything()
     _, fused = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
-    published = night.workspace.path(night.receipt("train").path, "published")
-    _, items = read_vectors(published / "item_vectors.parquet", "item_id")
-    _, users = read_vectors(published / "user_vectors.parquet", "user_id")
-    has_content = ~np.isnan(fused[:, 0])
-    kept = has_content | (np.bincount(everything.item, minlength=len(log.items)) > 0)
+    folder = night.workspace.path(night.receipt("train").path, "published")
+    _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
+    names, users = read_vectors(folder / "user_vectors.parquet", "user_id")
+    if names != log.users:
+        history = recoded(history, pa.array(log.users, pa.string()), pa.array(names, pa.string()))
+    ids = pa.array(log.items, pa.string()), pa.array(names, pa.string())
+    return _Vectors(replace(log, users=names), *ids, items, users, fused, history)
+
+
+def recoded(log: Interactions, users: pa.Array, others: pa.Array) -> Interactions:
+    """The log by codes of other users, among whom all of its own are; those that are only there chose nothing."""
+    place = pc.index_in(users, others).to_numpy(zero_copy_only=False)
+    user = place[log.user].astype(np.int32)
+    order = np.argsort(user, kind="stable")
+    columns = user[order], log.item[order], log.age_days[order], log.weight[order]
+    return Interactions(*columns, len(others), log.n_items)
+
+
+def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
+    vectors = _vectors(night)
+    kept, has_content, known = vectors.kept, vectors.has_content, vectors.known
     if not kept.any():
         raise StepFailed("no item has a vector, so there is nothing to index")
-    known = np.flatnonzero(np.any(users != 0, axis=1))
-    _write_items(snapshot, kept, has_content, folder)
-    _write_users(log, everything, users, known, folder)
+    _write_items(night, kept, has_content, folder)
+    write_users(vectors.user_ids, vectors.item_ids, vectors.history, vectors.users, folder / USERS)
     shutil.copyfile(
         night.workspace.path(night.receipt("fuse").path, "fusion.safetensors"), folder / "fusion.safetensors"
     )
-    (folder / "encoders.json").write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
+    (folder / ENCODERS).write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
     _copy_fitted(night, folder)
-    chosen = {
-        "recommend": _write_index(items[kept], users[known], night, folder / "recommend.faiss"),
-        "content": _write_index(np.nan_to_num(fused[kept]), fused[kept & has_content], night, folder / "content.faiss"),
-    }
-    published_rows = recommendations.Published(users, items, kept)
-    recommended = recommendations.write(night, log, everything, published_rows, folder)
-    card = _card(night, keys, chosen, items.shape[1], fused.shape[1]) | {"recommended": recommended}
+    settings, seed, content = night.config.index, night.config.seed, vectors.fused[has_content]
+    recommend, by_vector = built(vectors.items[kept], vectors.users[known], settings, seed)
+    labels = np.flatnonzero(has_content[kept])
+    similar, by_content = built(content, content, settings, seed, labels)
+    for name, index in ((RECOMMEND, recommend), (CONTENT, similar)):
+        faiss.write_index(index, str(folder / name))
+    recommended = _recommend(night, vectors, recommend, folder)
+    widths = {"recommend": vectors.items.shape[1], "content": vectors.fused.shape[1]}
+    card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
     counts = {"rows": int(kept.sum()), "users": len(known), "unindexed_items": int((~kept).sum())}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
     return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
 
 
-def _write_items(staged: Staged, kept: np.ndarray, has_content: np.ndarray, folder: Path) -> None:
-    table = staged.items()
+def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
+    """Writes every user's list, and who has none and why; returns what the card says of it."""
+    reranked, count, settings = rerank.read(night), night.config.index.recommendations, night.config.ranker
+    inputs = rerank.modality_inputs(night) if reranked.used else {}
+    catalogue = Catalogue(vectors.items, inputs, vectors.kept, index)
+    snapshot = Snapshot(catalogue, vectors.users, vectors.history)
+    ranker = load_ranker(reranked.published, catalogue, settings, threads(night.config)) if reranked.used else None
+    depth = max(count, reranked.candidates) if reranked.used else count
+    lists = lists_of(snapshot, ranker, vectors.known, depth)
+    rows, served = write_lists(lists, vectors.user_ids, vectors.item_ids, count, folder / LISTS)
+    reasons = np.where(vectors.users.any(axis=1), NOTHING_LEFT, NO_VECTOR)
+    missing = {vectors.user_ids[int(user)].as_py(): str(reasons[user]) for user in np.flatnonzero(~served)}
+    without = write_without(night, vectors.log, missing, folder / WITHOUT_LIST)
+    fit = reranked.fit
+    score = _meaning(settings, fit.learned_from) if reranked.used and fit else "inner product"
+    return {"rows": rows, "users": int(served.sum()), "users_without": without, "k": count, "score": score}
+
+
+def _meaning(settings: Ranker, learned_from: str) -> str:
+    """What a score of the re-ranker is."""
+    days = f"within {settings.chosen_within_days:g} days of being shown the item"
+    when = days if learned_from == "shown" else "within a time as long as the validation part"
+    return f"probability by the re-ranker that the user chooses the item {when}"
+
+
+def _write_items(night: Night, kept: np.ndarray, has_content: np.ndarray, folder: Path) -> None:
+    table = staged_of(night).items()
     hidden = [name for name in table.column_names if name.endswith(("_hash", "_problem"))]
     table = table.drop_columns([*hidden, "cold"]).append_column("has_content", pa.array(has_content))
-    pq.write_table(table.filter(pa.array(kept)), folder / "items.parquet", row_group_size=16_384)
+    pq.write_table(table.filter(pa.array(kept)), folder / ITEMS, row_group_size=16_384)
 
 
-def _write_users(log: Log, chosen: Interactions, users: Floats, known: np.ndarray, folder: Path) -> None:
-    ids = np.asarray(log.items, dtype=object)
-    starts = chosen.offsets()
-    seen = [sorted(set(ids[chosen.item[starts[u] : starts[u + 1]]])) for u in known]
-    table = pa.table(
-        {
-            "user_id": pa.array(log.users).take(known),
-            "vector": vector_column(users[known]),
-            "seen": pa.array(seen, pa.list_(pa.string())),
-        }
-    )
-    write_vectors(folder / "users.parquet", table)
+def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, users: Floats, path: Path) -> None:
+    """Writes user_id, vector and the sorted ids of what each has chosen, of the users that have a vector.
+
+    users: (n_users, d) float32, a zero row without one.
+    """
+    known = np.flatnonzero(users.any(axis=1))
+    place = np.empty(len(item_ids), np.int64)
+    place[pc.sort_indices(item_ids).to_numpy()] = np.arange(len(item_ids))
+    chosen = np.unique(history.user.astype(np.int64) * len(item_ids) + place[history.item])
+    owner, rank = np.divmod(chosen, max(len(item_ids), 1))
+    own = np.isin(owner, known)
+    sizes = np.bincount(owner[own], minlength=len(users))[known]
+    values = item_ids.take(pc.sort_indices(item_ids)).take(pa.array(rank[own]))
+    seen = pa.ListArray.from_arrays(pa.array(np.cumsum([0, *sizes]), pa.int32()), values)
+    columns = {"user_id": user_ids.take(pa.array(known)), "vector": vector_column(users[known]), "seen": seen}
+    write_vectors(path, pa.table(columns))
 
 
 def _copy_fitted(night: Night, folder: Path) -> None:
@@ -135,71 +210,13 @@ def _encoders(night: Night) -> Json:
     return found
 
 
-def _write_index(items: Floats, queries: Floats, night: Night, path: Path) -> list[Choice]:
-    """Builds the first index that meets the targets; returns what was tried, the one written last."""
-    settings = night.config.index
-    sample = np.random.default_rng(night.config.seed).permutation(len(queries))[: settings.queries]
-    queries = np.ascontiguousarray(queries[np.sort(sample)])
-    items = np.ascontiguousarray(items)
-    truth = _exact(items, queries)
-    flat = faiss.IndexFlatIP(items.shape[1])
-    flat.add(items)
-    tried = [_measure(flat, "Flat", 0, queries, truth)]
-    written: faiss.Index = flat
-    if tried[0].latency_ms_p95 > settings.max_latency_ms:
-        written, approximate = _inverted(items, queries, truth, settings)
-        tried += approximate
-    faiss.write_index(written, str(path))
-    return tried
-
-
-def _inverted(
-    items: Floats, queries: Floats, truth: np.ndarray, settings: Index
-) -> tuple[faiss.IndexIVFFlat, list[Choice]]:
-    """Cells of 4 √n; as many of them probed as the recall target takes."""
-    cells = max(1, min(int(4 * np.sqrt(len(items))), len(items) // 39))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(items.shape[1]), items.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = 0
-    index.train(items)
-    index.add(items)
-    tried: list[Choice] = []
-    index.nprobe = min(8, cells)
-    while True:
-        tried.append(_measure(index, f"IVF{cells},Flat", index.nprobe, queries, truth))
-        if tried[-1].recall >= settings.min_recall or index.nprobe == cells:
-            return index, tried
-        index.nprobe = min(index.nprobe * 2, cells)
-
-
-def _exact(items: Floats, queries: Floats) -> np.ndarray:
-    """The score of the tenth best item of each query, by a plain product: (n,) float32."""
-    if not len(queries):
-        return np.zeros(0, np.float32)
-    k = min(RECALL_AT, len(items))
-    return np.concatenate([np.sort(block @ items.T, axis=1)[:, -k] for block in np.array_split(queries, len(queries))])
-
-
-def _measure(index: faiss.Index, kind: str, nprobe: int, queries: Floats, truth: np.ndarray) -> Choice:
-    k = min(RECALL_AT, index.ntotal)
-    times, found = [], 0
-    for row, query in enumerate(queries):
-        begin = time.perf_counter()
-        scores, _ = index.search(query[None], k)
-        times.append(time.perf_counter() - begin)
-        # By score, not by id: items with equal vectors are equally right.
-        found += int((scores[0] >= truth[row] - 1e-4 * max(1.0, abs(truth[row]))).sum())
-    recall = min(1.0, found / (k * len(queries))) if len(queries) else 0.0
-    p50, p95 = np.percentile(times, [50, 95]) * 1000 if times else (0.0, 0.0)
-    return Choice(kind, nprobe, round(recall, 4), round(float(p50), 4), round(float(p95), 4))
-
-
-def _card(night: Night, keys: dict[str, str], chosen: dict[str, list[Choice]], width: int, content_width: int) -> Json:
+def _card(night: Night, keys: dict[str, str], chosen: dict[str, list[Choice]], widths: dict[str, int]) -> Json:
     receipts = [receipt for receipt in night.receipts() if receipt.step != "index"]
     recall = min(choices[-1].recall for choices in chosen.values())
     return {
         "medley": __version__,
         "metric": "inner product",
-        "d": {"recommend": width, "content": content_width},
+        "d": widths,
         "recall": recall,
         "recall_at": RECALL_AT,
         "indexes": {name: choices[-1].__dict__ for name, choices in chosen.items()},

@@ -20,7 +20,8 @@ from pipeline.workspace import Workspace, read_json
 
 log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
-SWEPT = (*SHARDS, "staged/*", "encoders/*/*", "fused/*", "models/*", "evaluations/*", "index/*", "tunes/*")
+DIGESTS = ("fused/*", "models/*", "reranked/*", "evaluations/*", "index/*", "tunes/*")
+SWEPT = (*SHARDS, "staged/*", "encoders/*/*", *DIGESTS)
 CURRENT = "CURRENT.json"
 LAYOUT = "layout.json"
 GRACE_SECONDS = 3600

@@ -2,7 +2,6 @@
 
 - `evaluated/` is fitted on the training part; how many epochs it takes is chosen on the validation part;
 - `published/` is fitted again with those settings and that number of epochs on everything up to the night's "now";
-- on both goes a re-ranker, see `pipeline.steps.rerank`;
 - a fit that is killed leaves a checkpoint under `.tmp/fit-KEY`, which the next run of this step goes on from;
 - with several `train.processes`, the step runs in each of them, as under `torchrun`: all fit, and the first one writes.
 """
@@ -30,7 +29,6 @@ from pipeline.night import Night, StepReceipt
 from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, Fit, Recommender, build
 from pipeline.recommend.user_sides import save_with_reads
 from pipeline.runtime import threads
-from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
@@ -40,7 +38,7 @@ from pipeline.training.launch import launch
 from pipeline.training.progress import watched
 from pipeline.workspace import Json, digest
 
-VERSION = 8
+VERSION = 9
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def _key(night: Night, before: str, processes: int) -> str:
     fused = night.receipt("fuse")
     log_digest = staged_of(night).digest("interactions", "shown")
     made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds", "processes"})
-    settings = [made_by, night.config.ranker, night.config.seed]
+    settings = [made_by, night.config.seed]
     models = models_of(night.config.train, night.config.train.model)
     read = _texts(night) if any(name in READS_TITLES for name in models) else []
     # Several processes add up in another order, which other bytes come of.
@@ -166,7 +164,6 @@ def _build(night: Night, folder: Path, before: str, found: Fitted) -> Json:
     _save(found.judged, log, log.of("train", "validation"), folder / "evaluated")
     _save(found.published, log, everything, folder / "published")
     (folder / "curves.json").write_text(_curves(model, found.chosen, found.final), "utf-8")
-    ranker = rerank.learn(night, log, everything, (found.judged, found.published), folder)
     return {
         "rows": len(everything),
         "model": model,
@@ -175,7 +172,6 @@ def _build(night: Night, folder: Path, before: str, found: Fitted) -> Json:
         **_choices(found.chosen),
         "members": {name: _choices(fit) for name, fit in found.chosen.members.items()},
         "fit_seconds": {"evaluated": round(found.chosen.seconds, 2), "published": round(found.final.seconds, 2)},
-        "ranker": ranker,
     }
 
 

@@ -22,7 +22,7 @@ from pipeline.errors import StepFailed
 from pipeline.night import Night
 from pipeline.recommend import Content, Fit
 from pipeline.recommend.content import ContentRecommender
-from pipeline.steps import evaluate, fuse, train
+from pipeline.steps import evaluate, fuse, rerank, train
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Workspace
@@ -38,6 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Night:
     night = planted_night(tmp_path_factory.mktemp("trained") / "workspace")
     fuse.run(night)
     train.run(night)
+    rerank.run(night)
     return night
 
 
@@ -87,7 +88,7 @@ def _poison(path: Path) -> None:
 
 def evaluated_fit(night: Night) -> dict[str, bytes]:
     """Every file that the evaluated fit is made of or leaves, by its name."""
-    folders = (night.workspace.path(night.receipt("fuse").path), night.workspace.path(night.receipt("train").path))
+    folders = [night.workspace.path(night.receipt(step).path) for step in ("fuse", "train", "rerank")]
     names = ("items/*", "fusion.safetensors", "curve.json", "users.safetensors", "evaluated/*")
     found = {f"{path.parent.name}/{path.name}": path for f in folders for name in names for path in f.glob(name)}
     return {name: path.read_bytes() for name, path in found.items()}
@@ -98,11 +99,12 @@ def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Nig
     poison(other)
     fuse.run(other)
     train.run(other)
+    rerank.run(other)
     ours, theirs = evaluated_fit(trained), evaluated_fit(other)
     assert {"evaluated/item_vectors.parquet", "evaluated/user_vectors.parquet"} < set(ours)
     assert "evaluated/model.safetensors" in ours
     assert "evaluated/ranker.safetensors" in ours
-    assert trained.receipt("train").details["ranker"]["learned_from"] == "shown"
+    assert trained.receipt("rerank").details["learned_from"] == "shown"
     assert ours == theirs
     curves = [json.loads(night.workspace.path(night.receipt("train").path, "curves.json").read_text())
               for night in (trained, other)]  # fmt: skip
@@ -120,9 +122,11 @@ def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained:
     ours, theirs = (evaluate._fitted(night, staged_of(night).read_log()) for night in (trained, other))
     assert (ours.strongest, ours.validation) == (theirs.strongest, theirs.validation)
     users = np.arange(50, dtype=np.int32)
-    assert set(ours.models) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content", "two_tower"}
-    for name, scorer in (ours.models | ours.without).items():
-        np.testing.assert_array_equal(scorer(users), (theirs.models | theirs.without)[name](users), err_msg=name)
+    assert set(ours.models) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
+    assert ours.trained == "two_tower"
+    for name, scorer in (ours.models | ours.without | {"": ours.first_stage}).items():
+        other_scorer = (theirs.models | theirs.without | {"": theirs.first_stage})[name]
+        np.testing.assert_array_equal(scorer(users), other_scorer(users), err_msg=name)
 
 
 def test_what_is_read_to_learn_from_holds_no_sealed_row(trained: Night) -> None:
@@ -251,7 +255,8 @@ def test_leaving_out_a_modality_changes_what_it_tells_of(judged: Night) -> None:
     for segment, modalities in found["segments"].items():
         assert set(modalities) == {"text", "image", "audio"}
         for without in modalities.values():
-            whole = document["test"][segment]["two_tower"]["ndcg@10"]["mean"]
+            stages = document["test"][segment]
+            whole = stages.get("first_stage", stages["two_tower"])["ndcg@10"]["mean"]
             assert without["ndcg@10"]["change"]["mean"] == pytest.approx(without["ndcg@10"]["mean"] - whole)
             assert {name.partition("@")[0] for name in without} == {"ndcg", "recall"}
     assert any(w["ndcg@10"]["change"]["mean"] for w in found["segments"]["all"].values())
@@ -268,7 +273,7 @@ def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, 
     found = evaluate._fitted(again, staged_of(again).read_log())
     users = np.arange(20, dtype=np.int32)
     assert set(found.without) == {"text", "image", "audio"}
-    assert all(not np.array_equal(s(users), found.models["elsa"](users)) for s in found.without.values())
+    assert all(not np.array_equal(s(users), found.first_stage(users)) for s in found.without.values())
 
 
 def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[Night, evaluate.Fitted]:
@@ -297,7 +302,7 @@ def test_a_blend_goes_without_a_modality_in_the_members_that_can(
     vectors = {name: read_vectors(folder / f"{name}_vectors.parquet", f"{name}_id")[1] for name in ("user", "item")}
     widths = np.cumsum([0, CONFIG.fuse.width, 9, 8, CONFIG.evaluate.als_factors])
     assert widths[-1] == vectors["item"].shape[1]
-    whole = found.models["blend"](users)
+    whole = found.first_stage(users)
     for scorer in found.without.values():
         # Content and graph change, elsa and als do not: what differs is in the first two members' columns.
         changed = scorer(users) - whole
@@ -354,3 +359,28 @@ def _finite(value: object) -> bool:
     if isinstance(value, dict):
         return all(map(_finite, value.values()))
     return math.isfinite(value) if isinstance(value, float) else True
+
+
+def test_the_gate_sees_the_list_that_goes_out_and_beside_it_the_first_stages(trained: Night, tmp_path: Path) -> None:
+    documents = {}
+    for used in (True, False):
+        night = copied(trained, tmp_path / str(used))
+        path = night.workspace.path(night.receipt("rerank").path, "reranked.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"used": used}))
+        evaluate.run(night)
+        documents[used] = metrics_of(night)
+    with_it, without = (documents[used]["test"] for used in (True, False))
+    for segment in ("all", "cold", "cold_among_all", "head"):
+        assert with_it[segment]["first_stage"] == without[segment]["two_tower"]
+        assert "first_stage" not in without[segment]
+        assert {"first_stage", *without[segment]} == set(with_it[segment])
+    assert with_it["all"]["two_tower"] != with_it["all"]["first_stage"]
+    worth = documents[True]["ranker"]["test"]
+    for stage, name in (("first_stage", "first_stage"), ("reordered", "two_tower")):
+        assert worth[stage]["ndcg@10"] == pytest.approx(with_it["all"][name]["ndcg@10"])
+    gap = worth["reordered"]["ndcg@10"]["mean"] - worth["first_stage"]["ndcg@10"]["mean"]
+    assert worth["gain"]["ndcg@10"]["mean"] == pytest.approx(gap)
+    assert documents[False]["ranker"]["test"] == worth
+    assert documents[True]["ablation"]["segments"] == documents[False]["ablation"]["segments"]
+    assert documents[True]["ablation"]["stage"] == "first_stage"
+    assert {"first_stage", "two_tower"} <= set(documents[True]["paired"]["models"])

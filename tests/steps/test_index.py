@@ -5,13 +5,20 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import Index
+from pipeline.interactions import Interactions
+from pipeline.serving.faiss_index import inverted, measured, tenth_best, vector_of
 from pipeline.serving.lookup import Query, ask
-from pipeline.steps.index import _exact, _inverted, _measure
+from pipeline.steps import index
 from tests.conftest import Shop
+
+
+def folder_of(shop: Shop) -> Path:
+    return shop.workspace / json.loads((shop.workspace / "CURRENT.json").read_text())["index"]
 
 
 def plain_lookup(folder: Path, user_id: str, k: int) -> list[tuple[str, float]]:
@@ -26,14 +33,55 @@ def plain_lookup(folder: Path, user_id: str, k: int) -> list[tuple[str, float]]:
     return hits[:k]
 
 
-def test_plain_faiss_and_pyarrow_give_what_lookup_gives(published: Shop) -> None:
-    current = json.loads((published.workspace / "CURRENT.json").read_text())
-    folder = published.workspace / current["index"]
-    users = pq.read_table(folder / "users.parquet")["user_id"].to_pylist()[:100]
+def plain_list(folder: Path, user_id: str, k: int) -> list[tuple[str, float]]:
+    """A consumer's own code, likewise: the one list."""
+    rows = pq.read_table(folder / "recommendations.parquet", filters=[("user_id", "=", user_id)]).to_pylist()
+    return [(row["item_id"], row["score"]) for row in sorted(rows, key=lambda row: row["rank"])[:k]]
+
+
+def test_lookup_gives_every_user_their_one_list(published: Shop) -> None:
+    folder = folder_of(published)
+    users = pq.read_table(folder / "users.parquet").to_pylist()
     assert len(users) > 40
     for user in users:
-        ours = [(hit.item_id, hit.score) for hit in ask(published.workspace, Query(user=user, k=10)).hits]
-        assert ours == plain_lookup(folder, user, 10)
+        ours = [(hit.item_id, hit.score) for hit in ask(published.workspace, Query(user=user["user_id"], k=10)).hits]
+        assert ours == plain_list(folder, user["user_id"], 10)
+        assert len(ours) == 10
+        assert not set(user["seen"]) & {item for item, _ in ours}
+
+
+def test_lookup_reads_the_list_and_no_other(night: Shop) -> None:
+    path = folder_of(night) / "recommendations.parquet"
+    table = pq.read_table(path)
+    places = np.lexsort((-table["rank"].to_numpy(), table["user_id"].to_numpy(zero_copy_only=False).astype(str)))
+    reverse = table.take(places)
+    rank = pa.array(np.tile(np.arange(1, 21), len(table) // 20), pa.int32())
+    pq.write_table(reverse.set_column(1, "rank", rank), path)
+    hits = ask(night.workspace, Query(user="buyer-0001", k=20)).hits
+    assert [(hit.item_id, hit.score) for hit in hits] == plain_list(path.parent, "buyer-0001", 20)
+    assert hits[0].score < hits[-1].score
+
+
+def test_content_holds_the_items_that_have_content_under_their_rows(published: Shop) -> None:
+    folder = folder_of(published)
+    items, index = pq.read_table(folder / "items.parquet"), faiss.read_index(str(folder / "content.faiss"))
+    has = np.flatnonzero(items["has_content"].to_numpy(zero_copy_only=False))
+    assert index.ntotal == len(has)
+    for row in has[:5].tolist():
+        _, found = index.search(index.reconstruct(row)[None], 1)
+        assert found[0, 0] == row
+
+
+def test_users_are_written_with_what_they_chose_and_those_of_a_profile_with_nothing(tmp_path: Path) -> None:
+    log = Interactions(np.array([0, 0, 0, 2], np.int32), np.array([2, 1, 2, 0], np.int32), np.arange(4.0),
+                       np.ones(4, np.float32), 3, 3)  # fmt: skip
+    vectors = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
+    ids = pa.array(["b", "c", "a"])
+    index.write_users(pa.array(["u", "of a profile", "without"]), ids, log, vectors, tmp_path / "users.parquet")
+    rows = pq.read_table(tmp_path / "users.parquet").to_pylist()
+    assert [(row["user_id"], row["seen"]) for row in rows] == [("u", ["a", "c"]), ("of a profile", [])]
+    others = index.recoded(log, pa.array(["u", "p", "w"]), pa.array(["w", "new", "p", "u"]))
+    assert (others.user.tolist(), others.item.tolist(), others.n_users) == ([0, 3, 3, 3], [0, 2, 1, 2], 4)
 
 
 def test_the_card_says_what_was_measured_and_where_it_came_from(published: Shop) -> None:
@@ -59,7 +107,7 @@ def test_every_user_with_a_vector_has_the_best_they_do_not_have_yet(published: S
     assert list(lists) == sorted(users)
     titles = set(pq.read_table(folder / "items.parquet")["item_id"].to_pylist())
     told = json.loads((folder / "card.json").read_text())["recommended"]
-    trained = json.loads((published.workspace / "runs/first/steps/train.json").read_text())["details"]["ranker"]
+    trained = json.loads((published.workspace / "runs/first/steps/rerank.json").read_text())["details"]
     assert told["score"].startswith("probability by the re-ranker" if trained["used"] else "inner product")
     for user, rows in lists.items():
         items = [str(row["item_id"]) for row in rows]
@@ -92,11 +140,13 @@ def test_an_approximate_index_is_probed_until_it_reaches_the_recall() -> None:
     generator = np.random.default_rng(0)
     items = generator.standard_normal((5_000, 16)).astype(np.float32)
     queries = generator.standard_normal((50, 16)).astype(np.float32)
-    truth = _exact(items, queries)
-    index, tried = _inverted(items, queries, truth, Index(min_recall=0.95))
+    truth = tenth_best(items, queries)
+    labels = np.arange(len(items)) * 2
+    cells, tried = inverted(items, queries, truth, Index(min_recall=0.95), labels)
     assert tried[-1].recall >= 0.95
     assert all(choice.recall < 0.95 for choice in tried[:-1])
-    assert _measure(index, "again", index.nprobe, queries, truth).recall == tried[-1].recall
+    assert measured(cells, "again", tried[-1].nprobe, queries, truth).recall == tried[-1].recall
+    np.testing.assert_array_equal(vector_of(cells, 20), items[10])
 
 
 def test_recall_is_measured_and_not_assumed() -> None:
@@ -105,7 +155,7 @@ def test_recall_is_measured_and_not_assumed() -> None:
     other = faiss.IndexFlatIP(8)
     other.add(generator.standard_normal((500, 8)).astype(np.float32))
     queries = generator.standard_normal((20, 8)).astype(np.float32)
-    assert _measure(other, "another catalogue", 0, queries, _exact(items, queries)).recall < 0.9
+    assert measured(other, "another catalogue", 0, queries, tenth_best(items, queries)).recall < 0.9
 
 
 @pytest.mark.parametrize("latency", ["1e-9"])

@@ -1,0 +1,101 @@
+"""What is published: `CURRENT.json`, and the index folder that it names.
+
+items.parquet                            row → item_id, title, has_content, attributes
+users.parquet                            user_id, vector, seen (item ids, sorted)
+recommendations.parquet                  user_id, rank from 1, item_id, score: a user's one list, best first
+users_without_recommendations.parquet    user_id, reason
+recommend.faiss · content.faiss · card.json · encoders.json · encoders/ · fusion.safetensors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from pipeline.artefacts.read import read_json, read_table, readable
+from pipeline.errors import WorkspaceError
+from pipeline.workspace import CARD, Json
+from pipeline.workspace import read_json as read_optional
+
+CURRENT = "CURRENT.json"
+ITEMS, USERS, ENCODERS = "items.parquet", "users.parquet", "encoders.json"
+LISTS, WITHOUT_LIST = "recommendations.parquet", "users_without_recommendations.parquet"
+# User vector → items, by row; any mix of an item's own modalities → items that have content, labelled by row.
+RECOMMEND, CONTENT = "recommend.faiss", "content.faiss"
+FULL = "run the night with --full"
+LIST_SCHEMA = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """An index folder. digest: its name. Every method that reads raises ShardCorrupt if a file is not what it was."""
+
+    folder: Path
+    digest: str
+
+    @property
+    def card(self) -> Json:
+        """`card.json`: what was measured, and where everything came from."""
+        return read_json(self.folder / CARD)
+
+    @property
+    def encoders(self) -> Json:
+        """`encoders.json`: what a query's encoder is made from, by modality."""
+        return read_json(self.folder / ENCODERS, FULL)
+
+    def items(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
+        """The items, row for row as in `recommend.faiss`, or those of some ids."""
+        return read_table(self.folder / ITEMS, columns, _within("item_id", only), FULL)
+
+    def users(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
+        """Those who have a vector, or those of some ids."""
+        return read_table(self.folder / USERS, columns, _within("user_id", only), FULL)
+
+    def lists(self, users: Sequence[str] | None = None) -> pa.Table:
+        """The recommendations of all users or of some, each list best first."""
+        return read_table(self.folder / LISTS, where=_within("user_id", users), hint=FULL)
+
+    def without_list(self, user: str) -> str | None:
+        """Why a user has no recommendations; None where they have, or are not known."""
+        reasons = read_table(self.folder / WITHOUT_LIST, where=_within("user_id", [user]), hint=FULL)["reason"]
+        return str(reasons[0].as_py()) if len(reasons) else None
+
+    def faiss(self, name: str) -> faiss.Index:
+        """One of the FAISS files."""
+        with readable(self.folder / name):
+            return faiss.read_index(str(self.folder / name))
+
+
+def current(workspace: Path) -> Json:
+    """`CURRENT.json`: `index`, `digest`, `run_id`, `as_of`, `published_at`.
+
+    Raises WorkspaceError if the folder is not there or nothing has been published yet.
+    """
+    if not workspace.is_dir():
+        raise WorkspaceError(f"workspace {workspace}: no such folder; give the one that medley.yaml names with -w")
+    document = read_optional(workspace / CURRENT)
+    if document is None:
+        raise WorkspaceError(f"workspace {workspace}: nothing is published yet; run `medley run` first")
+    return document
+
+
+def published(workspace: Path) -> Published:
+    """The index that is published. Raises as `current`."""
+    document = current(workspace)
+    return Published(workspace / str(document["index"]), str(document["digest"]))
+
+
+def _within(column: str, ids: Sequence[str] | None) -> ds.Expression | None:
+    return None if ids is None else ds.field(column).isin(list(ids))

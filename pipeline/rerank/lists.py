@@ -1,0 +1,38 @@
+"""The one list of a user: the first stage's best, in the re-ranker's order where one is used.
+
+Whoever shows, evaluates, looks up or explains a user's list has it from here, or from the file that `index` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.interactions import Floats
+from pipeline.recommend.base import Rows
+from pipeline.rerank.network import Ranker
+from pipeline.rerank.snapshot import Snapshot
+
+BLOCK_USERS = 1024
+
+
+def lists_of(snapshot: Snapshot, ranker: Ranker | None, users: Rows, depth: int) -> Iterator[tuple[Rows, Rows, Floats]]:
+    """Some users at a time, (b,) codes, their items, (b, depth) int64, best first, and their scores, float32.
+
+    depth: how many of the first stage's best are listed, and re-ordered by the ranker if there is one; -1 where there
+    is none. A score is then its probability that the user chooses the item, else the inner product.
+    """
+    for start in range(0, len(users), BLOCK_USERS):
+        block = users[start : start + BLOCK_USERS]
+        lists = snapshot.candidates(block, depth)
+        if ranker is None:
+            yield block, lists, np.einsum("bd,bkd->bk", snapshot.users[block], snapshot.catalogue.vectors[lists])
+        else:
+            yield block, *ranker.reordered(snapshot, block, lists)
+
+
+def ranked_lists(snapshot: Snapshot, ranker: Ranker | None, users: Rows, depth: int) -> Rows:
+    """All those lists, (len(users), depth) int64."""
+    blocks = [lists for _, lists, _ in lists_of(snapshot, ranker, users, depth)]
+    return np.concatenate([np.zeros((0, depth), np.int64), *blocks])

@@ -1,0 +1,51 @@
+"""A re-ordered list comes before all else, in its own order, whatever part of the items is ranked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.ranking import InnerProduct, Reordered, best_of
+
+USERS, ITEMS, LISTED = 40, 6_000, 30
+
+
+def scorer(width: int) -> InnerProduct:
+    generator = np.random.default_rng(width)
+    items = generator.standard_normal((ITEMS, width)).astype(np.float32)
+    # Few items have long vectors, so that most products are never made.
+    items *= np.geomspace(5, 0.05, ITEMS, dtype=np.float32)[:, None]
+    return InnerProduct(generator.standard_normal((USERS, width)).astype(np.float32), items)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_lists_are_those_of_the_first_stage_with_their_best_in_another_order(share: float) -> None:
+    first, generator = scorer(8), np.random.default_rng(0)
+    users = np.arange(0, USERS, 2, dtype=np.int32)
+    whole = first(np.arange(USERS, dtype=np.int32))
+    lists = np.argsort(-whole[users], axis=1)[:, :LISTED]
+    lists = np.take_along_axis(lists, generator.permuted(np.tile(np.arange(LISTED), (len(users), 1)), axis=1), axis=1)
+    lists[3, 20:] = -1
+    reordered = Reordered(first, users, lists)
+    columns = np.flatnonzero(generator.random(ITEMS) < share)
+    hidden = np.sort(generator.integers(USERS, size=4000)), generator.integers(len(columns), size=4000)
+    everyone = np.arange(USERS, dtype=np.int32)
+    codes, scores = best_of(reordered, columns).of(everyone, hidden, 50)
+    dense = reordered(everyone)[:, columns]
+    dense[hidden] = -np.inf
+    np.testing.assert_array_equal(codes, columns[np.argsort(-dense, axis=1, kind="stable")[:, :50]])
+    assert (scores > -np.inf).all()
+    for row, user in enumerate(users):
+        own = [item for item in lists[row] if item >= 0 and item in columns]
+        gone = columns[hidden[1][hidden[0] == user]]
+        shown = [item for item in own if item not in gone][:50]
+        assert codes[user, : len(shown)].tolist() == shown
+
+
+def test_fewer_items_than_places_leave_places_empty() -> None:
+    first = InnerProduct(np.ones((1, 2), np.float32), np.ones((4, 2), np.float32))
+    reordered = Reordered(first, np.array([0], np.int32), np.array([[3, 1]]))
+    codes, scores = best_of(reordered, np.arange(4)).of(np.array([0], np.int32), (np.array([0]), np.array([1])), 10)
+    assert codes[0, 0] == 3
+    assert np.isfinite(scores[0]).sum() == 3
+    assert set(codes[0, :3].tolist()) == {0, 2, 3}

@@ -1,0 +1,41 @@
+"""What a fit saved makes the same users of any history as the fit itself: that is what the re-ranker learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Config
+from pipeline.errors import ShardCorrupt
+from pipeline.recommend import build
+from tests.recommend.test_recommenders import CONFIG, World
+
+NAMES = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "blend")
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+def config() -> Config:
+    blend = CONFIG.train.blend.model_copy(update={"models": ("two_tower", "als", "svd")})
+    return CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"blend": blend})})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_makes_the_same_vectors_of_any_history(name: str, world: World, tmp_path: Path) -> None:
+    model, again = build(name, config()), build(name, config())
+    chosen = model.fit(world.content, world.train, world.validation, on_epoch=None)
+    model.save(tmp_path)
+    again.restore(world.content, world.train, chosen, tmp_path)
+    np.testing.assert_allclose(again.item_vectors, model.item_vectors, atol=1e-6)
+    early = world.train.subset(world.train.age_days > 3)
+    for history in (early, world.train.concat(world.validation)):
+        np.testing.assert_allclose(again.user_vectors(history), model.user_vectors(history), atol=1e-6)
+    if (tmp_path / "model.safetensors").exists():
+        (tmp_path / "model.safetensors").write_bytes(b"no weights")
+        with pytest.raises(ShardCorrupt, match=f"not the weights of a {name} model"):
+            build(name, config()).restore(world.content, world.train, chosen, tmp_path)
