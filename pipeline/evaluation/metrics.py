@@ -168,11 +168,11 @@ class _Tally:
         self.users.append(users)
         for k, shown in self.shown.items():
             shown[best[:, :k][filled[:, :k]]] = True
-        values = _per_user(hits[asked], targets[asked], self.cutoffs)
+        values = of_lists(hits[asked], targets[asked], self.cutoffs)
         self.values.append(values | (self.per_list(users, best, filled) if self.per_list else {}))
 
     def scores(self, candidates: int) -> Scores:
-        empty = _per_user(np.zeros((0, 1), bool), np.zeros(0, np.int64), self.cutoffs)
+        empty = of_lists(np.zeros((0, 1), bool), np.zeros(0, np.int64), self.cutoffs)
         names = self.values[0] if self.values else empty
         values = {name: np.concatenate([block[name] for block in self.values or [empty]]) for name in names}
         coverage = {f"coverage@{k}": float(shown.sum() / max(candidates, 1)) for k, shown in self.shown.items()}
@@ -194,10 +194,18 @@ def _among(pairs: Columns, others: Columns) -> Mask:
     return found
 
 
-def _per_user(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:
-    """hits: (m, depth) bool, whether the list's place holds a target. wanted: (m,) number of targets."""
-    gains = 1 / np.log2(np.arange(hits.shape[1]) + 2)
-    ideal = np.cumsum(1 / np.log2(np.arange(max(cutoffs)) + 2))
+def discount(rank: npt.ArrayLike) -> Values:
+    """What a hit at a rank, counted from 1, adds to DCG; the NDCG of a list with one right answer at that rank."""
+    return np.asarray(1 / np.log2(1 + np.asarray(rank)), np.float64)
+
+
+def of_lists(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:
+    """Metrics of ranked lists, (m,) float64 each, by metric@k.
+
+    hits: (m, depth) bool, whether the list's place holds a target. wanted: (m,) number of targets, at least 1.
+    """
+    gains = discount(np.arange(hits.shape[1]) + 1)
+    ideal = np.cumsum(discount(np.arange(max(cutoffs)) + 1))
     values: dict[str, Values] = {}
     for k in cutoffs:
         top = hits[:, :k]

@@ -18,6 +18,7 @@ from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import InFile, Mask
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
+from pipeline.training.context import Context
 
 Result = TypeVar("Result")
 
@@ -27,15 +28,14 @@ class Material:
     """What a fusion is fitted on.
 
     spaces: the joint space of each modality's vectors, or "". train: the training part. visible: (n_items,) bool, the
-    items that training may look at. threads: compute threads.
+    items that training may look at. context: seed and threads, and what fits in epochs run with.
     """
 
     shards: Shards
     spaces: dict[Modality, str]
     train: Interactions
     visible: Mask
-    seed: int
-    threads: int = 1
+    context: Context
 
 
 class Catalogue:
@@ -63,7 +63,7 @@ class Catalogue:
             self.in_file = InFile(
                 self._scratch / "projected.npy", shards.items, len(self.frontend.modalities), self.frontend.width
             )
-            for _ in each_bucket(self._put, len(shards), self.material.threads):
+            for _ in each_bucket(self._put, len(shards), self.material.context.threads):
                 pass
         return self.in_file
 
@@ -88,7 +88,7 @@ def fit(settings: Fuse, material: Material, scratch: Path) -> Fitted:
     Raises StepFailed if no item has any modality; ConfigError if all weights are zero.
     """
     batches = {modality: material.shards.present(modality) for modality in material.shards.modalities}
-    frontend = Frontend.fit(batches, settings.width, material.seed, material.spaces)
+    frontend = Frontend.fit(batches, settings.width, material.context.seed, material.spaces)
     if not frontend.projections:
         raise StepFailed("no item has any modality: look at the reasons in the shards' `error` column")
     frontend = frontend.only(given_weights(frontend, settings) > 0)

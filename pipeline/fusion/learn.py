@@ -16,36 +16,37 @@ like the losses. The best epoch's averaged weights are kept, those before the fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pipeline.config.training import Schedule
+from pipeline.evaluation.metrics import discount
 from pipeline.fusion.learned import LearnedFusion, Step
-from pipeline.fusion.networks import Network
 from pipeline.fusion.pairs import CoChoices, Pairs
 from pipeline.fusion.projected import Codes, InFile, Mask
 from pipeline.interactions import Interactions
+from pipeline.training.checkpoint import Generators
+from pipeline.training.context import Context, Epoch
 from pipeline.training.contrastive import info_nce
+from pipeline.training.loop import Learner, Validation, fit
 
 log = logging.getLogger("medley")
-JUDGED_PAIRS, JUDGED_ITEMS, CANDIDATES = 4096, 1024, 4096
-OnEpoch = Callable[[dict[str, float]], None]
+HELD_OUT_PAIRS, HELD_OUT_ITEMS, CANDIDATES = 4096, 1024, 4096
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a fusion learns from: the catalogue's sides, the training part, and which items may be seen, (n,) bool."""
+    """What a fusion learns from: projected modalities, the training part, and which items may be seen, (n,) bool."""
 
-    sides: InFile
+    projected: InFile
     train: Interactions
     visible: Mask
-    seed: int
+    context: Context
 
 
 @dataclass(frozen=True)
@@ -54,88 +55,78 @@ class _Split:
 
     pairs: CoChoices
     several: Codes
-    judged: Pairs
-    judged_several: Codes
+    held_out_pairs: Pairs
+    held_out_several: Codes
     candidates: Codes
 
 
-def train(fusion: LearnedFusion, lesson: Lesson, on_epoch: OnEpoch | None = None) -> list[dict[str, float]]:
+def train(fusion: LearnedFusion, lesson: Lesson) -> list[Epoch]:
     """Trains the fusion's network in place.
 
     Returns one entry an epoch, beginning before the first, which has no loss: `epoch`, `loss`, and the held-out
     `co_choice`, `agreement` and `score` (NDCG, in [0, 1]). Nothing is learned where there is neither a pair nor an item
     of two modalities.
     """
-    torch.manual_seed(lesson.seed)
-    trainer = _Trainer(fusion, lesson)
-    return trainer.run(on_epoch)
+    torch.manual_seed(lesson.context.seed)
+    learner, learn = _Learner(fusion, lesson), fusion.settings.learn
+    schedule = Schedule(
+        max_epochs=learn.max_epochs,
+        patience_epochs=learn.patience_epochs,
+        evaluate_every=1,
+        clip=1.0,
+        averaging=learn.averaging,
+        precision="float32",
+    )
+    state = fit(learner, schedule, Validation("score", learner.held_out, from_start=True), lesson.context)
+    fusion.network.eval()
+    log.info("fuse %s: epoch %d kept, held-out score %.4f, before %.4f", fusion.settings.kind, state.epoch,
+             state.score, state.curve[0]["score"])  # fmt: skip
+    return state.curve
 
 
-class _Trainer:
+class _Learner(Learner[Pairs]):
+    """A fusion's network; a batch is pairs of items chosen together, and as many items of several modalities."""
+
     def __init__(self, fusion: LearnedFusion, lesson: Lesson) -> None:
         self.fusion, self.lesson, self.settings = fusion, lesson, fusion.settings.learn
-        self.agreement = self.settings.agreement
-        self.rng = np.random.default_rng([lesson.seed, 1])
+        self.rng = np.random.default_rng([lesson.context.seed, 1])
         self.split = _split(lesson, self.settings.held_out_share, self.settings.window_choices)
-        self.average = AveragedModel(fusion.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.averaging))
-        self.optimiser = torch.optim.AdamW(
-            fusion.network.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        self.agrees = self.settings.agreement > 0 and len(self.split.several) > 1
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        self._optimizers = [torch.optim.AdamW(fusion.network.parameters(), lr=rate, weight_decay=decay)]
         self.log_share = torch.log(torch.from_numpy(self.split.pairs.share).clamp_min(1e-12))
 
-    def run(self, on_epoch: OnEpoch | None) -> list[dict[str, float]]:
-        """Epochs until none is better for `patience_epochs`; the best averaged weights are left in the network."""
-        network, average = self.fusion.network, self.average.module
-        curve, best, kept = [{"epoch": 0, **self._judged()}], 0, _state(average)
-        for number in range(1, self.settings.max_epochs + 1):
-            losses = self._epoch()
-            if not losses:
-                break
-            curve.append({"epoch": number, "loss": float(np.mean(losses)), **self._judged()})
-            if on_epoch:
-                on_epoch(curve[-1])
-            if curve[-1]["score"] > curve[best]["score"]:
-                best, kept = number, _state(average)
-            elif number - best >= self.settings.patience_epochs:
-                break
-        network.load_state_dict(kept)
-        network.eval()
-        log.info("fuse %s: epoch %d kept, held-out score %.4f, before %.4f", self.fusion.settings.kind, best,
-                 curve[best]["score"], curve[0]["score"])  # fmt: skip
-        return curve
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(self.fusion.network.named_parameters())
 
-    def _epoch(self) -> list[float]:
+    def _generators(self) -> Generators:
+        # Dropout draws from torch's own.
+        return [self.rng, torch.default_generator]
+
+    def _batches(self) -> Iterator[Pairs]:
         settings, pairs = self.settings, self.split.pairs
         self.fusion.network.train()
         wanted = min(settings.pairs, pairs.count) if settings.co_choice else 0
         drawn = pairs.draw(wanted, self.rng)
         steps = max(len(drawn) // settings.batch_pairs, int(len(drawn) > 1))
-        if self.agreement and len(self.split.several) > 1:
+        if self.agrees:
             steps = max(steps, min(len(self.split.several), settings.pairs) // settings.batch_pairs, 1)
-        batches = np.array_split(drawn, max(steps, 1))
-        return [loss for batch in batches[:steps] if (loss := self._step(batch)) is not None]
+        batches = np.array_split(drawn, max(steps, 1))[:steps]
+        return (batch for batch in batches if self.agrees or len(batch) > 1)
 
-    def _step(self, pairs: Pairs) -> float | None:
+    def _loss(self, batch: Pairs) -> Tensor:
         terms = []
-        if len(pairs) > 1:
-            terms.append(self.settings.co_choice * self._co_choice(pairs))
-        if self.agreement and len(self.split.several) > 1:
-            terms.append(self.agreement * self._agreement())
-        if not terms:
-            return None
-        loss = torch.stack(terms).sum()
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.fusion.network.parameters(), 1.0)
-        self.optimiser.step()
-        self.average.update_parameters(self.fusion.network)
-        return float(loss.detach())
+        if len(batch) > 1:
+            terms.append(self.settings.co_choice * self._co_choice(batch))
+        if self.agrees:
+            terms.append(self.settings.agreement * self._agreement())
+        return torch.stack(terms).sum()
 
     def _co_choice(self, pairs: Pairs) -> Tensor:
         codes, partners = pairs.T.ravel(), pairs[:, ::-1].T.ravel()
-        mask = self.lesson.sides.mask[codes]
+        mask = self.lesson.projected.mask[codes]
         keep = hidden(mask, self.settings.modality_dropout, self.rng)
-        vectors, _ = self.fusion.batch(self.lesson.sides, codes, keep, Step(self.rng, partners))
+        vectors, _ = self.fusion.batch(self.lesson.projected, codes, keep, Step(self.rng, partners))
         left, right = vectors.chunk(2)
         scores = left @ right.T / self.settings.temperature
         mine, theirs = torch.from_numpy(pairs[:, 0].copy()), torch.from_numpy(pairs[:, 1].copy())
@@ -147,53 +138,53 @@ class _Trainer:
     def _agreement(self) -> Tensor:
         several = self.split.several
         codes = self.rng.permutation(several)[: self.settings.batch_pairs]
-        one, other = two_alone(self.lesson.sides.mask[codes], self.rng)
+        first, second = two_alone(self.lesson.projected.mask[codes], self.rng)
         step = Step(self.rng)
-        left, _ = self.fusion.batch(self.lesson.sides, codes, one, step)
-        right, _ = self.fusion.batch(self.lesson.sides, codes, other, step)
+        left, _ = self.fusion.batch(self.lesson.projected, codes, first, step)
+        right, _ = self.fusion.batch(self.lesson.projected, codes, second, step)
         shared = max(1, round(left.shape[1] * self.settings.agreement_width))
-        left, right = (functional.normalize(side[:, :shared], dim=1) for side in (left, right))
+        left, right = (functional.normalize(vectors[:, :shared], dim=1) for vectors in (left, right))
         scores = left @ right.T / self.settings.agreement_temperature
         items = torch.from_numpy(codes)
         return (info_nce(scores, items, items) + info_nce(scores.T, items, items)) / 2
 
-    def _judged(self) -> dict[str, float]:
-        live, self.fusion.network = self.fusion.network, cast(Network, self.average.module)
+    def held_out(self) -> Epoch:
+        """NDCG of held-out items, asked for by a co-choice and by one modality for another, and their weighted mean."""
         self.fusion.network.eval()
         settings = self.settings
-        co_choice, agreement = self._judge_pairs(), self._judge_modalities()
-        self.fusion.network = live
-        total = settings.co_choice + self.agreement
-        score = (settings.co_choice * co_choice + self.agreement * agreement) / (total or 1)
+        co_choice, agreement = self._held_out_pairs(), self._held_out_modalities()
+        total = settings.co_choice + settings.agreement
+        score = (settings.co_choice * co_choice + settings.agreement * agreement) / (total or 1)
         return {"co_choice": co_choice, "agreement": agreement, "score": score}
 
-    def _judge_pairs(self) -> float:
-        asked, answers = self.split.judged.T
-        if not len(asked):
+    def _held_out_pairs(self) -> float:
+        codes, answers = self.split.held_out_pairs.T
+        if not len(codes):
             return 0.0
         among = np.union1d(answers, self.split.candidates)
-        queries, _ = self.fusion.vectors(self.lesson.sides, asked)
-        found, _ = self.fusion.vectors(self.lesson.sides, among)
-        scores = np.nan_to_num(queries) @ np.nan_to_num(found).T
-        scores[asked[:, None] == among] = -np.inf
+        queries, _ = self.fusion.vectors(self.lesson.projected, codes)
+        vectors, _ = self.fusion.vectors(self.lesson.projected, among)
+        scores = np.nan_to_num(queries) @ np.nan_to_num(vectors).T
+        scores[codes[:, None] == among] = -np.inf
         return _ndcg(scores, np.searchsorted(among, answers))
 
-    def _judge_modalities(self) -> float:
-        codes, sides = self.split.judged_several, self.lesson.sides
+    def _held_out_modalities(self) -> float:
+        codes, projected = self.split.held_out_several, self.lesson.projected
         among = np.union1d(codes, self.split.candidates)
-        places = range(sides.mask.shape[1])
+        places = range(projected.mask.shape[1])
         alone = [
-            self.fusion.vectors(sides, among, np.isin(places, place)[None].repeat(len(among), 0))[0] for place in places
+            self.fusion.vectors(projected, among, np.isin(places, place)[None].repeat(len(among), 0))[0]
+            for place in places
         ]
         rows = np.searchsorted(among, codes)
         scores = []
-        for asked in places:
-            for told in places:
-                both = sides.mask[codes, asked] & sides.mask[codes, told]
-                if asked != told and both.any():
-                    found = np.flatnonzero(sides.mask[among, told])
-                    answers = np.searchsorted(found, rows[both])
-                    scores.append(_ndcg(alone[asked][rows[both]] @ alone[told][found].T, answers))
+        for query in places:
+            for target in places:
+                both = projected.mask[codes, query] & projected.mask[codes, target]
+                if query != target and both.any():
+                    having = np.flatnonzero(projected.mask[among, target])
+                    answers = np.searchsorted(having, rows[both])
+                    scores.append(_ndcg(alone[query][rows[both]] @ alone[target][having].T, answers))
         return float(np.mean(scores)) if scores else 0.0
 
 
@@ -217,28 +208,24 @@ def held_out(items: int, share: float, seed: int) -> Mask:
 
 
 def _split(lesson: Lesson, share: float, window: int) -> _Split:
-    mask = lesson.sides.mask
-    rng = np.random.default_rng([lesson.seed, 3])
+    mask, seed = lesson.projected.mask, lesson.context.seed
+    rng = np.random.default_rng([seed, 3])
     usable = lesson.visible & mask.any(axis=1)
-    held = held_out(len(mask), share, lesson.seed)
+    held = held_out(len(mask), share, seed)
     several = usable & (mask.sum(axis=1) > 1)
-    judged = CoChoices(lesson.train, window, usable).draw(20 * JUDGED_PAIRS, rng)
-    judged = judged[~held[judged[:, 0]] & held[judged[:, 1]]][:JUDGED_PAIRS]
+    pairs = CoChoices(lesson.train, window, usable).draw(20 * HELD_OUT_PAIRS, rng)
+    pairs = pairs[~held[pairs[:, 0]] & held[pairs[:, 1]]][:HELD_OUT_PAIRS]
     return _Split(
         CoChoices(lesson.train, window, usable & ~held),
         np.flatnonzero(several & ~held),
-        judged,
-        rng.permutation(np.flatnonzero(several & held))[:JUDGED_ITEMS],
+        pairs,
+        rng.permutation(np.flatnonzero(several & held))[:HELD_OUT_ITEMS],
         rng.permutation(np.flatnonzero(usable))[:CANDIDATES],
     )
 
 
 def _ndcg(scores: np.ndarray, answers: np.ndarray) -> float:
-    """Mean of 1 / log2(1 + rank) of one right answer a row; of equal scores half come before it."""
+    """Mean NDCG of one right answer a row; of equal scores half come before it."""
     right = scores[np.arange(len(scores)), answers][:, None]
     rank = 1 + (scores > right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2
-    return float(np.mean(1 / np.log2(1 + rank)))
-
-
-def _state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
+    return float(np.mean(discount(rank)))

@@ -61,11 +61,11 @@ class LearnedFusion(Fusion):
         from pipeline.training.torch_runtime import reproducible
 
         material = catalogue.material
-        with reproducible(material.threads):
+        with reproducible(material.context.threads):
             projected = catalogue.stored()
-            torch.manual_seed(material.seed)
+            torch.manual_seed(material.context.seed)
             self.network = self._built()
-            return self.learn(Lesson(projected, material.train, material.visible, material.seed))
+            return self.learn(Lesson(projected, material.train, material.visible, material.context))
 
     def learn(self, lesson: Lesson) -> Curve:
         """Trains the network."""

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,11 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pipeline.config.training import Schedule
+from pipeline.evaluation.metrics import discount
 from pipeline.fusion.user_attention import HistoryAttention, Rows, past_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.training.batches import Sampler
+from pipeline.training.checkpoint import Generators
+from pipeline.training.context import Context
+from pipeline.training.loop import Learner, Validation
+from pipeline.training.loop import fit as fit_epochs
 from pipeline.training.torch_runtime import reproducible
 
+MEASURE = "next_choice"
 HELD_OUT_SHARE = 0.5  # four numbers are learned from few users, and many are needed to tell small gains from chance
 MAX_USERS = 8192
 BATCH_USERS = 128
@@ -31,9 +37,8 @@ TARGET_FADE = 0.7
 NEGATIVES = 1024
 CANDIDATES = 8192
 HISTORY_ITEMS = 128
-MAX_EPOCHS = 40
-PATIENCE_EPOCHS = 10
 LEARNING_RATE = 0.05
+SCHEDULE = Schedule(max_epochs=40, patience_epochs=10, evaluate_every=1, precision="float32")
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class _Moments:
     targets: Rows
 
 
-def fit(items: Floats, train: Interactions, half_life_days: float, seed: int) -> Fitted:
+def fit(items: Floats, train: Interactions, half_life_days: float, context: Context) -> Fitted:
     """Learns from the training interactions alone; the same bytes for the same seed and input.
 
     items: (n_items, d) float32 of unit norm, a zero row for an item without a vector, which is left out.
@@ -68,59 +73,58 @@ def fit(items: Floats, train: Interactions, half_life_days: float, seed: int) ->
     attention = HistoryAttention(half_life_days)
     train = train.subset(np.any(items != 0, axis=1)[train.item])
     users = np.flatnonzero(np.diff(train.offsets()) > 1)
-    users = np.random.default_rng([seed, 0]).permutation(users)[:MAX_USERS]
+    users = np.random.default_rng([context.seed, 0]).permutation(users)[:MAX_USERS]
     held_out, learners = np.split(users, [round(HELD_OUT_SHARE * len(users))])
     if not len(held_out):
         return Fitted(attention)
+    # One thread, so that the bytes are the same on any number of cores.
     with reproducible(1):
-        return _Course(torch.from_numpy(items), train, attention, seed).run(learners, held_out)
+        learner = _Learner(torch.from_numpy(items), train, attention, learners, context.seed)
+        moments = list(learner.moments(held_out))
+        validation = Validation(MEASURE, lambda: {MEASURE: learner.next_choice(moments)}, from_start=True)
+        state = fit_epochs(learner, SCHEDULE, validation, context)
+    return Fitted(attention, state.epoch, state.curve[0][MEASURE], state.score)
 
 
-class _Course:
-    """One fit, from one seeded generator."""
+class _Learner(Learner[_Moments]):
+    """Attention, and the scale of the cosines that the softmax is over, from one seeded generator."""
 
-    def __init__(self, items: Tensor, train: Interactions, attention: HistoryAttention, seed: int) -> None:
-        self.items = items
-        self.train = train
-        self.attention = attention
+    def __init__(
+        self, items: Tensor, train: Interactions, attention: HistoryAttention, learners: Rows, seed: int
+    ) -> None:
+        self.items, self.train, self.attention, self.learners = items, train, attention, learners
         self.generator = np.random.default_rng([seed, 1])
         self.offsets = train.offsets()
         self.chosen = train.matrix()
         self.scale = torch.nn.Parameter(torch.tensor(10.0).log())
+        self.sampler = Sampler(train.subset(np.isin(train.user, learners)).item_counts(), self.generator)
+        self.candidates = np.sort(self.generator.permutation(np.unique(train.item))[:CANDIDATES]).astype(np.int64)
+        self._optimizers = [torch.optim.Adam([*attention.parameters(), self.scale], lr=LEARNING_RATE)]
 
-    def run(self, learners: Rows, held_out: Rows) -> Fitted:
-        self.sampler = Sampler(self.train.subset(np.isin(self.train.user, learners)).item_counts(), self.generator)
-        self.candidates = np.sort(self.generator.permutation(np.unique(self.train.item))[:CANDIDATES]).astype(np.int64)
-        judged = list(self._moments(held_out))
-        optimizer = torch.optim.Adam([*self.attention.parameters(), self.scale], lr=LEARNING_RATE)
-        best = Fitted(copy.deepcopy(self.attention), 0, *[self._judge(judged)] * 2)
-        for epoch in range(1, MAX_EPOCHS + 1):
-            self._epoch(learners, optimizer)
-            found = self._judge(judged)
-            if found > best.best:
-                best = replace(best, attention=copy.deepcopy(self.attention), epoch=epoch, best=found)
-            elif epoch - best.epoch >= PATIENCE_EPOCHS:
-                break
-        return best
+    def _weights(self) -> dict[str, Tensor]:
+        return {**dict(self.attention.named_parameters()), "scale": self.scale}
 
-    def _epoch(self, learners: Rows, optimizer: torch.optim.Optimizer) -> None:
-        for moments in self._moments(learners):
-            negatives, log_expected = self.sampler.draw(NEGATIVES)
-            own, others = self._scores(moments, negatives)
-            others = torch.exp(self.scale) * others - torch.from_numpy(log_expected)
-            scores = torch.cat([torch.exp(self.scale) * own, others], dim=1)
-            loss = cross_entropy(scores, torch.zeros(len(scores), dtype=torch.int64))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    def _generators(self) -> Generators:
+        return [self.generator]
+
+    def _batches(self) -> Iterator[_Moments]:
+        return self.moments(self.learners)
+
+    def _loss(self, batch: _Moments) -> Tensor:
+        negatives, log_expected = self.sampler.draw(NEGATIVES)
+        own, others = self._scores(batch, negatives)
+        others = torch.exp(self.scale) * others - torch.from_numpy(log_expected)
+        scores = torch.cat([torch.exp(self.scale) * own, others], dim=1)
+        return cross_entropy(scores, torch.zeros(len(scores), dtype=torch.int64))
 
     @torch.no_grad()
-    def _judge(self, judged: list[_Moments]) -> float:
+    def next_choice(self, held_out: list[_Moments]) -> float:
+        """The measure of `Fitted` on moments of held-out users."""
         gains = []
-        for moments in judged:
+        for moments in held_out:
             own, others = self._scores(moments, self.candidates)
-            gains.append(1 / torch.log2(2.0 + (others > own).sum(dim=1)))
-        return float(torch.cat(gains).mean())
+            gains.append(discount(1 + (others > own).sum(dim=1).numpy()))
+        return float(np.concatenate(gains).mean())
 
     def _scores(self, moments: _Moments, candidates: Rows) -> tuple[Tensor, Tensor]:
         """Cosines with the target [b x 1] and with candidates [b x m], very low for what the user has chosen."""
@@ -130,7 +134,7 @@ class _Course:
         chosen = torch.from_numpy(self.chosen[moments.users][:, candidates].toarray() > 0)
         return own, (users @ self.items[candidates].T).masked_fill(chosen, -1e9)
 
-    def _moments(self, users: Rows) -> Iterator[_Moments]:
+    def moments(self, users: Rows) -> Iterator[_Moments]:
         """Every user at up to MOMENTS moments, in batches; what shares a moment is shuffled, its order not known."""
         log = self.train
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))

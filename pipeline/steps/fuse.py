@@ -25,9 +25,9 @@ from pipeline.fusion.moments import Vectors
 from pipeline.fusion.saved import save_catalogue
 from pipeline.fusion.shards import Shards
 from pipeline.night import Night, StepReceipt
-from pipeline.runtime import threads
 from pipeline.steps import fuse_users as users
 from pipeline.steps.extract import summarise
+from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
@@ -46,7 +46,9 @@ def run(night: Night) -> StepReceipt:
     seen = [names, log_digest, users.inputs(night)]
     cold = night.config.ingest.cold_item_share
     key = digest("fuse", VERSION, _settings(night, shards), night.config.seed, shards.modalities, seen, cold)
-    return night.step("fuse", "fused", key, lambda folder: _build(night, shards, spaces, folder))
+    receipt = night.step("fuse", "fused", key, lambda folder: _build(night, shards, spaces, folder, key))
+    drop_scratch(night, key)
+    return receipt
 
 
 def _settings(night: Night, shards: Shards) -> list[object]:
@@ -73,10 +75,11 @@ def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
     return Shards(paths), spaces
 
 
-def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Path) -> Json:
+def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Path, key: str) -> Json:
     log, fused = staged_of(night).read_log(), Fused(folder)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        material = Material(shards, spaces, log.of("train"), ~log.cold, night.config.seed, threads(night.config))
+    longest = getattr(getattr(night.config.fuse, "learn", None), "max_epochs", 0)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, fitting(night, key, "fuse", longest) as context:
+        material = Material(shards, spaces, log.of("train"), ~log.cold, context)
         fitted = fit(night.config.fuse, material, Path(scratch))
         save_catalogue(fitted.fusion, fused)
         counts = write_items(fitted, material, fused)
@@ -84,14 +87,14 @@ def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Pa
         raise StepFailed("no item has a vector of its own: all items are alike in every modality; look at the source")
     fused.write_curve(fitted.curve)
     details = {**counts, "kind": night.config.fuse.kind, **_learned(fitted)}
-    return {**details, **users.write(night, fitted.fusion, log, fused)}
+    return {**details, **users.write(night, fitted.fusion, log, fused, key)}
 
 
 def write_items(fitted: Fitted, material: Material, fused: Fused) -> dict[str, int]:
     """Writes every bucket's vectors and shares; returns how many rows there are and how many have no vector."""
     work = partial(_write_bucket, fitted, material.shards, fused)
     # A network has threads of its own.
-    missing = list(each_bucket(work, len(material.shards), material.threads if fitted.projected is None else 1))
+    missing = list(each_bucket(work, len(material.shards), material.context.threads if fitted.projected is None else 1))
     return {"rows": material.shards.items, "missing_rows": sum(missing)}
 
 

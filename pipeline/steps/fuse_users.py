@@ -23,6 +23,7 @@ from pipeline.fusion.user_pooling import read_pooling
 from pipeline.interactions import Floats
 from pipeline.night import Night
 from pipeline.steps.extract import PROFILES_STEP
+from pipeline.steps.fits import fitting
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
@@ -42,12 +43,12 @@ def inputs(night: Night) -> str:
     return digest("users", VERSION, settings.half_life_days, settings.users.pooling, listed, profiles)
 
 
-def write(night: Night, fusion: Fusion, staged: Log, fused: Fused) -> Json:
-    """Writes the users' part of a fused folder that holds `items/` already, and returns its counts."""
+def write(night: Night, fusion: Fusion, staged: Log, fused: Fused, key: str) -> Json:
+    """Writes the users' part of a fused folder that holds `items/` already, and returns its counts. key: its name."""
     _, items = fused.items()
     items = np.nan_to_num(items, copy=False)
     profiles = _write_profiles(night, fusion, fused)
-    learned = _write_attention(night, items, staged, fused)
+    learned = _write_attention(night, items, staged, fused, key)
     settings = night.config.fuse
     # A weight that nothing is weighed by changes no byte.
     weight = settings.users.profile_weight if profiles else 0.0
@@ -81,13 +82,14 @@ def _write_profiles(night: Night, fusion: Fusion, fused: Fused) -> int:
     return len(present)
 
 
-def _write_attention(night: Night, items: Floats, staged: Log, fused: Fused) -> Json:
+def _write_attention(night: Night, items: Floats, staged: Log, fused: Fused, key: str) -> Json:
     """Learns and writes attention where the settings ask for it, and returns how it went."""
     if night.config.fuse.users.pooling == "mean":
         return {}
-    from pipeline.fusion.user_attention_fit import fit
+    from pipeline.fusion.user_attention_fit import SCHEDULE, fit
 
-    fitted = fit(items, staged.of("train"), night.config.fuse.half_life_days, night.config.seed)
+    with fitting(night, key, "users", SCHEDULE.max_epochs) as context:
+        fitted = fit(items, staged.of("train"), night.config.fuse.half_life_days, context)
     fitted.attention.save(fused.attention)
     log.info("fuse users attention epoch=%d next choice %.4f, mean %.4f", fitted.epoch, fitted.best, fitted.mean)
     return {"user_attention": {"epoch": fitted.epoch, "held_out": fitted.best, "held_out_mean": fitted.mean}}

@@ -27,6 +27,7 @@ from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
+from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.rows import Reader, Row, bucket_rows
 from pipeline.workspace import RECEIPT, Json, digest, read_json, sha256_of
@@ -77,6 +78,7 @@ def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
         ready.encoder.prepared = restore(night.workspace.path(receipt.path))
         return receipt, ready
     receipt = night.content_step(name, parent, lambda folder: _build(night, modality, ready, base, folder))
+    drop_scratch(night, _fit_key(night, base))
     ready.encoder.prepared = restore(night.workspace.path(receipt.path))
     return receipt, ready
 
@@ -99,7 +101,7 @@ def _build(night: Night, modality: Modality, ready: Ready, base: str, folder: Pa
     if encoder.fits:
         encoder.fit(_texts(night, encoder), fitted)
     if getattr(settings, "adapt", None):
-        details |= _adapt(night, modality, ready, fitted)
+        details |= _adapt(night, modality, ready, fitted, _fit_key(night, base))
     chosen = encoder.prepared = Prepared(fitted, _digest_of(fitted))
     if hasattr(settings, "engine"):
         chosen, trials = _choose(night, modality, ready)
@@ -129,8 +131,8 @@ def _choose(night: Night, modality: Modality, ready: Ready) -> tuple[Prepared, l
     return chosen, choose.describe(trials)
 
 
-def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path) -> Json:
-    """Trains on the catalogue. The network that the encoder then loads has what was learnt."""
+def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path, key: str) -> Json:
+    """Trains on the catalogue. The network that the encoder then loads has what was learnt. key: of its checkpoint."""
     from pipeline.encoders.engine.network import NetworkEncoder
     from pipeline.encoders.finetune import adapt
 
@@ -145,11 +147,17 @@ def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path) -> Json
         decoded = reader.decode(encoder, rows[code])
         return None if isinstance(decoded, str) else decoded[0]
 
-    with ThreadPoolExecutor(threads(night.config)) as pool:
-        task = adapt.Task(modality, pairs, lambda codes: list(pool.map(first_part, codes.tolist())), night.config.seed)
+    shown = fitting(night, key, f"adapt-{modality}", encoder.settings.adapt.epochs)
+    with ThreadPoolExecutor(threads(night.config)) as pool, shown as context:
+        task = adapt.Task(modality, pairs, lambda codes: list(pool.map(first_part, codes.tolist())), context)
         losses = adapt.train(encoder, task, folder)
     ready.loaded = False
     return {"seen": _horizon(night), "adapt_losses": losses}
+
+
+def _fit_key(night: Night, base: str) -> str:
+    """Names the checkpoint of fine-tuning, which another snapshot has nothing to go on from."""
+    return digest("adapt", base, night.receipt("ingest").digest)
 
 
 def _rows_of(night: Night, modality: Modality, encoder: Encoder, codes: set[int]) -> dict[int, Row]:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,12 @@ from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, 
 from pipeline.recommend.user_sides import save_with_reads
 from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.fits import drop_scratch, scratch_folder, shown
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
-from pipeline.training.progress import watched
 from pipeline.workspace import Json, digest
 
 VERSION = 9
@@ -71,7 +70,7 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     if missing and processes > group.size:
         launch(processes, night.config, run, night)
         return night.receipt("train")
-    scratch = night.workspace.path(".tmp", f"fit-{key}")
+    scratch = scratch_folder(night, key)
     if group.rank:
         if missing and shared:
             _fitted(night, scratch, before, group)
@@ -81,7 +80,7 @@ def _run(night: Night, group: Processes) -> StepReceipt:
         return _build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE))
 
     receipt = night.step("train", "models", key, build)
-    shutil.rmtree(scratch, ignore_errors=True)
+    drop_scratch(night, key)
     return receipt
 
 
@@ -150,11 +149,11 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitte
 
     judged = made("evaluated")
     longest = _longest(settings, settings.model)
-    with nullcontext() if group.rank else watched(night, "evaluated", longest) as on_epoch:
+    with nullcontext() if group.rank else shown(night, "evaluated", longest) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     published = made("published")
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
-    with nullcontext() if group.rank else watched(night, "published", longest) as on_epoch:
+    with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
     return Fitted(log, everything, judged, chosen, published, final)
 

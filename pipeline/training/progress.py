@@ -1,13 +1,13 @@
-"""How a fit goes on, for who watches: a bar on a terminal, and TensorBoard's event files beside the run's receipts.
+"""How a fit goes on, for who watches: a bar on a terminal, and TensorBoard's event files.
 
-Event files hold times, so they are no part of any artefact: `tensorboard --logdir WORKSPACE/runs` reads them.
+Event files hold times, so they are no part of any artefact.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,46 +15,44 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.night import Night
+from pipeline.training.context import Epoch, OnEpoch
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Epoch = dict[str, float]
-
 
 @contextmanager
-def watched(night: Night, part: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """What a fit tells its epochs to. part: `evaluated` or `published`; epochs: how many there are at most."""
+def watched(name: str, epochs: int, events: Path | None = None) -> Iterator[OnEpoch]:
+    """What a fit hands its epochs to: a bar, and event files in a folder. epochs: at most, 0 where that is unknown."""
     with ExitStack() as stack:
-        shown = [stack.enter_context(_bar(f"{part} fit", epochs))]
-        if night.config.train.tensorboard:
-            shown.append(stack.enter_context(_events(night.workspace.path(night.folder, "tensorboard", part))))
+        watchers = [stack.enter_context(_bar(name, epochs))]
+        if events:
+            watchers.append(stack.enter_context(_events(events)))
 
-        def tell(epoch: Epoch) -> None:
-            for one in shown:
-                one(epoch)
+        def on_epoch(epoch: Epoch) -> None:
+            for watcher in watchers:
+                watcher(epoch)
 
-        yield tell
+        yield on_epoch
 
 
 @contextmanager
-def _bar(name: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """A bar on a terminal; nothing in a log file, where a bar is noise."""
+def _bar(name: str, epochs: int) -> Iterator[OnEpoch]:
+    """A bar on a terminal once there is an epoch; nothing in a log file, where a bar is noise."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(name, total=epochs, now="")
+        bar = progress.add_task(name, total=epochs or None, visible=False, now="")
 
         def advance(epoch: Epoch) -> None:
             now = " ".join(f"{name} {value:.4g}" for name, value in epoch.items())
-            progress.update(bar, completed=epoch["epoch"], now=now)
+            progress.update(bar, completed=epoch["epoch"], visible=True, now=now)
 
         yield advance
 
 
 @contextmanager
-def _events(folder: Path) -> Iterator[Callable[[Epoch], None]]:
-    """Writes each epoch's numbers; a fit that goes on after a kill tells all its epochs, so old files are dropped."""
+def _events(folder: Path) -> Iterator[OnEpoch]:
+    """Writes each epoch's numbers. A fit that goes on after a kill hands over all of them, so old files are dropped."""
     with ExitStack() as stack:
         opened: list[SummaryWriter] = []
 

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from pipeline.night import resume
 from pipeline.runtime import threads
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
+from pipeline.training.context import Context
 from tests.benchmarks.fusion_cost import costs, settings_of
 from tests.benchmarks.harness import machine
 from tests.benchmarks.nights import DATA, SETS, prepare
@@ -82,7 +83,7 @@ def opened(name: str, folder: Path) -> Set:
     alone = {m: np.concatenate([part[m] for part in parts]) for m in shards.modalities}
     window = night.config.evaluate.window_choices
     asked = {segment: questions(log, segment, window, 0) for segment in SEGMENTS}
-    material = Material(shards, spaces, log.of("train"), ~log.cold, 0, threads(night.config))
+    material = Material(shards, spaces, log.of("train"), ~log.cold, Context(0, threads(night.config)))
     return Set(name, material, log, alone, asked)
 
 
@@ -103,7 +104,7 @@ class Fused:
 
 def fused(found: Set, kind: str, seed: int, scratch: Path) -> tuple[Fused, float]:
     """A kind fitted with a seed, and the seconds that took."""
-    material = Material(**{**found.material.__dict__, "seed": seed})
+    material = replace(found.material, context=replace(found.material.context, seed=seed))
     begin = time.perf_counter()
     fitted = fit(settings_of(kind), material, scratch)
     seconds = time.perf_counter() - begin

@@ -20,6 +20,7 @@ from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.runtime import threads
 from pipeline.steps.fuse import write_items
+from pipeline.training.context import Context
 
 WIDTHS: dict[Modality, int] = {"text": 384, "image": 512, "audio": 128}
 BUCKET = 4096
@@ -114,8 +115,8 @@ def cost(kind: str, shards: Shards, folder: Path, size: int) -> dict[str, float]
     """Seconds of fitting and of writing every bucket, with cold shards."""
     learns = kind.partition("-")[0] not in ("linear", "concat") or "learned" in kind
     settings = settings_of(kind, **({"learn": {"max_epochs": 1}} if learns else {}))
-    log = log_of(shards.items)
-    material = Material(shards, {m: "" for m in WIDTHS}, log, np.ones(shards.items, bool), 0, threads(Config()))
+    log, context = log_of(shards.items), Context(0, threads(Config()))
+    material = Material(shards, {m: "" for m in WIDTHS}, log, np.ones(shards.items, bool), context)
     scratch, target = folder / "scratch", folder / "fused"
     scratch.mkdir(exist_ok=True)
     forget(shards)

@@ -14,6 +14,7 @@ from pipeline.config import Modality
 from pipeline.fusion.fit import Material
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
+from pipeline.training.context import Context
 
 ITEMS, USERS, CHOICES, KINDS = 400, 400, 12, 6
 BUCKETS = 4
@@ -43,7 +44,7 @@ def planted(folder: Path, seed: int = 0) -> Planted:
     vectors["text"][7] = vectors["image"][7] = vectors["audio"][7] = np.nan
     cold = rng.random(ITEMS) < SOME
     log = _log(rng, told, seen, shared, cold)
-    material = Material(write(folder, vectors), {m: "" for m in vectors}, log.of("train"), ~cold, seed)
+    material = Material(write(folder, vectors), {m: "" for m in vectors}, log.of("train"), ~cold, Context(seed))
     return Planted(material, log, vectors)
 
 

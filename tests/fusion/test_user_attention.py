@@ -12,6 +12,7 @@ from pipeline.errors import ShardCorrupt
 from pipeline.fusion.user_attention import HistoryAttention, pool
 from pipeline.fusion.user_attention_fit import fit
 from pipeline.interactions import Floats, Interactions, decayed_mean, unit_rows
+from pipeline.training.context import Context
 
 ITEMS, WIDTH, USERS, LENGTH = 300, 12, 160, 12
 HALF_LIFE = 50.0
@@ -63,18 +64,18 @@ def test_it_starts_as_the_decayed_mean_whatever_the_length_weights_and_ties_of_a
 
 
 def test_on_held_out_users_it_is_never_worse_than_the_mean_and_better_where_taste_moves() -> None:
-    fitted = fit(vectors(), drifting(), HALF_LIFE, seed=0)
+    fitted = fit(vectors(), drifting(), HALF_LIFE, Context())
     assert fitted.epoch > 0
     assert fitted.best > 1.1 * fitted.mean
     generator = np.random.default_rng(2)
     aimless = log_of([(u, int(generator.integers(ITEMS)), float(s)) for u in range(USERS) for s in range(5)])
-    unlearned = fit(vectors(), aimless, HALF_LIFE, seed=0)
+    unlearned = fit(vectors(), aimless, HALF_LIFE, Context())
     assert unlearned.best >= unlearned.mean
 
 
 def test_the_latest_choices_come_to_count_more_where_taste_moves() -> None:
     """Two choices of one direction and then two of another: the learned vector lies nearer the latter."""
-    attention = fit(vectors(), drifting(), HALF_LIFE, seed=0).attention
+    attention = fit(vectors(), drifting(), HALF_LIFE, Context()).attention
     history = log_of([(0, 6, 0.4), (0, 12, 0.3), (0, 7, 0.2), (0, 13, 0.1)])
     learned, mean = pool(attention, vectors(), history)[0], decayed_mean(vectors(), history, HALF_LIFE)[0]
     assert learned @ vectors()[19] > mean @ vectors()[19] + 0.1
@@ -83,7 +84,7 @@ def test_the_latest_choices_come_to_count_more_where_taste_moves() -> None:
 def test_the_same_seed_gives_the_same_numbers_whatever_else_ran_and_another_seed_others() -> None:
     found = []
     for seed in (0, 0, 1):
-        attention = fit(vectors(), drifting(), HALF_LIFE, seed).attention
+        attention = fit(vectors(), drifting(), HALF_LIFE, Context(seed)).attention
         found.append([value.item() for value in attention.parameters()])
         torch.rand(5)
     assert found[0] == found[1]
@@ -91,7 +92,7 @@ def test_the_same_seed_gives_the_same_numbers_whatever_else_ran_and_another_seed
 
 
 def test_an_item_without_a_vector_and_a_user_without_a_history_count_for_nothing() -> None:
-    attention = fit(vectors(), drifting(), HALF_LIFE, seed=0).attention
+    attention = fit(vectors(), drifting(), HALF_LIFE, Context()).attention
     plain = log_of([(0, 9, 2.0), (0, 10, 1.0)])
     blank = log_of([(0, 9, 2.0), (0, 10, 1.0), (0, 1, 0.5), (1, 2, 0.0)])
     users = pool(attention, vectors(), blank)
@@ -101,7 +102,7 @@ def test_an_item_without_a_vector_and_a_user_without_a_history_count_for_nothing
 
 
 def test_a_log_too_short_to_hold_anyone_out_leaves_the_mean() -> None:
-    fitted = fit(vectors(), log_of([(0, 9, 2.0), (0, 10, 1.0), (1, 11, 1.0)]), HALF_LIFE, seed=0)
+    fitted = fit(vectors(), log_of([(0, 9, 2.0), (0, 10, 1.0), (1, 11, 1.0)]), HALF_LIFE, Context())
     assert (fitted.epoch, fitted.best) == (0, 0.0)
     history = log_of([(0, 9, 2.0), (0, 10, 1.0)])
     mean = decayed_mean(vectors(), history, HALF_LIFE)
@@ -109,7 +110,7 @@ def test_a_log_too_short_to_hold_anyone_out_leaves_the_mean() -> None:
 
 
 def test_what_was_saved_is_read_again_and_anything_else_is_one_sentence(tmp_path: Path) -> None:
-    attention = fit(vectors(), drifting(), HALF_LIFE, seed=0).attention
+    attention = fit(vectors(), drifting(), HALF_LIFE, Context()).attention
     attention.save(tmp_path / "users.safetensors")
     again = HistoryAttention.load(tmp_path / "users.safetensors")
     assert again.half_life_days == HALF_LIFE

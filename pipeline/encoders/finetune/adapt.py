@@ -26,16 +26,22 @@ from torch import nn
 
 from pipeline.config import Modality
 from pipeline.config.shared import Adapt
+from pipeline.config.training import Schedule
 from pipeline.encoders.engine.engines import device
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.encoders.finetune.augment import augment
 from pipeline.errors import StepFailed, WeightsError
 from pipeline.interactions import Interactions
+from pipeline.training.checkpoint import Generators
+from pipeline.training.context import Context
 from pipeline.training.contrastive import info_nce
+from pipeline.training.loop import Learner, Validation, fit
 
 log = logging.getLogger("medley")
 FILE = "adapted.safetensors"
+MEASURE = "log_likelihood"
 HELD_OUT = 0.1
+PATIENCE_EPOCHS = 3
 FEWEST_PAIRS = 20
 Pairs = npt.NDArray[np.int32]
 # The first part of an item, by its code; None where it has none.
@@ -44,12 +50,12 @@ Fetch = Callable[[npt.NDArray[np.int32]], list[np.ndarray | None]]
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on: pairs of item codes, (n, 2) int32, how to read an item, and the seed."""
+    """What is trained on: pairs of item codes, (n, 2) int32, and how to read an item."""
 
     modality: Modality
     pairs: Pairs
     fetch: Fetch
-    seed: int
+    context: Context
 
 
 def pairs_of(train: Interactions, settings: Adapt, seed: int) -> Pairs:
@@ -73,20 +79,18 @@ def train(encoder: NetworkEncoder, task: Task, folder: Path) -> list[float]:
             f"extract.{task.modality}.adapt: {len(usable)} pairs of co-chosen items have {task.modality}, too few to "
             f"train on (at least {FEWEST_PAIRS}); set adapt to null"
         )
-    torch.manual_seed(task.seed)
-    network = encoder.network.to(device())
     held = max(2, round(len(usable) * HELD_OUT))
-    trainer = _Trainer(encoder, task, settings, _trainable(network, settings))
-    best, losses = trainer.state(), [trainer.held_out_loss(usable[:held])]
-    for epoch in range(settings.epochs):
-        trainer.epoch(usable[held:], epoch)
-        losses.append(trainer.held_out_loss(usable[:held]))
-        log.info("adapt %s epoch %d: held-out loss %.4f, before %.4f", task.modality, epoch, losses[-1], losses[0])
-        if losses[-1] == min(losses):
-            best = trainer.state()
-    changed = {} if losses[0] == min(losses) else best
+    learner = _Learner(encoder, task, settings, (usable[:held], usable[held:]))
+    schedule = Schedule(
+        max_epochs=settings.epochs, patience_epochs=PATIENCE_EPOCHS, evaluate_every=1, clip=1.0, precision="float32"
+    )
+    validation = Validation(MEASURE, lambda: {MEASURE: learner.log_likelihood()}, from_start=True)
+    state = fit(learner, schedule, validation, task.context)
+    losses = [round(-entry[MEASURE], 5) for entry in state.curve]
+    log.info("adapt %s: epoch %d kept of held-out losses %s", task.modality, state.epoch, losses)
+    changed = learner.state() if state.epoch else {}
     save_file({name: tensor.contiguous() for name, tensor in changed.items()}, folder / FILE)
-    return [round(loss, 5) for loss in losses]
+    return losses
 
 
 def restore(network: nn.Module, folder: Path) -> nn.Module:
@@ -147,43 +151,53 @@ def _trainable(network: nn.Module, settings: Adapt) -> Mapping[str, nn.Module]:
     return layers
 
 
-class _Trainer:
-    """The network with its trained layers, the optimiser, and how a batch of pairs becomes a loss."""
+class _Learner(Learner[Pairs]):
+    """The trained layers of a network; a batch is pairs of items."""
 
-    def __init__(self, encoder: NetworkEncoder, task: Task, settings: Adapt, layers: Mapping[str, nn.Module]) -> None:
-        self.encoder, self.task, self.settings, self.layers = encoder, task, settings, layers
-        trained = [parameter for parameter in encoder.network.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.01)
-        self.trained = trained
-
-    def epoch(self, pairs: Pairs, number: int) -> None:
-        """One pass over the pairs, in an order of its own."""
-        rng = np.random.default_rng([self.task.seed, number])
-        for batch in self._batches(pairs[rng.permutation(len(pairs))]):
-            loss = self._loss(batch, rng if self.settings.augment else None)
-            self.optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.trained, 1.0)
-            self.optimiser.step()
-
-    def held_out_loss(self, pairs: Pairs) -> float:
-        """The mean loss a pair, without augmentation."""
-        with torch.no_grad():
-            batches = list(self._batches(pairs))
-            losses = [float(self._loss(batch, None)) * len(batch) for batch in batches]
-        return sum(losses) / sum(len(batch) for batch in batches)
+    def __init__(self, encoder: NetworkEncoder, task: Task, settings: Adapt, pairs: tuple[Pairs, Pairs]) -> None:
+        """pairs: held out, and learned from."""
+        torch.manual_seed(task.context.seed)
+        network, self.device = encoder.network.to(device()), torch.device(device())
+        self.encoder, self.task, self.settings = encoder, task, settings
+        self.layers = _trainable(network, settings)
+        self.held_out, self.pairs = pairs
+        self.trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        rate = settings.learning_rate
+        self._optimizers = [torch.optim.AdamW(self.trained.values(), lr=rate, weight_decay=0.01)]
 
     def state(self) -> dict[str, torch.Tensor]:
         """The trained layers' parameters by name, with low-rank updates added to the weights."""
         return {f"{name}.{key}": value for name, layer in self.layers.items() for key, value in _merged(layer).items()}
 
-    def _batches(self, pairs: Pairs) -> Iterator[Pairs]:
+    @torch.no_grad()
+    def log_likelihood(self) -> float:
+        """Less the mean loss of a held-out pair, without augmentation."""
+        batches = list(self._cut(self.held_out))
+        losses = [float(self._contrast(batch, None)) * len(batch) for batch in batches]
+        return -sum(losses) / sum(len(batch) for batch in batches)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return dict(self.trained)
+
+    def _generators(self) -> Generators:
+        # Each epoch has a generator of its own; dropout draws from torch's.
+        return [torch.default_generator]
+
+    def _batches(self) -> Iterator[Pairs]:
+        self.rng = np.random.default_rng([self.task.context.seed, self.epoch - 1])
+        return self._cut(self.pairs[self.rng.permutation(len(self.pairs))])
+
+    def _loss(self, batch: Pairs) -> torch.Tensor:
+        return self._contrast(batch, self.rng if self.settings.augment else None)
+
+    def _cut(self, pairs: Pairs) -> Iterator[Pairs]:
         for start in range(0, len(pairs), self.settings.batch_pairs):
             batch = pairs[start : start + self.settings.batch_pairs]
             if len(batch) > 1:
                 yield batch
 
-    def _loss(self, pairs: Pairs, rng: np.random.Generator | None) -> torch.Tensor:
+    def _contrast(self, pairs: Pairs, rng: np.random.Generator | None) -> torch.Tensor:
+        """The mean loss of a batch; rng: of its augmentation."""
         codes = pairs.T.ravel()
         parts = [part for part in self.task.fetch(codes) if part is not None]
         if rng is not None:

@@ -64,9 +64,9 @@ class GnnFusion(LearnedFusion):
 
         settings = self.settings
         size = graph.Size(settings.neighbours, settings.co_chosen, settings.learn.window_choices)
-        whole = graph.build(lesson.sides, lesson.train, size)
+        whole = graph.build(lesson.projected, lesson.train, size)
         # What training stops by must stand in the graph as a new item does: nobody chose it.
-        self.graph = whole.without(held_out(len(lesson.sides), settings.learn.held_out_share, lesson.seed))
+        self.graph = whole.without(held_out(len(lesson.projected), settings.learn.held_out_share, lesson.context.seed))
         curve = super().learn(lesson)
         self.graph = whole
         return curve

@@ -17,6 +17,7 @@ from pipeline.encoders.finetune.augment import augment
 from pipeline.encoders.weights import locate
 from pipeline.errors import StepFailed, WeightsError
 from pipeline.interactions import Interactions
+from pipeline.training.context import Context
 
 # Two tastes that words alone do not show: items of one taste share no word with one another.
 WORDS = ["sea", "tax", "owl", "jazz", "snow", "salt", "iron", "corn", "lamp", "rope", "wolf", "silk"]
@@ -56,7 +57,7 @@ def task_of(encoder: NetworkEncoder, pairs: np.ndarray) -> Task:
     def fetch(codes: np.ndarray) -> list[np.ndarray | None]:
         return [encoder.decode(Text({"title": "", "text": ITEMS[code]}))[0] for code in codes]
 
-    return Task("text", pairs, fetch, 0)
+    return Task("text", pairs, fetch, Context())
 
 
 def pairs_of_tastes(n: int = 400) -> np.ndarray:
