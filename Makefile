@@ -1,13 +1,14 @@
 # make demo    a synthetic record shop, one night of it under Airflow, then its metrics, recommendations and report
 #              (a further shop: make demo SEED=7; also ITEMS=2000, USERS=1000)
 # make test    every promise, checked (TEST_JOBS=0: in one process)          make lint    ruff, mypy and the house's borders
+# make mutants what the tests of the gate and of the metrics do not notice, by hand, an hour (MODULES="evaluation/gate")
 # make up      Airflow with its UI, same DAG, same shop         make clean   removes demo/ and .venv
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test lint up clean install
+.PHONY: demo test lint mutants up clean install
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEED ?=
@@ -59,6 +60,10 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+mutants: .venv/.installed
+	@$(BIN)/python -m tests.mutation $(MODULES)
+	$(BIN)/python -m tests.mutation_sql
 
 up: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 	@echo "Airflow: http://127.0.0.1:8080, user admin, password below and in $(AIRFLOW_HOME)"

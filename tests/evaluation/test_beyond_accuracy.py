@@ -57,3 +57,23 @@ def test_without_a_log_nothing_is_known_and_nothing_breaks() -> None:
         "diversity@2": [0.0],
         "popularity_lift@2": [0.0],
     }
+
+
+def test_one_user_with_one_choice_is_all_that_is_usual() -> None:
+    one = np.zeros(1, np.int32)
+    known = Interactions(one, one, np.zeros(1), np.ones(1, np.float32), 1, 3)
+    metrics = ListMetrics(known, one, np.eye(3, dtype=np.float32), (1, 2))
+    found = metrics(one, np.array([[0, 2]]), np.ones((1, 2), bool))
+    # Of one user, whoever chose it is everybody, and so is nobody, who counts as one.
+    assert found["novelty@1"].tolist() == found["novelty@2"].tolist() == [0]
+    assert found["popularity_lift@1"].tolist() == [1]
+    assert found["popularity_lift@2"].tolist() == [0.5]
+
+
+def test_a_history_of_one_choice_weighs_as_much_as_one_of_many() -> None:
+    user, item = np.array([0, 1, 1, 1], np.int32), np.array([0, 0, 1, 2], np.int32)
+    known = Interactions(user, item, np.zeros(4), np.ones(4, np.float32), 2, 3)
+    metrics = ListMetrics(known, np.array([0, 1], np.int32), np.eye(3, dtype=np.float32), (1,))
+    found = metrics(np.array([0], np.int32), np.array([[1]]), np.ones((1, 1), bool))
+    # Shares are 1, ½ and ½: usual is the mean of 1 and of (1 + ½ + ½) / 3.
+    assert found["popularity_lift@1"].tolist() == [pytest.approx(0.5 / ((1 + 2 / 3) / 2))]

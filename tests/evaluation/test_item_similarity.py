@@ -61,3 +61,27 @@ def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monke
 def test_no_question_no_score() -> None:
     log = log_of([[(0, "train")]], 3)
     assert len(recall(np.ones((3, 2), np.float32), questions(log, "co_choice", 5, 0), 5).users) == 0
+
+
+def test_of_many_questions_a_limit_is_drawn_by_the_seed() -> None:
+    histories = [[(item, "test") for item in range(6)] for _ in range(4)] + [[(item, "train") for item in range(6)]]
+    log = log_of(histories, 6)
+    whole = questions(log, "co_choice", 6, 0)
+    assert len(whole) == len(questions(log, "co_choice", 6, 0, limit=len(whole))) == 4 * 15
+    rows = np.sort(np.random.default_rng(3).permutation(60)[:20])
+    drawn = questions(log, "co_choice", 6, 3, limit=20)
+    for name in ("user", "asked", "answer"):
+        assert getattr(drawn, name).tolist() == getattr(whole, name)[rows].tolist()
+
+
+def test_what_is_asked_with_may_be_another_space_than_what_is_ranked() -> None:
+    log = log_of([[(0, "test"), (1, "test")], [(2, "test"), (3, "test")], [(item, "train") for item in range(5)]], 5)
+    asked = questions(log, "co_choice", 1, 0)
+    texts, pictures = np.eye(5, dtype=np.float32), np.roll(np.eye(5, dtype=np.float32), 1, axis=0)
+    # The picture of item i + 1 is what the text of item i says.
+    assert recall(texts, asked, 1, among=pictures).values["recall@1"].tolist() == [1, 1]
+    assert recall(texts, asked, 1).values["recall@1"].tolist() == [0, 0]
+    pictures[1] = np.nan
+    assert recall(texts, asked, 1, among=pictures).values["recall@1"].tolist() == [0, 1]
+    texts[2] = np.nan
+    assert recall(texts, asked, 1, among=pictures).values["recall@1"].tolist() == [0, 0]

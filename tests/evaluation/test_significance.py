@@ -70,3 +70,62 @@ def test_equal_models_are_rarely_told_apart_and_a_better_one_is() -> None:
     assert told["better"]["p"] < 0.01
     assert 0 < told["better"]["low"] < told["better"]["mean"] < told["better"]["high"]
     assert told["same"] == {"mean": 0, "low": 0, "high": 0, "p": 1, "users": 400}
+
+
+def test_an_interval_is_from_the_2_5th_to_the_97_5th_percentile_of_the_means_of_resamples() -> None:
+    values, samples = np.random.default_rng(3).random((37, 2)), 240
+    scores = Scores(np.arange(37, dtype=np.int32), {"recall@5": values[:, 0], "mrr@5": values[:, 1]})
+    generator = np.random.default_rng(7)
+    means = [values[generator.integers(0, 37, 37)].mean(axis=0) for _ in range(samples)]
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    found = summarise(scores, samples, seed=7)
+    for at, name in enumerate(("recall@5", "mrr@5")):
+        assert found[name] == {
+            "mean": pytest.approx(values[:, at].mean()),
+            "low": pytest.approx(low[at]),
+            "high": pytest.approx(high[at]),
+            "users": 37,
+        }
+
+
+def test_coverage_has_a_mean_and_no_interval() -> None:
+    scores = Scores(np.arange(3, dtype=np.int32), {"ndcg@10": np.ones(3)}, {"coverage@10": 0.25})
+    assert summarise(scores, 20, 0)["coverage@10"] == {"mean": 0.25, "users": 3}
+
+
+def differences(users: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(2)
+    return {"a": generator.normal(0.2, 1, users), "b": generator.normal(-0.3, 1, users), "even": np.zeros(users)}
+
+
+@pytest.mark.parametrize("users", [3, 8, 9, 20])
+def test_p_counts_random_signs_of_every_user(users: int) -> None:
+    samples, models = 300, differences(users)
+    found = compare(models, np.zeros(users), samples, seed=5)
+    bits = np.random.default_rng(5).integers(0, 256, (samples, -(-users // 8)), dtype=np.uint8)
+    signs = 1 - 2 * np.array([[int(bit) for byte in row for bit in f"{byte:08b}"][:users] for row in bits])
+    for name, difference in models.items():
+        flips = np.abs((signs * difference).sum(axis=1))
+        reached = int((flips >= abs(difference.sum()) - 1e-9).sum())
+        assert found[name]["p"] == pytest.approx((1 + reached) / (1 + samples))
+        assert found[name] == pytest.approx(compare({name: difference}, np.zeros(users), samples, seed=5)[name])
+
+
+def test_signs_drawn_in_several_blocks_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = differences(20)
+    whole = compare(models, np.zeros(20), 2000, seed=5)
+    monkeypatch.setattr(intervals, "BLOCK_DRAWS", 300 * 20)
+    blocks = compare(models, np.zeros(20), 2000, seed=5)
+    assert blocks["even"]["p"] == 1
+    for name in models:
+        assert blocks[name]["p"] == pytest.approx(whole[name]["p"], abs=0.05)
+        assert blocks[name]["low"] == pytest.approx(whole[name]["low"])
+
+
+def test_a_difference_is_told_from_rounding_by_its_own_size() -> None:
+    small = np.array([0.3, 0.1, -0.05, 0.2, 0.02, 0.15, 0.1, -0.1]) * 1e-6
+    alone = compare({"small": small}, np.zeros(8), 500, 0)["small"]["p"]
+    assert compare({"small": small, "large": small * 1e15}, np.zeros(8), 500, 0)["small"]["p"] == alone < 1
+    # Signs that give the sum itself reach it, whatever the order that it is added up in.
+    thirds = np.full(8, 1e6 / 3)
+    assert compare({"a": thirds}, np.zeros(8), 4000, 0)["a"]["p"] == pytest.approx(2 / 256, abs=0.004)

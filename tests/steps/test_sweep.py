@@ -106,11 +106,15 @@ def test_searches_older_than_every_kept_run_are_swept_but_the_newest(
     assert {path.name for path in night.workspace.path("runs").iterdir()} == {"second", "third"}
 
 
-def test_a_published_run_stays_with_its_index_however_old(night: Night) -> None:
+def test_a_published_run_stays_with_its_index_however_old(night: Night, caplog: pytest.LogCaptureFixture) -> None:
     night.workspace.write_json("CURRENT.json", {"run_id": "first", "index": "index/1"})
     night.workspace.write_json("runs/first/steps/train.json", {"path": "models/1"})
     write(night, {"index/1/card.json": 9, "index/2/card.json": 9, "models/1/curve.json": 9, "models/2/curve.json": 9})
-    sweep(night)
+    with caplog.at_level("INFO", "medley"):
+        sweep(night)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"swept {folder}/2: no kept run names it" for folder in ("models", "index")
+    ]
     assert {path.name for path in night.workspace.path("runs").iterdir()} == {"first", "second", "third"}
     assert files_of(night, "index") == {"1/card.json"}
     assert files_of(night, "models") == {"1/curve.json"}
