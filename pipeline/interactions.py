@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,12 +50,7 @@ class Interactions:
         """Both logs as one, sorted again; they must share codes and the moment that ages are counted from."""
         if (self.n_users, self.n_items) != (other.n_users, other.n_items):
             raise ValueError("the two logs are coded differently: their numbers of users and items differ")
-        user = np.concatenate([self.user, other.user])
-        item = np.concatenate([self.item, other.item])
-        age_days = np.concatenate([self.age_days, other.age_days])
-        weight = np.concatenate([self.weight, other.weight])
-        order = np.lexsort((item, -age_days, user))
-        return Interactions(user[order], item[order], age_days[order], weight[order], self.n_users, self.n_items)
+        return merged([self, other])[0]
 
     def matrix(self) -> sp.csr_matrix:
         """The log as a (n_users, n_items) float32 matrix; the weights of a repeated pair add up."""
@@ -74,6 +70,21 @@ class Interactions:
     def item_counts(self) -> npt.NDArray[np.int64]:
         """How often each item was chosen: (n_items,) int64."""
         return np.bincount(self.item, minlength=self.n_items)
+
+
+def merged(logs: Sequence[Interactions]) -> tuple[Interactions, npt.NDArray[np.int64]]:
+    """Logs that share codes and the moment that ages are counted from as one, and its rows' places in them one by one.
+
+    A single log stays as it is, not copied.
+    """
+    if len(logs) == 1:
+        return logs[0], np.arange(len(logs[0]))
+    user, item, age_days, weight = (
+        np.concatenate([getattr(log, name) for log in logs]) for name in ("user", "item", "age_days", "weight")
+    )
+    order = np.lexsort((item, -age_days, user))
+    first = logs[0]
+    return Interactions(user[order], item[order], age_days[order], weight[order], first.n_users, first.n_items), order
 
 
 def decay(history: Interactions, half_life_days: float) -> Floats:

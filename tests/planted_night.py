@@ -10,9 +10,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import MICROSECONDS_PER_DAY, PARTS, SourceSummary, Staged
+from pipeline.artefacts.log import LEARNT, MICROSECONDS_PER_DAY, PARTS, RowsWriter
+from pipeline.artefacts.staged import SourceSummary, Staged
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Config
 from pipeline.config.ranker import Ranker
@@ -25,6 +27,7 @@ from tests.fusion.planted import BUCKETS, Planted, planted
 
 STAGED = "staged/planted"
 LOGS = ("interactions", "shown")
+ROWS = ("user", "item", "ts", "weight", "part")
 EVALUATE = Evaluate(
     bootstrap_samples=50,
     popularity_half_life_days=(90,),
@@ -84,27 +87,28 @@ def write_log(folder: Path, found: Planted) -> None:
     """The log, and what was shown an hour before each choice: its item, and others."""
     log, day = found.log.entries, int(MICROSECONDS_PER_DAY)
     ts = (datetime(2025, 12, 1, tzinfo=UTC).timestamp() * 1e6 - log.age_days * day).astype(np.int64)
-    table = pa.table(
-        {
-            "user_id": pa.array([found.log.users[user] for user in log.user], pa.string()),
-            "item_id": pa.array([found.log.items[item] for item in log.item], pa.string()),
-            "ts": pa.array(ts).cast(pa.timestamp("us", "UTC")),
-            "weight": pa.array(log.weight.astype(np.float64)),
-            "part": pa.array([PARTS[part] for part in found.log.part], pa.string()),
-        }
-    )
-    pq.write_table(table, folder / STAGED / "interactions.parquet")
+    chosen = pa.table([log.user, log.item, ts, log.weight, found.log.part], names=ROWS)
     row, place = np.divmod(np.arange(len(log) * SHOWN), SHOWN)
     item = np.where(place == 0, log.item[row], np.random.default_rng(1).integers(len(found.log.items), size=len(row)))
     dated = np.where(found.log.part == PARTS.index("held_out"), PARTS.index("train"), found.log.part)[row]
     part = np.where(found.log.cold[item] & (dated != PARTS.index("test")), PARTS.index("held_out"), dated)
-    shown = {
-        "user_id": table["user_id"].take(pa.array(row)),
-        "item_id": pa.array(found.log.items, pa.string()).take(pa.array(item)),
-        "ts": pa.array(ts[row] - day // 24).cast(pa.timestamp("us", "UTC")),
-        "part": pa.array(PARTS, pa.string()).take(pa.array(part)),
-    }
-    pq.write_table(pa.table(shown), folder / STAGED / "shown.parquet")
+    columns = [log.user[row], item.astype(np.int32), ts[row] - day // 24, np.ones(len(row)), part.astype(np.int8)]
+    (folder / STAGED / "log").mkdir()
+    pq.write_table(pa.table({"user_id": found.log.users}), folder / STAGED / "log" / "users.parquet")
+    write_rows(folder, chosen, pa.table(columns, names=ROWS))
+
+
+def write_rows(folder: Path, chosen: pa.Table, shown: pa.Table) -> None:
+    """Writes coded rows, of columns ROWS, as `ingest` does, and beside them the same rows as Parquet, still coded."""
+    learnt = chosen.filter(pc.less(chosen["part"], len(LEARNT)))
+    newest = pc.max(learnt["ts"]).as_py(), pc.max(chosen["ts"]).as_py()
+    for table, name, place in ((chosen, "interactions", "log"), (shown, "shown", "shown")):
+        table = table.sort_by([(column, "ascending") for column in ("user", "ts", "item")]).combine_chunks()
+        counts = {part: pc.sum(pc.equal(table["part"], code)).as_py() for code, part in enumerate(PARTS)}
+        writer = RowsWriter(folder / STAGED / place, counts, newest)
+        for batch in table.to_batches():
+            writer.append(batch)
+        pq.write_table(table, folder / STAGED / f"{name}.parquet")
 
 
 def publish(night: Night) -> None:

@@ -11,82 +11,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, map_rows
 from pipeline.artefacts.read import read_table
 from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.workspace import RECEIPT, Json, Workspace, digest, read_json
 
-PARTS = ("train", "validation", "test", "held_out")
-LEARNT = PARTS[:2]
 OPENED = "opened.json"
-SUMMARY, INTERACTIONS, SHOWN, USERS = "split.json", "interactions.parquet", "shown.parquet", "users.parquet"
-MICROSECONDS_PER_DAY = 86_400e6
-
-
-@dataclass(frozen=True)
-class Showings:
-    """The staged log of what users were shown. newest: of the interactions whose ages it shares, in µs, or null."""
-
-    path: Path
-    newest: pa.Scalar
-
-    def read(self, parts: Sequence[str], users: list[str], items: list[str]) -> Interactions:
-        """Those of some parts, coded, each of weight 1. An age may be below 0."""
-        table = pq.read_table(self.path, filters=pc.field("part").isin(list(parts)))
-        table = table.append_column("weight", pa.array(np.ones(len(table))))
-        return _coded(table, self.newest, users, items)[0]
-
-
-@dataclass(frozen=True)
-class Log:
-    """What may be learned and chosen from, coded: the parts train and validation of the staged log.
-
-    users: everyone in the staged log; user and item codes are positions in `users` and in the catalogue's `items`.
-    cold: (n_items,) bool, held out of the evaluated training.
-    entries: the interactions, their ages counted from the newest of the two parts. part: (n,) int8, position in PARTS.
-    showings: the log of what users were shown, if the source tells.
-    """
-
-    users: list[str]
-    items: list[str]
-    cold: Mask
-    entries: Interactions
-    part: np.ndarray
-    showings: Showings | None = None
-
-    def of(self, *parts: str) -> Interactions:
-        """The interactions of some parts. Raises LookupError for a part that this log does not hold."""
-        self._check(parts)
-        return self.entries.subset(np.isin(self.part, [PARTS.index(part) for part in parts]))
-
-    def shown(self, *parts: str) -> Interactions:
-        """What users were shown in some parts, chosen or not, coded and aged as `entries`; empty if nothing tells.
-
-        Raises LookupError for a part that this log does not hold.
-        """
-        self._check(parts)
-        if self.showings is None:
-            return self.entries.subset(np.zeros(len(self.entries), bool))
-        return self.showings.read(parts, self.users, self.items)
-
-    def _check(self, parts: Sequence[str]) -> None:
-        sealed = set(parts) - set(self._parts())
-        if sealed:
-            raise LookupError(f"{', '.join(sorted(sealed))}: sealed; only evaluate opens it, by open_test, once a run")
-
-    def _parts(self) -> tuple[str, ...]:
-        return LEARNT
-
-
-@dataclass(frozen=True)
-class OpenedLog(Log):
-    """All four parts: test and held_out are what a model is asked for. An age in them may be below 0."""
-
-    def _parts(self) -> tuple[str, ...]:
-        return PARTS
+SUMMARY, USERS, SHOWN = "split.json", "users.parquet", "shown"
+LOG, LOG_USERS = "log", "log/users.parquet"
 
 
 @dataclass(frozen=True)
@@ -173,46 +108,60 @@ class Staged:
 
     def read_log(self) -> Log:
         """What may be learned and chosen from, sorted by user, then oldest first, then item."""
-        table, users, items, cold = self._coding()
-        learnt = table.filter(_learnt(table))
-        newest = _newest(learnt)
-        return Log(users, items, cold, *_coded(learnt, newest, users, items), self._showings(newest))
+        users, items, cold = self._coding()
+        return Log(users, items, cold, *self._of_parts(LEARNT, len(users), len(items)))
 
     def read_everything(self) -> Interactions:
         """The whole staged log, which what is published is made from, coded as in `read_log`.
 
         Nothing in it says which part an interaction is of.
         """
-        table, users, items, _ = self._coding()
-        return _coded(table, _newest(table), users, items)[0]
+        return map_rows(self.folder / LOG / EVERYTHING, len(self.user_ids()), self.summary.items)
 
     def read_all_shown(self) -> Interactions:
         """All that users were shown, which what is published is made from, coded and aged as in `read_everything`.
 
         The source must tell of it.
         """
-        table, users, items, _ = self._coding()
-        return Showings(self.folder / SHOWN, _newest(table)).read(PARTS, users, items)
+        return map_rows(self.folder / SHOWN / EVERYTHING, len(self.user_ids()), self.summary.items)
 
     def read_choices(self, user: str) -> tuple[list[str], Interactions]:
         """What one user chose in the whole log: the distinct items, and the choices, coded by their places there.
 
         Raises ShardCorrupt if the log is gone or cannot be read.
         """
-        table = read_table(self.folder / INTERACTIONS, where=ds.field("user_id") == user)
-        items = pc.unique(table["item_id"]).to_pylist()
-        return items, _coded(table, _newest(table), [user], items)[0]
+        log = self.read_everything()
+        code = pc.index(self.user_ids(), user).as_py()
+        rows = slice(*np.searchsorted(log.user, np.array([code, code + 1], np.int32)))
+        codes, first, places = np.unique(log.item[rows], return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        items = self.items(["item_id"])["item_id"].take(pa.array(codes[order])).to_pylist()
+        nobody_else = np.zeros(len(places), np.int32)
+        return items, Interactions(nobody_else, rank[places], log.age_days[rows], log.weight[rows], 1, len(items))
 
-    def _coding(self) -> tuple[pa.Table, list[str], list[str], Mask]:
-        """The staged log, its users, and the catalogue's items and which of them are cold."""
+    def user_ids(self) -> pa.ChunkedArray:
+        """Everyone in the log, in the order of their codes."""
+        return read_table(self.folder / LOG_USERS)["user_id"]
+
+    def _coding(self) -> tuple[list[str], list[str], Mask]:
+        """The log's users, and the catalogue's items and which of them are cold."""
         catalogue = self.items(["item_id", "cold"])
-        table = pq.read_table(self.folder / INTERACTIONS)
         cold = catalogue["cold"].to_numpy(zero_copy_only=False).astype(bool)
-        return table, pc.unique(table["user_id"]).to_pylist(), catalogue["item_id"].to_pylist(), cold
+        return self.user_ids().to_pylist(), catalogue["item_id"].to_pylist(), cold
 
-    def _showings(self, newest: pa.Scalar) -> Showings | None:
-        path = self.folder / SHOWN
-        return Showings(path, newest) if path.exists() else None
+    def _of_parts(
+        self, parts: Sequence[str], n_users: int, n_items: int
+    ) -> tuple[dict[str, Interactions], dict[str, Interactions]]:
+        """What was chosen and what was shown in each of some parts."""
+
+        def mapped(table: str) -> dict[str, Interactions]:
+            if table == SHOWN and not (self.folder / SHOWN).exists():
+                return {}
+            return {part: map_rows(self.folder / table / part, n_users, n_items) for part in parts}
+
+        return mapped(LOG), mapped(SHOWN)
 
     def _json(self, name: str) -> Json:
         document = read_json(self.folder / name)
@@ -236,29 +185,7 @@ def open_test(staged: Staged, workspace: Workspace, run: str, evaluation: str, f
             "begin another run with `medley ingest`"
         )
     workspace.write_json(record, {"evaluation": evaluation})
-    table, users, items, cold = staged._coding()
-    sealed = pc.sum(pc.invert(_learnt(table))).as_py() or 0
-    (folder / OPENED).write_text(json.dumps({"rows": sealed}), "utf-8")
-    newest = _newest(table.filter(_learnt(table)))
-    return OpenedLog(users, items, cold, *_coded(table, newest, users, items), staged._showings(newest))
-
-
-def _newest(table: pa.Table) -> pa.Scalar:
-    return pc.max(table["ts"]).cast(pa.int64())
-
-
-def _learnt(table: pa.Table) -> pa.ChunkedArray:
-    return pc.is_in(table["part"], pa.array(LEARNT))
-
-
-def _coded(table: pa.Table, newest: pa.Scalar, users: list[str], items: list[str]) -> tuple[Interactions, np.ndarray]:
-    """The rows as arrays in order, and their parts; ages are counted from `newest`, in µs."""
-    user = pc.index_in(table["user_id"], pa.array(users, pa.string())).to_numpy().astype(np.int32)
-    item = pc.index_in(table["item_id"], pa.array(items, pa.string())).to_numpy().astype(np.int32)
-    age_us = pc.subtract(newest, table["ts"].cast(pa.int64()))
-    age_days = age_us.to_numpy() / MICROSECONDS_PER_DAY
-    weight = table["weight"].to_numpy().astype(np.float32)
-    part = pc.index_in(table["part"], pa.array(PARTS)).to_numpy().astype(np.int8)
-    order = np.lexsort((item, -age_days, user))
-    found = Interactions(user[order], item[order], age_days[order], weight[order], len(users), len(items))
-    return found, part[order]
+    users, items, cold = staged._coding()
+    log = OpenedLog(users, items, cold, *staged._of_parts(PARTS, len(users), len(items)))
+    (folder / OPENED).write_text(json.dumps({"rows": len(log.of("test", "held_out"))}), "utf-8")
+    return log

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.artefacts.staged import PARTS, OpenedLog
+from pipeline.artefacts.log import PARTS, OpenedLog
 from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.ranking import block_rows
 from pipeline.interactions import Codes, Floats, Mask

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.artefacts.staged import OpenedLog
+from pipeline.artefacts.log import OpenedLog
 from pipeline.config.sections import Evaluate
 from pipeline.evaluation.metrics import Task
 from pipeline.interactions import Interactions, Mask

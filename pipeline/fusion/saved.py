@@ -17,10 +17,9 @@ from pipeline.fusion.base import Frontend, Fusion
 
 def save(fusion: Fusion, path: Path) -> None:
     """Writes the projections and what the kind has found."""
-    metadata = {
-        "modalities": json.dumps(fusion.frontend.modalities),
-        "settings": json.dumps(fusion.settings.model_dump(mode="json"), sort_keys=True),
-    }
+    made_by = {"modalities": fusion.frontend.modalities, "settings": fusion.settings.model_dump(mode="json")}
+    # Under one name: of several, safetensors writes another first in every process.
+    metadata = {"fusion": json.dumps(made_by, sort_keys=True)}
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in fusion.tensors().items()}
     save_file({**fusion.frontend.tensors(), **tensors}, path, metadata=metadata)
 
@@ -32,11 +31,11 @@ def load(path: Path) -> Fusion:
     """
     with readable(path, "not the weights of a fusion"):
         with safe_open(path, framework="numpy") as file:
-            modalities, plain = (json.loads(file.metadata()[name]) for name in ("modalities", "settings"))
+            made_by = json.loads(file.metadata()["fusion"])
             tensors = {key: file.get_tensor(key) for key in list(file.keys())}
-        kind: type[Fusion] = FUSIONS.find(plain["kind"])
-        settings = kind.Settings.model_validate(plain)
-        fusion = kind(Frontend.of(tensors, modalities, settings.width), settings)
+        kind: type[Fusion] = FUSIONS.find(made_by["settings"]["kind"])
+        settings = kind.Settings.model_validate(made_by["settings"])
+        fusion = kind(Frontend.of(tensors, made_by["modalities"], settings.width), settings)
         fusion.restore(tensors)
     return fusion
 

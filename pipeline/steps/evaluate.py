@@ -25,7 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.staged import PARTS, Log, OpenedLog, open_test
+from pipeline.artefacts.log import PARTS, Log, OpenedLog
+from pipeline.artefacts.staged import open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics

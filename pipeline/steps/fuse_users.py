@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.fused import Fused, PoolingSettings, write_reasons
-from pipeline.artefacts.staged import USERS, Log
+from pipeline.artefacts.log import Log
+from pipeline.artefacts.staged import USERS
 from pipeline.artefacts.vectors import matrix
 from pipeline.encoders import modalities
 from pipeline.fusion.base import Fusion

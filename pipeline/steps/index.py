@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import __version__
+from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.staged import Log
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.ranker import Ranker
 from pipeline.encoders import modalities

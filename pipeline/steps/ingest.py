@@ -23,7 +23,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import USERS, Staged
+from pipeline.artefacts.log import PARTS, RowsWriter
+from pipeline.artefacts.staged import LOG, LOG_USERS, SHOWN, USERS, Staged
 from pipeline.config import Config
 from pipeline.errors import CheckFailed, MediaError
 from pipeline.media import media_root, raw_of
@@ -34,6 +35,15 @@ from pipeline.workspace import Json, Workspace
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 MEDIA = ("image", "audio")
+LOG_SCHEMA = pa.schema(
+    {
+        "user_id": pa.string(),
+        "item_id": pa.string(),
+        "ts": pa.timestamp("us", "UTC"),
+        "weight": pa.float64(),
+        "part": pa.string(),
+    }
+)
 
 
 def run(night: Night) -> StepReceipt:
@@ -62,9 +72,10 @@ class _Staging:
             self._clean_and_split(connection, buckets)
             checks = _check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
-            self._write_log(connection, "interactions", "weight, part")
+            execute(connection, "stage/code.sql")
+            self._write_log(connection, "interactions", LOG)
             if config.source.shown:
-                self._write_log(connection, "shown", "part")
+                self._write_log(connection, "shown", SHOWN)
             self._write_users(connection)
             summary = _summary(connection, config, buckets, checks)
         (self.folder / "split.json").write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
@@ -100,14 +111,25 @@ class _Staging:
                     table = _with_hashes(table, modality, partial(raw_of, settings, root))
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=16_384)
 
-    def _write_log(self, connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> None:
-        batches = connection.sql(
-            f"select user_id, item_id, cast(ts as timestamp) at time zone 'UTC' as ts, {columns} "
-            f"from {table} order by user_id, ts, item_id"
-        ).to_arrow_reader(65_536)
-        with pq.ParquetWriter(self.folder / f"{table}.parquet", batches.schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
+    def _write_log(self, connection: duckdb.DuckDBPyConnection, table: str, name: str) -> None:
+        """Writes a log twice in one pass: as coded arrays, and with its ids as Parquet."""
+        users = connection.sql("select user_id from user_codes order by user_code").to_arrow_table()["user_id"]
+        items = connection.sql("select item_id from item_codes order by item_code").to_arrow_table()["item_id"]
+        if name == LOG:
+            (self.folder / LOG).mkdir()
+            pq.write_table(pa.table({"user_id": users}), self.folder / LOG_USERS)
+        counts = dict(connection.execute(f"select part, count(*) from {table} group by part").fetchall())
+        ((learnt, everything),) = connection.execute("from newest").fetchall()
+        arrays = RowsWriter(self.folder / name, counts, (learnt, everything))
+        rows = connection.sql(f"from {table}_coded order by user, ts, item, part")
+        schema = LOG_SCHEMA if name == LOG else LOG_SCHEMA.remove(3)
+        with pq.ParquetWriter(self.folder / f"{table}.parquet", schema) as parquet:
+            for batch in rows.to_arrow_reader(65_536):
+                arrays.append(batch)
+                ids = {"user_id": users.take(batch["user"]), "item_id": items.take(batch["item"])}
+                times = batch["ts"].cast(LOG_SCHEMA.field("ts").type)
+                rest = {"ts": times, "weight": batch["weight"], "part": pa.array(PARTS).take(batch["part"])}
+                parquet.write_table(pa.table({**ids, **rest}).select(schema.names).cast(schema))
 
     def _write_users(self, connection: duckdb.DuckDBPyConnection) -> None:
         if not self.night.config.source.users:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.artefacts.log import LEARNT, Log
 from pipeline.artefacts.reranked import Reranked
-from pipeline.artefacts.staged import LEARNT, Log
 from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt

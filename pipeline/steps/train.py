@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.artefacts.fused import Fused
-from pipeline.artefacts.staged import Log
+from pipeline.artefacts.log import Log
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.sections import Train
 from pipeline.config.training import Schedule

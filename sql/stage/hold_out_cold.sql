@@ -8,5 +8,4 @@ select
         else part
     end as part
 from parted
-join items using (item_id)
-order by user_id, ts, item_id;
+join items using (item_id);

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from pipeline import cli
-from pipeline.artefacts.staged import OpenedLog, open_test
+from pipeline.artefacts.log import OpenedLog
+from pipeline.artefacts.staged import open_test
 from pipeline.config import Modality, load
 from pipeline.evaluation.item_similarity import SEGMENTS, Questions, questions, recall
 from pipeline.evaluation.ranking import block_rows

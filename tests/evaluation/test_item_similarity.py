@@ -3,18 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.artefacts.staged import PARTS, OpenedLog
+from pipeline.artefacts.log import PARTS, OpenedLog
 from pipeline.evaluation.item_similarity import questions, recall
 from pipeline.interactions import Interactions
+from tests.logs import parted
 
 
 def log_of(histories: list[list[tuple[int, str]]], items: int, cold: set[int] = frozenset()) -> OpenedLog:  # type: ignore[assignment]
     rows = [(user, item, part) for user, history in enumerate(histories) for item, part in history]
     user, item = (np.array([row[at] for row in rows], np.int32) for at in (0, 1))
     part = np.array([PARTS.index(row[2]) for row in rows], np.int8)
-    log = Interactions(user, item, np.zeros(len(rows)), np.ones(len(rows), np.float32), len(histories), items)
+    log = Interactions(user, item, np.arange(len(rows), 0, -1.0), np.ones(len(rows), np.float32), len(histories), items)
     return OpenedLog([str(u) for u in range(len(histories))], [str(i) for i in range(items)],
-               np.isin(np.arange(items), list(cold)), log, part)  # fmt: skip
+               np.isin(np.arange(items), list(cold)), parted(log, part))  # fmt: skip
 
 
 def test_what_is_asked_for_lies_in_the_test_part_and_within_the_window() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.artefacts.staged import PARTS, OpenedLog
+from pipeline.artefacts.log import PARTS, OpenedLog
 from pipeline.config.sections import Evaluate
 from pipeline.evaluation.segments import tasks_of
 from pipeline.interactions import Interactions
+from tests.logs import parted
 
 ITEMS = 8
 HISTORIES = [
@@ -25,7 +26,7 @@ def log_of(cold: tuple[int, ...] = (7,)) -> OpenedLog:
     part = np.array([PARTS.index(row[2]) for row in rows], np.int8)
     n = len(rows)
     entries = Interactions(user, item, np.arange(n, 0, -1.0), np.ones(n, np.float32), len(HISTORIES), ITEMS)
-    return OpenedLog(list("abcd"), list("01234567"), np.isin(np.arange(ITEMS), cold), entries, part)
+    return OpenedLog(list("abcd"), list("01234567"), np.isin(np.arange(ITEMS), cold), parted(entries, part))
 
 
 def pairs(log: Interactions) -> set[tuple[int, int]]:

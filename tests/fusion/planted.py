@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.staged import OpenedLog
+from pipeline.artefacts.log import OpenedLog
 from pipeline.config import Modality
 from pipeline.fusion.fit import Material
 from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.training.context import Context
+from tests.logs import parted
 
 ITEMS, USERS, CHOICES, KINDS = 400, 400, 12, 6
 BUCKETS = 4
@@ -70,7 +71,7 @@ def _log(
         np.array(users, np.int32), np.array(items, np.int32), np.array(ages, float), np.ones(len(users), np.float32),
         USERS, ITEMS,
     )  # fmt: skip
-    return OpenedLog([f"u{u}" for u in range(USERS)], [f"i{i:03d}" for i in range(ITEMS)], cold, log, part)
+    return OpenedLog([f"u{u}" for u in range(USERS)], [f"i{i:03d}" for i in range(ITEMS)], cold, parted(log, part))
 
 
 def write(folder: Path, vectors: dict[Modality, np.ndarray], empty_bucket: bool = False) -> Shards:

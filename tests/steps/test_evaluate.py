@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.staged import LEARNT, OPENED, PARTS, Log, OpenedLog, open_test
+from pipeline.artefacts.log import LEARNT, PARTS, Log, OpenedLog
+from pipeline.artefacts.staged import OPENED, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.night import Night
@@ -27,9 +28,10 @@ from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Workspace
 from tests.conftest import ROOT
-from tests.planted_night import CONFIG, LOGS, STAGED, planted_night
+from tests.planted_night import CONFIG, LOGS, STAGED, planted_night, write_rows
 
 SEALED = ("test", "held_out")
+CODES = pa.array([PARTS.index(part) for part in SEALED], pa.int8())
 
 
 @pytest.fixture(scope="module")
@@ -65,25 +67,22 @@ def metrics_of(night: Night) -> dict[str, Any]:
 
 def poison(night: Night) -> None:
     """Gives every sealed row, chosen or shown, another item, another time and another weight."""
-    for name in LOGS:
-        _poison(night.workspace.path(STAGED, f"{name}.parquet"))
+    folder = night.workspace.path(STAGED)
+    tables = [_poisoned(pq.read_table(folder / f"{name}.parquet")) for name in LOGS]
+    for name in ("log", "shown"):
+        for arrays in (folder / name).iterdir():
+            if arrays.is_dir():
+                shutil.rmtree(arrays)
+    write_rows(night.workspace.root, *tables)
 
 
-def _poison(path: Path) -> None:
-    table = pq.read_table(path)
-    sealed = pc.is_in(table["part"], pa.array(SEALED)).to_numpy()
-    items = np.array(table["item_id"].to_pylist(), object)
-    items[sealed] = np.random.default_rng(5).permutation(items[sealed])
-    ts = table["ts"].cast(pa.int64()).to_numpy().copy()
-    ts[sealed] += 40 * 86_400_000_000
-    columns = {"item_id": pa.array(items, pa.string()), "ts": pa.array(ts).cast(table["ts"].type)}
-    if "weight" in table.column_names:
-        weight = table["weight"].to_numpy().copy()
-        weight[sealed] *= 3
-        columns["weight"] = weight
-    for name, values in columns.items():
-        table = table.set_column(table.column_names.index(name), name, pa.array(values))
-    pq.write_table(table, path)
+def _poisoned(table: pa.Table) -> pa.Table:
+    columns = {name: table[name].to_numpy().copy() for name in table.column_names}
+    sealed = np.isin(columns["part"], [PARTS.index(part) for part in SEALED])
+    columns["item"][sealed] = np.random.default_rng(5).permutation(columns["item"][sealed])
+    columns["ts"][sealed] += 40 * 86_400_000_000
+    columns["weight"][sealed] *= 3
+    return pa.table(columns)
 
 
 def evaluated_fit(night: Night) -> dict[str, bytes]:
@@ -132,7 +131,7 @@ def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained:
 def test_what_is_read_to_learn_from_holds_no_sealed_row(trained: Night) -> None:
     log, everything = staged_of(trained).read_log(), staged_of(trained).read_everything()
     table = pq.read_table(trained.workspace.path(STAGED, "interactions.parquet"))
-    learnt = pc.sum(pc.invert(pc.is_in(table["part"], pa.array(SEALED)))).as_py()
+    learnt = pc.sum(pc.invert(pc.is_in(table["part"], CODES))).as_py()
     assert len(log.entries) == learnt < len(everything) == len(table)
     assert len(log.of("train")) + len(log.of("validation")) == learnt
     for part in SEALED:
@@ -148,7 +147,7 @@ def test_what_was_shown_is_read_part_by_part_and_the_sealed_ones_by_the_opened_l
 ) -> None:
     night = copied(trained, tmp_path)
     table = pq.read_table(night.workspace.path(STAGED, "shown.parquet"))
-    rows = {part: pc.sum(pc.equal(table["part"], part)).as_py() for part in PARTS}
+    rows = {part: pc.sum(pc.equal(table["part"], code)).as_py() for code, part in enumerate(PARTS)}
     log, whole = staged_of(night).read_log(), opened(night, "key", tmp_path)
     assert {part: len(log.shown(part)) for part in LEARNT} == {part: rows[part] for part in LEARNT}
     assert {part: len(whole.shown(part)) for part in PARTS} == rows
@@ -200,20 +199,22 @@ def test_nothing_but_evaluate_can_open_the_test_part() -> None:
     folders = (ROOT / "pipeline", ROOT / "dags")
     found = {str(p.relative_to(ROOT)): names_in(p) for folder in folders for p in folder.rglob("*.py")}
     assert {module for module, (names, _) in found.items() if "open_test" in names} == {"pipeline/steps/evaluate.py"}
-    assert {module for module, (names, _) in found.items() if "_coding" in names} == {"pipeline/artefacts/staged.py"}
+    reading = {"_of_parts", "map_rows", "OpenedLog"}
+    own = {"pipeline/artefacts/staged.py", "pipeline/artefacts/log.py"}
+    takers = {module for module, (names, _) in found.items() if reading & names} - own
     # Whoever takes an opened log is called by evaluate alone.
-    takers = {module for module, (names, _) in found.items() if "OpenedLog" in names}
-    places = ("steps/evaluate", "evaluation/item_similarity", "evaluation/segments", "artefacts/staged")
-    assert takers == {f"pipeline/{place}.py" for place in places}
+    assert takers == {
+        f"pipeline/{place}.py" for place in ("steps/evaluate", "evaluation/item_similarity", "evaluation/segments")
+    }
     users = {
         module for module, (names, _) in found.items() if {"tasks_of", "questions"} & names and module not in takers
     }
     assert users == set()
-    # The file itself is read where it is coded, and by the report, which shows what is published and knows no part.
+    # The rows with their ids are written for others; the report reads them, which shows what is published.
     named = {m for m, (_, texts) in found.items() if "interactions.parquet" in texts}
     report = {"pipeline/report/items.py", "pipeline/report/user_examples.py"}
-    assert named == {"pipeline/artefacts/staged.py", *report}
-    assert {m for m, (_, texts) in found.items() if "shown.parquet" in texts} == {"pipeline/artefacts/staged.py"}
+    assert named == report
+    assert not {m for m, (_, texts) in found.items() if "shown.parquet" in texts}
     callers = {m for m, (names, _) in found.items() if "read_all_shown" in names}
     assert callers == {"pipeline/steps/rerank.py"}, "what is published is learned from all"
     assert not {m for m in report if "part" in found[m][1]}

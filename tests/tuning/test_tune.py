@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from pipeline import night as nights
-from pipeline.artefacts.staged import PARTS
+from pipeline.artefacts.log import PARTS
 from pipeline.config import Config, load
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.interactions import Interactions
