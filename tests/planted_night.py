@@ -17,10 +17,17 @@ from pipeline.artefacts.log import LEARNT, MICROSECONDS_PER_DAY, PARTS, RowsWrit
 from pipeline.artefacts.staged import SourceSummary, Staged
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Config
-from pipeline.config.ranker import Ranker
-from pipeline.config.sections import Evaluate, Train
+from pipeline.config.rerank import Rerank
+from pipeline.config.sections import Evaluate
 from pipeline.fusion.kinds.linear import LinearSettings
 from pipeline.night import Night, StepReceipt
+from pipeline.recommend.models.als import AlsSettings
+from pipeline.recommend.models.ease import EaseSettings
+from pipeline.recommend.models.item_knn import ItemKnnSettings
+from pipeline.recommend.models.popularity import PopularitySettings
+from pipeline.recommend.models.random import RandomSettings
+from pipeline.recommend.models.rp3beta import Rp3BetaSettings
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.steps import index
 from pipeline.workspace import CARD, Artefact, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
@@ -30,19 +37,18 @@ LOGS = ("interactions", "shown")
 ROWS = ("user", "item", "ts", "weight", "part")
 EVALUATE = Evaluate(
     bootstrap_samples=50,
-    popularity_half_life_days=(90,),
-    item_knn_shrink=(0,),
-    rp3beta_alpha=(1,),
-    rp3beta_beta=(0.3,),
-    ease_regularization=(200,),
-    als_factors=8,
-    als_iterations=3,
-    als_regularization=(5,),
-    als_alpha=(4,),
+    baselines=(
+        RandomSettings(),
+        PopularitySettings(half_life_days=(90,)),
+        ItemKnnSettings(shrink=(0,)),
+        Rp3BetaSettings(alpha=(1,), beta=(0.3,)),
+        EaseSettings(regularization=(200,)),
+        AlsSettings(factors=8, iterations=3, regularization=(5,), alpha=(4,)),
+    ),
 )
-TRAIN = Train(model="two_tower", width=8, max_epochs=2, batch_rows=256, negatives=64, history_items=5, heads=2)
-RANKER = Ranker(learn_from="shown", chosen_within_days=0.5, max_epochs=4)
-CONFIG = Config(fuse=LinearSettings(width=16), train=TRAIN, evaluate=EVALUATE, ranker=RANKER, threads=1)
+TRAIN = TwoTowerSettings(width=8, max_epochs=2, batch_rows=256, negatives=64, history_items=5, heads=2)
+RERANK = Rerank(learn_from="shown", chosen_within_days=0.5, max_epochs=4)
+CONFIG = Config(fuse=LinearSettings(width=16), train=TRAIN, evaluate=EVALUATE, rerank=RERANK, threads=1)
 SHOWN = 4
 
 

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import Config, Modality, kinds_of, leaves, load
 from pipeline.errors import ConfigError
+from pipeline.recommend.models.als import AlsSettings
+from pipeline.recommend.models.blend import BlendSettings
+from pipeline.recommend.models.elsa import ElsaSettings
+from pipeline.recommend.models.sequence import SequenceSettings
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -27,7 +33,17 @@ def written(tmp_path: Path, text: str) -> Path:
         ("extract: {audio: {encoder: own}}", r"extract\.audio\.entry_point: Field required"),
         ("trian: {}", r"unknown key trian; allowed here: .*train"),
         ("train: {width: wide}", r"train\.width: .*found 'wide'"),
-        ("train: {model: magic}", r"train\.model: .*'content', 'two_tower', .* or 'blend'"),
+        ("train: {model: magic}", r"train\.model: no model is called 'magic': there are als, blend, bpr, .*, vbpr"),
+        ("train: {model: lightgnc}", r"train\.model: no model is called 'lightgnc': did you mean lightgcn\?"),
+        ("train: {model: svd, width: 64}", r"unknown key train\.width; allowed here: model, .*widths"),
+        ("train: {model: ease}", r"train: ease has no vectors to be published; it can stand in evaluate\.baselines"),
+        (
+            "train: {model: blend, members: [{model: als, factor: 8}]}",
+            r"key train\.members\.0\.factor; .*factors",
+        ),
+        ("train: {model: blend, members: [{model: als, processes: 2}]}", "als: processes is a setting of train itself"),
+        ("evaluate: {baselines: [{model: als}, {model: als}]}", r"evaluate\.baselines: must name each model once"),
+        ("publish: {gate: {baseline: graph}}", r"publish\.gate\.baseline graph is no model of evaluate\.baselines"),
         ("ingest: {test_share: 2}", r"ingest\.test_share: .*less than or equal to 1"),
         ("a: [", "not YAML"),
         ("- a\n- b", "expected keys and values"),
@@ -90,7 +106,52 @@ def test_weights_of_a_relative_path_start_at_the_file_and_overridden_ones_at_the
 
 def test_every_setting_has_a_path_a_type_and_its_default() -> None:
     found = dict(leaves())
-    assert found["train.width"]["default"] == Config().train.width
+    assert found["train.width"]["default"] == 128
     assert found["extract.text.pooling"]["default"] == "auto"
     assert {"mean", "max", "cls", "last", "attention", "joint"} < set(found["extract.text.pooling"]["enum"])
     assert all("type" in schema or "enum" in schema or "const" in schema for schema in found.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {bpr: {width: 32}}", r"train\.bpr: write `train: \{model: bpr, width: 32\}` now"),
+        ("train: {model: llm, llm: {rank: 4}}", r"train\.llm: write `train: \{model: llm, rank: 4\}` now"),
+        ("train: {pairwise: {layers: 2}}", r"train\.pairwise: write .*\{model: lightgcn, layers: 2\}` now"),
+        ("train: {model: blend, blend: {models: [als]}}", r"train\.blend: write .*members: \[\{model: two_tower\}"),
+        (
+            "evaluate: {als_factors: 32}",
+            r"evaluate\.als_factors: write `\{model: als, factors: 32\}` in evaluate",
+        ),
+        ("evaluate: {popularity_half_life_days: [9]}", r"\{model: popularity, half_life_days: \[9\]\}"),
+        ("ranker: {hidden: 32}", r"ranker: write `rerank: \{hidden: 32\}` now"),
+    ],
+)
+def test_a_setting_of_an_earlier_version_is_told_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        load(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_model_by_override_leaves_the_settings_of_the_file_s_model(tmp_path: Path) -> None:
+    path = written(tmp_path, "train: {model: sequence, width: 64, learning_rate: 0.1, processes: 2}")
+    other = load(path, ("train.model=elsa", "train.neighbours=7")).train
+    assert other.meaning() == {**ElsaSettings(neighbours=7).meaning()}
+    assert other.processes == 2
+    same = load(path, ("train.model=sequence",)).train
+    assert same.meaning() == SequenceSettings(width=64, learning_rate=0.1).meaning()
+    with pytest.raises(ConfigError, match=r"unknown key train\.width; allowed here: .*widths"):
+        load(path, ("train.model=svd", "train.width=32"))
+
+
+def test_an_override_reaches_into_a_list_of_models(tmp_path: Path) -> None:
+    path = written(tmp_path, "train: {model: blend, members: [{model: svd}, {model: als, factors: 32}]}")
+    config = load(path, ("train.members.1.iterations=3",))
+    assert isinstance(config.train, BlendSettings)
+    assert config.train.members[1].meaning() == AlsSettings(factors=32, iterations=3).meaning()
+
+
+def test_reading_a_configuration_imports_nothing_that_computes() -> None:
+    code = "import sys; from pipeline.config import Config, leaves; list(leaves(Config())); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "scipy", "pyarrow", "pandas", "faiss", "sklearn"} & set(modules)

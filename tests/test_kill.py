@@ -18,7 +18,7 @@ from tests.conftest import AS_OF, ROOT, Shop, manifest
 from tests.steps.test_extract import edit
 
 KILLS = 20
-SETTINGS = ("train.max_epochs=4", "ranker.max_epochs=2", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")
+SETTINGS = ("train.max_epochs=4", "rerank.max_epochs=2", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")
 QUICK = [part for setting in SETTINGS for part in ("-s", setting)]
 
 

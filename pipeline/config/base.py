@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Modality = Literal["text", "image", "audio"]
 MODALITIES: tuple[Modality, ...] = ("text", "image", "audio")
@@ -21,6 +22,32 @@ ADVANCED: dict[str, JsonValue] = {"advanced": True}
 
 
 class Section(BaseModel):
-    """A frozen part of the configuration that refuses keys it does not know."""
+    """A frozen part of the configuration that refuses keys it does not know.
+
+    moved: keys of earlier versions, and what to write instead, with SETTINGS or VALUE for what was given.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    moved: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_keys(cls, value: Any) -> Any:
+        for key in value if isinstance(value, dict) else ():
+            if key in cls.moved:
+                raise refusal("moved", str(key), value[key], f"write {_filled(cls.moved[key], value[key])} now")
+            if key not in cls.model_fields:
+                raise refusal("unknown", str(key), value[key], f"allowed here: {', '.join(cls.model_fields)}")
+        return value
+
+
+def refusal(kind: str, key: str, value: object, said: str) -> ValidationError:
+    """An error of one key of a section. kind: of error, as pydantic's `type`. said: what is wrong and what to do."""
+    error = PydanticCustomError(cast(Any, kind), "{said}", {"said": said})
+    return ValidationError.from_exception_data("", [InitErrorDetails(type=error, loc=(key,), input=value)])
+
+
+def _filled(place: str, value: object) -> str:
+    """A place with the settings, or the value, that are to be moved there."""
+    settings = ", ".join(f"{name}: {one}" for name, one in value.items()) if isinstance(value, dict) else ""
+    return place.replace("SETTINGS", settings or "...").replace("VALUE", str(value))

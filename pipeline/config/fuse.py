@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
-from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
-from pipeline.config.base import Section, Share
+from pipeline.config.base import ADVANCED, Section, Share, refusal
 from pipeline.config.kinds import Registry
 
 FUSIONS = Registry("medley.fusions", "pipeline.fusion.kinds", "pipeline.fusion.base:Fusion", default="concat")
-ADVANCED: JsonDict = {"advanced": True}
 # Keys of earlier versions, and where they are now.
 MOVED = {
     "learned_weights": "fuse.kind linear learns its weights where fuse.learn is given, as `learn: {}`",
@@ -53,7 +50,7 @@ class Fuse(Section):
         for key in set(value) - set(cls.model_fields) if isinstance(value, dict) else ():
             where = MOVED.get(key) or _other_kinds(key)
             if where:
-                raise PydanticCustomError("moved", "{said}", {"said": f"fuse.{key}: {where}"})
+                raise refusal("moved", key, value[key], where)
         return value
 
     def weight(self, modality: str) -> float:
@@ -77,7 +74,7 @@ class Learn(Section):
     @classmethod
     def _moved(cls, value: Any) -> Any:
         for key in MOVED_LEARN.keys() & (value if isinstance(value, dict) else {}):
-            raise PydanticCustomError("moved", "{said}", {"said": f"fuse.learn.{key}: {MOVED_LEARN[key]}"})
+            raise refusal("moved", key, value[key], MOVED_LEARN[key])
         return value
 
     co_choice: float = Field(1.0, ge=0, description="weight of the loss over items that one user chose")

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from pydantic_core import PydanticCustomError
 
-from pipeline.config.base import Section
+from pipeline.config.base import Section, refusal
 from pipeline.errors import ConfigError
 
 
@@ -65,12 +65,12 @@ class Registry:
         if isinstance(value, Section):
             return value
         if not isinstance(value, dict):
-            raise PydanticCustomError("kind", "{said}", {"said": f"give {self.key} and its settings"})
+            raise PydanticCustomError("kind", "{said}", {"said": f"give `{self.key}` and its settings"})
         name = str(value.get(self.key, self.default))
         try:
             settings: type[Section] = self.find(name).Settings  # type: ignore[attr-defined]
         except ConfigError as error:
-            raise PydanticCustomError("kind", "{said}", {"said": str(error)}) from None
+            raise refusal("kind", self.key, name, str(error)) from None
         return settings.model_validate({**value, self.key: name})
 
     def _modules(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from pydantic import JsonValue, ValidationError
 from pipeline.config.base import MODALITIES
 from pipeline.config.schema import locate
 from pipeline.config.sections import Config
+from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import ConfigError
+
+log = logging.getLogger("medley")
 
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -38,7 +42,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         _set(values, key, value)
     _rebase(document, path.parent)
     try:
-        return Config.model_validate(_merge(document, values))
+        return Config.model_validate(_merge(_of_the_same_kind(document, values), values))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
 
@@ -102,22 +106,47 @@ def _merge(base: dict[str, JsonValue], over: dict[str, JsonValue]) -> dict[str, 
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        if isinstance(below, list) and isinstance(value, dict):
+            numbered = _merge({str(place): element for place, element in enumerate(below)}, value)
+            merged[key] = list(numbered.values())
+        else:
+            merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _of_the_same_kind(document: dict[str, JsonValue], values: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The file, where an override chooses another recommender, without the settings of the one that it has.
+
+    Whose they were they do not suit: what is a good learning rate of one model is none of another.
+    """
+    section, over = document.get("train"), values.get("train")
+    if not isinstance(section, dict) or not isinstance(over, dict) or "model" not in over:
+        return document
+    if over["model"] == section.get("model", RECOMMENDERS.default):
+        return document
+    dropped = [key for key in section if key not in TrainSettings.model_fields]
+    if dropped:
+        log.warning(
+            "train.model is %s by -s: the file's train.%s do not count", over["model"], ", train.".join(dropped)
+        )
+    return {**document, "train": {key: value for key, value in section.items() if key not in dropped}}
 
 
 def explain(error: ValidationError) -> str:
     """One line: the dotted path of the first wrong value, what is wrong with it, and what was found."""
     first = error.errors()[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    where, section = locate(first["loc"])
-    if first["type"] in ("kind", "moved"):
-        return f"{first['msg']}{more}"
+    where = locate(first["loc"])
     if first["type"] == "union_tag_invalid":
         kinds = str(first["ctx"]["expected_tags"])
         return f"{where}.encoder: choose one of {kinds}, found {first['ctx']['tag']!r}{more}"
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where}; allowed here: {', '.join(section.model_fields)}{more}"
+    if first["type"] == "unknown":
+        return f"unknown key {where}; {first['msg']}{more}"
+    if first["type"] in ("kind", "moved"):
+        return f"{where}: {first['msg']}{more}"
+    if first["type"] == "value_error":
+        said = str(first["ctx"]["error"])
+        return f"{where}: {said}{more}" if where else f"{said}{more}"
     return f"{where}: {first['msg']}, found {first['input']!r}{more}"
 
 

@@ -6,19 +6,18 @@ import json
 from collections.abc import Iterator
 from functools import cache
 
-from pydantic import BaseModel
-
-from pipeline.config.base import MODALITIES, Schema, Section
+from pipeline.config.base import MODALITIES, OPERATOR, Schema, Section
 from pipeline.config.encoders import kinds_of
 from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.config.sections import Config
+from pipeline.config.train import RECOMMENDERS, TrainSettings
 
 
 def leaves(section: Section | None = None, prefix: str = "") -> Iterator[tuple[str, Schema]]:
     """Yields every setting of a configuration, by default the default one, as its dotted path and its JSON schema.
 
-    The schema has the setting's value as `default`, and its `description`. Where a section is chosen by its `encoder`
-    key, the settings are those of the kind in use, and that key's schema lists every kind.
+    The schema has the setting's value as `default`, and its `description`. Where a section is one of several
+    kinds, the settings are those of the kind in use, and the schema of the key that chooses it lists every kind.
     """
     section = section or Config()
     for name, schema in _properties(type(section)).items():
@@ -26,29 +25,23 @@ def leaves(section: Section | None = None, prefix: str = "") -> Iterator[tuple[s
         path = f"{prefix}{name}"
         if isinstance(value, Section):
             yield from leaves(value, f"{path}.")
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            for place, element in enumerate(value):
+                yield from leaves(element, f"{path}.{place}.")
         elif _is_plain(schema):
             kinds = _kinds(type(section), name)
-            chosen = {"enum": kinds, "type": "string"} if kinds else schema
+            chosen = {"enum": kinds, "type": "string", **OPERATOR} if kinds else schema
             yield path, {**chosen, "default": section.model_dump(mode="json")[name]}
 
 
-def locate(location: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
-    """The dotted path of a validation error and the section that it lies in; kinds of encoders are no part of it."""
-    section: type[BaseModel] = Config
-    parts: list[str] = []
-    for at, part in enumerate(location):
-        if parts and parts[-1] in MODALITIES and parts[0] == "extract" and location[at - 1] == parts[-1]:
-            section = kinds_of(parts[-1]).get(str(part), section)
-            continue
-        parts.append(str(part))
-        section = _below(section, str(part)) or section
-    return ".".join(parts), section
+def locate(location: tuple[int | str, ...]) -> str:
+    """The dotted path of a validation error; the kind of an encoder, which pydantic adds, is no part of it."""
+    kind = 2 if location[0:1] == ("extract",) and len(location) > 2 and location[2] in _every_kind() else None
+    return ".".join(str(part) for at, part in enumerate(location) if at != kind)
 
 
-def _below(section: type[BaseModel], name: str) -> type[BaseModel] | None:
-    field = section.model_fields.get(name)
-    options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+def _every_kind() -> set[str]:
+    return {kind for modality in MODALITIES for kind in kinds_of(modality)}
 
 
 @cache
@@ -62,11 +55,11 @@ def _is_plain(schema: Schema) -> bool:
 
 
 def _kinds(section: type[Section], name: str) -> list[str]:
+    if name == "model" and issubclass(section, TrainSettings):
+        return RECOMMENDERS.names()
     if name == "kind" and issubclass(section, Fuse):
         return FUSIONS.names()
-    if name != "encoder":
-        return []
-    for modality in MODALITIES:
+    for modality in MODALITIES if name == "encoder" else ():
         kinds = kinds_of(modality)
         if section in kinds.values():
             return list(kinds)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.audio import MfccAudio
-from pipeline.config.base import OPERATOR, Grid, Section, Share
-from pipeline.config.blend import Blend
+from pipeline.config.base import OPERATOR, Section, Share
 from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from pipeline.config.fuse import FuseOfKind
 from pipeline.config.image import TimmImage
-from pipeline.config.llm import Llm
-from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise, Svd
-from pipeline.config.ranker import Ranker
-from pipeline.config.sequence import Sequence
+from pipeline.config.rerank import Rerank
 from pipeline.config.text import TransformerText
-from pipeline.config.training import Imbalance, Schedule
+from pipeline.config.train import Baselines, Train
 from pipeline.config.tune import Tune
 
 
@@ -71,61 +67,25 @@ class Extract(Section):
     )
 
 
-class Train(Schedule):
-    """The recommender that is evaluated and published; what stands here itself is two_tower's."""
-
-    model: Literal[
-        "content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend"
-    ] = "two_tower"
-    width: int = Field(128, ge=2, description="dimensions of the towers, without what new items add")
-    max_epochs: int = Field(60, ge=1)
-    patience_epochs: int = Field(8, ge=1, description="stop after so many epochs without a better validation NDCG@10")
-    evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
-    averaging: float = Field(0.98, ge=0, lt=1, description="share of the served weights kept at every step")
-    tensorboard: bool = Field(True, description="write every epoch's loss and NDCG@10 to runs/RUN_ID/tensorboard")
-    warm_start: bool = Field(
-        False, description="begin at the weights of the night that is published, matched by item and user"
-    )
-    checkpoint_seconds: float = Field(
-        60, ge=0, description="longest time that a killed fit loses, but for the epoch that it was in"
-    )
-    processes: int = Field(
-        1, ge=1, description="that fit the model together, a GPU each where there are any; bpr and svd take one"
-    )
-    batch_rows: int = Field(128, ge=1)
-    moments_per_user: int = Field(8, ge=1, description="moments of a user's past that one epoch predicts from")
-    targets: int = Field(5, ge=1, description="next choices that one moment predicts")
-    target_fade: float = Field(0.7, gt=0, le=1, description="what each next choice counts, relative to the one before")
-    negatives: int = Field(1024, ge=1, description="sampled items that every target of a batch is ranked against")
-    in_batch_negatives: bool = Field(False, description="rank a target against the batch's other targets too")
-    hard_negatives: int = Field(
-        0, ge=0, description="and against so many items that last night's model would have recommended the user"
-    )
-    block_rows: int = Field(
-        4_000_000, ge=1, description="interactions that are shuffled together; a longer log is read block by block"
-    )
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    heads: int = Field(4, ge=1, description="ways of reading a history, from the last few choices to all of it")
-    history_items: int = Field(50, ge=1, description="latest interactions the user tower reads")
-    content_loss: float = Field(
-        0.3, ge=0, description="weight of the loss with every id left out, which new items need"
-    )
-    new_item_cosine: float = Field(12.0, ge=0, description="weight of likeness to the user's choices, for new items")
-    imbalance: Imbalance = Imbalance()
-    bpr: Bpr = Bpr()
-    pairwise: Pairwise = Pairwise()
-    graph: Graph = Graph()
-    elsa: Elsa = Elsa()
-    svd: Svd = Svd()
-    sequence: Sequence = Sequence()
-    llm: Llm = Llm()
-    blend: Blend = Blend()
+# Settings of baselines that stood in `evaluate` itself.
+_BASELINES_ONCE = {
+    "popularity": ("half_life_days",),
+    "item_knn": ("neighbours", "shrink"),
+    "rp3beta": ("alpha", "beta", "neighbours"),
+    "ease": ("regularization", "max_items"),
+    "als": ("factors", "iterations", "regularization", "alpha"),
+}
+BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
 
 
 class Evaluate(Section):
     """Full ranking over all items, never sampled; where a baseline's setting has several values, validation chooses."""
+
+    moved: ClassVar[dict[str, str]] = {
+        f"{model}_{name}": f"`{{model: {model}, {name}: VALUE}}` in evaluate.baselines"
+        for model, names in _BASELINES_ONCE.items()
+        for name in names
+    }
 
     cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
     bootstrap_samples: int = Field(
@@ -141,18 +101,10 @@ class Evaluate(Section):
         description="score again without one modality's content; refit: train again without it",
         json_schema_extra=OPERATOR,
     )
-    popularity_half_life_days: Grid = Field((90, 10, 10_000), description="age at which a choice counts half")
-    item_knn_neighbours: Grid = Field((200,), description="nearest items of each item")
-    item_knn_shrink: Grid = Field((0, 10, 100), description="added to the norms, so that rare items are less alike")
-    rp3beta_alpha: Grid = Field((1.0, 0.5), description="power of the steps' chances")
-    rp3beta_beta: Grid = Field((0.3, 0.0, 0.6), description="power of popularity that scores are divided by")
-    rp3beta_neighbours: Grid = Field((200,), description="likeliest items after each item")
-    ease_regularization: Grid = Field((200, 50, 1000))
-    ease_max_items: int = Field(10_000, ge=1, description="of more items, those most often chosen are looked at")
-    als_factors: int = Field(64, ge=1)
-    als_iterations: int = Field(15, ge=1)
-    als_regularization: Grid = Field((20, 5, 1))
-    als_alpha: Grid = Field((4, 10, 1), description="confidence given to an interaction")
+    baselines: Baselines = Field(
+        default_factory=cast(Any, lambda: tuple({"model": name} for name in BASELINES)),
+        description="models that the trained one is measured beside, each with its own settings",
+    )
 
 
 class Index(Section):
@@ -180,7 +132,7 @@ class Gate(Section):
 
     metric: str = Field("ndcg@10", description="a metric of metrics.json", json_schema_extra=OPERATOR)
     segment: str = Field("all", description="a segment of metrics.json", json_schema_extra=OPERATOR)
-    baseline: Literal["popularity", "random", "item_knn", "rp3beta", "ease", "als"] = "popularity"
+    baseline: str = Field("popularity", description="a model of evaluate.baselines")
     min_ratio: float = Field(
         1.0, ge=0, description="the model's mean must exceed this times the baseline's", json_schema_extra=OPERATOR
     )
@@ -210,6 +162,8 @@ class Nightly(Section):
 class Config(Section):
     """A night's configuration."""
 
+    moved: ClassVar[dict[str, str]] = {"ranker": "`rerank: {SETTINGS}`"}
+
     name: str = Field("medley", description="shown in reports")
     note: str = Field("", description="shown in reports, for instance that the data are synthetic")
     workspace: str = Field("workspace", description="folder of everything Medley writes; relative to this file")
@@ -221,10 +175,20 @@ class Config(Section):
     ingest: Ingest = Ingest()
     extract: Extract = Extract()
     fuse: FuseOfKind = Field({}, validate_default=True)
-    train: Train = Train()
+    train: Train = Field(default_factory=cast(Any, dict), description="the recommender that is evaluated and published")
     tune: Tune = Tune()
-    ranker: Ranker = Ranker()
+    rerank: Rerank = Rerank()
     evaluate: Evaluate = Evaluate()
     index: Index = Index()
     publish: Publish = Publish()
     nightly: Nightly = Nightly()
+
+    @model_validator(mode="after")
+    def _baseline_is_measured(self) -> Self:
+        measured = [settings.model for settings in self.evaluate.baselines]
+        if self.publish.gate.baseline not in measured:
+            raise ValueError(
+                f"publish.gate.baseline {self.publish.gate.baseline} is no model of evaluate.baselines, "
+                f"which are {', '.join(measured)}"
+            )
+        return self

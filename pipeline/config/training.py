@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Section
+from pipeline.config.base import ADVANCED, Section
+
+Epochs = Annotated[int, Field(ge=1, description="passes over the log, at most")]
+Patience = Annotated[
+    int, Field(ge=1, description="stop after so many epochs that the gate's metric on validation finds no better")
+]
+EvaluateEvery = Annotated[
+    int,
+    Field(ge=1, description="epochs from one look at the validation part to the next", json_schema_extra=ADVANCED),
+]
+Clip = Annotated[
+    float, Field(ge=0, description="longest gradient; 0 lets every gradient pass", json_schema_extra=ADVANCED)
+]
+Averaging = Annotated[
+    float, Field(ge=0, lt=1, description="share of the served weights kept at every step", json_schema_extra=ADVANCED)
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Field(
+        description="of dense products in training; auto: bfloat16 on a GPU that has it, else float32",
+        json_schema_extra=ADVANCED,
+    ),
+]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Schedule(Section):
-    """How a fit goes on, and how long."""
+    """How a fit goes on, and how long; what learns overrides the defaults that differ."""
 
-    max_epochs: int = Field(200, ge=1)
-    patience_epochs: int = Field(
-        20, ge=1, description="stop after so many epochs that the gate's metric on validation finds no better"
-    )
-    evaluate_every: int = Field(2, ge=1, description="epochs from one look at the validation part to the next")
-    clip: float = Field(0.0, ge=0, description="longest gradient; 0 lets every gradient pass")
-    averaging: float = Field(0.0, ge=0, lt=1, description="share of the served weights kept at every step")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of dense products in training; auto: bfloat16 on a GPU that has it, else float32"
-    )
+    max_epochs: Epochs = 200
+    patience_epochs: Patience = 20
+    evaluate_every: EvaluateEvery = 2
+    clip: Clip = 0.0
+    averaging: Averaging = 0.0
+    precision: Precision = "auto"
 
 
 class Imbalance(Section):
@@ -32,5 +51,7 @@ class Imbalance(Section):
         0.0, ge=0, le=1, description="choices count by 1 / their item's popularity to this power; 0 for all alike"
     )
     by: Literal["loss", "sampling"] = Field(
-        "loss", description="weigh a choice's loss by that, or draw each epoch how many times it is learned from"
+        "loss",
+        description="weigh a choice's loss by that, or draw each epoch how many times it is learned from",
+        json_schema_extra=ADVANCED,
     )

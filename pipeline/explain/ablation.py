@@ -24,7 +24,8 @@ from pipeline.explain.by_modality import CHUNK_ITEMS
 from pipeline.fusion.projected import Codes, FromShards
 from pipeline.fusion.saved import load_catalogue
 from pipeline.fusion.shards import Shards
-from pipeline.recommend import READS_MODALITIES, REMADE, Content, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content
 
 
 def way_of(wanted: str, members: Iterable[str]) -> str:
@@ -32,8 +33,9 @@ def way_of(wanted: str, members: Iterable[str]) -> str:
 
     wanted: `evaluate.ablation`. members: the model's name, or those of the models that it blends.
     """
-    able = REMADE if wanted == "inference" else (*REMADE, *READS_MODALITIES)
-    return wanted if wanted != "off" and any(member in able for member in members) else ""
+    kinds = [kind_of(member) for member in members]
+    able = any(kind.remade if wanted == "inference" else kind.reads for kind in kinds)
+    return wanted if wanted != "off" and able else ""
 
 
 class PartialContent:
@@ -63,7 +65,7 @@ def at_inference(model: str, evaluated: Path, partial: PartialContent) -> Iterat
     That is so of a blend where validation left out every member that could.
     """
     _, users = read_vectors(evaluated / "user_vectors.parquet", "user_id")
-    items = load_item_side(model, evaluated)
+    items = kind_of(model).item_side(evaluated)
     if items is None:
         return
     for modality in partial.modalities:

@@ -18,7 +18,7 @@ from pipeline.artefacts.staged import Staged
 from pipeline.errors import ShardCorrupt
 from pipeline.explain.by_modality import Explainer
 from pipeline.interactions import Floats
-from pipeline.recommend import load_user_side
+from pipeline.recommend import kind_of
 from pipeline.recommend.base import PastOf
 from pipeline.workspace import Json
 
@@ -69,7 +69,7 @@ def shares_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Float
     Raises ShardCorrupt if the log is not that which the published user was made of.
     """
     sources = explainer.sources
-    side = load_user_side(sources.model, sources.trained / "published")
+    side = kind_of(sources.model).user_side(sources.trained / "published")
     if side is None:
         return None
     items, history = Staged(sources.staged).read_choices(user)

@@ -30,7 +30,8 @@ from pipeline.fusion.projected import Codes, FromShards, Mask
 from pipeline.fusion.saved import load_catalogue
 from pipeline.fusion.shapley import Values, shapley, subsets
 from pipeline.fusion.shards import Shards
-from pipeline.recommend import Content, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content
 from pipeline.workspace import CARD, read_json
 
 Subset = frozenset[Modality]
@@ -101,7 +102,7 @@ class Explainer:
         self._shards = Shards(sources.shards)
         self._fusion = load_catalogue(Fused(sources.fused))
         self._sides = FromShards(self._shards, self._fusion.frontend)
-        self.items = load_item_side(sources.model, sources.trained / "published")
+        self.items = kind_of(sources.model).item_side(sources.trained / "published")
         self.modalities = self._shards.modalities
 
     def codes(self, ids: Iterable[str]) -> dict[str, int]:

@@ -22,7 +22,7 @@ from pipeline.explain.by_history import HistoryShares, shares_of
 from pipeline.explain.by_modality import Explainer, Game, sources_of
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import Codes
-from pipeline.recommend import READS_MODALITIES
+from pipeline.recommend import kind_of
 from pipeline.workspace import Json
 
 BAR_LETTERS = 24
@@ -108,16 +108,10 @@ class Explanation:
         return [*_bars([(name, value, "") for name, value in told["contributions"].items()]), base, *lacking]
 
     def _why_not(self) -> str:
-        if self.model in READS_MODALITIES:
-            return f"{self.model} learns an item from its content and from choices at once"
-        return (
-            "no member that has a weight makes its items of content alone"
-            if self.model == "blend"
-            else f"{self.model} knows ids alone"
-        )
+        return f"{self.model} {kind_of(str(self.model)).not_remade}"
 
     def _base_is(self) -> str:
-        if self.model in (None, "content"):
+        if self.model is None or not kind_of(self.model).ids:
             return "nothing is said without any content"
         others = f", and by all of {' and '.join(self.fixed)}" if self.fixed else ""
         return f"what is said without any content, by the item's id and popularity or by its being new{others}"

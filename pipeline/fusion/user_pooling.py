@@ -24,7 +24,7 @@ class Pooling:
     profile_weight: w, counted only for users who have both.
     """
 
-    half_life_days: float
+    half_life_days: float = 180.0
     attention: HistoryAttention | None = None
     profiles: Floats | None = None
     profile_weight: float = 0.0

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,12 @@ import numpy.typing as npt
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.recommend.kind import Kind
 from pipeline.training.context import Epoch, OnEpoch, Scratch
 from pipeline.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
-    from pipeline.recommend.user_sides import Reads
+    from pipeline.recommend.user_sides import AdditiveUsers
     from pipeline.recommend.warm_start import Before
 
 Rows = npt.NDArray[np.int64]
@@ -34,7 +35,7 @@ class Content:
 
     vectors: (n_items, width) float32 fused vectors of unit norm, a zero row where the item has none.
     present: (n_items,) bool, whether it has one.
-    pooling: how fused vectors of a history become a user's, as the fused folder has them; None for the decayed mean.
+    pooling: how fused vectors of a history become a user's, as the fused folder has them.
     modalities: each modality's own vectors, (n_items, d) float32, and (n_items,) bool, whether an item has it. Where
     it is empty, the fused vectors are all there is.
     titles: each item's, for a model that reads text; empty for every other.
@@ -42,7 +43,7 @@ class Content:
 
     vectors: Floats
     present: Mask
-    pooling: Pooling | None = None
+    pooling: Pooling = field(default_factory=Pooling)
     modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
     titles: Sequence[str] = ()
 
@@ -63,15 +64,14 @@ class Fit:
     members: Mapping[str, Fit] = field(default_factory=dict)
 
 
-class Model(ABC):
+class Model(Kind, ABC):
     """What scores every item for every user.
 
+    What is true of the kind, see `Kind`, is true of it.
     name: as in the configuration and in metrics.json.
-    inductive: whether an item nobody has chosen yet can be scored, from its content.
     """
 
-    name: ClassVar[str]
-    inductive: ClassVar[bool]
+    name: str = ""
 
     @abstractmethod
     def fit(
@@ -141,7 +141,7 @@ class Recommender(Model):
         """Writes `model.safetensors` into the folder where the model has weights of its own; nothing is pickled."""
         return
 
-    def reads(self) -> Reads | None:
+    def additive_users(self) -> AdditiveUsers | None:
         """What a user's vector is the sum of, one part for each past choice; None where it is no sum."""
         return None
 

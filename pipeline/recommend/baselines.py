@@ -9,17 +9,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.config.sections import Evaluate
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.recommend.base import Content, Fit, OnEpoch, Recommender
 from pipeline.recommend.grid_searched import Searched, Settings
-from pipeline.recommend.user_sides import Reads
+from pipeline.recommend.models.als import AlsKind, AlsSettings
+from pipeline.recommend.models.popularity import PopularityKind, PopularitySettings
+from pipeline.recommend.models.random import RandomKind, RandomSettings
+from pipeline.recommend.user_sides import AdditiveUsers
 
 if TYPE_CHECKING:
     from implicit.cpu.als import AlternatingLeastSquares
@@ -27,14 +29,11 @@ if TYPE_CHECKING:
 RANDOM_WIDTH = 64
 
 
-class Popularity(Searched[Floats], Recommender):
+class Popularity(PopularityKind, Searched[Floats], Recommender):
     """Recommends the same to everyone: what was chosen most often, an interaction counting half at each half life."""
 
-    name: ClassVar[str] = "popularity"
-    inductive: ClassVar[bool] = False
-
-    def __init__(self, settings: Evaluate) -> None:
-        super().__init__({"half_life_days": settings.popularity_half_life_days})
+    def __init__(self, settings: PopularitySettings, seed: int = 0, threads: int = 1) -> None:
+        super().__init__({"half_life_days": settings.half_life_days})
 
     def learn(self, content: Content, train: Interactions, settings: Settings) -> Floats:
         """(n_items, 1) float32: the summed weight of the item's interactions, each faded with its age."""
@@ -56,17 +55,14 @@ class Popularity(Searched[Floats], Recommender):
         return np.ones((history.n_users, 1), np.float32)
 
 
-class Random(Recommender):
+class Random(RandomKind, Recommender):
     """Recommends in a random order, each user in another: the floor that any model must clear.
 
     Item and user vectors are uniform on the sphere, so that every order is as likely for a user as any other item
     takes its place: an item's rank is uniform.
     """
 
-    name: ClassVar[str] = "random"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, seed: int) -> None:
+    def __init__(self, settings: RandomSettings, seed: int, threads: int = 1) -> None:
         self.seed = seed
         self._items: Floats = np.zeros((0, RANDOM_WIDTH), np.float32)
 
@@ -96,18 +92,15 @@ class Random(Recommender):
         return unit_rows(generator.standard_normal((rows, RANDOM_WIDTH), dtype=np.float32))
 
 
-class ALS(Searched["AlternatingLeastSquares"], Recommender):
+class ALS(AlsKind, Searched["AlternatingLeastSquares"], Recommender):
     """Weighted matrix factorisation by alternating least squares (Hu, Koren and Volinsky 2008), library `implicit`.
 
     Minimises sum over all pairs of c (p - x·y)² + λ(|x|² + |y|²), p = 1 and c = α · weight where chosen, else p = 0
     and c = 1. The same bytes for the same seed and number of threads.
     """
 
-    name: ClassVar[str] = "als"
-    inductive: ClassVar[bool] = False
-
-    def __init__(self, settings: Evaluate, seed: int, threads: int) -> None:
-        super().__init__({"regularization": settings.als_regularization, "alpha": settings.als_alpha})
+    def __init__(self, settings: AlsSettings, seed: int, threads: int) -> None:
+        super().__init__({"regularization": settings.regularization, "alpha": settings.alpha})
         self.settings = settings
         self.seed = seed
         self.threads = threads
@@ -119,10 +112,10 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
         # implicit runs its own threads: BLAS threads below them would only get in each other's way.
         with threadpool_limits(1, "blas"):
             model = AlternatingLeastSquares(
-                factors=self.settings.als_factors,
+                factors=self.settings.factors,
                 regularization=settings["regularization"],
                 alpha=settings["alpha"],
-                iterations=self.settings.als_iterations,
+                iterations=self.settings.iterations,
                 num_threads=self.threads,
                 random_state=self.seed,
             )
@@ -135,18 +128,18 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
 
     @property
     def item_vectors(self) -> Floats:
-        """(n_items, als_factors) float32."""
+        """(n_items, factors) float32."""
         return np.asarray(self.state.item_factors, np.float32)
 
     def user_vectors(self, history: Interactions) -> Floats:
-        """(n_users, als_factors) float32, solved for the given history; a zero row for a user without any."""
+        """(n_users, factors) float32, solved for the given history; a zero row for a user without any."""
         return _users(self.state, history)
 
-    def reads(self) -> Reads:
+    def additive_users(self) -> AdditiveUsers:
         """See Recommender."""
         gram = self.state.YtY + self.state.regularization * np.eye(self.state.factors, dtype=np.float32)
         base = np.zeros(self.state.factors, np.float32)
-        return Reads(self.item_vectors, base, np.inf, np.asarray(gram, np.float32), self.state.alpha)
+        return AdditiveUsers(self.item_vectors, base, np.inf, np.asarray(gram, np.float32), self.state.alpha)
 
 
 def _users(model: AlternatingLeastSquares, history: Interactions) -> Floats:

@@ -15,23 +15,22 @@ zero they would stand above or below the others by whatever the member's scores 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from pipeline.config.blend import Blend as Settings
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend import REMADE
+from pipeline.recommend import recommender
 from pipeline.recommend.base import Content, Fit, OnEpoch, Recommender
 from pipeline.recommend.content_features import known
 from pipeline.recommend.item_sides import BLEND_FILE
-from pipeline.recommend.user_sides import save_with_reads
+from pipeline.recommend.models.blend import BlendKind, BlendSettings
+from pipeline.recommend.user_sides import save_model
 
 METRIC = "ndcg@10"
 FIRST_STEP, LAST_STEP = 1 / 4, 1 / 16
@@ -52,13 +51,11 @@ class Side:
     deviation: float
 
 
-class BlendModel(Recommender):
+class BlendModel(BlendKind, Recommender):
     """See above; item and user vectors are the members', each times the root of its weight over its σ."""
 
-    name: ClassVar[str] = "blend"
-
-    def __init__(self, members: Mapping[str, Recommender], settings: Settings) -> None:
-        self.members = dict(members)
+    def __init__(self, settings: BlendSettings, seed: int, threads: int) -> None:
+        self.members = {member.model: recommender(member, seed, threads) for member in settings.members}
         self.settings = settings
         self.weights = dict.fromkeys(self.members, 1 / len(self.members))
         self._sides: dict[str, Side] = {}
@@ -123,10 +120,10 @@ class BlendModel(Recommender):
         names = [name for name, weight in self.weights.items() if weight > 0]
         for name, (side, factor) in zip(names, self._weighed(), strict=True):
             (folder / name).mkdir()
-            save_with_reads(side.model, folder / name)
+            save_model(side.model, folder / name)
             tensors[f"{name}.factor"] = np.array([factor], np.float32)
             tensors[f"{name}.neutral"] = side.neutral
-            if name not in REMADE:
+            if not side.model.remade:
                 tensors[f"{name}.items"] = np.ascontiguousarray(side.items)
         save_file(tensors, folder / BLEND_FILE, metadata={"members": " ".join(names)})
 

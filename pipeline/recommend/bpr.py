@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, logsigmoid
 
-from pipeline.config.pairwise import Bpr, Pairwise
 from pipeline.config.training import Schedule
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content
@@ -28,11 +26,13 @@ from pipeline.recommend.content_features import known, modalities
 from pipeline.recommend.descent import descend
 from pipeline.recommend.fold_in import Fold
 from pipeline.recommend.item_sides import save_parts
+from pipeline.recommend.models.bpr import BprKind, PairwiseSettings
+from pipeline.recommend.models.vbpr import VbprKind, VbprSettings
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.recommend.user_sides import AdditiveUsers, additive_alone
 from pipeline.training.checkpoint import Generators
 from pipeline.training.distributed import Processes
-from pipeline.training.negatives import Triple, triples
+from pipeline.training.negatives import Triple, Triples
 
 INITIAL = 0.01
 
@@ -40,7 +40,7 @@ INITIAL = 0.01
 class Factors(Trained[Triple]):
     """Users and items as they were learned; the vectors of items end with their bias, and those of users with 1."""
 
-    def __init__(self, settings: Bpr, seed: int, threads: int) -> None:
+    def __init__(self, settings: PairwiseSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
 
@@ -52,9 +52,9 @@ class Factors(Trained[Triple]):
         folded = self._fold.pooled(history, self._items[:, :-1]) @ self._map
         return np.concatenate([folded, np.ones((history.n_users, 1), np.float32)], axis=1)
 
-    def reads(self) -> Reads:
+    def additive_users(self) -> AdditiveUsers:
         """See Recommender."""
-        return reads_alone(self)
+        return additive_alone(self)
 
     @torch.no_grad()
     def learned_users(self) -> Floats:
@@ -63,10 +63,12 @@ class Factors(Trained[Triple]):
         return np.concatenate([users, np.ones((len(users), 1), np.float32)], axis=1)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
+        generator, settings = torch.Generator().manual_seed(self.seed), self.settings
         self._train, self._fold = train, Fold(train)
         self._known = torch.from_numpy(known(train.item, train.n_items).astype(np.float32))[:, None]
-        self._triples = triples(train, self.settings, self.seed)
+        self._triples = Triples(
+            train, settings.batch_rows, settings.popularity_power, self.seed, imbalance=settings.imbalance
+        )
         users, items = (
             torch.randn(rows, self.settings.width, generator=generator) * INITIAL
             for rows in (train.n_users, train.n_items)
@@ -118,11 +120,8 @@ class Factors(Trained[Triple]):
         self._map = self._fold.learn(pooled, self.learned_users()[:, :-1])
 
 
-class BPR(Factors):
+class BPR(BprKind, Factors):
     """Ids alone; of several processes each learns from all triples, since every step goes on from the one before."""
-
-    name: ClassVar[str] = "bpr"
-    inductive: ClassVar[bool] = False
 
     def _learn(self, batch: Triple, schedule: Schedule, processes: Processes) -> float:
         """Loss without the squared norms."""
@@ -132,14 +131,12 @@ class BPR(Factors):
         return descend((users, items, biases), self._known.numpy(), codes, batch.weight, rate, l2)
 
 
-class VBPR(Factors):
+class VBPR(VbprKind, Factors):
     """Ids and content: items that nobody has chosen yet are ranked by what they are."""
 
-    name: ClassVar[str] = "vbpr"
-    inductive: ClassVar[bool] = True
-    settings: Pairwise
+    settings: VbprSettings
 
-    def __init__(self, settings: Pairwise, seed: int, threads: int) -> None:
+    def __init__(self, settings: VbprSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
 
     def _prepare(self, content: Content, train: Interactions) -> None:

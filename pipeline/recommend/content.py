@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 import numpy as np
 
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Fit, ItemSide, OnEpoch, Recommender, Rows
-from pipeline.recommend.user_sides import Reads
+from pipeline.recommend.models.content import ContentKind, ContentSettings
+from pipeline.recommend.user_sides import AdditiveUsers
 
 
-class ContentRecommender(Recommender):
+class ContentRecommender(ContentKind, Recommender):
     """Recommends what is like the user's own choices; the score is a cosine."""
 
-    name: ClassVar[str] = "content"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, half_life_days: float) -> None:
-        self.pooling = Pooling(half_life_days)
+    def __init__(self, settings: ContentSettings, seed: int = 0, threads: int = 1) -> None:
+        self.settings = settings
+        self.pooling = Pooling()
         self._items: Floats | None = None
 
     def fit(
@@ -33,7 +31,7 @@ class ContentRecommender(Recommender):
     ) -> Fit:
         """Keeps the fused vectors and the pooling."""
         self._items = content.vectors
-        self.pooling = content.pooling or self.pooling
+        self.pooling = content.pooling
         return Fit()
 
     @property
@@ -47,14 +45,14 @@ class ContentRecommender(Recommender):
         """(n_users, width) float32 of unit norm; a zero row for a user without history, even with a profile."""
         return self.pooling.users(self.item_vectors, history)
 
-    def reads(self) -> Reads | None:
+    def additive_users(self) -> AdditiveUsers | None:
         """See Recommender; None where attention weighs the history."""
         pooling = self.pooling
         if pooling.attention is not None:
             return None
         counts = pooling.profiles is not None and pooling.profile_weight > 0
         nothing = np.zeros(self.item_vectors.shape[1], np.float32)
-        return Reads(self.item_vectors, nothing, pooling.half_life_days, profiles=counts)
+        return AdditiveUsers(self.item_vectors, nothing, pooling.half_life_days, profiles=counts)
 
 
 class FusedItems(ItemSide):

@@ -16,7 +16,6 @@ so an epoch costs the log's entries times the width, and for each batch items ti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,26 +23,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.config.pairwise import Elsa as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.content_features import rows_of_content
+from pipeline.recommend.models.elsa import ElsaKind, ElsaSettings
 from pipeline.recommend.propagation import Graph
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.recommend.user_sides import AdditiveUsers, additive_alone
 from pipeline.training.checkpoint import Generators
 
 SMALLEST = 1e-12
 
 
-class Elsa(Trained[tuple[np.ndarray, float]]):
+class Elsa(ElsaKind, Trained[tuple[np.ndarray, float]]):
     """See above; item vectors have unit norm, an item that is in no row has a zero vector."""
 
-    name: ClassVar[str] = "elsa"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, settings: Settings, seed: int, threads: int) -> None:
+    def __init__(self, settings: ElsaSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
 
@@ -51,9 +47,9 @@ class Elsa(Trained[tuple[np.ndarray, float]]):
         """(n_users, width) float32, x A; a zero row for a user without history."""
         return np.asarray(history.matrix() @ self._items, np.float32)
 
-    def reads(self) -> Reads:
+    def additive_users(self) -> AdditiveUsers:
         """See Recommender."""
-        return reads_alone(self, np.inf)
+        return additive_alone(self, np.inf)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
         if not len(train):

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,15 +27,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, normalize
 
-from pipeline.config.pairwise import Graph as Settings
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.content_features import modalities
 from pipeline.recommend.item_sides import save_parts
+from pipeline.recommend.models.graph import GraphKind, GraphSettings
 from pipeline.recommend.propagation import Graph, degrees, neighbours, pairs, scaled
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.user_sides import Reads
+from pipeline.recommend.user_sides import AdditiveUsers
 from pipeline.training.checkpoint import Generators
 from pipeline.training.softmax import log_sum_exp
 
@@ -56,13 +56,10 @@ class Hidden:
     candidates: tuple[np.ndarray, Tensor]
 
 
-class GraphRecommender(Trained[Hidden]):
+class GraphRecommender(GraphKind, Trained[Hidden]):
     """See above; the vectors of items end with their bias, and those of users with 1."""
 
-    name: ClassVar[str] = "graph"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, settings: Settings, seed: int, threads: int) -> None:
+    def __init__(self, settings: GraphSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
 
@@ -75,12 +72,12 @@ class GraphRecommender(Trained[Hidden]):
         users = normalize(torch.from_numpy(edges @ self._raw_items)) / self.settings.temperature
         return np.concatenate([users.numpy(), np.ones((history.n_users, 1), np.float32)], axis=1)
 
-    def reads(self) -> Reads:
+    def additive_users(self) -> AdditiveUsers:
         """See Recommender."""
         one_each = sp.eye(len(self._raw_items), format="csr", dtype=np.float32)
         items = self._scaled(one_each, self._counted) @ self._raw_items
         base = np.eye(1, items.shape[1] + 1, items.shape[1], dtype=np.float32)
-        return Reads(np.pad(items, ((0, 0), (0, 1))), base[0])
+        return AdditiveUsers(np.pad(items, ((0, 0), (0, 1))), base[0])
 
     @torch.no_grad()
     def save(self, folder: Path) -> None:

@@ -21,7 +21,7 @@ for every item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from safetensors.numpy import save_file
 
 from pipeline.artefacts.read import readable
 from pipeline.interactions import Floats, unit_rows
+from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, ItemSide, Rows
 from pipeline.recommend.semantic_ids import Codebooks
 
@@ -121,13 +122,10 @@ def save_parts(folder: Path, own: Floats, parts: Mapping[str, Floats]) -> None:
 class BlendItems(ItemSide):
     """See above."""
 
-    def __init__(self, folder: Path, load: Callable[[str, Path], ItemSide | None]) -> None:
-        """folder: what `BlendModel.save` wrote. load: makes the item side of a member, if it has one.
-
-        Raises ShardCorrupt if the folder is not that.
-        """
+    def __init__(self, folder: Path) -> None:
+        """folder: what `BlendModel.save` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / BLEND_FILE, "blend")
-        self.sides = {name: load(name, folder / name) for name in self._file.metadata()["members"].split()}
+        self.sides = {name: kind_of(name).item_side(folder / name) for name in self._file.metadata()["members"].split()}
         self.fixed = tuple(name for name, side in self.sides.items() if side is None)
         self.reads_fused = any(side.reads_fused for side in self.sides.values() if side is not None)
 

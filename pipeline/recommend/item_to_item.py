@@ -13,17 +13,18 @@ that is trained, as they take seconds and are hard to beat. An item that nobody 
 from __future__ import annotations
 
 import logging
-from typing import ClassVar
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from pipeline.config.sections import Evaluate
 from pipeline.evaluation.metrics import Scorer
 from pipeline.interactions import Codes, Floats, Interactions
 from pipeline.recommend.base import Content, Rows
 from pipeline.recommend.grid_searched import Searched, Settings
+from pipeline.recommend.models.ease import EaseKind, EaseSettings
+from pipeline.recommend.models.item_knn import ItemKnnKind, ItemKnnSettings
+from pipeline.recommend.models.rp3beta import Rp3BetaKind, Rp3BetaSettings
 from pipeline.recommend.sparse_top_k import top_of_product
 
 log = logging.getLogger("medley")
@@ -32,21 +33,17 @@ log = logging.getLogger("medley")
 class ItemToItem(Searched[sp.csr_matrix]):
     """A model that is a sparse matrix W, (n_items, n_items)."""
 
-    inductive: ClassVar[bool] = False
-
     def scorer_of(self, state: sp.csr_matrix, history: Interactions) -> Scorer:
         """Scores are x W, float32."""
         rows = history.matrix()
         return lambda users: (rows[users] @ state).toarray()
 
 
-class ItemKnn(ItemToItem):
+class ItemKnn(ItemKnnKind, ItemToItem):
     """See above; W[i, j] = |U_i ∩ U_j| / (√(|U_i| |U_j|) + shrink) where i is among the k nearest of j."""
 
-    name: ClassVar[str] = "item_knn"
-
-    def __init__(self, settings: Evaluate) -> None:
-        super().__init__({"neighbours": settings.item_knn_neighbours, "shrink": settings.item_knn_shrink})
+    def __init__(self, settings: ItemKnnSettings, seed: int = 0, threads: int = 1) -> None:
+        super().__init__({"neighbours": settings.neighbours, "shrink": settings.shrink})
 
     def learn(self, content: Content, train: Interactions, settings: Settings) -> sp.csr_matrix:
         """W, sparse."""
@@ -60,14 +57,11 @@ class ItemKnn(ItemToItem):
         return top_of_product(users_of, users_of.T.tocsr(), int(settings["neighbours"]), adjust).T.tocsr()
 
 
-class RP3Beta(ItemToItem):
+class RP3Beta(Rp3BetaKind, ItemToItem):
     """See above; W[i, j] = Σ_u (x_ui / |U_i|)^α (x_uj / |I_u|)^α / |U_j|^β, of every row i the k largest."""
 
-    name: ClassVar[str] = "rp3beta"
-
-    def __init__(self, settings: Evaluate) -> None:
-        grid = {"alpha": settings.rp3beta_alpha, "beta": settings.rp3beta_beta}
-        super().__init__({**grid, "neighbours": settings.rp3beta_neighbours})
+    def __init__(self, settings: Rp3BetaSettings, seed: int = 0, threads: int = 1) -> None:
+        super().__init__({"alpha": settings.alpha, "beta": settings.beta, "neighbours": settings.neighbours})
 
     def learn(self, content: Content, train: Interactions, settings: Settings) -> sp.csr_matrix:
         """W, sparse."""
@@ -82,19 +76,16 @@ class RP3Beta(ItemToItem):
         return top_of_product(to_user, to_item, int(settings["neighbours"]), adjust)
 
 
-class Ease(Searched[tuple[Floats, Rows]]):
+class Ease(EaseKind, Searched[tuple[Floats, Rows]]):
     """See above; W = I - P / diag(P), P = (XᵀX + λI)⁻¹, whose diagonal is 0.
 
     P is dense over the items that somebody chose: time grows with their cube and memory with their square, so that
-    beyond `ease_max_items` only the most often chosen are looked at.
+    beyond `max_items` only the most often chosen are looked at.
     """
 
-    name: ClassVar[str] = "ease"
-    inductive: ClassVar[bool] = False
-
-    def __init__(self, settings: Evaluate) -> None:
-        super().__init__({"regularization": settings.ease_regularization})
-        self.max_items = settings.ease_max_items
+    def __init__(self, settings: EaseSettings, seed: int = 0, threads: int = 1) -> None:
+        super().__init__({"regularization": settings.regularization})
+        self.max_items = settings.max_items
 
     def learn(self, content: Content, train: Interactions, settings: Settings) -> tuple[Floats, Rows]:
         """W (k, k) float32, and the codes of the k items that it is of."""
@@ -102,7 +93,7 @@ class Ease(Searched[tuple[Floats, Rows]]):
         counts = np.bincount(chosen.indices, minlength=train.n_items)
         kept = np.sort(np.argsort(-counts, kind="stable")[: min(self.max_items, np.count_nonzero(counts))])
         if len(kept) < np.count_nonzero(counts):
-            log.warning("ease reads the %d items most often chosen; see evaluate.ease_max_items", len(kept))
+            log.warning("ease reads the %d items most often chosen; see its max_items", len(kept))
         gram = (chosen[:, kept].T @ chosen[:, kept]).toarray().astype(np.float32)
         gram[np.diag_indices_from(gram)] += np.float32(settings["regularization"])
         inverse = _inverse(gram)

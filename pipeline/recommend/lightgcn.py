@@ -12,7 +12,6 @@ folded in from the first of them (`fold`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,26 +19,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, logsigmoid
 
-from pipeline.config.pairwise import Pairwise
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.fold_in import Fold
+from pipeline.recommend.models.lightgcn import LightGcnKind, LightGcnSettings
 from pipeline.recommend.propagation import Graph, pairs, symmetric
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.recommend.user_sides import AdditiveUsers, additive_alone
 from pipeline.training.checkpoint import Generators
-from pipeline.training.negatives import Triple, triples
+from pipeline.training.negatives import Triple, Triples
 
 INITIAL = 0.1
 
 
-class LightGCN(Trained[Triple]):
+class LightGCN(LightGcnKind, Trained[Triple]):
     """Ids alone; an item nobody has chosen yet is what it was drawn as, which no user is near."""
 
-    name: ClassVar[str] = "lightgcn"
-    inductive: ClassVar[bool] = False
-
-    def __init__(self, settings: Pairwise, seed: int, threads: int) -> None:
+    def __init__(self, settings: LightGcnSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
 
@@ -50,9 +46,9 @@ class LightGCN(Trained[Triple]):
         users = (first @ self._map + sum(above, first)) / len(self._layers)
         return np.asarray(users, np.float32)
 
-    def reads(self) -> Reads:
+    def additive_users(self) -> AdditiveUsers:
         """See Recommender."""
-        return reads_alone(self)
+        return additive_alone(self)
 
     def learned_users(self) -> Floats:
         """(n_users, width) float32: the users as training left them, which `user_vectors` is an estimate of."""
@@ -61,11 +57,13 @@ class LightGCN(Trained[Triple]):
         return np.asarray(sum(above, ids) / len(self._layers), np.float32)
 
     def _prepare(self, content: Content, train: Interactions) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
+        generator, settings = torch.Generator().manual_seed(self.seed), self.settings
         chosen = pairs(train)
         self._train, self._fold = train, Fold(train)
         self._graph = Graph(symmetric(sp.csr_matrix(sp.bmat([[None, chosen], [chosen.T, None]]))))
-        self._triples = triples(train, self.settings, self.seed)
+        self._triples = Triples(
+            train, settings.batch_rows, settings.popularity_power, self.seed, imbalance=settings.imbalance
+        )
         self._triples.processes = self.processes
         rows = train.n_users + train.n_items
         self._ids = (torch.randn(rows, self.settings.width, generator=generator) * INITIAL).requires_grad_()

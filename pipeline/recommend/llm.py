@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,13 +28,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.config.llm import Llm
-from pipeline.config.sequence import Sequence
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.base import Content, Rows
 from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
+from pipeline.recommend.models.llm import LlmKind, LlmSettings
+from pipeline.recommend.models.sequence import SequenceSettings
 from pipeline.recommend.sequence import Batch, Pieces, _groups, shared_axes
 from pipeline.recommend.sequence_network import ItemVectors, SoftmaxLoss, code_vectors
 from pipeline.recommend.trained import Trained
@@ -52,9 +51,9 @@ INNER = "reader.network."
 class Stretches(Pieces):
     """The latest stretches of every history; ties are shuffled only where the model reads a history anew each epoch."""
 
-    def __init__(self, train: Interactions, settings: Llm, seed: int, processes: Processes) -> None:
+    def __init__(self, train: Interactions, settings: LlmSettings, seed: int, processes: Processes) -> None:
         """Raises StepFailed if no user has two interactions."""
-        cut = Sequence(
+        cut = SequenceSettings(
             history_items=settings.history_items - 1,  # and the target of the last
             full_softmax_items=settings.full_softmax_items,
             negatives=settings.negatives,
@@ -79,7 +78,7 @@ class Network(nn.Module):
     """Items, the language model that reads them, and how its states become users."""
 
     def __init__(
-        self, content: Content, train: Interactions, settings: Llm, seed: int, generator: torch.Generator
+        self, content: Content, train: Interactions, settings: LlmSettings, seed: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         network, tokenizer = language_model(settings, content.titles, seed)
@@ -106,13 +105,10 @@ class Network(nn.Module):
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
 
-class LanguageModel(Trained[Batch]):
+class LanguageModel(LlmKind, Trained[Batch]):
     """See above; the same bytes for the same seed, threads, device and input."""
 
-    name: ClassVar[str] = "llm"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, settings: Llm, seed: int, threads: int) -> None:
+    def __init__(self, settings: LlmSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
         self.device = device()

@@ -12,22 +12,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config.llm import Llm, Scratch
 from pipeline.encoders.engine.engines import computes_bf16
 from pipeline.encoders.finetune.adapt import blocks_of
 from pipeline.encoders.transformer_networks import is_causal, load_model, load_tokenizer
 from pipeline.encoders.weights import check, files_of, locate
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.recommend.models.llm import LlmSettings, Scratch
 
 PAD = "<pad>"
 
 
-def identity(settings: Llm) -> str:
+def identity(settings: LlmSettings) -> str:
     """A digest of the checkpoint's weights and tokenizer; empty for a model from scratch. Raises WeightsError."""
     return check(settings, locate(settings), settings.gguf_file) if settings.weights else ""
 
 
-def language_model(settings: Llm, titles: Sequence[str], seed: int) -> tuple[Any, Any]:
+def language_model(settings: LlmSettings, titles: Sequence[str], seed: int) -> tuple[Any, Any]:
     """A transformers model without its head over words, with what is trained marked so, and its tokenizer.
 
     What is not trained is in bfloat16 where `frozen_precision` says so, what is trained in float32. titles: what a
@@ -45,13 +45,13 @@ def language_model(settings: Llm, titles: Sequence[str], seed: int) -> tuple[Any
             network = _llama(settings.scratch, len(tokenizer))
         if not is_causal(network):
             raise WeightsError(
-                f"weights {settings.weights}: the model reads a text both ways; train.llm needs a causal language model"
+                f"weights {settings.weights}: the model reads a text both ways; llm needs a causal language model"
             )
         _shorten(network, settings)
         return _prepared(network, settings), tokenizer
 
 
-def _prepared(network: Any, settings: Llm) -> Any:
+def _prepared(network: Any, settings: LlmSettings) -> Any:
     network.requires_grad_(settings.tuning == "full")
     asked = settings.frozen_precision
     low = computes_bf16() if asked == "auto" else asked == "bfloat16"
@@ -78,14 +78,14 @@ def _add_lora(network: Any, rank: int) -> None:
             weight.data = weight.data.float()
 
 
-def _shorten(network: Any, settings: Llm) -> None:
+def _shorten(network: Any, settings: LlmSettings) -> None:
     """Keeps the first layers alone."""
     if not settings.kept_layers:
         return
     blocks = blocks_of(network)
     if settings.kept_layers > len(blocks):
         raise ConfigError(
-            f"train.llm.kept_layers: the model has {len(blocks)} layers, not {settings.kept_layers}; 0 keeps them all"
+            f"train.kept_layers: the model has {len(blocks)} layers, not {settings.kept_layers}; 0 keeps them all"
         )
     parent, _, name = blocks[0][0].rpartition(".")[0].rpartition(".")
     holder = network.get_submodule(parent)
@@ -93,7 +93,7 @@ def _shorten(network: Any, settings: Llm) -> None:
     network.config.num_hidden_layers = settings.kept_layers
 
 
-def _folder(settings: Llm) -> Path:
+def _folder(settings: LlmSettings) -> Path:
     """A folder of safetensors, after the weights' sha256 was checked."""
     path = locate(settings)
     digest = check(settings, path, settings.gguf_file)

@@ -23,10 +23,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.llm import Llm
 from pipeline.encoders.transformer_networks import longest_text
 from pipeline.errors import ConfigError
 from pipeline.recommend.base import Content
+from pipeline.recommend.models.llm import LlmSettings
 from pipeline.recommend.sequence_network import CodeVectors
 
 RIDGE = 1e-2
@@ -49,7 +49,7 @@ class Layout:
 class Titles:
     """Token ids of the prompt and of every item's title, cut at `title_tokens`, side by side in one array."""
 
-    def __init__(self, tokenizer: Any, titles: Sequence[str], settings: Llm) -> None:
+    def __init__(self, tokenizer: Any, titles: Sequence[str], settings: LlmSettings) -> None:
         self.prompt = np.asarray(tokenizer(settings.prompt, add_special_tokens=False)["input_ids"], np.int64)
         read = list(titles) if settings.title_tokens else [""] * len(titles)
         ids = tokenizer(read, add_special_tokens=False)["input_ids"] if read else []
@@ -79,7 +79,7 @@ class Reader(nn.Module):
     content: Tensor
 
     def __init__(
-        self, network: Any, tokenizer: Any, content: Content, settings: Llm, shared: CodeVectors | None
+        self, network: Any, tokenizer: Any, content: Content, settings: LlmSettings, shared: CodeVectors | None
     ) -> None:
         """shared: semantic ids of the items. Raises ConfigError where the model has too few positions for a history."""
         super().__init__()
@@ -135,7 +135,7 @@ class Reader(nn.Module):
         total.index_add_(0, torch.from_numpy(owner), table(tokens).float())
         return total / torch.from_numpy(size)[:, None]
 
-    def _refuse_longer(self, settings: Llm) -> None:
+    def _refuse_longer(self, settings: LlmSettings) -> None:
         most = len(self.titles.prompt) + settings.history_items * (settings.title_tokens + self.soft_tokens)
         room = longest_text(self.network)
         if room is not None and most > room:

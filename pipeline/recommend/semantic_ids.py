@@ -17,8 +17,8 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from pipeline.config.semantic_ids import SemanticIds
 from pipeline.interactions import Floats, Mask
+from pipeline.recommend.models.sequence import SemanticIds
 
 ROWS_PER_CODE = 256
 ITERATIONS = 25

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +24,11 @@ from safetensors.torch import save_file
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-from pipeline.config.sequence import Sequence
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions, Mask, unit_rows
 from pipeline.recommend.base import Content
 from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.models.sequence import SequenceKind, SequenceSettings
 from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer, code_vectors
 from pipeline.recommend.trained import Trained
 from pipeline.training.batches import Sampler
@@ -66,7 +65,9 @@ class Batch:
 class Pieces:
     """The batches of one fit, epoch after epoch, from one seeded generator."""
 
-    def __init__(self, train: Interactions, settings: Sequence, seed: int, processes: Processes = ALONE) -> None:
+    def __init__(
+        self, train: Interactions, settings: SequenceSettings, seed: int, processes: Processes = ALONE
+    ) -> None:
         """Raises StepFailed if no user has two interactions."""
         self._settings = settings
         self._processes = processes
@@ -139,13 +140,10 @@ class Pieces:
             return codes, np.log(counted).astype(np.float32)
 
 
-class SequenceModel(Trained[Batch]):
+class SequenceModel(SequenceKind, Trained[Batch]):
     """The trained recommender; the same bytes for the same seed, threads, device and input."""
 
-    name: ClassVar[str] = "sequence"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, settings: Sequence, seed: int, threads: int) -> None:
+    def __init__(self, settings: SequenceSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
         self.device = device()

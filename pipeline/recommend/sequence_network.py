@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, scaled_dot_product_attention
 
-from pipeline.config.semantic_ids import SemanticIds
-from pipeline.config.sequence import Sequence
 from pipeline.recommend.base import Content
+from pipeline.recommend.models.sequence import SemanticIds, SequenceSettings
 from pipeline.recommend.semantic_ids import Codebooks
 from pipeline.recommend.two_tower_network import Dropout
 
@@ -81,7 +80,7 @@ class Block(nn.Module):
     known by its distance, so that where a sequence starts, and what pads it, changes nothing.
     """
 
-    def __init__(self, settings: Sequence, generator: torch.Generator) -> None:
+    def __init__(self, settings: SequenceSettings, generator: torch.Generator) -> None:
         super().__init__()
         width, self.heads = settings.width, settings.heads
         self.back = nn.Parameter(torch.zeros(self.heads, settings.history_items))
@@ -116,7 +115,7 @@ class Transformer(nn.Module):
     def __init__(
         self,
         shape: tuple[int, ...],
-        settings: Sequence,
+        settings: SequenceSettings,
         generator: torch.Generator,
         shared: CodeVectors | None = None,
     ) -> None:

@@ -13,34 +13,29 @@ one decomposition, by random projections (Halko et al. 2011).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
-from pipeline.config.pairwise import Svd as Config
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.content_features import rows_of_content
 from pipeline.recommend.grid_searched import Searched, Settings
+from pipeline.recommend.models.svd import SvdKind, SvdSettings
 from pipeline.recommend.propagation import degrees, pairs, symmetric
-from pipeline.recommend.user_sides import Reads, reads_alone
+from pipeline.recommend.user_sides import AdditiveUsers, additive_alone
 
 POWER_ITERATIONS = 3
 State = tuple[Floats, Floats]
 
 
-class Svd(Searched[State], Recommender):
+class Svd(SvdKind, Searched[State], Recommender):
     """See above; an item that is in no row has a zero vector."""
 
-    name: ClassVar[str] = "svd"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, settings: Config, seed: int, threads: int) -> None:
+    def __init__(self, settings: SvdSettings, seed: int, threads: int) -> None:
         grid = {"width": settings.widths, "popularity_power": settings.popularity_powers}
         super().__init__(grid | {"spectrum_power": settings.spectrum_powers})
         self.settings = settings
@@ -86,6 +81,6 @@ class Svd(Searched[State], Recommender):
         """(n_users, width) float32, the history's sum of d^-β Σ^γ q; a zero row for a user without history."""
         return np.asarray(pairs(history) @ self.state[1], np.float32)
 
-    def reads(self) -> Reads:
+    def additive_users(self) -> AdditiveUsers:
         """See Recommender."""
-        return reads_alone(self)
+        return additive_alone(self)

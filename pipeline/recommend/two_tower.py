@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,10 +25,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
-from pipeline.config.sections import Train
 from pipeline.interactions import Floats, Interactions, decayed_mean
 from pipeline.recommend.base import Content
 from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.models.two_tower import TwoTowerKind, TwoTowerSettings
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.two_tower_network import Towers, windows
 from pipeline.training.batches import Batch, Batches
@@ -44,16 +43,12 @@ MARGIN_RANK = 5
 POOL_ITEMS = 50
 
 
-class TwoTower(Trained[Batch]):
+class TwoTower(TwoTowerKind, Trained[Batch]):
     """The trained recommender; the same bytes for the same seed, threads, device and input."""
 
-    name: ClassVar[str] = "two_tower"
-    inductive: ClassVar[bool] = True
-
-    def __init__(self, settings: Train, seed: int, threads: int, half_life_days: float) -> None:
+    def __init__(self, settings: TwoTowerSettings, seed: int, threads: int) -> None:
         super().__init__(settings, seed, threads)
         self.settings = settings
-        self.half_life_days = half_life_days
         self.device = device()
 
     @property
@@ -69,7 +64,7 @@ class TwoTower(Trained[Batch]):
         with reproducible(self.threads):
             blocks = [self._read(history, start) for start in range(0, history.n_users, BLOCK_USERS)]
         ones = np.ones((history.n_users, 1), np.float32)
-        content = decayed_mean(self._content.cpu().numpy(), history, self.half_life_days)
+        content = decayed_mean(self._content.cpu().numpy(), history, self._pooling.half_life_days)
         return np.concatenate([np.concatenate(blocks), ones, content], axis=1)
 
     def save(self, folder: Path) -> None:
@@ -80,6 +75,7 @@ class TwoTower(Trained[Batch]):
         save_file(tensors | items | scales, folder / FILE)
 
     def _prepare(self, content: Content, train: Interactions | ParquetLog) -> None:
+        self._pooling = content.pooling
         generator = torch.Generator().manual_seed(self.seed)
         pool = self.before.hard(train, POOL_ITEMS) if self.before and self.settings.hard_negatives else None
         self._batcher = Batches(train, self.settings, self.seed, pool, self.processes)
@@ -138,7 +134,7 @@ class TwoTower(Trained[Batch]):
         """The cosine that a typical user's MARGIN_RANK-th nearest new item has."""
         content = self._content.cpu().numpy()
         log = self._batcher.blocks[0].read()
-        users = decayed_mean(content, log, self.half_life_days)
+        users = decayed_mean(content, log, self._pooling.half_life_days)
         users = users[users.any(axis=1)][:MARGIN_USERS]
         if not len(users) or not new.any():
             return 0.0

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from pipeline.config.sections import Train
 from pipeline.interactions import Interactions
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 
 Rows = npt.NDArray[np.int64]
 
@@ -81,7 +81,7 @@ class UserTower(nn.Module):
     gap_days), with learned λ, μ > 0: some heads read the last few choices, some the whole taste.
     """
 
-    def __init__(self, settings: Train, generator: torch.Generator) -> None:
+    def __init__(self, settings: TwoTowerSettings, generator: torch.Generator) -> None:
         super().__init__()
         width, heads = settings.width, settings.heads
         self.queries = nn.Parameter(torch.zeros(width, heads))
@@ -128,7 +128,7 @@ class Dropout(nn.Module):
 class Towers(nn.Module):
     """Both towers; the user tower reads the item tower's vectors."""
 
-    def __init__(self, shape: tuple[int, ...], settings: Train, generator: torch.Generator) -> None:
+    def __init__(self, shape: tuple[int, ...], settings: TwoTowerSettings, generator: torch.Generator) -> None:
         """shape: (n_items, width) of the fused vectors."""
         super().__init__()
         self.item = ItemTower(shape[0], shape[1], settings.width, generator)

@@ -19,7 +19,6 @@ Who reads a history by attention, or not at all, is no such sum: of a blend, wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats, Interactions, decay
+from pipeline.recommend import kind_of
 from pipeline.recommend.base import PastOf, Recommender, Split, UserSide
 from pipeline.recommend.item_sides import BLEND_FILE, SavedRows
 
@@ -37,7 +37,7 @@ TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
-class Reads:
+class AdditiveUsers:
     """What users are sums of, see above. items: (n_items, d) float32, r, or y of als. base: (d,) float32.
 
     half_life_days: infinite where weights do not fade, None where an item counts 1 however often it was chosen.
@@ -62,20 +62,20 @@ class Reads:
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / FILE)
 
 
-def reads_alone(model: Recommender, half_life_days: float | None = None) -> Reads:
+def additive_alone(model: Recommender, half_life_days: float | None = None) -> AdditiveUsers:
     """Of a model that does not scale users by what they have chosen together: users who chose one item each."""
     n = len(model.item_vectors)
     codes, nothing = np.arange(n, dtype=np.int32), np.empty(0, np.int32)
     each = Interactions(codes, codes, np.zeros(n), np.ones(n, np.float32), n, n)
     nobody = Interactions(nothing, nothing, np.empty(0), np.empty(0, np.float32), 1, n)
     base = model.user_vectors(nobody)
-    return Reads(model.user_vectors(each) - base, base[0], half_life_days)
+    return AdditiveUsers(model.user_vectors(each) - base, base[0], half_life_days)
 
 
-def save_with_reads(model: Recommender, folder: Path) -> None:
+def save_model(model: Recommender, folder: Path) -> None:
     """Writes a fitted model's weights, and what its users are sums of, if they are."""
     model.save(folder)
-    reads = model.reads()
+    reads = model.additive_users()
     if reads is not None:
         reads.save(folder)
 
@@ -84,7 +84,7 @@ class SummedUser(UserSide):
     """See above; of what belongs to single items, only the rows asked for are read."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        """folder: what `save_with_reads` wrote. Raises ShardCorrupt if it is not that."""
+        """folder: what `save_model` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / FILE, kind)
         self._names = self._file.names()
 
@@ -119,13 +119,10 @@ class SummedUser(UserSide):
 class BlendedUser(UserSide):
     """See above."""
 
-    def __init__(self, folder: Path, load: Callable[[str, Path], UserSide | None]) -> None:
-        """folder: what `BlendModel.save` wrote. load: makes the user side of a member, if it has one.
-
-        Raises ShardCorrupt if the folder is not that.
-        """
+    def __init__(self, folder: Path) -> None:
+        """folder: what `BlendModel.save` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / BLEND_FILE, "blend")
-        self.sides = {name: load(name, folder / name) for name in self._file.metadata()["members"].split()}
+        self.sides = {name: kind_of(name).user_side(folder / name) for name in self._file.metadata()["members"].split()}
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide."""

@@ -17,6 +17,8 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.config.train import RECOMMENDERS
+from pipeline.recommend import kind_of
 from pipeline.report.cards import ItemMap, MapPoint
 from pipeline.report.model import Curves, Report
 from pipeline.report.number_formats import FILTERS
@@ -58,19 +60,12 @@ FUSIONS = {
     "gnn": "Modalities are nodes in a graph of like and co-chosen items; the shares are exact Shapley values.",
     "align": "Each modality has learned to land near the others; the shares are the learned weights.",
 }
-LABELS = {
-    "als": "ALS",
-    "bpr": "BPR",
-    "ease": "EASE",
-    "elsa": "ELSA",
-    "svd": "SVD",
-    "item_knn": "item kNN",
-    "lightgcn": "LightGCN",
-    "rp3beta": "RP3beta",
-    "two_tower": "two-tower",
-    "vbpr": "VBPR",
-}
 PARTS = {"train": "training", "held_out": "held out with cold items"}
+
+
+def label(name: str) -> str:
+    """A model as people call it; another name as it is."""
+    return kind_of(name).title if name in RECOMMENDERS.names() else name
 
 
 def render(report: Report) -> str:
@@ -114,7 +109,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS, label=lambda name: LABELS.get(name, name))
+    environment.filters.update(FILTERS, label=label)
     return environment
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from pipeline.config.train import RECOMMENDERS
 from pipeline.report.comparison import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
 from pipeline.report.files import Document, count, listing, number, section
 from pipeline.report.model import (
@@ -19,7 +21,8 @@ from pipeline.report.model import (
     Slices,
 )
 
-BASELINES = ("als", "ease", "rp3beta", "item_knn", "popularity", "random")
+# The model that learns nothing, which stands between the trained one and the baselines.
+CONTENT = "content"
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")
 # Parts of the test that are shown as a table, below the panels.
 SLICES = ("cold_users", "head", "tail", "no_text", "no_image", "no_audio", "all_modalities")
@@ -52,17 +55,17 @@ def _slices(panels: list[Panel], trained: str) -> Slices | None:
     if not panels:
         return None
     means = [{score.model: score.score.mean for score in panel.scores} for panel in panels]
-    models = _ordered({name: None for found in means for name in found}, trained)
+    models = _ordered({name: mean for panel in reversed(means) for name, mean in panel.items()}, trained)
     rows = (
-        Slice(panel.segment, panel.users, tuple(found.get(model) for model in models))
-        for panel, found in zip(panels, means, strict=True)
+        Slice(panel.segment, panel.users, tuple(scores.get(model) for model in models))
+        for panel, scores in zip(panels, means, strict=True)
     )
     return Slices(tuple(models), tuple(rows))
 
 
 def _panel(metric: str, segment: str, models: Document, trained: str) -> Panel | None:
     scores, users = [], None
-    for model in _ordered(models, trained):
+    for model in models:
         entry = section(section(models, model), metric)
         score = interval(entry)
         if score is None:
@@ -71,19 +74,27 @@ def _panel(metric: str, segment: str, models: Document, trained: str) -> Panel |
         scores.append(ModelScore(model, _role(model, trained), score))
     if not scores:
         return None
+    places = _ordered({score.model: score.score.mean for score in scores}, trained)
+    scores.sort(key=lambda score: places.index(score.model))
     return Panel(segment, users, axis_top(max(s.score.high or s.score.mean for s in scores)), tuple(scores))
 
 
-def _ordered(models: Document, trained: str) -> list[str]:
-    ranks = {trained: 0, "content": 1, **{name: 3 + place for place, name in enumerate(BASELINES)}}
-    ranks[trained] = 0
-    return sorted(models, key=lambda name: (ranks.get(name, 2), name))
+def _ordered(means: Mapping[str, float], trained: str) -> list[str]:
+    """The trained model, what knows content alone, then the baselines, best first."""
+
+    def place(name: str) -> tuple[int, float, str]:
+        role = _role(name, trained)
+        if role == "baseline":
+            return 3, -means[name], name
+        return (0 if role == "trained" else 1 if name == CONTENT else 2), 0.0, name
+
+    return sorted(means, key=place)
 
 
 def _role(model: str, trained: str) -> str:
     if model == trained:
         return "trained"
-    return "baseline" if model in BASELINES else "content"
+    return "baseline" if model in RECOMMENDERS.names() and model != CONTENT else "content"
 
 
 def interval(entry: Document) -> Interval | None:

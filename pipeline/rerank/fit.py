@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pipeline.artefacts.reranked import RankerFit
-from pipeline.config.ranker import Ranker as Settings
+from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.base import Rows
 from pipeline.rerank.candidates import Candidates

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config.ranker import Ranker as Settings
+from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Interactions, Mask
 from pipeline.rerank.pairs import Pairs, UserVectors, rounds, together
 from pipeline.rerank.snapshot import Catalogue, Snapshot

@@ -30,7 +30,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from pipeline.artefacts.read import readable
-from pipeline.config.ranker import Ranker as Settings
+from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Floats, Mask
 from pipeline.recommend.base import Rows
 from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot

@@ -22,7 +22,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.config.ranker import Ranker as Settings
+from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.base import Rows
 from pipeline.recommend.propagation import pairs

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from pipeline.config.ranker import Ranker as Settings
+from pipeline.config.rerank import Rerank as Settings
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.content_features import known

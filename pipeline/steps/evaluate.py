@@ -1,6 +1,6 @@
 """Evaluate: full ranking on the test part, the trained model beside what a user would get without it.
 
-- models: those of BASELINES and `content` are fitted on the training part, their settings chosen on validation, and
+- models: `evaluate.baselines` and `content` are fitted on the training part, their settings chosen on validation, and
   all are given the same history, training and validation, when users are ranked for;
 - the test part is opened after that, once, by `open_test`, so that nothing can be chosen by it;
 - segments: see `evaluation.segments`; `co_choice` and `co_choice_cold` say what the fusion is worth: each modality's
@@ -39,7 +39,9 @@ from pipeline.evaluation.significance import Summary
 from pipeline.explain.ablation import PartialContent, at_inference, refitted, way_of
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import BASELINES, Content, baseline, build
+from pipeline.recommend import build, parts, reads, recommender
+from pipeline.recommend.base import Content
+from pipeline.recommend.models.content import ContentSettings
 from pipeline.rerank.impressions import labelled
 from pipeline.rerank.lists import ranked_lists
 from pipeline.rerank.network import load_ranker
@@ -50,7 +52,7 @@ from pipeline.steps import rerank
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.train import content_of, models_of
+from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
 VERSION = 7
@@ -117,7 +119,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     first = scores.pop(FIRST_STAGE)
     judged, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
-    told = {"model": fitted.trained, "way": _way(night, fitted.trained), "stage": FIRST_STAGE, "segments": ablation}
+    told = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
     document = {
         "test": measure.segments(scores | judged) | _similarity(night, log, spaces, measure),
         "trained": fitted.trained,
@@ -150,7 +152,7 @@ def _second_stage(
     reranked = rerank.read(night)
     if reranked.fit is None:
         return {fitted.trained: asked.first}, {}
-    measure, settings, seed = _measure(night), night.config.ranker, night.config.seed
+    measure, settings, seed = _measure(night), night.config.rerank, night.config.seed
     vectors = fitted.first_stage
     catalogue = Catalogue(vectors.items, rerank.modality_inputs(night), np.ones(len(vectors.items), bool))
     snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"))
@@ -176,15 +178,17 @@ def _second_stage(
 def _fitted(night: Night, log: Log) -> Fitted:
     """Fits every model but the trained one, whose vectors are there, and looks which baseline validation prefers."""
     history, trained = log.of("train", "validation"), str(night.receipt("train").details["model"])
-    content = content_of(night, log, "content")
     models: dict[str, Scorer] = {}
     validation: dict[str, float] = {}
-    for name in (*BASELINES, "content"):
+    baselines = {settings.model: settings for settings in night.config.evaluate.baselines}
+    beside = {**baselines, "content": ContentSettings()}
+    content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
+    for name, settings in beside.items():
         if name != trained:
-            model = (build if name == "content" else baseline)(name, night.config, threads(night.config))
+            model = build(settings, night.config.seed, threads(night.config))
             model.fit(content, log.of("train"), log.of("validation"))
             models[name] = model.scorer(history)
-            if name in BASELINES:
+            if name in baselines:
                 validation |= _validated(night, log, name, model.scorer(log.of("train")))
     folder = night.workspace.path(night.receipt("train").path, "evaluated")
     _, users = read_vectors(folder / "user_vectors.parquet", "user_id")
@@ -194,26 +198,26 @@ def _fitted(night: Night, log: Log) -> Fitted:
     return Fitted(models, trained, inner_product(users, items), without, strongest, validation)
 
 
-def _way(night: Night, model: str) -> str:
-    return way_of(night.config.evaluate.ablation, models_of(night.config.train, model))
+def _way(night: Night) -> str:
+    return way_of(night.config.evaluate.ablation, (part.model for part in parts(night.config.train)))
 
 
 def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Scorer]]:
     """Each modality, and the trained model's scorer without it."""
 
     def fitted(content: Content) -> Scorer:
-        again = build(model, night.config, threads(night.config))
+        again = recommender(night.config.train, night.config.seed, threads(night.config))
         again.fit(content, log.of("train"), log.of("validation"))
         return again.scorer(log.of("train", "validation"))
 
-    way = _way(night, model)
+    way = _way(night)
     if not way:
         return
     partial = PartialContent(night.workspace.path(night.receipt("fuse").path), shards_of(night)[0])
     if way == "inference":
         yield from at_inference(model, night.workspace.path(night.receipt("train").path, "evaluated"), partial)
     else:
-        yield from refitted(fitted, content_of(night, log, model), partial)
+        yield from refitted(fitted, content_of(night, log, reads(night.config.train)), partial)
 
 
 def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, float]:

@@ -23,7 +23,7 @@ from pipeline import __version__
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
-from pipeline.config.ranker import Ranker
+from pipeline.config.rerank import Rerank
 from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions, Mask
@@ -140,7 +140,7 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
     """Writes every user's list, and who has none and why; returns what the card says of it."""
-    reranked, count, settings = rerank.read(night), night.config.index.recommendations, night.config.ranker
+    reranked, count, settings = rerank.read(night), night.config.index.recommendations, night.config.rerank
     inputs = rerank.modality_inputs(night) if reranked.used else {}
     catalogue = Catalogue(vectors.items, inputs, vectors.kept, index)
     snapshot = Snapshot(catalogue, vectors.users, vectors.history)
@@ -156,7 +156,7 @@ def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path
     return {"rows": rows, "users": int(served.sum()), "users_without": without, "k": count, "score": score}
 
 
-def _meaning(settings: Ranker, learned_from: str) -> str:
+def _meaning(settings: Rerank, learned_from: str) -> str:
     """What a score of the re-ranker is."""
     days = f"within {settings.chosen_within_days:g} days of being shown the item"
     when = days if learned_from == "shown" else "within a time as long as the validation part"

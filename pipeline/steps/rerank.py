@@ -18,7 +18,8 @@ from pipeline.artefacts.reranked import Reranked
 from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import Fit, Recommender, build
+from pipeline.recommend import reads, recommender
+from pipeline.recommend.base import Fit, Recommender
 from pipeline.recommend.content_features import prepared
 from pipeline.rerank.fit import Part, fit_ranker
 from pipeline.rerank.snapshot import Catalogue, Modalities
@@ -30,8 +31,8 @@ from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
 VERSION = 1
-OFF = "ranker.enabled is false"
-NOTHING_SHOWN = "ranker.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
+OFF = "rerank.enabled is false"
+NOTHING_SHOWN = "rerank.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
 NOTHING_LATER = "nobody's later choices follow earlier ones"
 # Settings that a kind of pairs to learn from does not read.
 UNREAD = {
@@ -62,7 +63,7 @@ def modality_inputs(night: Night) -> Modalities:
 
 
 def _key(night: Night) -> str:
-    settings = night.config.ranker
+    settings = night.config.rerank
     if not settings.enabled:
         return digest("rerank", VERSION, OFF)
     staged = staged_of(night).digest("interactions", "shown")
@@ -73,11 +74,11 @@ def _key(night: Night) -> str:
 
 def _candidates(config: Config) -> int:
     """How many of the first stage's best are re-ordered: what goes out is re-ordered whole."""
-    return max(config.ranker.candidates, config.index.recommendations)
+    return max(config.rerank.candidates, config.index.recommendations)
 
 
 def _build(night: Night, folder: Path) -> Json:
-    reranked = _fitted(night, folder) if night.config.ranker.enabled else Reranked(folder, False, OFF, 0)
+    reranked = _fitted(night, folder) if night.config.rerank.enabled else Reranked(folder, False, OFF, 0)
     reranked.write()
     fit = reranked.fit
     pairs = {} if fit is None else {"learned_from": fit.learned_from, "before": fit.before, "after": fit.after}
@@ -87,7 +88,7 @@ def _build(night: Night, folder: Path) -> Json:
 def _fitted(night: Night, folder: Path) -> Reranked:
     snapshot, count = staged_of(night), _candidates(night.config)
     staged = snapshot.read_log()
-    settings = night.config.ranker.model_copy(update={"candidates": count})
+    settings = night.config.rerank.model_copy(update={"candidates": count})
     modalities, common = modality_inputs(night), (night.config.seed, threads(night.config))
     whole = np.ones(len(staged.items), bool)
     train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
@@ -125,12 +126,12 @@ def _fitted(night: Night, folder: Path) -> Reranked:
 
 def _restored(night: Night, staged: Log, part: str, history: Interactions) -> Recommender:
     """One of the model's two fits, as `train` left it. history: what it was fitted on."""
-    trained, name = night.receipt("train"), night.config.train.model
-    model = build(name, night.config, threads(night.config))
+    trained, settings = night.receipt("train"), night.config.train
+    model = recommender(settings, night.config.seed, threads(night.config))
     details = trained.details
     members = {member: _choices(fit) for member, fit in details["members"].items()}
     chosen = replace(_choices(details), members=members)
-    model.restore(content_of(night, staged, name), history, chosen, night.workspace.path(trained.path, part))
+    model.restore(content_of(night, staged, reads(settings)), history, chosen, night.workspace.path(trained.path, part))
     return model
 
 

@@ -19,14 +19,14 @@ import pyarrow as pa
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
-from pipeline.config.sections import Train
-from pipeline.config.training import Schedule
+from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.fusion.user_pooling import read_pooling
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import READS_MODALITIES, READS_TITLES, SHARED, Content, Fit, Recommender, build
-from pipeline.recommend.user_sides import save_with_reads
+from pipeline.recommend import kind_of, parts, reads, recommender
+from pipeline.recommend.base import Content, Fit, Recommender
+from pipeline.recommend.user_sides import save_model
 from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fits import drop_scratch, scratch_folder, shown
@@ -63,7 +63,7 @@ def run(night: Night) -> StepReceipt:
 
 def _run(night: Night, group: Processes) -> StepReceipt:
     settings, before = night.config.train, earlier_model(night)
-    shared = any(name in SHARED for name in models_of(settings, settings.model))
+    shared = any(kind_of(part.model).shared for part in parts(settings))
     processes = (group.size if group.size > 1 else settings.processes) if shared else 1
     key = _key(night, before, processes)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
@@ -86,57 +86,48 @@ def _run(night: Night, group: Processes) -> StepReceipt:
 
 def _key(night: Night, before: str, processes: int) -> str:
     fused = night.receipt("fuse")
-    log_digest = staged_of(night).digest("interactions", "shown")
-    made_by = night.config.train.model_dump(mode="json", exclude={"tensorboard", "checkpoint_seconds", "processes"})
-    settings = [made_by, night.config.seed]
-    models = models_of(night.config.train, night.config.train.model)
-    read = _texts(night) if any(name in READS_TITLES for name in models) else []
+    staged, settings = staged_of(night), night.config.train
     # Several processes add up in another order, which other bytes come of.
     several = [{"processes": processes}] if processes > 1 else []
-    return digest("train", VERSION, *settings, fused.digest, log_digest, before, *read, *several)
+    titles = [staged.digest("items/")] if "titles" in reads(settings) else []
+    kinds = [_identity(part) for part in parts(settings)]
+    made_by = [settings.meaning(), kinds, night.config.seed]
+    log_digest = staged.digest("interactions", "shown")
+    return digest("train", VERSION, *made_by, fused.digest, log_digest, before, *titles, *several)
 
 
-def content_of(night: Night, log: Log, model: str) -> Content:
-    """What a model reads of the items, in the log's order: fused vectors, how users are made of them, and for a model
-    that reads them each modality's own vectors, or titles.
+def _identity(settings: TrainSettings) -> list[object]:
+    """What decides the model besides its settings: its code, where that is the user's own, and the weights it is of."""
+    kind = kind_of(settings.model)
+    return [kind.version, *RECOMMENDERS.identity(settings.model), kind.weights_digest(settings)]
+
+
+def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
+    """The items in the log's order: fused vectors, how users are made of them, and where they are to be read, see
+    `Kind.reads`, each modality's own vectors, and titles.
     """
     folder = night.workspace.path(night.receipt("fuse").path)
     ids, vectors = read_vectors(folder / "items", "item_id")
     if ids != log.items:
         raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
-    models = models_of(night.config.train, model)
-    found = modality_vectors(night) if any(name in READS_MODALITIES for name in models) else ()
-    told = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in found}
-    reads = any(name in READS_TITLES for name in models)
-    titles = staged_of(night).items(["title"])["title"].to_pylist() if reads else ()
-    pooling = read_pooling(Fused(folder), log.users)
-    return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]), pooling, told, [title or "" for title in titles])
-
-
-def models_of(settings: Train, model: str) -> tuple[str, ...]:
-    """The model, or those that it blends."""
-    return settings.blend.models if model == "blend" else (model,)
-
-
-def _texts(night: Night) -> list[str]:
-    """What a language model reads besides vectors and the log: its own weights, and the items' titles."""
-    from pipeline.recommend.llm_checkpoint import identity
-
-    return [identity(night.config.train.llm), staged_of(night).digest("items/")]
+    spaces = modality_vectors(night) if "modalities" in read else ()
+    modalities = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in spaces}
+    titles = staged_of(night).items(["title"])["title"].to_pylist() if "titles" in read else ()
+    pooling, present = read_pooling(Fused(folder), log.users), ~np.isnan(vectors[:, 0])
+    return Content(np.nan_to_num(vectors), present, pooling, modalities, [title or "" for title in titles])
 
 
 def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitted:
     """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
-    staged = staged_of(night)
+    staged, settings = staged_of(night), night.config.train
     log, everything = staged.read_log(), staged.read_everything()
-    content = content_of(night, log, night.config.train.model)
+    content = content_of(night, log, reads(settings))
     training = log.of("train")
     if not len(training):
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
-    settings = night.config.train
 
     def made(part: str) -> Recommender:
-        model = build(settings.model, night.config, threads(night.config))
+        model = recommender(settings, night.config.seed, threads(night.config))
         for name, one in {"": model, **model.members}.items():
             one.scratch = Scratch(scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds)
             if before:
@@ -148,7 +139,7 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitte
         return model
 
     judged = made("evaluated")
-    longest = _longest(settings, settings.model)
+    longest = max(getattr(part, "max_epochs", 1) for part in parts(settings))
     with nullcontext() if group.rank else shown(night, "evaluated", longest) as on_epoch:
         chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     published = made("published")
@@ -178,21 +169,13 @@ def _choices(fit: Fit) -> Json:
     return {"chosen_epochs": fit.chosen_epochs, "settings": dict(fit.settings)}
 
 
-def _longest(settings: Train, model: str) -> int:
-    """Epochs after which the fit of a model, or of each of those blended, ends at the latest."""
-    if model == "blend":
-        return max(_longest(settings, member) for member in settings.blend.models)
-    section = getattr(settings, "pairwise" if model in ("vbpr", "lightgcn") else model, settings)
-    return section.max_epochs if isinstance(section, Schedule) else settings.max_epochs
-
-
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
     folder.mkdir()
     items = pa.table({"item_id": pa.array(log.items), "vector": vector_column(model.item_vectors)})
     write_vectors(folder / "item_vectors.parquet", items)
     users = pa.table({"user_id": pa.array(log.users), "vector": vector_column(model.user_vectors(history))})
     write_vectors(folder / "user_vectors.parquet", users)
-    save_with_reads(model, folder)
+    save_model(model, folder)
 
 
 def _curves(model: str, chosen: Fit, final: Fit) -> str:

@@ -10,6 +10,7 @@ import logging
 
 from pipeline.artefacts.staged import Staged
 from pipeline.night import Night
+from pipeline.recommend import kind_of, parts
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json
 
@@ -19,7 +20,7 @@ log = logging.getLogger("medley")
 def earlier_model(night: Night) -> str:
     """The path in the workspace of the model to read, empty where none is asked for or none may be read."""
     settings = night.config.train
-    if not (settings.warm_start or (settings.model == "two_tower" and settings.hard_negatives)):
+    if not (settings.warm_start or any(kind_of(part.model).reads_earlier(part) for part in parts(settings))):
         return ""
     already = night.workspace.read_json(f"{night.folder}/steps/train.json")
     if already:

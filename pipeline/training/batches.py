@@ -11,9 +11,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from pipeline.config.sections import Train
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.two_tower_network import Windows, windows
 from pipeline.training.blocks import ParquetLog, blocks_of
 from pipeline.training.distributed import ALONE, Processes
@@ -87,7 +87,7 @@ class Batches:
     def __init__(
         self,
         train: Interactions | ParquetLog,
-        settings: Train,
+        settings: TwoTowerSettings,
         seed: int,
         pool: npt.NDArray[np.int32] | None = None,
         processes: Processes = ALONE,

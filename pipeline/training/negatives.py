@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.pairwise import Bpr
 from pipeline.config.training import Imbalance
 from pipeline.errors import StepFailed
 from pipeline.interactions import Codes, Floats, Interactions, Mask
@@ -162,12 +161,6 @@ class Triples:
         drawable = self._shares > 0
         taken = np.bincount(self.chosen.users()[drawable[self.chosen.items()]], minlength=log.n_users)
         return np.asarray(taken < drawable.sum())
-
-
-def triples(log: Interactions, settings: Bpr, seed: int) -> Triples:
-    """Those that the settings ask for."""
-    rows, power = settings.batch_rows, settings.popularity_power
-    return Triples(log, rows, power, seed, imbalance=settings.imbalance)
 
 
 def _shares(log: Interactions, power: float) -> npt.NDArray[np.float64]:

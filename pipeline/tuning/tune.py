@@ -31,7 +31,8 @@ from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Interactions
 from pipeline.night import Night
-from pipeline.recommend import Content, Fit, OnEpoch, build
+from pipeline.recommend import reads, recommender
+from pipeline.recommend.base import Content, Fit, OnEpoch
 from pipeline.runtime import threads
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
@@ -68,7 +69,7 @@ def judge(
 
     These two parts are all it is handed of the log; the training part is the history that users are ranked from.
     """
-    model = build(config.train.model, config, threads(config))
+    model = recommender(config.train, config.seed, threads(config))
     fit = model.fit(content, train, validation, on_epoch=on_epoch)
     values = rank(model.scorer(train), Task(train, validation), (CUTOFF,)).values[METRIC]
     return (float(values.mean()) if len(values) else math.nan), fit
@@ -80,7 +81,7 @@ class Material:
 
     train: Interactions
     validation: Interactions
-    content: Callable[[str], Content]
+    content: Callable[[frozenset[str]], Content]
 
     @classmethod
     def of(cls, night: Night) -> Material:
@@ -144,7 +145,7 @@ class _Search:
         begin = time.perf_counter()
         try:
             config = applied(self.night.config, settings)
-            content = self.material.content(config.train.model)
+            content = self.material.content(reads(config.train))
             value, fit = judge(config, content, self.material.train, self.material.validation, self._watch(trial))
             if not math.isfinite(value):
                 raise StepFailed("its NDCG@10 on the validation part is no number")
@@ -196,7 +197,7 @@ def _key(night: Night, space: Space) -> str:
     """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
     config = night.config
     log_digest = staged_of(night).digest("interactions")
-    train = config.train.model_dump(mode="json", exclude={"processes"})
+    train = config.train.meaning()
     how = [config.tune.random_trials, config.tune.prune, {name: one.described() for name, one in space.items()}]
     return digest("tune", VERSION, how, train, config.seed, night.receipt("fuse").digest, log_digest)
 

@@ -28,7 +28,8 @@ from pipeline.evaluation import ranking as lists
 from pipeline.evaluation.metrics import Rankings, Task
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
-from pipeline.recommend import Recommender, baseline
+from pipeline.recommend import recommender
+from pipeline.recommend.models.als import AlsSettings
 from pipeline.runtime import threads
 from tests.benchmarks.harness import ROOT, Case, Quality, child_environment, document
 from tests.benchmarks.splits import Split, load
@@ -45,9 +46,8 @@ METRICS = (f"recall@{CUTOFF}", f"ndcg@{CUTOFF}")
 def written(split: Split, folder: Path) -> int:
     """Writes what both ways read, and returns how many test users there are."""
     config = Config()
-    task, model = split.tasks["test"], baseline("als", config, threads(config))
+    task, model = split.tasks["test"], recommender(AlsSettings(), 0, threads(config))
     model.fit(split.content("als"), split.train)
-    assert isinstance(model, Recommender)
     arrays = {
         "users": model.user_vectors(task.history),
         "items": model.item_vectors,

@@ -26,7 +26,8 @@ from pipeline.config import Config
 from pipeline.evaluation.metrics import Task, rank
 from pipeline.evaluation.significance import compare
 from pipeline.night import peak_rss_bytes, reset_peak_rss
-from pipeline.recommend import BASELINES, Model, baseline, build
+from pipeline.recommend import build, kind_of
+from pipeline.recommend.base import Model
 from pipeline.runtime import threads
 from tests.benchmarks.harness import DATA, machine
 from tests.benchmarks.splits import NIGHTS, PUBLISHED, Split, load
@@ -40,13 +41,14 @@ ASKED = {
 }
 # What fits into this machine's hours; chosen on validation like everything else.
 READ_ONCE: dict[str, dict[str, Any]] = {"llm": {"tuning": "frozen", "history_items": 10, "title_tokens": 4}}
+GOWALLA_GRAPH = {"evaluate_every": 3, "patience_epochs": 6, "width": 128}
 CHANGES: Mapping[str, dict[str, dict[str, Any]]] = {
     "movies": READ_ONCE,
     "creatures": READ_ONCE,
     "gowalla": {
         "elsa": {"batch_rows": 4096},
-        "graph": {"evaluate_every": 3, "patience_epochs": 6, "width": 128},
-        "blend": {"models": ("svd", "graph", "als")},
+        "graph": GOWALLA_GRAPH,
+        "blend": {"members": ({"model": "svd"}, {"model": "graph", **GOWALLA_GRAPH}, {"model": "als"})},
     },
 }
 RESAMPLES = 1000
@@ -64,13 +66,8 @@ class Run:
 
 
 def made(name: str, split: Split, seed: int) -> Model:
-    config = Config(seed=seed)
-    if name in BASELINES:
-        return baseline(name, config, threads(config))
-    changes = CHANGES.get(split.name, {})
-    sections = {section: getattr(config.train, section).model_copy(update=own) for section, own in changes.items()}
-    config = config.model_copy(update={"train": config.train.model_copy(update=sections)})
-    return build(name, config, threads(config))
+    settings = kind_of(name).Settings(**CHANGES.get(split.name, {}).get(name, {}))
+    return build(settings, seed, threads(Config()))
 
 
 def run(label: str, split: Split, seed: int) -> Run:

@@ -30,9 +30,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.config.train import TrainSettings
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
-from pipeline.recommend import Content, Recommender, build
+from pipeline.recommend import kind_of, recommender
+from pipeline.recommend.base import Content, Recommender
+from pipeline.recommend.models.bpr import PairwiseSettings
+from pipeline.recommend.models.elsa import ElsaSettings
+from pipeline.recommend.models.graph import GraphSettings
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.trained import Trained
 from pipeline.runtime import threads
 from pipeline.training.batches import Batches
@@ -71,11 +77,12 @@ def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> d
     config = Config(threads=given.threads)
     vectors = np.random.default_rng(1).standard_normal((ITEMS, WIDTH), np.float32)
     content = Content(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS, bool))
-    model = build(name, config, threads(config))
+    settings = kind_of(name).Settings()
+    model = recommender(settings, config.seed, threads(config))
     log = ParquetLog(Path(path), interactions // LENGTH, ITEMS) if path else in_memory(interactions)
     reset_peak_rss()
     found = trained(model, content, log, given.steps) if isinstance(model, Trained) else decomposed(model, content, log)
-    steps = steps_of(name, interactions, config)
+    steps = steps_of(settings, interactions)
     epoch = found["pass_seconds"] + (found["step_seconds"] * steps if steps else 0)
     peak = peak_rss_bytes()
     return {"model": name, "interactions": interactions, **found, "epoch_seconds": epoch, "peak_rss_bytes": peak}
@@ -114,19 +121,19 @@ def decomposed(model: Recommender, content: Content, log: Interactions | Parquet
     return {"prepare_seconds": 0.0, "pass_seconds": time.process_time() - begin, "step_seconds": 0.0}
 
 
-def steps_of(name: str, interactions: int, config: Config) -> float:
+def steps_of(settings: TrainSettings, interactions: int) -> float:
     """Steps in an epoch."""
     users = interactions / LENGTH
-    match name:
-        case "two_tower":
-            return users * min(config.train.moments_per_user, LENGTH - 1) / config.train.batch_rows
-        case "graph":
-            return users / config.train.graph.batch_users
-        case "elsa":
-            return (users + ITEMS) / config.train.elsa.batch_rows
-        case "svd":
-            return 0
-    return interactions / config.train.pairwise.batch_rows
+    match settings:
+        case TwoTowerSettings():
+            return users * min(settings.moments_per_user, LENGTH - 1) / settings.batch_rows
+        case GraphSettings():
+            return users / settings.batch_users
+        case ElsaSettings():
+            return (users + ITEMS) / settings.batch_rows
+        case PairwiseSettings():
+            return interactions / settings.batch_rows
+    return 0
 
 
 def measured(name: str, interactions: int, given: argparse.Namespace, path: Path | None) -> dict[str, Any]:

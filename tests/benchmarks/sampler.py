@@ -30,15 +30,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.config.pairwise import Pairwise
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend.bpr import BPR
 from pipeline.recommend.lightgcn import LightGCN
+from pipeline.recommend.models.lightgcn import LightGcnSettings
 from pipeline.recommend.trained import Trained
 from pipeline.training.context import Context
 from pipeline.training.loop import Loop
-from pipeline.training.negatives import triples
+from pipeline.training.negatives import Triples
 from pipeline.training.torch_runtime import reproducible
 from tests.benchmarks.harness import DATA, Case, Quality, document
 from tests.benchmarks.splits import Split, published
@@ -78,8 +78,8 @@ def timed(work: Callable[[], int]) -> tuple[float, float]:
 
 
 def sampling(split: Split, rounds: int) -> Case:
-    log, settings = split.train, Pairwise()
-    drawn = triples(log, settings, 0)
+    log, settings = split.train, LightGcnSettings()
+    drawn = Triples(log, settings.batch_rows, settings.popularity_power, 0)
     users = np.random.default_rng(0).permutation(np.repeat(log.user, 8))
     chosen = [set(items.tolist()) for items in np.split(log.item, log.offsets()[1:-1])]
     every = list(range(log.n_items))

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from pipeline.evaluation.metrics import Task
 from pipeline.interactions import Interactions
-from pipeline.recommend import Content
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content
 from tests.benchmarks.harness import DATA
 
 PUBLISHED = ("tiktok", "lastfm", "gowalla", "beauty")
@@ -71,7 +72,7 @@ def published(name: str) -> Split:
     history = train if features else train.concat(validation)
     n = train.n_items
     told = {m: (vectors, np.ones(n, bool)) for m, vectors in features.items()}
-    content = Content(np.zeros((n, 1), np.float32), np.full(n, bool(told)), None, told)
+    content = Content(np.zeros((n, 1), np.float32), np.full(n, bool(told)), modalities=told)
     k = 10 if name == "beauty" else 20
     metrics = f"recall@{k}", f"ndcg@{k}"
     tasks = {"test": Task(history, test)}
@@ -103,9 +104,11 @@ def _night(name: str, folder: Path) -> Split:
     tasks = {segment: asked[segment] for segment in ("all", "cold")}
     history = log.of("train", "validation")
     train, validation = log.of("train"), log.of("validation")
-    features = tuple(str(m) for m in content_of(night, log, "graph").modalities)
+    features = tuple(str(m) for m in content_of(night, log, kind_of("graph").reads).modalities)
     metrics = "recall@20", "ndcg@10"
-    return Split(name, train, validation, history, tasks, lambda m: content_of(night, log, m), features, metrics)
+    return Split(
+        name, train, validation, history, tasks, lambda m: content_of(night, log, kind_of(m).reads), features, metrics
+    )
 
 
 def _pairs(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -11,32 +11,38 @@ from typing import Any
 import pytest
 
 from pipeline.config import Config
-from pipeline.config.blend import Blend
-from pipeline.config.llm import Llm, Scratch
-from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise, Svd
-from pipeline.config.ranker import Ranker
-from pipeline.config.sequence import Sequence
+from pipeline.config.rerank import Rerank
 from pipeline.explain.explain import Explanation, Question, explain
 from pipeline.night import Night
-from pipeline.recommend import MODELS, REMADE
+from pipeline.recommend import kind_of
 from pipeline.serving.lookup import Query, ask
 from pipeline.steps import fuse, train
 from pipeline.workspace import Workspace
 from tests.planted_night import CONFIG, planted_night, publish
 
-SMALL = CONFIG.train.model_copy(
-    update={
-        "blend": Blend(models=("graph", "elsa", "als", "popularity", "content")),
-        "bpr": Bpr(width=8, max_epochs=3),
-        "pairwise": Pairwise(width=8, content_width=8, max_epochs=2),
-        "graph": Graph(width=8, max_epochs=3),
-        "elsa": Elsa(width=8, max_epochs=2),
-        "svd": Svd(widths=(8,)),
-        "sequence": Sequence(width=8, max_epochs=1),
-        "llm": Llm(weights="", tuning="full", scratch=Scratch(layers=1, width=16, heads=2), width=8, max_epochs=1),
-    }
-)
-SUMS = ("content", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "blend")
+SMALL: dict[str, dict[str, Any]] = {
+    "bpr": {"width": 8, "max_epochs": 3},
+    "vbpr": {"width": 8, "content_width": 8, "max_epochs": 2},
+    "lightgcn": {"width": 8, "max_epochs": 2},
+    "graph": {"width": 8, "max_epochs": 3},
+    "elsa": {"width": 8, "max_epochs": 2},
+    "svd": {"widths": [8]},
+    "sequence": {"width": 8, "max_epochs": 1},
+    "llm": {
+        "weights": "",
+        "tuning": "full",
+        "scratch": {"layers": 1, "width": 16, "heads": 2},
+        "width": 8,
+        "max_epochs": 1,
+    },
+    "two_tower": CONFIG.train.model_dump(),
+    "als": {"factors": 8, "iterations": 3, "regularization": (5,), "alpha": (4,)},
+    "popularity": {"half_life_days": (90,)},
+}
+BLENDED = ("graph", "elsa", "als", "popularity", "content")
+SMALL["blend"] = {"members": [{"model": name, **SMALL.get(name, {})} for name in BLENDED]}
+MODELS = ("content", *SMALL)
+SUMS = ("content", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "blend", "als")
 USER = "u3"
 
 
@@ -49,8 +55,8 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Night:
 
 
 def _config(model: str) -> Config:
-    settings = SMALL.model_copy(update={"model": model})
-    return CONFIG.model_copy(update={"train": settings, "ranker": Ranker(enabled=False)})
+    settings = kind_of(model).Settings(**SMALL.get(model, {}))
+    return CONFIG.model_copy(update={"train": settings, "rerank": Rerank(enabled=False)})
 
 
 def published(fused: Night, model: str, folder: Path) -> Path:
@@ -87,7 +93,7 @@ def test_the_parts_of_every_model_add_up_to_the_score_of_lookup(fused: Night, mo
         told = explain(workspace, Question(hit.item_id, USER))
         found = json.loads(json.dumps(told.as_json()))
         assert found["score"] == pytest.approx(hit.score, abs=1e-4)
-        if model in (*REMADE, "blend"):
+        if kind_of(model).remade or model == "blend":
             _by_modality(found)
         else:
             assert found["base"] is found["contributions"] is found["values"] is None

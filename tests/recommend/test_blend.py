@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config.blend import Blend
-from pipeline.config.sections import Train
 from pipeline.evaluation.metrics import Task, evaluate
-from pipeline.recommend import Content, Fit, build, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content, Fit
 from pipeline.recommend.blend import BlendModel, best_weights
-from tests.recommend.test_recommenders import CONFIG, ITEMS, NEW, SMALL, World, made
+from pipeline.recommend.models.blend import BlendSettings
+from tests.recommend.test_recommenders import ITEMS, NEW, SMALL, World, made, recommender
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def world() -> World:
 
 
 def blend(*models: str) -> BlendModel:
-    train: Train = SMALL.model_copy(update={"blend": Blend.model_validate({"models": models})})
-    model = build("blend", CONFIG.model_copy(update={"train": train}))
+    model = recommender("blend", members=[{"model": name, **SMALL.get(name, {})} for name in models])
     assert isinstance(model, BlendModel)
     return model
 
@@ -103,7 +102,7 @@ def test_the_item_side_gives_the_published_vectors_again(world: World, tmp_path:
     model.save(tmp_path)
     codes = np.random.default_rng(0).permutation(ITEMS)
     content = Content(world.content.vectors[codes], world.content.present[codes])
-    found = load_item_side("blend", tmp_path).vectors(content, codes, ())
+    found = kind_of("blend").item_side(tmp_path).vectors(content, codes, ())
     np.testing.assert_allclose(found, model.item_vectors[codes], atol=1e-5)
 
 
@@ -113,13 +112,13 @@ def test_a_member_that_cannot_make_its_items_again_keeps_them_whatever_the_conte
     model = blend("elsa", "graph", "als")
     model.fit(world.content, world.train, epochs=1)
     model.save(tmp_path)
-    side, codes = load_item_side("blend", tmp_path), np.arange(ITEMS)
+    side, codes = kind_of("blend").item_side(tmp_path), np.arange(ITEMS)
     assert side is not None
     assert side.fixed == ("elsa", "als")
     whole, nothing = (side.vectors(world.content, codes, kept) for kept in (("fused",), ()))
     np.testing.assert_allclose(whole, model.item_vectors, atol=1e-5)
-    start = CONFIG.train.elsa.width
-    stop = start + CONFIG.train.graph.width
+    start = SMALL["elsa"]["width"]
+    stop = start + SMALL["graph"]["width"]
     np.testing.assert_array_equal(np.delete(whole, np.s_[start:stop], 1), np.delete(nothing, np.s_[start:stop], 1))
     assert not np.allclose(whole, nothing)
 
@@ -128,7 +127,7 @@ def test_a_blend_of_such_members_alone_has_no_item_side(world: World, tmp_path: 
     model = blend("elsa", "als")
     model.fit(world.content, world.train, epochs=1)
     model.save(tmp_path)
-    assert load_item_side("blend", tmp_path) is None
+    assert kind_of("blend").item_side(tmp_path) is None
 
 
 def test_the_search_finds_the_top_of_a_hill_on_the_simplex() -> None:
@@ -140,4 +139,4 @@ def test_the_search_finds_the_top_of_a_hill_on_the_simplex() -> None:
 
 def test_a_model_named_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="must name each model once"):
-        Blend.model_validate({"models": ["als", "als"]})
+        BlendSettings.model_validate({"members": [{"model": "als"}, {"model": "als"}]})

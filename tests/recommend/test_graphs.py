@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,31 +12,30 @@ import scipy.sparse as sp
 import torch
 from safetensors.numpy import load_file
 
-from pipeline.config.pairwise import Graph as Settings
-from pipeline.config.pairwise import Pairwise
-from pipeline.config.sections import Evaluate
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.recommend import Content, Recommender
+from pipeline.recommend import kind_of, recommender
+from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.baselines import Popularity
-from pipeline.recommend.bpr import BPR, VBPR
-from pipeline.recommend.graph import GraphRecommender
-from pipeline.recommend.lightgcn import LightGCN
+from pipeline.recommend.models.popularity import PopularitySettings
 from pipeline.recommend.propagation import Graph, neighbours, symmetric
 from pipeline.training.softmax import log_sum_exp
 
 GROUPS, ITEMS, USERS, LENGTH = 4, 80, 120, 7
-PAIRS = Pairwise(width=16, content_width=8, max_epochs=40, patience_epochs=40, batch_rows=256)
-GRAPH = Settings(width=16, neighbours=5, max_epochs=20, patience_epochs=20, batch_users=64)
-NAMES = ("bpr", "vbpr", "lightgcn", "graph")
+PAIRS = {"width": 16, "max_epochs": 40, "patience_epochs": 40, "batch_rows": 256}
+ALIKE = {"popularity_power": 0.0, "learning_rate": 1e-2, "l2": 3e-2}
+SMALL: dict[str, dict[str, Any]] = {
+    "bpr": {**PAIRS, **ALIKE},
+    "vbpr": {**PAIRS, "content_width": 8},
+    "lightgcn": PAIRS,
+    "graph": {"width": 16, "neighbours": 5, "max_epochs": 20, "patience_epochs": 20, "batch_users": 64},
+}
+NAMES = tuple(SMALL)
 
 
 def make(name: str, seed: int = 0, **settings: float) -> Recommender:
-    if name == "graph":
-        return GraphRecommender(GRAPH.model_copy(update=settings), seed, 1)
-    kind = {"bpr": BPR, "vbpr": VBPR, "lightgcn": LightGCN}[name]
-    return kind(PAIRS.model_copy(update=settings), seed, 1)
+    return recommender(kind_of(name).Settings(**SMALL[name] | settings), seed)
 
 
 class World:
@@ -72,7 +72,7 @@ def ndcg(users: np.ndarray, items: np.ndarray, world: World) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns_taste_stops_at_its_best_and_gives_the_same_bytes_again(name: str, world: World) -> None:
-    popular = Popularity(Evaluate())
+    popular = Popularity(PopularitySettings())
     popular.fit(world.content, world.train)
     floor = ndcg(popular.user_vectors(world.train), popular.item_vectors, world)
     told: list[float] = []

@@ -11,19 +11,20 @@ import torch
 
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import unit_rows
-from pipeline.recommend import Content, Recommender, build, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.bpr import VBPR
 from pipeline.recommend.content_features import modalities
 from pipeline.recommend.graph import GraphRecommender
 from pipeline.recommend.propagation import neighbours
-from tests.recommend.test_recommenders import CONFIG, ITEMS, NEW, World
+from tests.recommend.test_recommenders import ITEMS, NEW, SMALL, World, recommender
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, np.ndarray, Path]:
     """A world, the item vectors of a model fitted on it, and the folder where that was saved."""
     world, folder = World(), tmp_path_factory.mktemp("model")
-    model = build("two_tower", CONFIG)
+    model = recommender("two_tower")
     model.fit(world.content, world.train, epochs=2)
     model.save(folder)
     return world, model.item_vectors, folder
@@ -36,14 +37,14 @@ def _rows(content: Content, codes: np.ndarray) -> Content:
 def test_the_same_content_gives_the_published_vectors(saved: tuple[World, np.ndarray, Path]) -> None:
     world, published, folder = saved
     codes = np.random.default_rng(0).permutation(ITEMS)
-    vectors = load_item_side("two_tower", folder).vectors(_rows(world.content, codes), codes, ())
+    vectors = kind_of("two_tower").item_side(folder).vectors(_rows(world.content, codes), codes, ())
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, published[codes], atol=1e-5)
 
 
 def test_the_tower_is_linear_in_content_and_ids_stay(saved: tuple[World, np.ndarray, Path]) -> None:
     world, _, folder = saved
-    side = load_item_side("two_tower", folder)
+    side = kind_of("two_tower").item_side(folder)
     present = np.flatnonzero(world.content.present)
     codes, others = present[:10], present[10:20]
     middle = (world.content.vectors[codes] + world.content.vectors[others]) / 2
@@ -58,8 +59,8 @@ def test_without_content_a_known_item_keeps_its_id_and_a_new_one_its_margin(
     world, _, folder = saved
     nothing = Content(np.zeros((2, world.content.vectors.shape[1]), np.float32), np.zeros(2, bool))
     known, new = int(world.train.item[0]), ITEMS - NEW
-    first, second = load_item_side("two_tower", folder).vectors(nothing, np.array([known, new]), ())
-    width = CONFIG.train.width
+    first, second = kind_of("two_tower").item_side(folder).vectors(nothing, np.array([known, new]), ())
+    width = SMALL["two_tower"]["width"]
     assert first[:width].any()
     assert not second[:width].any()
     assert second[width] < 0
@@ -69,7 +70,7 @@ def test_without_content_a_known_item_keeps_its_id_and_a_new_one_its_margin(
 def test_the_content_model_needs_nothing_saved(tmp_path: Path) -> None:
     vectors = unit_rows(np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32))
     content = Content(vectors, np.ones(4, bool))
-    np.testing.assert_array_equal(load_item_side("content", tmp_path).vectors(content, np.arange(4), ()), vectors)
+    np.testing.assert_array_equal(kind_of("content").item_side(tmp_path).vectors(content, np.arange(4), ()), vectors)
 
 
 def _told_apart(world: World) -> Content:
@@ -88,10 +89,10 @@ def test_an_item_of_a_model_of_the_modalities_is_what_it_would_be_without_some_o
     name: str, tmp_path: Path
 ) -> None:
     world = World()
-    content, model = _told_apart(world), build(name, CONFIG)
+    content, model = _told_apart(world), recommender(name)
     model.fit(content, world.train, epochs=2)
     model.save(tmp_path)
-    side, codes = load_item_side(name, tmp_path), np.random.default_rng(0).permutation(ITEMS)
+    side, codes = kind_of(name).item_side(tmp_path), np.random.default_rng(0).permutation(ITEMS)
     assert side is not None
     whole = side.vectors(content, codes, {"text", "image", "audio"})
     np.testing.assert_allclose(whole, model.item_vectors[codes], atol=1e-5)
@@ -129,12 +130,12 @@ def _without_image(model: Recommender, content: Content) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["elsa", "svd", "bpr", "lightgcn", "als"])
 def test_a_model_whose_items_are_learned_has_no_item_side(name: str, tmp_path: Path) -> None:
-    assert load_item_side(name, tmp_path) is None
+    assert kind_of(name).item_side(tmp_path) is None
 
 
 def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ShardCorrupt, match=r"model\.safetensors: not the weights of a two-tower model"):
-        load_item_side("two_tower", tmp_path)
+        kind_of("two_tower").item_side(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(ShardCorrupt, match="run the night again"):
-        load_item_side("two_tower", tmp_path)
+        kind_of("two_tower").item_side(tmp_path)

@@ -11,9 +11,6 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import normalize
 
-from pipeline.config.pairwise import Elsa as ElsaSettings
-from pipeline.config.pairwise import Svd as SvdSettings
-from pipeline.config.sections import Evaluate
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Interactions
@@ -21,6 +18,12 @@ from pipeline.recommend.base import Content
 from pipeline.recommend.baselines import Popularity
 from pipeline.recommend.elsa import Elsa
 from pipeline.recommend.item_to_item import Ease, ItemKnn, RP3Beta
+from pipeline.recommend.models.ease import EaseSettings
+from pipeline.recommend.models.elsa import ElsaSettings
+from pipeline.recommend.models.item_knn import ItemKnnSettings
+from pipeline.recommend.models.popularity import PopularitySettings
+from pipeline.recommend.models.rp3beta import Rp3BetaSettings
+from pipeline.recommend.models.svd import SvdSettings
 from pipeline.recommend.sparse_top_k import top_of_rows
 from pipeline.recommend.svd import Svd
 
@@ -57,7 +60,7 @@ def kept(weights: np.ndarray, k: int, axis: int) -> np.ndarray:
 
 
 def test_item_knn_is_the_shrunk_cosine_to_the_nearest(dense: np.ndarray) -> None:
-    settings = Evaluate(item_knn_neighbours=(5,), item_knn_shrink=(2,))
+    settings = ItemKnnSettings(neighbours=(5,), shrink=(2,))
     norm = np.sqrt(dense.sum(axis=0))
     weights = dense.T @ dense / (np.outer(norm, norm) + 2)
     np.fill_diagonal(weights, 0)
@@ -66,7 +69,7 @@ def test_item_knn_is_the_shrunk_cosine_to_the_nearest(dense: np.ndarray) -> None
 
 
 def test_rp3beta_is_a_random_walk_less_popularity(dense: np.ndarray) -> None:
-    settings = Evaluate(rp3beta_alpha=(0.5,), rp3beta_beta=(0.4,), rp3beta_neighbours=(6,))
+    settings = Rp3BetaSettings(alpha=(0.5,), beta=(0.4,), neighbours=(6,))
     users_of, items_of = np.maximum(dense.sum(axis=0), 1), np.maximum(dense.sum(axis=1), 1)
     walk = (dense.T / users_of[:, None]) ** 0.5 @ (dense / items_of[:, None]) ** 0.5 / users_of**0.4
     np.fill_diagonal(walk, 0)
@@ -74,7 +77,7 @@ def test_rp3beta_is_a_random_walk_less_popularity(dense: np.ndarray) -> None:
 
 
 def test_ease_is_the_ridge_regression_of_every_item_on_the_others(dense: np.ndarray) -> None:
-    found = scores_of(Ease(Evaluate(ease_regularization=(3,))), dense)
+    found = scores_of(Ease(EaseSettings(regularization=(3,))), dense)
     for item in range(ITEMS):
         others = np.delete(np.arange(ITEMS), item)
         x, y = dense[:, others], dense[:, item]
@@ -86,17 +89,17 @@ def test_ease_of_too_many_items_reads_the_most_popular_and_says_so(
     dense: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="medley"):
-        found = scores_of(Ease(Evaluate(ease_max_items=10)), dense)
+        found = scores_of(Ease(EaseSettings(max_items=10)), dense)
     popular = np.argsort(-dense.sum(axis=0), kind="stable")[:10]
     assert np.flatnonzero(found.any(axis=0)).tolist() == sorted(popular.tolist())
-    assert "evaluate.ease_max_items" in caplog.text
+    assert "see its max_items" in caplog.text
 
 
 def test_popularity_fades_with_age() -> None:
     dense = np.array([[1, 0], [1, 0], [0, 1]])
     log = log_of(dense, np.array([100.0, 100.0, 0.0]))
     for half_life_days, best in ((10, 1), (10_000, 0)):
-        model = Popularity(Evaluate(popularity_half_life_days=(half_life_days,)))
+        model = Popularity(PopularitySettings(half_life_days=(half_life_days,)))
         model.fit(NOTHING, log)
         assert model.scorer(log)(np.array([0]))[0].argmax() == best
 
@@ -107,10 +110,10 @@ def test_validation_chooses_among_the_settings(dense: np.ndarray) -> None:
     later = log_of(((generator.random(dense.shape) < 0.1) & ~chosen).astype(float))
     task, by_setting = Task(log, later), {}
     for shrink in (0.0, 50.0):
-        one = ItemKnn(Evaluate(item_knn_neighbours=(5,), item_knn_shrink=(shrink,)))
+        one = ItemKnn(ItemKnnSettings(neighbours=(5,), shrink=(shrink,)))
         one.fit(NOTHING, log, later)
         by_setting[shrink] = rank(one.scorer(log), task, (10,)).values["ndcg@10"].mean()
-    both = ItemKnn(Evaluate(item_knn_neighbours=(5,), item_knn_shrink=tuple(by_setting)))
+    both = ItemKnn(ItemKnnSettings(neighbours=(5,), shrink=tuple(by_setting)))
     both.fit(NOTHING, log, later)
     assert len(set(by_setting.values())) == 2
     assert both.chosen["shrink"] == max(by_setting, key=lambda shrink: by_setting[shrink])

@@ -11,16 +11,17 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.config import load
-from pipeline.config.llm import Llm, Scratch
-from pipeline.config.semantic_ids import SemanticIds
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.night import begin
-from pipeline.recommend import Content, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content
 from pipeline.recommend.llm import LanguageModel
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
+from pipeline.recommend.models.llm import LlmSettings, Scratch
+from pipeline.recommend.models.sequence import SemanticIds
 from pipeline.recommend.sequence_network import code_vectors
 from pipeline.steps import extract, fuse, ingest
 from pipeline.steps.ingest import staged_of
@@ -31,7 +32,7 @@ from tests.recommend.test_sequence import log_of
 
 ITEMS, NEW, GROUPS, USERS, LENGTH = 48, 8, 4, 60, 7
 WIDTH = 8
-SMALL = Llm(
+SMALL = LlmSettings(
     weights="",
     tuning="full",
     scratch=Scratch(layers=1, width=16, heads=2, vocabulary=300),
@@ -82,8 +83,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.write("qwen3", tmp_path_factory.mktemp("qwen3"))
 
 
-def changed(checkpoint: Path, **settings: object) -> Llm:
-    return Llm.model_validate({**SMALL.model_dump(), "weights": f"path:{checkpoint}", "tuning": "lora", **settings})
+def changed(checkpoint: Path, **settings: object) -> LlmSettings:
+    return LlmSettings.model_validate(
+        {**SMALL.model_dump(), "weights": f"path:{checkpoint}", "tuning": "lora", **settings}
+    )
 
 
 def ndcg(model: LanguageModel, train: Interactions, validation: Interactions) -> float:
@@ -182,7 +185,7 @@ def test_a_saved_model_gives_its_items_again_and_with_other_content(world: World
     model = LanguageModel(settings, 0, 1)
     model.fit(world.content, world.train, epochs=2)
     model.save(tmp_path)
-    side = load_item_side("llm", tmp_path)
+    side = kind_of("llm").item_side(tmp_path)
     codes = np.random.default_rng(0).permutation(ITEMS)
     again = side.vectors(Content(world.content.vectors[codes], world.content.present[codes]), codes, ())
     np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)
@@ -190,7 +193,7 @@ def test_a_saved_model_gives_its_items_again_and_with_other_content(world: World
     assert np.abs(other - model.item_vectors)[:, :-1].max(axis=1).min() > 1e-4
 
 
-def reader(world: World, settings: Llm) -> Reader:
+def reader(world: World, settings: LlmSettings) -> Reader:
     network, tokenizer = language_model(settings, world.content.titles, 0)
     shared = code_vectors(world.content, settings.semantic_ids, settings.width, 0)
     return Reader(network, tokenizer, world.content, settings, shared).eval()
@@ -267,7 +270,7 @@ def test_no_history_is_a_zero_row_and_others_do_not_matter(world: World, checkpo
 
 def test_fewer_layers_are_kept_and_more_are_refused(world: World, checkpoint: Path) -> None:
     assert len(reader(world, changed(checkpoint, kept_layers=1)).network.layers) == 1
-    with pytest.raises(ConfigError, match=r"train\.llm\.kept_layers: the model has 2 layers, not 3"):
+    with pytest.raises(ConfigError, match=r"train\.kept_layers: the model has 2 layers, not 3"):
         reader(world, changed(checkpoint, kept_layers=3))
 
 
@@ -279,7 +282,7 @@ def test_fewer_layers_are_kept_and_more_are_refused(world: World, checkpoint: Pa
     ],
 )
 def test_wrong_weights_are_one_sentence(world: World, weights: str, sentence: str) -> None:
-    settings = Llm.model_validate({**SMALL.model_dump(), "weights": weights, "tuning": "lora"})
+    settings = LlmSettings.model_validate({**SMALL.model_dump(), "weights": weights, "tuning": "lora"})
     with pytest.raises(WeightsError, match=sentence) as raised:
         LanguageModel(settings, 0, 1).fit(world.content, world.train, epochs=1)
     assert "\n" not in str(raised.value)
@@ -292,13 +295,13 @@ def test_a_model_that_reads_both_ways_is_refused(world: World, tmp_path: Path) -
 
 
 def test_a_history_longer_than_the_models_positions_is_refused(world: World, checkpoint: Path) -> None:
-    with pytest.raises(ConfigError, match=r"lower train\.llm\.history_items"):
+    with pytest.raises(ConfigError, match=r"lower train\.history_items"):
         reader(world, changed(checkpoint, history_items=40_000))
 
 
 def test_a_model_from_scratch_must_be_trained() -> None:
     with pytest.raises(ValueError, match="must be full where weights are empty"):
-        Llm(weights="", tuning="lora")
+        LlmSettings(weights="", tuning="lora")
     with pytest.raises(ValueError, match="twice of it must divide width, which is 12"):
         Scratch(width=12, heads=4)
 
@@ -311,5 +314,5 @@ def test_a_night_hands_over_the_titles_in_the_catalogues_order(shop: Shop, tmp_p
     fuse.run(night)
     log = staged_of(night).read_log()
     titles = dict(zip(*staged_of(night).items(["item_id", "title"]).to_pydict().values(), strict=True))
-    assert list(content_of(night, log, "llm").titles) == [titles[item] for item in log.items]
-    assert not content_of(night, log, "two_tower").titles
+    assert list(content_of(night, log, kind_of("llm").reads).titles) == [titles[item] for item in log.items]
+    assert not content_of(night, log, kind_of("two_tower").reads).titles

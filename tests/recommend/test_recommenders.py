@@ -4,40 +4,49 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pipeline.config import Config
-from pipeline.config.llm import Llm, Scratch
-from pipeline.config.pairwise import Bpr, Elsa, Graph, Pairwise
-from pipeline.config.sections import Evaluate, Train
-from pipeline.config.sequence import Sequence
+from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, evaluate, rank
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.recommend import BASELINES, MODELS, Content, Model, Recommender, baseline, build
+from pipeline.recommend import build, kind_of
+from pipeline.recommend.base import Content, Model, Recommender
 from pipeline.recommend.baselines import ALS
+from pipeline.recommend.models.als import AlsSettings
 from pipeline.recommend.two_tower_network import windows
 from pipeline.training.batches import Sampler
 
-SMALL = Train(
-    width=16,
-    max_epochs=12,
-    patience_epochs=12,
-    batch_rows=32,
-    negatives=64,
-    history_items=10,
-    bpr=Bpr(width=16, max_epochs=40, batch_rows=128),
-    pairwise=Pairwise(width=16, content_width=16, max_epochs=40, batch_rows=128),
-    graph=Graph(width=16, max_epochs=30, batch_users=32),
-    elsa=Elsa(width=16, batch_rows=32),
-    sequence=Sequence(width=16, max_epochs=12),
-    llm=Llm(weights="", tuning="full", scratch=Scratch(layers=1, width=16, heads=2), width=16, max_epochs=3),
-)
-CONFIG = Config(train=SMALL, evaluate=Evaluate(als_factors=8, als_iterations=5))
+SMALL: dict[str, dict[str, Any]] = {
+    "two_tower": {
+        "width": 16,
+        "max_epochs": 12,
+        "patience_epochs": 12,
+        "batch_rows": 32,
+        "negatives": 64,
+        "history_items": 10,
+    },
+    "bpr": {"width": 16, "max_epochs": 40, "batch_rows": 128},
+    "vbpr": {"width": 16, "content_width": 16, "max_epochs": 40, "batch_rows": 128},
+    "lightgcn": {"width": 16, "max_epochs": 40, "batch_rows": 128},
+    "graph": {"width": 16, "max_epochs": 30, "batch_users": 32},
+    "elsa": {"width": 16, "batch_rows": 32},
+    "sequence": {"width": 16, "max_epochs": 12},
+    "llm": {
+        "weights": "",
+        "tuning": "full",
+        "scratch": {"layers": 1, "width": 16, "heads": 2},
+        "width": 16,
+        "max_epochs": 3,
+    },
+    "als": {"factors": 8, "iterations": 5},
+}
+SMALL["blend"] = {"members": [{"model": name, **SMALL[name]} for name in ("two_tower", "als")]}
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
 NEW = 20
 
@@ -84,8 +93,20 @@ def world() -> World:
     return World()
 
 
-def made(name: str, config: Config = CONFIG) -> Model:
-    return baseline(name, config) if name in BASELINES else build(name, config)
+def small(name: str, **changes: Any) -> TrainSettings:
+    """The settings of a model that fits in no time."""
+    settings: TrainSettings = RECOMMENDERS.read({"model": name, **SMALL.get(name, {}), **changes})  # type: ignore[assignment]
+    return settings
+
+
+def made(name: str, seed: int = 0, **changes: Any) -> Model:
+    return build(small(name, **changes), seed)
+
+
+def recommender(name: str, **changes: Any) -> Recommender:
+    model = made(name, **changes)
+    assert isinstance(model, Recommender)
+    return model
 
 
 def ndcg(model_name: str, world: World, cold: bool = False) -> float:
@@ -96,7 +117,7 @@ def ndcg(model_name: str, world: World, cold: bool = False) -> float:
     return float(found.values["ndcg@10"].mean())
 
 
-WITH_VECTORS = ("random", "popularity", "als", *MODELS)
+WITH_VECTORS = [name for name in RECOMMENDERS.names() if kind_of(name).vectors]
 
 
 @pytest.mark.parametrize("name", WITH_VECTORS)
@@ -125,14 +146,14 @@ def test_the_seed_matters_where_something_is_drawn(world: World) -> None:
     for name in ("random", "als", "two_tower", "bpr", "vbpr", "lightgcn", "graph", "elsa"):
         vectors = []
         for seed in (0, 1):
-            model = made(name, CONFIG.model_copy(update={"seed": seed}))
+            model = made(name, seed)
             model.fit(world.content, world.train, epochs=1)
             vectors.append(model.item_vectors)
         assert not np.array_equal(*vectors), name
 
 
 def test_two_tower_learns_taste_and_stops_at_its_best_epoch(world: World) -> None:
-    model = build("two_tower", CONFIG)
+    model = recommender("two_tower")
     told: list[float] = []
     fit = model.fit(world.content, world.train, world.validation, on_epoch=lambda epoch: told.append(epoch["epoch"]))
     assert told == [epoch["epoch"] for epoch in fit.curve]
@@ -146,9 +167,9 @@ def test_two_tower_learns_taste_and_stops_at_its_best_epoch(world: World) -> Non
 
 
 def test_exactly_the_given_epochs_make_the_published_fit(world: World) -> None:
-    chosen = build("two_tower", CONFIG)
+    chosen = recommender("two_tower")
     epochs = chosen.fit(world.content, world.train, world.validation).chosen_epochs
-    again = build("two_tower", CONFIG)
+    again = recommender("two_tower")
     fit = again.fit(world.content, world.train, epochs=epochs)
     assert (fit.chosen_epochs, len(fit.curve)) == (epochs, epochs)
     assert "ndcg@10" not in fit.curve[0]
@@ -158,7 +179,7 @@ def test_exactly_the_given_epochs_make_the_published_fit(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["content", "two_tower", "vbpr", "graph", "elsa", "svd"])
 def test_inductive_models_rank_items_nobody_has_chosen_yet(name: str, world: World) -> None:
-    assert build(name, CONFIG).inductive
+    assert recommender(name).inductive
     assert ndcg(name, world, cold=True) > 1.5 * ndcg("random", world, cold=True)
 
 
@@ -182,18 +203,18 @@ def test_a_user_without_history_gets_what_suits_everyone_or_nothing(world: World
         model.fit(world.content, world.train)
         assert not model.user_vectors(world.train)[-1].any(), name
     for name, place in {"two_tower": 16, "bpr": 16, "vbpr": 32, "graph": 16}.items():
-        model = build(name, CONFIG)
+        model = recommender(name)
         model.fit(world.content, world.train, epochs=1)
         assert np.flatnonzero(model.user_vectors(world.train)[-1]).tolist() == [place], name
 
 
 def test_als_keeps_the_setting_that_is_best_on_validation(world: World) -> None:
     task = Task(world.train, world.validation)
-    settings = Evaluate(als_factors=8, als_iterations=5, als_regularization=(500, 1), als_alpha=(1, 20))
+    settings = AlsSettings(factors=8, iterations=5, regularization=(500, 1), alpha=(1, 20))
     found = {}
-    for regularization in settings.als_regularization:
-        for alpha in settings.als_alpha:
-            one = settings.model_copy(update={"als_regularization": (regularization,), "als_alpha": (alpha,)})
+    for regularization in settings.regularization:
+        for alpha in settings.alpha:
+            one = settings.model_copy(update={"regularization": (regularization,), "alpha": (alpha,)})
             model = ALS(one, 0, 1)
             model.fit(world.content, world.train, world.validation)
             scores = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,))
@@ -205,18 +226,18 @@ def test_als_keeps_the_setting_that_is_best_on_validation(world: World) -> None:
 
 
 def test_saved_weights_are_safetensors_and_complete(world: World, tmp_path: Path) -> None:
-    model = build("two_tower", CONFIG)
+    model = recommender("two_tower")
     model.fit(world.content, world.train, epochs=1)
     model.save(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
-    assert tensors["item.ids"].shape == (ITEMS, SMALL.width)
+    assert tensors["item.ids"].shape == (ITEMS, 16)
     assert tensors["known"].sum() == len(np.unique(world.train.item))
 
 
 def test_a_log_with_nothing_to_predict_is_refused_in_one_sentence(world: World) -> None:
     single = world.validation
     with pytest.raises(StepFailed, match=r"set train\.model to content"):
-        build("two_tower", CONFIG).fit(world.content, single)
+        recommender("two_tower").fit(world.content, single)
 
 
 def test_negatives_are_known_items_and_expected_as_often_as_said(world: World) -> None:
@@ -248,7 +269,7 @@ def test_a_window_holds_only_the_users_own_past_and_ties_share_a_place() -> None
 
 
 def test_the_order_of_what_shares_a_moment_is_not_read(world: World) -> None:
-    model = build("two_tower", CONFIG)
+    model = recommender("two_tower")
     model.fit(world.content, world.train, epochs=2)
     tied = replace(world.train, age_days=np.zeros(len(world.train)))
     generator = np.random.default_rng(0)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import Config
 from pipeline.errors import ShardCorrupt
-from pipeline.recommend import build
-from tests.recommend.test_recommenders import CONFIG, World
+from pipeline.recommend.base import Recommender
+from tests.recommend.test_recommenders import SMALL, World, recommender
 
 NAMES = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "blend")
 
@@ -20,14 +19,14 @@ def world() -> World:
     return World()
 
 
-def config() -> Config:
-    blend = CONFIG.train.blend.model_copy(update={"models": ("two_tower", "als", "svd")})
-    return CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"blend": blend})})
+def unfitted(name: str) -> Recommender:
+    members = [{"model": member, **SMALL.get(member, {})} for member in ("two_tower", "als", "svd")]
+    return recommender(name, **({"members": members} if name == "blend" else {}))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_model_makes_the_same_vectors_of_any_history(name: str, world: World, tmp_path: Path) -> None:
-    model, again = build(name, config()), build(name, config())
+    model, again = unfitted(name), unfitted(name)
     chosen = model.fit(world.content, world.train, world.validation, on_epoch=None)
     model.save(tmp_path)
     again.restore(world.content, world.train, chosen, tmp_path)
@@ -38,4 +37,4 @@ def test_a_saved_model_makes_the_same_vectors_of_any_history(name: str, world: W
     if (tmp_path / "model.safetensors").exists():
         (tmp_path / "model.safetensors").write_bytes(b"no weights")
         with pytest.raises(ShardCorrupt, match=f"not the weights of a {name} model"):
-            build(name, config()).restore(world.content, world.train, chosen, tmp_path)
+            unfitted(name).restore(world.content, world.train, chosen, tmp_path)

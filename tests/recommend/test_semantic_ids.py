@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from pipeline.config.semantic_ids import SemanticIds
 from pipeline.interactions import unit_rows
-from pipeline.recommend import Content, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content
+from pipeline.recommend.models.sequence import SemanticIds
 from pipeline.recommend.semantic_ids import Codebooks
 from pipeline.recommend.sequence import SequenceModel
 from pipeline.recommend.sequence_network import code_vectors
@@ -94,7 +95,7 @@ def test_a_saved_model_gives_its_items_again_and_other_content_other_codes(tmp_p
     saved = load_file(tmp_path / "model.safetensors")
     assert saved["items.shared.codes"].shape == (ITEMS, 2)
     assert saved["items.shared.table"].any()
-    side = load_item_side("sequence", tmp_path)
+    side = kind_of("sequence").item_side(tmp_path)
     codes = np.random.default_rng(0).permutation(ITEMS)
     again = side.vectors(Content(content.vectors[codes], present[codes]), codes, ())
     np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)

@@ -10,16 +10,17 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from pipeline.config.sequence import Sequence
 from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.recommend import Content, load_item_side
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content
+from pipeline.recommend.models.sequence import SequenceSettings
 from pipeline.recommend.sequence import Pieces, SequenceModel, _pieces
 from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer
 
 ITEMS, USERS, LENGTH = 60, 150, 9
-SMALL = Sequence(
+SMALL = SequenceSettings(
     width=16,
     heads=2,
     history_items=8,
@@ -173,7 +174,7 @@ def test_a_saved_model_gives_its_items_again_and_with_other_content(tmp_path: Pa
     model = SequenceModel(SMALL, 0, 1)
     model.fit(content, log, epochs=1)
     model.save(tmp_path)
-    side = load_item_side("sequence", tmp_path)
+    side = kind_of("sequence").item_side(tmp_path)
     codes = generator.permutation(ITEMS)
     again = side.vectors(Content(vectors[codes], present[codes]), codes, ())
     np.testing.assert_allclose(again, model.item_vectors[codes], atol=1e-5)
@@ -182,12 +183,12 @@ def test_a_saved_model_gives_its_items_again_and_with_other_content(tmp_path: Pa
     np.testing.assert_array_equal(other[:, -1], model.item_vectors[:, -1])
     (tmp_path / "model.safetensors").write_bytes(b"not one")
     with pytest.raises(ShardCorrupt, match="sequence model"):
-        load_item_side("sequence", tmp_path)
+        kind_of("sequence").item_side(tmp_path)
 
 
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="must divide width, which is 10"):
-        Sequence(width=10, heads=4)
+        SequenceSettings(width=10, heads=4)
 
 
 def test_a_softmax_over_all_that_can_be_drawn_is_the_full_one() -> None:

@@ -15,15 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import Config
-from pipeline.config.pairwise import Pairwise
-from pipeline.recommend import build
 from pipeline.recommend.lightgcn import LightGCN
+from pipeline.recommend.models.lightgcn import LightGcnSettings
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.warm_start import Before
 from pipeline.training.context import Scratch
 from tests.conftest import ROOT
-from tests.recommend.test_recommenders import CONFIG, ITEMS, USERS, World
+from tests.recommend.test_recommenders import ITEMS, USERS, World, recommender
 
 NAMES = ("two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa")
 # Trains until it is killed, and says in its scratch file how far it came.
@@ -42,17 +40,8 @@ def world() -> World:
     return World()
 
 
-def changed(name: str, **settings: Any) -> Config:
-    """CONFIG with other settings of one model."""
-    section = {"vbpr": "pairwise", "lightgcn": "pairwise", "two_tower": ""}.get(name, name)
-    train = CONFIG.train
-    if section:
-        settings = {section: getattr(train, section).model_copy(update=settings)}
-    return CONFIG.model_copy(update={"train": train.model_copy(update=settings)})
-
-
 def made(name: str, **settings: Any) -> Trained[Any]:
-    model = build(name, changed(name, **settings))
+    model = recommender(name, **settings)
     assert isinstance(model, Trained)
     return model
 
@@ -219,7 +208,7 @@ def test_a_warm_start_begins_at_the_earlier_weights_of_the_same_items_and_users(
 
 
 def test_a_fit_begins_at_what_it_is_given(world: World) -> None:
-    settings = Pairwise(width=16, batch_rows=10_000, learning_rate=1e-9)
+    settings = LightGcnSettings(width=16, batch_rows=10_000, learning_rate=1e-9)
     earlier = LightGCN(settings, 0, 1)
     earlier.fit(world.content, world.train, epochs=1)
     rows = {"items": np.arange(ITEMS), "users": np.arange(USERS)}

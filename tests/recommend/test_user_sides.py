@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.blend import Blend
-from pipeline.config.sections import Evaluate
 from pipeline.errors import ShardCorrupt
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.recommend import Content, Recommender, load_user_side
-from pipeline.recommend.base import PastOf, Split
-from pipeline.recommend.user_sides import save_with_reads
-from tests.recommend.test_recommenders import CONFIG, USERS, World, made
+from pipeline.recommend import kind_of
+from pipeline.recommend.base import Content, PastOf, Recommender, Split
+from pipeline.recommend.user_sides import save_model
+from tests.recommend.test_recommenders import SMALL, USERS, World, recommender
 
 SUMS = ("content", "elsa", "svd", "graph", "bpr", "vbpr", "lightgcn", "als")
 # So weakly held back that als reads a choice quite otherwise beside others.
-EVALUATE = Evaluate(als_factors=8, als_iterations=5, als_regularization=(0.1,), als_alpha=(6,))
+CHANGED = {"als": {"regularization": (0.1,), "alpha": (6,)}}
 MEMBERS = ("graph", "als", "popularity", "content", "elsa")
 
 
@@ -48,12 +46,10 @@ def content(world: World) -> Content:
 
 
 def fitted(name: str, world: World, content: Content, folder: Path, *members: str) -> Recommender:
-    blend = Blend.model_validate({"models": members or ("als",)})
-    train = CONFIG.train.model_copy(update={"blend": blend})
-    model = made(name, CONFIG.model_copy(update={"train": train, "evaluate": EVALUATE}))
-    assert isinstance(model, Recommender)
+    parts = [{"model": member, **SMALL.get(member, {}), **CHANGED.get(member, {})} for member in members]
+    model = recommender(name, **({"members": parts} if parts else CHANGED.get(name, {})))
     model.fit(content, world.train, epochs=2)
-    save_with_reads(model, folder)
+    save_model(model, folder)
     return model
 
 
@@ -61,7 +57,7 @@ def splits(
     name: str, model: Recommender, content: Content, later: Interactions, folder: Path
 ) -> list[tuple[float, Split, PastOf]]:
     """The score of a few users and items, how it is told apart, and of which past."""
-    side, users, found = load_user_side(name, folder), model.user_vectors(later), []
+    side, users, found = kind_of(name).user_side(folder), model.user_vectors(later), []
     assert side is not None
     for user, item in ((0, 5), (1, 5), (7, 119), (12, 2)):
         own = later.subset(later.user == user)
@@ -118,21 +114,21 @@ def test_a_blend_adds_up_over_its_members_and_those_that_are_no_sums_stay_whole(
 @pytest.mark.parametrize("name", ["two_tower", "sequence", "llm", "popularity"])
 def test_a_model_that_is_no_sum_does_not_pretend(name: str, world: World, tmp_path: Path) -> None:
     fitted(name, world, world.content, tmp_path)
-    assert load_user_side(name, tmp_path) is None
+    assert kind_of(name).user_side(tmp_path) is None
 
 
 def test_attention_over_a_history_is_no_sum_either(world: World, tmp_path: Path) -> None:
     from pipeline.fusion.user_attention import HistoryAttention
 
     fitted("content", world, replace(world.content, pooling=Pooling(5.0, HistoryAttention(5.0))), tmp_path)
-    assert load_user_side("content", tmp_path) is None
+    assert kind_of("content").user_side(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", SUMS)
 def test_a_user_of_another_history_is_one_sentence(
     name: str, world: World, content: Content, later: Interactions, tmp_path: Path
 ) -> None:
-    model, side = fitted(name, world, content, tmp_path), load_user_side(name, tmp_path)
+    model, side = fitted(name, world, content, tmp_path), kind_of(name).user_side(tmp_path)
     ((_, _, past), *_) = splits(name, model, content, later, tmp_path)
     other = model.user_vectors(later)[6]
     assert side is not None

@@ -13,19 +13,20 @@ import pyarrow.parquet as pq
 from pipeline.artefacts.fused import WEIGHTS
 from pipeline.artefacts.vectors import vector_column, write_vectors
 from pipeline.config import Config
-from pipeline.config.sections import Train
 from pipeline.fusion.base import Frontend
 from pipeline.fusion.kinds.linear import LinearFusion, LinearSettings
 from pipeline.fusion.saved import save
 from pipeline.interactions import Interactions
-from pipeline.recommend import Content, build
+from pipeline.recommend import kind_of, recommender
+from pipeline.recommend.base import Content
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.report import RunFiles
 
 WIDTH = 8
 DIMENSIONS = {"text": 12, "image": 10}
 CONFIG = Config(
     fuse=LinearSettings(width=WIDTH),
-    train=Train(width=4, max_epochs=1, batch_rows=32, negatives=16, history_items=5, heads=2),
+    train=TwoTowerSettings(width=4, max_epochs=1, batch_rows=32, negatives=16, history_items=5, heads=2),
 )
 
 
@@ -89,7 +90,7 @@ def _write_shards(run: RunFiles, catalogue: Catalogue, modality: str, vectors: n
 
 
 def _write_model(run: RunFiles, catalogue: Catalogue, content: Content) -> None:
-    model = build(catalogue.model, CONFIG)
+    model = recommender(CONFIG.train if catalogue.model == "two_tower" else kind_of(catalogue.model).Settings(), 0)
     model.fit(content, catalogue.log, epochs=1)
     folder = run.model / "published"
     items = pa.table({"item_id": catalogue.items, "vector": vector_column(model.item_vectors)})

@@ -21,8 +21,11 @@ from pipeline.artefacts.staged import OPENED, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.night import Night
-from pipeline.recommend import Content, Fit
+from pipeline.recommend.base import Content, Fit
 from pipeline.recommend.content import ContentRecommender
+from pipeline.recommend.models.blend import BlendSettings
+from pipeline.recommend.models.content import ContentSettings
+from pipeline.recommend.models.elsa import ElsaSettings
 from pipeline.steps import evaluate, fuse, rerank, train
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
@@ -264,8 +267,7 @@ def test_leaving_out_a_modality_changes_what_it_tells_of(judged: Night) -> None:
 
 
 def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, tmp_path: Path) -> None:
-    elsa = CONFIG.train.elsa.model_copy(update={"width": 8, "max_epochs": 2})
-    settings = {"train": CONFIG.train.model_copy(update={"model": "elsa", "elsa": elsa})}
+    settings = {"train": ElsaSettings(width=8, max_epochs=2)}
     night = replace(copied(trained, tmp_path), config=CONFIG.model_copy(update=settings))
     train.run(night)
     assert evaluate._fitted(night, staged_of(night).read_log()).without == {}
@@ -277,12 +279,15 @@ def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, 
     assert all(not np.array_equal(s(users), found.first_stage(users)) for s in found.without.values())
 
 
+ALS = {"model": "als", "factors": 8, "iterations": 3, "regularization": [5], "alpha": [4]}
+
+
 def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[Night, evaluate.Fitted]:
     """A night that has trained a blend, and what it is ranked with."""
-    graph = CONFIG.train.graph.model_copy(update={"width": 8, "max_epochs": 2})
-    elsa = CONFIG.train.elsa.model_copy(update={"width": 8, "max_epochs": 2})
-    blend = CONFIG.train.blend.model_copy(update={"models": members})
-    settings = CONFIG.train.model_copy(update={"model": "blend", "blend": blend, "graph": graph, "elsa": elsa})
+    small = {"model": "graph", "width": 8, "max_epochs": 2}, {"model": "elsa", "width": 8, "max_epochs": 2}, ALS
+    known = {str(settings["model"]): settings for settings in small}
+    parts = [known.get(member, {"model": member}) for member in members]
+    settings = BlendSettings.model_validate({"members": parts})
     asked = CONFIG.evaluate.model_copy(update={"ablation": way})
     config = CONFIG.model_copy(update={"train": settings, "evaluate": asked})
     night = replace(copied(trained, tmp_path), config=config)
@@ -296,12 +301,12 @@ def test_a_blend_goes_without_a_modality_in_the_members_that_can(
     equal = lambda score, members: np.full(members, 1 / members)  # noqa: E731
     monkeypatch.setattr("pipeline.recommend.blend.best_weights", equal)
     night, found = _without(trained, tmp_path, "inference", "content", "graph", "elsa", "als")
-    assert evaluate._way(night, "blend") == "inference"
+    assert evaluate._way(night) == "inference"
     assert set(found.without) == {"text", "image", "audio"}
     users = np.arange(400, dtype=np.int32)
     folder = night.workspace.path(night.receipt("train").path, "evaluated")
     vectors = {name: read_vectors(folder / f"{name}_vectors.parquet", f"{name}_id")[1] for name in ("user", "item")}
-    widths = np.cumsum([0, CONFIG.fuse.width, 9, 8, CONFIG.evaluate.als_factors])
+    widths = np.cumsum([0, CONFIG.fuse.width, 9, 8, 8])
     assert widths[-1] == vectors["item"].shape[1]
     whole = found.first_stage(users)
     for scorer in found.without.values():
@@ -317,12 +322,12 @@ def test_a_blend_is_fitted_again_whole_or_has_no_ablation_where_none_reads_conte
     trained: Night, tmp_path: Path
 ) -> None:
     night, found = _without(trained, tmp_path / "refit", "refit", "elsa", "als")
-    assert evaluate._way(night, "blend") == "refit"
+    assert evaluate._way(night) == "refit"
     assert set(found.without) == {"text", "image", "audio"}
     night, found = _without(trained, tmp_path / "none", "inference", "elsa", "als")
-    assert (evaluate._way(night, "blend"), found.without) == ("", {})
+    assert (evaluate._way(night), found.without) == ("", {})
     night, found = _without(trained, tmp_path / "ids", "refit", "bpr", "als")
-    assert (evaluate._way(night, "blend"), found.without) == ("", {})
+    assert (evaluate._way(night), found.without) == ("", {})
 
 
 def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
@@ -337,8 +342,7 @@ def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
 
     monkeypatch.setattr("pipeline.recommend.content.ContentRecommender", Spy)
     asked = CONFIG.evaluate.model_copy(update={"ablation": "refit"})
-    settings = CONFIG.train.model_copy(update={"model": "content"})
-    config = CONFIG.model_copy(update={"evaluate": asked, "train": settings})
+    config = CONFIG.model_copy(update={"evaluate": asked, "train": ContentSettings()})
     night = replace(copied(trained, tmp_path), config=config)
     train.run(night)
     whole, *_ = told

@@ -124,7 +124,7 @@ def test_every_user_with_a_vector_has_the_best_they_do_not_have_yet(published: S
 
 
 def test_a_night_without_the_ranker_keeps_the_order_of_the_index(night: Shop) -> None:
-    night.run("second", "-s", "ranker.enabled=false", "-s", "train.model=content", "-s", "index.recommendations=5")
+    night.run("second", "-s", "rerank.enabled=false", "-s", "train.model=content", "-s", "index.recommendations=5")
     current = json.loads((night.workspace / "CURRENT.json").read_text())
     folder = night.workspace / current["index"]
     rows = pq.read_table(folder / "recommendations.parquet").to_pylist()

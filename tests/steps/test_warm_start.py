@@ -29,7 +29,6 @@ def test_only_a_night_that_asks_and_may_know_it_is_given_the_published_model(nig
     assert earlier_model(opened(night)) == ""
     assert earlier_model(opened(night, *ASKED)) == trained["path"]
     assert earlier_model(opened(night, "train.hard_negatives=3")) == trained["path"]
-    assert earlier_model(opened(night, "train.hard_negatives=3", "train.model=graph")) == ""
     assert earlier_model(opened(night, *ASKED, "ingest.validation_share=0.2")) == ""
     assert earlier_model(opened(night, *ASKED, "seed=1")) == ""
     assert earlier_model(opened(night, *ASKED, "train.model=graph")) == ""

@@ -12,6 +12,7 @@ from pipeline.config.training import Imbalance
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.sequence import Pieces
 from pipeline.recommend.two_tower import TwoTower, sampled_softmax
 from pipeline.recommend.warm_start import Before
@@ -19,9 +20,10 @@ from pipeline.training.batches import Batch, Batches, Sampler
 from pipeline.training.blocks import ParquetLog, blocks_of
 from pipeline.training.negatives import Triples
 from pipeline.training.weighting import Balance
-from tests.recommend.test_recommenders import ITEMS, SMALL, USERS, World
+from tests.recommend.test_recommenders import ITEMS, USERS, World, small
 
-HALF_LIFE_DAYS = 180.0
+SMALL = small("two_tower")
+assert isinstance(SMALL, TwoTowerSettings)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def shifted(log: Interactions, by: int) -> Interactions:
 
 
 def fitted(world: World, log: Interactions | ParquetLog, **settings: object) -> TwoTower:
-    model = TwoTower(SMALL.model_copy(update=settings), 0, 1, HALF_LIFE_DAYS)
+    model = TwoTower(SMALL.model_copy(update=settings), 0, 1)
     model.fit(world.content, log, epochs=6)  # type: ignore[arg-type]
     return model
 
@@ -129,7 +131,7 @@ def test_each_moment_meets_its_own_users_hard_negatives_and_they_lower_what_they
     assert set(drawn) <= set(pool.ravel())
     found = []
     for count in (0, 3):
-        model = TwoTower(SMALL.model_copy(update={"hard_negatives": count}), 0, 1, HALF_LIFE_DAYS)
+        model = TwoTower(SMALL.model_copy(update={"hard_negatives": count}), 0, 1)
         model.before = before(world)
         model.fit(world.content, world.train, epochs=6)
         scores = model.user_vectors(world.train) @ model.item_vectors.T
@@ -206,7 +208,7 @@ def test_targets_of_two_tower_and_of_sequence_are_balanced_alike(world: World) -
         items = batch.codes[batch.target[:, 0]].numpy()
         product = batch.share[:, 0].numpy() * counts[items]
         np.testing.assert_allclose(product, product[0], rtol=1e-5)
-    pieces = Pieces(world.train, SMALL.sequence.model_copy(update={"imbalance": rare}), 0)
+    pieces = Pieces(world.train, small("sequence").model_copy(update={"imbalance": rare}), 0)
     for piece in pieces.epoch():
         items = piece.codes[piece.aims.target].numpy()
         product = piece.aims.weight.numpy() * counts[items]

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
-from pipeline.recommend import Recommender
+from pipeline.recommend.base import Recommender
 from pipeline.recommend.llm import LanguageModel
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from tests.recommend.test_blend import blend
 from tests.recommend.test_llm import SMALL
 from tests.recommend.test_llm import World as Told
-from tests.recommend.test_recommenders import CONFIG, World
+from tests.recommend.test_recommenders import World
 from tests.recommend.test_trained import NAMES, made
 
 # Dropout is each process's own; without it, two draw what one does. Sampled where that is another path.
@@ -59,7 +60,7 @@ def fit_all(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("processes")
-    launch(2, CONFIG, fit_all, found)
+    launch(2, Config(), fit_all, found)
     return found
 
 

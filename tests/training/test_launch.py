@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError, StepFailed
+from pipeline.recommend.models.svd import SvdSettings
 from pipeline.steps import fuse, train
 from pipeline.training.context import Epoch, Scratch
 from pipeline.training.distributed import joined
@@ -122,6 +123,5 @@ def test_the_step_trains_in_as_many_processes_as_are_asked_for(tmp_path: Path) -
     assert not again.skipped
     assert again.outputs == first.outputs
     assert [path.name for path in (tmp_path / "models").iterdir() if path.is_dir()].count(first.digest) == 1
-    svd = config.model_copy(update={"train": config.train.model_copy(update={"model": "svd"})})
-    one = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"model": "svd"})})
+    svd, one = (CONFIG.model_copy(update={"train": SvdSettings(processes=processes)}) for processes in (2, 1))
     assert train.run(replace(night, config=svd)).digest == train.run(replace(night, config=one)).digest

@@ -21,13 +21,16 @@ import yaml
 from pipeline import night as nights
 from pipeline.artefacts.log import PARTS
 from pipeline.config import Config, load
+from pipeline.config.train import RECOMMENDERS
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.interactions import Interactions
-from pipeline.recommend import MODELS, Recommender, build
+from pipeline.recommend import kind_of, recommender
+from pipeline.recommend.base import Recommender
+from pipeline.recommend.models.blend import BlendSettings
 from pipeline.steps import extract, fuse, ingest
 from pipeline.steps.ingest import staged_of
 from pipeline.tuning import tune
-from pipeline.tuning.search_space import DEFAULTS, applied, configured, reads, space_of, suggest
+from pipeline.tuning.search_space import applied, configured, space_of, suggest
 from tests.conftest import AS_OF, ROOT, medley
 
 YAML = """
@@ -40,8 +43,8 @@ source:
 ingest: {split: given}
 threads: 1
 extract: {text: null, image: {encoder: array, file: pictures.npy}, audio: null}
-train: {model: elsa, elsa: {max_epochs: 3, width: 16}}
-tune: {trials: 3, space: {train.elsa.width: [8, 16, 24], train.elsa.learning_rate: {low: 0.01, high: 0.5, log: true}}}
+train: {model: elsa, max_epochs: 3, width: 16}
+tune: {trials: 3, space: {train.width: [8, 16, 24], train.learning_rate: {low: 0.01, high: 0.5, log: true}}}
 """
 
 
@@ -85,18 +88,18 @@ def test_a_search_begins_with_what_is_configured_and_prints_the_best_settings(sh
     document = found(shop)
     first, *others = document["trials"]
     assert first["configured"]
-    assert first["settings"] == {"train.elsa.learning_rate": 0.1, "train.elsa.width": 16}
+    assert first["settings"] == {"train.learning_rate": 0.1, "train.width": 16}
     assert [trial["state"] for trial in document["trials"]] == ["complete"] * 3
     assert all(trial["seconds"] > 0 and trial["epochs"] >= 1 for trial in document["trials"])
-    assert {trial["settings"]["train.elsa.width"] for trial in others} <= {8, 16, 24}
-    assert all(0.01 <= trial["settings"]["train.elsa.learning_rate"] <= 0.5 for trial in others)
+    assert {trial["settings"]["train.width"] for trial in others} <= {8, 16, 24}
+    assert all(0.01 <= trial["settings"]["train.learning_rate"] <= 0.5 for trial in others)
     best = document["best"]
     assert best["value"] == max(trial["value"] for trial in document["trials"])
     assert f"validation {best['value']:.4f}, as configured {first['value']:.4f}" in said
     if not best["configured"]:
         for name, value in best["settings"].items():
             assert f"-s {name}={value}" in said
-        assert yaml.safe_load(said.split("YAML file:\n")[1])["train"]["elsa"].keys() == {"learning_rate", "width"}
+        assert yaml.safe_load(said.split("YAML file:\n")[1])["train"].keys() == {"learning_rate", "width"}
     assert not list(shop.glob("workspace/CURRENT.json"))
     assert len(list(shop.glob("workspace/runs/*"))) == 1
 
@@ -112,7 +115,7 @@ def test_the_same_search_again_fits_nothing_and_more_trials_add_to_it(shop: Path
 
 def test_a_killed_search_repeats_the_trial_that_was_cut_short_and_ends_as_if_it_had_not_been(shop: Path) -> None:
     undisturbed = Path(shutil.copytree(shop, shop.parent / "undisturbed"))
-    long = ("tune.trials=4", "train.elsa.max_epochs=60", "train.elsa.patience_epochs=60")
+    long = ("tune.trials=4", "train.max_epochs=60", "train.patience_epochs=60")
     options = [part for override in long for part in ("-s", override)]
     command = [sys.executable, "-m", "pipeline.cli", "tune", "-q", "-c", str(shop / "medley.yaml"), *options]
     victim = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
@@ -145,14 +148,14 @@ def test_nothing_a_search_fits_or_judges_holds_a_test_row(shop: Path, monkeypatc
     assert hidden
     handed: list[Interactions] = []
 
-    def watched(name: str, *arguments: Any) -> Recommender:
-        model = build(name, *arguments)  # type: ignore[arg-type]
+    def watched(*arguments: Any) -> Recommender:
+        model = recommender(*arguments)
         fit, scorer = model.fit, model.scorer
         model.fit = lambda content, *parts, **more: handed.extend(parts) or fit(content, *parts, **more)  # type: ignore[method-assign,func-returns-value]
         model.scorer = lambda history: handed.append(history) or scorer(history)  # type: ignore[method-assign,func-returns-value]
         return model
 
-    monkeypatch.setattr(tune, "build", watched)
+    monkeypatch.setattr(tune, "recommender", watched)
     document = tune.run(night)
     assert len(handed) == 3 * len(document["trials"])
     for part in handed:
@@ -162,15 +165,15 @@ def test_nothing_a_search_fits_or_judges_holds_a_test_row(shop: Path, monkeypatc
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ("{train.elsa.wide: [8]}", r"tune\.space: train\.elsa\.wide is no setting of train"),
+        ("{train.wide: [8]}", r"tune\.space: train\.wide is no setting of train"),
         ("{fuse.width: [8, 16]}", r"tune\.space: fuse\.width is no setting of train"),
-        ("{train.elsa.width: 8}", r"tune\.space: .*train\.elsa\.width: give \{low: , high: \}.*or a list"),
-        ("{train.elsa.width: {low: 8}}", r"tune\.space: .*train\.elsa\.width\.high: Field required"),
-        ("{train.elsa.width: {low: 8, high: 8}}", r"train\.elsa\.width\.high: .*must be above low"),
-        ("{train.elsa.learning_rate: {low: 0, high: 1, log: true}}", r"learning_rate\.log: .*needs a low above 0"),
-        ("{train.elsa.learning_rate: {low: 0, high: 1}}", r"train\.elsa\.learning_rate: .*greater than 0, found 0"),
+        ("{train.width: 8}", r"tune\.space: .*train\.width: give \{low: , high: \}.*or a list"),
+        ("{train.width: {low: 8}}", r"tune\.space: .*train\.width\.high: Field required"),
+        ("{train.width: {low: 8, high: 8}}", r"train\.width\.high: .*must be above low"),
+        ("{train.learning_rate: {low: 0, high: 1, log: true}}", r"learning_rate\.log: .*needs a low above 0"),
+        ("{train.learning_rate: {low: 0, high: 1}}", r"train\.learning_rate: .*greater than 0, found 0"),
         ("{train.model: {low: 0, high: 1}}", r"train\.model is no number; give a list of choices"),
-        ("{train.model: [elsa, magic]}", r"train\.model: Input should be .*found 'magic'"),
+        ("{train.model: [elsa, magic]}", r"train\.model: no model is called 'magic'"),
     ],
 )
 def test_a_wrong_space_is_one_sentence(shop: Path, space: str, said: str) -> None:
@@ -183,29 +186,35 @@ def test_a_wrong_space_is_one_sentence(shop: Path, space: str, said: str) -> Non
 
 
 def test_of_several_models_a_trial_has_the_settings_of_its_own_alone() -> None:
-    space = {"train.model": ["elsa", "bpr"], "train.elsa.width": [8, 16], "train.bpr.width": [8, 16]}
-    config = Config.model_validate({"tune": {"space": space}, "train": {"model": "elsa"}})
-    for model, names in (("elsa", {"train.elsa.width"}), ("bpr", {"train.bpr.width"})):
-        trial = optuna.trial.FixedTrial({"train.model": model, "train.elsa.width": 8, "train.bpr.width": 8})
+    space = {"train.model": ["elsa", "bpr"], "train.width": [8, 16], "train.l2": [0.1]}
+    config = Config.model_validate({"tune": {"space": space}, "train": {"model": "elsa", "content_weight": 0.7}})
+    for model, names in (("elsa", {"train.width"}), ("bpr", {"train.width", "train.l2"})):
+        trial = optuna.trial.FixedTrial({"train.model": model, "train.width": 8, "train.l2": 0.1})
         settings = suggest(trial, space_of(config), config)  # type: ignore[arg-type]
         assert set(settings) == {"train.model", *names}
         assert applied(config, settings).train.model == model
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if model != "content"])
+def _learns(name: str) -> bool:
+    return bool(kind_of(name).search_space) or "learning_rate" in kind_of(name).Settings.model_fields
+
+
+@pytest.mark.parametrize("model", [name for name in RECOMMENDERS.names() if _learns(name)])
 def test_every_model_that_learns_has_a_space_of_its_own_that_holds_what_is_configured(model: str) -> None:
     config = Config.model_validate({"train": {"model": model}})
     space = space_of(config)
     assert space
-    assert all(reads(model, name, config) for name in space)
-    assert configured(space, config)
-    assert set(DEFAULTS) <= set(MODELS)
+    assert set(configured(space, config)) == set(space)
 
 
 def test_a_blend_has_the_spaces_of_its_models() -> None:
-    blend = Config.model_validate({"train": {"model": "blend", "blend": {"models": ["graph", "elsa", "als"]}}})
-    assert set(space_of(blend)) == {*DEFAULTS["graph"], *DEFAULTS["elsa"]}
-    assert not reads("blend", "train.dropout", blend)
+    members = [{"model": "graph"}, {"model": "elsa", "width": 64}, {"model": "als"}]
+    blend = Config.model_validate({"train": {"model": "blend", "members": members}})
+    names = [f"{at}.{name}" for at in (0, 1) for name in kind_of(str(members[at]["model"])).search_space]
+    assert set(space_of(blend)) == {f"train.members.{name}" for name in names}
+    trained = applied(blend, {"train.members.1.width": 32}).train
+    assert isinstance(trained, BlendSettings)
+    assert trained.members[1].width == 32  # type: ignore[attr-defined]
 
 
 def test_a_model_that_learns_nothing_is_one_sentence() -> None:
@@ -236,7 +245,7 @@ def test_a_search_ends_when_its_time_is_over_and_keeps_what_it_has(shop: Path) -
 
 
 def test_a_fit_that_lags_behind_is_ended_where_that_is_wanted(shop: Path) -> None:
-    space = "tune.space={train.elsa.learning_rate: [0.1, 1.0e-9]}"
+    space = "tune.space={train.learning_rate: [0.1, 1.0e-9]}"
     found = search(shop, space, "tune.prune=true", "tune.random_trials=2", "tune.trials=8")
     assert {trial["state"] for trial in found["trials"]} == {"complete", "pruned"}
     assert found["best"]["state"] == "complete"

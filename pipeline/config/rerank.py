@@ -1,4 +1,4 @@
-"""Settings of the re-ranker."""
+"""Settings of the second stage, which re-orders the best of the index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline.config.base import Section, Share
 
 
-class Ranker(Section):
+class Rerank(Section):
     """A network that re-orders the best of the index for each user, where validation finds that to help."""
 
     enabled: bool = Field(True, description="learn it; whether it re-orders anything, validation decides each night")

@@ -1,15 +1,17 @@
-"""Settings of the recommender that is a language model."""
+"""llm: a causal language model that reads histories as text and vectors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.base import Section
-from pipeline.config.semantic_ids import SemanticIds
 from pipeline.config.shared import SMOLLM2, WEIGHTS_FROM
-from pipeline.config.training import Imbalance, Schedule
+from pipeline.config.train import TrainSettings
+from pipeline.config.training import Averaging, Clip, Epochs
+from pipeline.recommend.kind import Space
+from pipeline.recommend.models.sequence import HistorySettings, SequenceKind
 
 
 class Scratch(Section):
@@ -28,14 +30,13 @@ class Scratch(Section):
         return heads
 
 
-class Llm(Schedule):
-    """A causal language model that reads histories as text and vectors; see `pipeline.recommend.llm`."""
+class LlmSettings(HistorySettings):
+    """See `pipeline.recommend.llm`."""
 
-    max_epochs: int = Field(20, ge=1)
-    patience_epochs: int = Field(3, ge=1, description="stop after so many epochs without a better validation NDCG@10")
-    evaluate_every: int = Field(1, ge=1, description="epochs from one look at the validation part to the next")
-    clip: float = Field(1.0, ge=0, description="longest gradient; 0 lets every gradient pass")
-    averaging: float = Field(0.98, ge=0, lt=1, description="share of the served weights kept at every step")
+    model: Literal["llm"] = "llm"
+    max_epochs: Epochs = 20
+    clip: Clip = 1.0
+    averaging: Averaging = 0.98
     weights: str = Field(SMOLLM2, description=f"{WEIGHTS_FROM}; empty for a small model from scratch")
     sha256: str = Field("", description="expected sha256 of the weights file; empty for no check")
     gguf_file: str = Field("", description="name of a GGUF file in the weights' folder, to be read instead")
@@ -54,20 +55,11 @@ class Llm(Schedule):
     title_tokens: int = Field(8, ge=0, description="tokens of a title that are read; 0 for vectors alone")
     history_items: int = Field(20, ge=3, description="latest interactions that are read")
     pieces_per_user: int = Field(4, ge=1, description="latest stretches of `history_items` that an epoch learns from")
-    semantic_ids: SemanticIds = SemanticIds()
     width: int = Field(256, ge=2, description="dimensions of item and user vectors")
     dropout: Annotated[float, Field(ge=0, lt=1, description="of the last hidden state")] = 0.3
-    id_dropout: Annotated[float, Field(ge=0, lt=1, description="share of items that a step sees by content alone")] = (
-        0.1
-    )
-    temperature: float = Field(0.07, ge=0.02, description="a score is the cosine divided by this")
-    full_softmax_items: int = Field(10_000, ge=0, description="above so many chosen items, the softmax is sampled")
-    negatives: int = Field(2048, ge=1, description="items that a sampled softmax draws for each batch")
     batch_positions: int = Field(256, ge=1, description="items of histories in one batch, with padding")
     learning_rate: float = Field(5e-4, gt=0, description="of everything but the language model")
     model_learning_rate: float = Field(2e-4, gt=0, description="of the language model, as far as it is trained")
-    weight_decay: float = Field(1e-2, ge=0)
-    imbalance: Imbalance = Imbalance()
 
     @field_validator("tuning")
     @classmethod
@@ -75,3 +67,21 @@ class Llm(Schedule):
         if info.data.get("weights") == "" and tuning != "full":
             raise ValueError("must be full where weights are empty: a model from scratch knows nothing yet")
         return tuning
+
+
+class LlmKind(SequenceKind):
+    """A language model that reads titles and vectors; its items are as those of `sequence`."""
+
+    Settings: ClassVar[type[TrainSettings]] = LlmSettings
+    title = "LLM"
+    purpose = "telling titles and long text-like histories, with time or a GPU to spare"
+    implementation = "pipeline.recommend.llm:LanguageModel"
+    reads = frozenset({"fused", "titles"})
+    search_space: ClassVar[Space] = {}
+
+    @classmethod
+    def weights_digest(cls, settings: TrainSettings) -> str:
+        """See Kind."""
+        from pipeline.recommend.llm_checkpoint import identity
+
+        return identity(settings) if isinstance(settings, LlmSettings) else ""
