@@ -1,14 +1,7 @@
 """Full ranking: every item is ranked for every user, never a sample (Krichene and Rendle 2020).
 
-For user u with targets T and the list L of the k best candidates that u has not yet seen:
-
-| metric | for one user |
-|---|---|
-| recall@k | \\|L ∩ T\\| / \\|T\\| |
-| hitrate@k | 1 if L ∩ T is not empty, else 0 |
-| mrr@k | 1 / rank of the first target in L, 0 if there is none |
-| ndcg@k | DCG / ideal DCG; DCG = sum over hits of 1 / log2(rank + 1); the ideal has min(k, \\|T\\|) hits first |
-| coverage@k | of all users together: share of the candidates that are in anyone's L |
+For user u with targets T and the list L of the k best candidates that u has not yet seen, the metrics are those of
+`pipeline.evaluation.hits`, and of all users together coverage@k: the share of the candidates that are in anyone's L.
 
 Equal scores are ordered as `pipeline.evaluation.top_k` says.
 """
@@ -19,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import StepFailed
+from pipeline.evaluation.hits import HITS, Values
 from pipeline.evaluation.ranking import InnerProduct, Scorer, best_of
 from pipeline.evaluation.top_k import Columns
 from pipeline.interactions import Codes, Floats, Interactions, Mask
 
 CUTOFFS = (5, 10, 20, 50)
-Values = npt.NDArray[np.float64]
 # User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
 # further metrics of each user, (b,) each.
 PerList = Callable[[Codes, Columns, Mask], dict[str, Values]]
@@ -194,25 +186,9 @@ def _among(pairs: Columns, others: Columns) -> Mask:
     return found
 
 
-def discount(rank: npt.ArrayLike) -> Values:
-    """What a hit at a rank, counted from 1, adds to DCG; the NDCG of a list with one right answer at that rank."""
-    return np.asarray(1 / np.log2(1 + np.asarray(rank)), np.float64)
-
-
 def of_lists(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:
-    """Metrics of ranked lists, (m,) float64 each, by metric@k.
+    """Every metric of `hits` of ranked lists, (m,) float64 each, by metric@k.
 
     hits: (m, depth) bool, whether the list's place holds a target. wanted: (m,) number of targets, at least 1.
     """
-    gains = discount(np.arange(hits.shape[1]) + 1)
-    ideal = np.cumsum(discount(np.arange(max(cutoffs)) + 1))
-    values: dict[str, Values] = {}
-    for k in cutoffs:
-        top = hits[:, :k]
-        found = top.sum(axis=1)
-        first = np.where(found > 0, top.argmax(axis=1) + 1, np.inf)
-        values[f"recall@{k}"] = found / wanted
-        values[f"ndcg@{k}"] = (top * gains[:k]).sum(axis=1) / ideal[np.minimum(wanted, k) - 1]
-        values[f"hitrate@{k}"] = (found > 0).astype(np.float64)
-        values[f"mrr@{k}"] = 1 / first
-    return values
+    return {f"{name}@{k}": metric.values(hits[:, :k], wanted, k) for k in cutoffs for name, metric in HITS.items()}

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.config.training import Schedule
-from pipeline.evaluation.metrics import discount
+from pipeline.evaluation.hits import discount
 from pipeline.fusion.learned import LearnedFusion, Step
 from pipeline.fusion.pairs import CoChoices, Pairs
 from pipeline.fusion.projected import Codes, InFile, Mask

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.config.training import Schedule
-from pipeline.evaluation.metrics import discount
+from pipeline.evaluation.hits import discount
 from pipeline.fusion.user_attention import HistoryAttention, Rows, past_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.training.batches import Sampler

@@ -18,16 +18,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.config.train import RECOMMENDERS
+from pipeline.evaluation.hits import HITS
 from pipeline.recommend import kind_of
 from pipeline.report.cards import ItemMap, MapPoint
 from pipeline.report.model import Curves, Report
 from pipeline.report.number_formats import FILTERS
 
 FAMILIES = {
-    "ndcg": ("NDCG", "rewards test items for standing near the top of a user's list"),
-    "recall": ("Recall", "share of a user's test items that are in the list"),
-    "hitrate": ("Hit rate", "share of users with at least one test item in the list"),
-    "mrr": ("MRR", "one over the rank of a user's first test item"),
+    **{name: (metric.TITLE, metric.MEANING) for name, metric in HITS.items()},
     "coverage": ("Coverage", "share of the catalogue that is in anybody's list"),
     "novelty": ("Novelty", "bits: how few users had chosen what is in the list, on average over it"),
     "diversity": ("Diversity", "how unlike each other a list's items are: 1 minus cosine, on average over its pairs"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from pipeline.config.train import RECOMMENDERS
+from pipeline.evaluation.hits import HITS
 from pipeline.report.comparison import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
 from pipeline.report.files import Document, count, listing, number, section
 from pipeline.report.model import (
@@ -26,7 +27,7 @@ CONTENT = "content"
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")
 # Parts of the test that are shown as a table, below the panels.
 SLICES = ("cold_users", "head", "tail", "no_text", "no_image", "no_audio", "all_modalities")
-_FAMILIES = ("ndcg", "recall", "hitrate", "mrr", "coverage", "novelty", "diversity", "popularity_lift")
+_FAMILIES = tuple(dict.fromkeys(("ndcg", "recall", *HITS, "coverage", "novelty", "diversity", "popularity_lift")))
 
 
 def metrics_of(metrics: Document, trained: str) -> tuple[MetricView, ...]:

@@ -1,0 +1,16 @@
+"""hitrate@k: 1 if the list of the k best holds a target, else 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.hits import Values
+
+TITLE = "Hit rate"
+MEANING = "share of users with at least one test item in the list"
+
+
+def values(hits: npt.NDArray[np.bool_], targets: npt.NDArray[np.int64], k: int) -> Values:
+    """See `HitMetric`."""
+    return np.asarray(hits.any(axis=1), np.float64)

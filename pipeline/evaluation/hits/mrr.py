@@ -1,0 +1,16 @@
+"""mrr@k: 1 / rank of the first target in the list of the k best, 0 if there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.hits import Values
+
+TITLE = "MRR"
+MEANING = "one over the rank of a user's first test item"
+
+
+def values(hits: npt.NDArray[np.bool_], targets: npt.NDArray[np.int64], k: int) -> Values:
+    """See `HitMetric`."""
+    return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)
