@@ -40,15 +40,16 @@ demo: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 		echo; echo "report: $$report"
 	}
 
-# The workspace, the report and three users of what the YAML file $1 published, one a line.
+# The workspace, the report and three users who have a list in what the YAML file $1 published, one a line.
 define PUBLISHED
 import json, pathlib, sys
 import pyarrow.parquet
 from pipeline.config import load
 workspace = pathlib.Path(load(pathlib.Path(sys.argv[1])).workspace)
 current = json.loads((workspace / "CURRENT.json").read_text())
-users = pyarrow.parquet.read_table(workspace / "index" / current["digest"] / "users.parquet", columns=["user_id"])
-print(workspace, workspace / "runs" / current["run_id"] / "report.html", *users["user_id"][:3].to_pylist(), sep="\n")
+lists = pyarrow.parquet.read_table(workspace / current["index"] / "recommendations.parquet", columns=["user_id"])
+users = lists["user_id"].unique().to_pylist()[:3]
+print(workspace, workspace / "runs" / current["run_id"] / "report.html", *users, sep="\n")
 endef
 export PUBLISHED
 

@@ -29,7 +29,7 @@ def test_the_same_night_in_another_workspace_gives_the_same_bytes(
     for group in begun["extract"]:
         buckets = [part for bucket in group["buckets"] for part in ("--bucket", bucket)]
         medley("extract", "--modality", group["modality"], *buckets, *common)
-    for verb in ("fuse", "train", "evaluate", "index", "publish"):
+    for verb in ("fuse", "train", "rerank", "evaluate", "index", "publish"):
         document = json.loads(medley(verb, *common).stdout)
         assert document["run_id"] == "verbs"
     assert manifest(folder, "verbs")["artefacts"] == manifest(published.workspace, "first")["artefacts"]
@@ -53,6 +53,7 @@ def test_a_manifest_has_what_the_design_promises(published: Shop) -> None:
         "extract.audio",
         "fuse",
         "train",
+        "rerank",
         "evaluate",
         "index",
         "publish",

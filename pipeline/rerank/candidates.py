@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.evaluation.hits import Values, ndcg
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.propagation import pairs
 from pipeline.rerank.network import Ranker
@@ -37,12 +37,9 @@ class Candidates:
         """What a ranker says of the candidates, (b, k) float32, -inf where there is none."""
         return ranker.of_lists(self.snapshot, self.users, self.lists, self._scalars)
 
-    def ndcg(self, scores: Floats | None = None) -> npt.NDArray[np.float64]:
+    def ndcg(self, scores: Floats | None = None) -> Values:
         """Each user's NDCG@10 of the candidates by scores, (b, k), or as the first stage has them: (b,) float64."""
         hits = self.chosen
         if scores is not None:
             hits = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-        hits = hits[:, :CUTOFF]
-        gains = 1 / np.log2(np.arange(CUTOFF) + 2)
-        ideal = np.cumsum(gains)[np.minimum(self.wanted, CUTOFF) - 1]
-        return np.asarray((hits * gains[: hits.shape[1]]).sum(axis=1) / ideal)
+        return ndcg.values(hits[:, :CUTOFF], self.wanted, CUTOFF)

@@ -59,8 +59,8 @@ def labelled(shown: Interactions, choices: Interactions, days: float) -> tuple[I
     place[~np.isin(queries, pairs)] = len(pairs)
     until_chosen = shown.age_days - first[place]
     over = shown.age_days - days >= choices.age_days.min(initial=np.inf)
-    kept = (until_chosen >= 0) & over
-    return shown.subset(kept), (until_chosen <= days)[kept]
+    telling = (until_chosen >= 0) & over
+    return shown.subset(telling), (until_chosen <= days)[telling]
 
 
 def pairs_of(
@@ -71,8 +71,8 @@ def pairs_of(
     shown: later than the history. chosen: (n,) bool, see `labelled`.
     """
     known = np.flatnonzero(np.isin(shown.user, snapshot.known_users()))
-    kept = np.sort(generator.permutation(known)[: max(1, settings.max_pairs // settings.rounds)])
-    users, place = np.unique(shown.user[kept].astype(np.int64), return_inverse=True)
-    item = shown.item[kept].astype(np.int64)
+    learnt = np.sort(generator.permutation(known)[: max(1, settings.max_pairs // settings.rounds)])
+    users, place = np.unique(shown.user[learnt].astype(np.int64), return_inverse=True)
+    item = shown.item[learnt].astype(np.int64)
     scalars = snapshot.scalars(users[place], item)
-    return Pairs(snapshot.users[users], place, item, scalars, chosen[kept], np.zeros(len(kept), np.float32))
+    return Pairs(snapshot.users[users], place, item, scalars, chosen[learnt], np.zeros(len(learnt), np.float32))

@@ -151,7 +151,7 @@ class Ranker:
 
         scalars: of the candidates there are, row after row, where they are known already.
         """
-        found = np.full(lists.shape, -np.inf, np.float32)
+        logits = np.full(lists.shape, -np.inf, np.float32)
         row, column = np.nonzero(lists != NOTHING)
         starts = np.searchsorted(row, np.arange(0, len(users) + BLOCK_USERS, BLOCK_USERS))
         for start, stop in pairwise(starts):
@@ -159,8 +159,8 @@ class Ranker:
             if len(some):
                 numbers = snapshot.scalars(users[some], code) if scalars is None else scalars[start:stop]
                 own = snapshot.users[users[some[0] : some[-1] + 1]]
-                found[some, column[start:stop]] = self.logits(own, some - some[0], code, numbers)
-        return found
+                logits[some, column[start:stop]] = self.logits(own, some - some[0], code, numbers)
+        return logits
 
     def reordered(self, snapshot: Snapshot, users: Rows, lists: Rows) -> tuple[Rows, Floats]:
         """Candidates likeliest first, equals as they were, and their probabilities, 0 where there is no item."""

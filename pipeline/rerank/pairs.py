@@ -68,12 +68,12 @@ def learned_from(
     """The pairs of every round; None if nobody chose anything new in any. user_vectors: those of a history."""
     generator = np.random.default_rng([seed, 6])
     known = log.item_counts() > 0
-    found = [
+    of_rounds = [
         drawn(Snapshot(catalogue, user_vectors(history), history), targets, known, settings, generator)
         for history, targets in rounds(log, settings, seed)
         if len(history) and len(targets)
     ]
-    return together([one for one in found if len(one)])
+    return together([pairs for pairs in of_rounds if len(pairs)])
 
 
 def drawn(
@@ -85,19 +85,19 @@ def drawn(
     """
     most = max(1, settings.max_pairs // (settings.rounds * (1 + settings.negatives)))
     user, item = _positives(snapshot, targets, known)
-    kept = np.sort(generator.permutation(len(user))[:most])
-    users, place, positives = np.unique(user[kept], return_inverse=True, return_counts=True)
+    learnt = np.sort(generator.permutation(len(user))[:most])
+    users, place, positives = np.unique(user[learnt], return_inverse=True, return_counts=True)
     taken = snapshot.log.concat(targets)
     draw = _Draw(snapshot, users, taken, known, settings, generator)
     hard, even = draw.hard(place), draw.even(place)
     places = np.concatenate([place, hard[0], even[0]])
-    items = np.concatenate([item[kept], hard[1], even[1]])
+    items = np.concatenate([item[learnt], hard[1], even[1]])
     return Pairs(
         snapshot.users[users],
         places,
         items,
         snapshot.scalars(users[places], items),
-        np.arange(len(items)) < len(kept),
+        np.arange(len(items)) < len(learnt),
         draw.log_rate(places, items, positives),
     )
 
@@ -136,12 +136,12 @@ class _Draw:
         """Places and items drawn from all known items, likewise."""
         places = np.repeat(place, self.even_draws)
         items = np.full(len(places), NOTHING)
-        left = np.flatnonzero(self.free[places] > 0)
+        missing = np.flatnonzero(self.free[places] > 0)
         for _ in range(REDRAWS):
-            items[left] = self.known[self.generator.integers(len(self.known), size=len(left))]
-            again = self.taken(self.users[places[left]].astype(np.int32), items[left].astype(np.int32))
-            items[left[again]] = NOTHING
-            left = left[again]
+            items[missing] = self.known[self.generator.integers(len(self.known), size=len(missing))]
+            again = self.taken(self.users[places[missing]].astype(np.int32), items[missing].astype(np.int32))
+            items[missing[again]] = NOTHING
+            missing = missing[again]
         return places[items >= 0], items[items >= 0]
 
     def log_rate(self, places: Rows, items: Rows, positives: Rows) -> Floats:
@@ -159,15 +159,17 @@ def _positives(snapshot: Snapshot, targets: Interactions, known: Mask) -> tuple[
     matrix = pairs(targets)
     user, item = np.repeat(np.arange(targets.n_users), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
     fresh = ~snapshot.taken(user.astype(np.int32), item.astype(np.int32)) & known[item]
-    kept = fresh & np.isin(user, snapshot.known_users())
-    return user[kept], item[kept]
+    targets_of_known = fresh & np.isin(user, snapshot.known_users())
+    return user[targets_of_known], item[targets_of_known]
 
 
-def together(found: list[Pairs]) -> Pairs | None:
+def together(parts: list[Pairs]) -> Pairs | None:
     """The pairs of several snapshots; None if there are none."""
-    if not found:
+    if not parts:
         return None
-    starts = np.cumsum([0, *(len(one.users) for one in found)])
-    user = np.concatenate([one.user + start for one, start in zip(found, starts, strict=False)])
-    rest = (np.concatenate([getattr(one, name) for one in found]) for name in ("item", "scalars", "chosen", "log_rate"))
-    return Pairs(np.concatenate([one.users for one in found]), user, *rest)
+    starts = np.cumsum([0, *(len(part.users) for part in parts)])
+    user = np.concatenate([part.user + start for part, start in zip(parts, starts, strict=False)])
+    rest = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("item", "scalars", "chosen", "log_rate")
+    )
+    return Pairs(np.concatenate([part.users for part in parts]), user, *rest)

@@ -77,8 +77,8 @@ class Snapshot:
         most = max((len(self.taken.of(int(user))) for user in users), default=0)
         depth = min(count + most, self.catalogue.index.ntotal)
         _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth)
-        found = np.where(rows < 0, NOTHING, self.catalogue.codes[rows])
-        best = without(self.taken, users, found)[:, :count]
+        nearest = np.where(rows < 0, NOTHING, self.catalogue.codes[rows])
+        best = without(self.taken, users, nearest)[:, :count]
         return np.pad(best, ((0, 0), (0, count - best.shape[1])), constant_values=NOTHING)
 
     def scalars(self, users: Rows, items: Rows) -> Floats:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import current
 from pipeline.night import runs
 from pipeline.workspace import Json, Workspace, read_json
@@ -32,32 +33,34 @@ def status(workspace: Path) -> Json:
         **published,
         "age_seconds": int(age.total_seconds()),
         "gates": details.get("gates", []) if isinstance(details, dict) else [],
-        "metrics": (read_json(folder / "metrics.json") or {}).get("test", {}),
+        "metrics": Evaluated.read(folder).test,
         "report": str(folder / "report.html"),
         "newest_run": {"run_id": newest["run_id"], "published": newest["run_id"] == published["run_id"]},
     }
 
 
-def show(found: Json, console: Console) -> None:
+def show(document: Json, console: Console) -> None:
     """Prints a status for people."""
-    console.print(f"[bold]published[/]  index {found['digest']}  as of {found['as_of']}  run {found['run_id']}")
-    for gate in found["gates"]:
+    console.print(
+        f"[bold]published[/]  index {document['digest']}  as of {document['as_of']}  run {document['run_id']}"
+    )
+    for gate in document["gates"]:
         mark = "[green]passed[/]" if gate["passed"] else "[red]refused[/]"
         console.print(f"  {mark}  {gate['sentence']}")
-    newest = found["newest_run"]
+    newest = document["newest_run"]
     if not newest["published"]:
         console.print(f"  [yellow]the newest run, {newest['run_id']}, is not the published one[/]")
     for segment in SEGMENTS:
-        if segment in found["metrics"]:
-            console.print(_table(segment, found["metrics"][segment]))
-    others = [segment for segment in found["metrics"] if segment not in SEGMENTS]
+        if segment in document["metrics"]:
+            console.print(_table(segment, document["metrics"][segment]))
+    others = [segment for segment in document["metrics"] if segment not in SEGMENTS]
     if others:
         console.print(f"in the report too: {', '.join(others)}", soft_wrap=True)
-    console.print(f"report {found['report']}", soft_wrap=True)
+    console.print(f"report {document['report']}", soft_wrap=True)
 
 
 def _table(segment: str, models: dict[str, dict[str, dict[str, JsonValue]]]) -> Table:
-    users = max((int(str(found["users"])) for model in models.values() for found in model.values()), default=0)
+    users = max((int(str(metric["users"])) for model in models.values() for metric in model.values()), default=0)
     table = Table(title=f"test: {segment} ({users} users, mean and 95 % interval)", title_justify="left")
     table.add_column("model")
     for metric in SHOWN:

@@ -18,13 +18,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.artefacts.evaluated import FILE, Evaluated
 from pipeline.artefacts.log import PARTS, Log, OpenedLog
 from pipeline.artefacts.staged import open_test
 from pipeline.artefacts.vectors import read_vectors
@@ -73,8 +73,8 @@ def run(night: Night) -> StepReceipt:
     gate_reads = [gate.metric, gate.segment, gate.baseline]
     key = digest("evaluate", VERSION, config.evaluate, config.seed, gate_reads, *digests)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, folder))
-    metrics = night.workspace.read_json(f"{receipt.path}/metrics.json")
-    night.workspace.write_json(f"{night.folder}/metrics.json", metrics)
+    metrics = night.workspace.read_json(f"{receipt.path}/{FILE}")
+    night.workspace.write_json(f"{night.folder}/{FILE}", metrics)
     return receipt
 
 
@@ -119,15 +119,14 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     first = scores.pop(FIRST_STAGE)
     judged, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
-    told = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
-    document = {
-        "test": measure.segments(scores | judged) | _similarity(night, log, spaces, measure),
-        "trained": fitted.trained,
-        "paired": measure.paired(scores | judged, fitted.strongest, fitted.validation),
-        "ablation": told if ablation else {},
-        "ranker": ranker,
-    }
-    (folder / "metrics.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
+    ablation_of = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
+    Evaluated(
+        test=measure.segments(scores | judged) | _similarity(night, log, spaces, measure),
+        trained=fitted.trained,
+        paired=measure.paired(scores | judged, fitted.strongest, fitted.validation),
+        ablation=ablation_of if ablation else {},
+        ranker=ranker,
+    ).write(folder)
     without_history = len(np.unique(log.of("test").user)) - len(users)
     counts = {"rows": len(tasks["all"].targets), "users": len(users), "users_without_history": without_history}
     return {**counts, "opened_rows": len(log.of("test", "held_out"))}

@@ -79,7 +79,7 @@ class _Vectors:
         return ~np.isnan(self.fused[:, 0])
 
     @property
-    def kept(self) -> Mask:
+    def indexed(self) -> Mask:
         """Items that have content, or that anybody chose."""
         return self.has_content | (self.history.item_counts() > 0)
 
@@ -113,10 +113,10 @@ def recoded(log: Interactions, users: pa.Array, others: pa.Array) -> Interaction
 
 def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     vectors = _vectors(night)
-    kept, has_content, known = vectors.kept, vectors.has_content, vectors.known
-    if not kept.any():
+    indexed, has_content, known = vectors.indexed, vectors.has_content, vectors.known
+    if not indexed.any():
         raise StepFailed("no item has a vector, so there is nothing to index")
-    _write_items(night, kept, has_content, folder)
+    _write_items(night, indexed, has_content, folder)
     write_users(vectors.user_ids, vectors.item_ids, vectors.history, vectors.users, folder / USERS)
     shutil.copyfile(
         night.workspace.path(night.receipt("fuse").path, "fusion.safetensors"), folder / "fusion.safetensors"
@@ -124,15 +124,15 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     (folder / ENCODERS).write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
     _copy_fitted(night, folder)
     settings, seed, content = night.config.index, night.config.seed, vectors.fused[has_content]
-    recommend, by_vector = built(vectors.items[kept], vectors.users[known], settings, seed)
-    labels = np.flatnonzero(has_content[kept])
+    recommend, by_vector = built(vectors.items[indexed], vectors.users[known], settings, seed)
+    labels = np.flatnonzero(has_content[indexed])
     similar, by_content = built(content, content, settings, seed, labels)
     for name, index in ((RECOMMEND, recommend), (CONTENT, similar)):
         faiss.write_index(index, str(folder / name))
     recommended = _recommend(night, vectors, recommend, folder)
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused.shape[1]}
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
-    counts = {"rows": int(kept.sum()), "users": len(known), "unindexed_items": int((~kept).sum())}
+    counts = {"rows": int(indexed.sum()), "users": len(known), "unindexed_items": int((~indexed).sum())}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
     return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
@@ -142,7 +142,7 @@ def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path
     """Writes every user's list, and who has none and why; returns what the card says of it."""
     reranked, count, settings = rerank.read(night), night.config.index.recommendations, night.config.rerank
     inputs = rerank.modality_inputs(night) if reranked.used else {}
-    catalogue = Catalogue(vectors.items, inputs, vectors.kept, index)
+    catalogue = Catalogue(vectors.items, inputs, vectors.indexed, index)
     snapshot = Snapshot(catalogue, vectors.users, vectors.history)
     ranker = load_ranker(reranked.published, catalogue, settings, threads(night.config)) if reranked.used else None
     depth = max(count, reranked.candidates) if reranked.used else count
@@ -163,11 +163,11 @@ def _meaning(settings: Rerank, learned_from: str) -> str:
     return f"probability by the re-ranker that the user chooses the item {when}"
 
 
-def _write_items(night: Night, kept: np.ndarray, has_content: np.ndarray, folder: Path) -> None:
+def _write_items(night: Night, indexed: Mask, has_content: Mask, folder: Path) -> None:
     table = staged_of(night).items()
     hidden = [name for name in table.column_names if name.endswith(("_hash", "_problem"))]
     table = table.drop_columns([*hidden, "cold"]).append_column("has_content", pa.array(has_content))
-    pq.write_table(table.filter(pa.array(kept)), folder / ITEMS, row_group_size=16_384)
+    pq.write_table(table.filter(pa.array(indexed)), folder / ITEMS, row_group_size=16_384)
 
 
 def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, users: Floats, path: Path) -> None:
@@ -198,16 +198,16 @@ def _copy_fitted(night: Night, folder: Path) -> None:
 
 def _encoders(night: Night) -> Json:
     """What a query's encoder is made from, by modality."""
-    found: Json = {}
+    encoders: Json = {}
     for modality in modalities(night.config):
         encoder, settings = ensure(night, modality).encoder, getattr(night.config.extract, modality)
-        found[modality] = {
+        encoders[modality] = {
             "key": encoder.key,
             "identity": encoder.identity,
             "fitted": encoder.prepared.fitted,
             "settings": settings.model_dump(mode="json"),
         }
-    return found
+    return encoders
 
 
 def _card(night: Night, keys: dict[str, str], chosen: dict[str, list[Choice]], widths: dict[str, int]) -> Json:

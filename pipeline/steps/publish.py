@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.artefacts.evaluated import Evaluated
 from pipeline.errors import GateRefused
 from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
 from pipeline.media import media_root
@@ -65,11 +66,10 @@ def report_path(night: Night) -> Path:
 def judge(night: Night) -> list[Verdict]:
     """The gate's conditions, judged on the evaluated fit and on the index as written."""
     rules, index = night.config.publish.gate, night.receipt("index")
-    metrics = night.workspace.read_json(f"{night.folder}/metrics.json") or {}
-    model = str(night.receipt("train").details["model"])
+    metrics = Evaluated.read(night.workspace.path(night.folder))
     present = {name: _sha256(night.workspace.path(name)) for name in index.outputs}
     return [
-        quality(metrics.get("test", {}), model, rules),
+        quality(metrics.test, metrics.trained, rules),
         index_recall(float(str(index.details["recall"])), rules),
         integrity(index.outputs, present),
     ]

@@ -35,11 +35,7 @@ OFF = "rerank.enabled is false"
 NOTHING_SHOWN = "rerank.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
 NOTHING_LATER = "nobody's later choices follow earlier ones"
 # Settings that a kind of pairs to learn from does not read.
-UNREAD = {
-    "shown": {"min_shown_choices", "negatives", "hard_share"},
-    "sampled": {"min_shown_choices"},
-    "auto": set[str](),
-}
+UNREAD = {"shown": {"min_shown_choices", "negatives", "hard_share"}, "sampled": {"min_shown_choices"}}
 BETTER = "better than the first stage on validation, by more than chance"
 
 

@@ -46,7 +46,7 @@ ingest: {warn_only: [assert_most_rows_survive]}
 publish: {gate: {min_ratio: 1.5}}
 nightly: {schedule: "30 2 * * *", retries: 4, retry_delay_seconds: 7, timeout_seconds: 99}
 """
-ORDER = ["ingest", "prepare", "extract", "fuse", "train", "evaluate", "index", "publish"]
+ORDER = ["ingest", "prepare", "extract", "fuse", "train", "rerank", "evaluate", "index", "publish"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,41 @@
+"""What `evaluate` leaves, `metrics.json`: of every segment each model's metrics, and what compares them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.artefacts.read import read_json
+from pipeline.workspace import Json
+
+FILE = "metrics.json"
+# Metric to `mean`, `low`, `high` and `users`.
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The outcome of one evaluation.
+
+    test: segment to model to metrics. trained: the model whose list goes out, and is judged; beside it there is
+    `first_stage` where that list is re-ordered. paired, ablation, ranker: see `steps.evaluate`; empty where there is
+    none.
+    """
+
+    test: Mapping[str, Mapping[str, Metrics]]
+    trained: str
+    paired: Json = field(default_factory=dict)
+    ablation: Json = field(default_factory=dict)
+    ranker: Json = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes `metrics.json`."""
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=1, sort_keys=True), "utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Evaluated:
+        """What `write` wrote. Raises ShardCorrupt if it is gone or not that."""
+        document = read_json(folder / FILE)
+        return Evaluated(**{name: document[name] for name in Evaluated.__dataclass_fields__ if name in document})  # type: ignore[arg-type]
