@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
@@ -25,6 +26,14 @@ def threads(config: Config) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max((config.threads or cores) // int(os.environ.get(LOCAL_PROCESSES, 1)), 1)
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or of the container where that has less."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = (Path(name) for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+    written = [path.read_text().strip() for path in limits if path.is_file()]
+    return min([physical, *(int(limit) for limit in written if limit.isdigit())])
 
 
 def limit_threads(config: Config) -> None:

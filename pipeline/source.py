@@ -18,6 +18,7 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "shown": (("user_id", "item_id", "ts"), ()),
 }
 OPTIONAL = ("users", "shown")
+TEXTS = {"item_id", "user_id", "title", "text", "image", "audio", "profile", "part"}
 RESERVED = {"bucket", "cold", "dropped", "position", "occurrence", "given_part"}
 
 
@@ -130,11 +131,11 @@ def _shape(
             connection.execute(
                 f"alter table {table}_read add column {name} varchar default {default.get(name, 'null')}"
             )
-    known = ("item_id", "user_id", "title", "text", "image", "audio", "profile", "part")
-    texts = ", ".join(
-        f"cast({name} as varchar) as {name}" for name in dict.fromkeys((*required, *optional)) if name in known
-    )
-    connection.execute(f"create or replace table {table}_read as select * replace ({texts}) from {table}_read")
+    types = {str(row[0]): str(row[1]) for row in connection.execute(f"describe {table}_read").fetchall()}
+    names = [name for name in (*required, *optional) if name in TEXTS and types[name] != "VARCHAR"]
+    if names:
+        texts = ", ".join(f"cast({name} as varchar) as {name}" for name in names)
+        connection.execute(f"create or replace table {table}_read as select * replace ({texts}) from {table}_read")
 
 
 def _sentence(error: Exception) -> str:

@@ -51,6 +51,9 @@ class Ingest(Section):
         description="share of items held out of the evaluated training; of a given split, those never in train",
         json_schema_extra=OPERATOR,
     )
+    trust_times: bool = Field(
+        True, description="a media file whose name, size and time of change are known is not read again"
+    )
     warn_only: tuple[str, ...] = Field(
         (), description="names of sql/checks/assert_*.sql that warn and do not stop", json_schema_extra=OPERATOR
     )

@@ -51,7 +51,7 @@ def find_media(root: Path, relative: str) -> Path:
     except FileNotFoundError:
         raise MediaError(f"file not found: {relative}") from None
     except (OSError, ValueError) as error:
-        raise _unreadable(relative, error) from None
+        raise unreadable(relative, error) from None
     return Path(path)
 
 
@@ -64,12 +64,18 @@ def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
     path = find_media(root, relative)
     try:
         if (size := path.stat().st_size) > max_bytes:
-            raise MediaError(f"{size} bytes, over the limit of {max_bytes}: {relative}")
+            raise MediaError(too_large(relative, size, max_bytes))
         with open(path, "rb") as file:
             return file.read(max_bytes)
     except OSError as error:
-        raise _unreadable(relative, error) from None
+        raise unreadable(relative, error) from None
 
 
-def _unreadable(relative: str, error: Exception) -> MediaError:
+def too_large(relative: str, size: int, max_bytes: int) -> str:
+    """The reason why a file is not read."""
+    return f"{size} bytes, over the limit of {max_bytes}: {relative}"
+
+
+def unreadable(relative: str, error: Exception) -> MediaError:
+    """What the operating system says of a file, as a reason."""
     return MediaError(f"cannot be read ({getattr(error, 'strerror', None) or error}): {relative}")

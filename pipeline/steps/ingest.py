@@ -15,7 +15,8 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,27 +24,43 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.known_files import KnownFiles
 from pipeline.artefacts.log import PARTS, RowsWriter
-from pipeline.artefacts.staged import LOG, LOG_USERS, SHOWN, USERS, Staged
+from pipeline.artefacts.staged import (
+    LOG,
+    LOG_USERS,
+    SHOWN,
+    SUMMARY,
+    USERS,
+    CheckOutcome,
+    SourceSummary,
+    Staged,
+    TableIntake,
+)
 from pipeline.config import Config
+from pipeline.config.shared import Array
 from pipeline.errors import CheckFailed, MediaError
-from pipeline.media import media_root, raw_of
+from pipeline.media import media_root
 from pipeline.night import Night, StepReceipt
+from pipeline.runtime import memory_bytes
 from pipeline.source import OPTIONAL, execute, read, set_variables, sql_folder
 from pipeline.workspace import Json, Workspace
 
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 MEDIA = ("image", "audio")
-LOG_SCHEMA = pa.schema(
-    {
-        "user_id": pa.string(),
-        "item_id": pa.string(),
-        "ts": pa.timestamp("us", "UTC"),
-        "weight": pa.float64(),
-        "part": pa.string(),
-    }
-)
+READERS = 8
+ROWS_PER_GROUP = 16_384
+ROWS_PER_BATCH = 65_536
+# What DuckDB may hold before it spills; Arrow, and what is written, come on top.
+MEMORY_SHARE = 0.5
+LOG_TYPES = {
+    "user_id": pa.string(),
+    "item_id": pa.string(),
+    "ts": pa.timestamp("us", "UTC"),
+    "weight": pa.float64(),
+    "part": pa.string(),
+}
 
 
 def run(night: Night) -> StepReceipt:
@@ -72,13 +89,10 @@ class _Staging:
             self._clean_and_split(connection, buckets)
             checks = _check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
-            execute(connection, "stage/code.sql")
-            self._write_log(connection, "interactions", LOG)
-            if config.source.shown:
-                self._write_log(connection, "shown", SHOWN)
+            self._write_logs(connection)
             self._write_users(connection)
-            summary = _summary(connection, config, buckets, checks)
-        (self.folder / "split.json").write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
+            summary = asdict(_summary(connection, config, buckets, checks))
+        (self.folder / SUMMARY).write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
         return {"rows": summary["items"], **summary}
 
     def _clean_and_split(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
@@ -89,69 +103,102 @@ class _Staging:
                 "as_of": self.night.as_of.replace(tzinfo=None),
                 "seed": str(self.night.config.seed),
                 "buckets": buckets,
-                **config.model_dump(exclude={"rows_per_bucket", "warn_only"}),
+                **config.model_dump(exclude={"rows_per_bucket", "warn_only", "trust_times"}),
             },
         )
         execute(connection, "stage/items.sql")
         execute(connection, "stage/interactions.sql")
         execute(connection, "stage/users.sql")
-        _k_core(connection)
+        if config.min_user_interactions > 1 or config.min_item_interactions > 1:
+            _k_core(connection)
         execute(connection, f"stage/split_{config.split}.sql")
         execute(connection, "stage/hold_out_cold.sql")
         execute(connection, "stage/shown.sql")
 
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
+        """Writes `items/`, bucket by bucket: the table lies in that order, so each query reads its own rows alone."""
         (self.folder / "items").mkdir()
         root = media_root(self.night.config)
         for bucket in range(buckets):
             query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
             table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
             for modality in MEDIA:
-                if settings := getattr(self.night.config.extract, modality):
-                    table = _with_hashes(table, modality, partial(raw_of, settings, root))
-            pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=16_384)
+                if getattr(self.night.config.extract, modality):
+                    table = self._with_hashes(table, modality, root, f"bucket-{bucket:05d}.parquet")
+            pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
 
-    def _write_log(self, connection: duckdb.DuckDBPyConnection, table: str, name: str) -> None:
-        """Writes a log twice in one pass: as coded arrays, and with its ids as Parquet."""
-        users = connection.sql("select user_id from user_codes order by user_code").to_arrow_table()["user_id"]
-        items = connection.sql("select item_id from item_codes order by item_code").to_arrow_table()["item_id"]
-        if name == LOG:
-            (self.folder / LOG).mkdir()
-            pq.write_table(pa.table({"user_id": users}), self.folder / LOG_USERS)
+    def _with_hashes(self, table: pa.Table, modality: str, root: Path | None, name: str) -> pa.Table:
+        """Adds the hash of what each item's column names, or why there is none. name: of the bucket's file."""
+        settings = getattr(self.night.config.extract, modality)
+        sources = table[modality].to_pylist()
+        if isinstance(settings, Array) or root is None:
+            return _with_column(table, modality, [_hash(source, modality, _of_text) for source in sources])
+        path, workspace = f"known/{modality}/{name}", self.night.workspace
+        trusted = self.night.config.ingest.trust_times and not self.night.full
+        known = KnownFiles.read(workspace.path(path)) if trusted else KnownFiles()
+        sha256 = partial(known.sha256, root, max_bytes=settings.max_bytes)
+        with ThreadPoolExecutor(READERS) as pool:
+            hashes = list(pool.map(lambda source: _hash(source, modality, sha256), sources))
+        if known.changed():
+            workspace.commit_file(path, lambda file: _write(known.table(), file))
+        return _with_column(table, modality, hashes)
+
+    def _write_logs(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Writes what users chose and were shown, each twice in one pass: coded, and with its ids as Parquet."""
+        execute(connection, "stage/code.sql")
+        users = connection.sql("select user_id from user_codes order by user_code").to_arrow_table()
+        items = connection.sql("select item_id from item_codes order by item_code").to_arrow_table()
+        (self.folder / LOG).mkdir()
+        pq.write_table(users, self.folder / LOG_USERS)
+        ids = {"user_id": users["user_id"], "item_id": items["item_id"]}
+        self._write_log(connection, "interactions", LOG, ids)
+        if self.night.config.source.shown:
+            self._write_log(connection, "shown", SHOWN, ids)
+
+    def _write_log(
+        self, connection: duckdb.DuckDBPyConnection, table: str, name: str, ids: dict[str, pa.ChunkedArray]
+    ) -> None:
         counts = dict(connection.execute(f"select part, count(*) from {table} group by part").fetchall())
         ((learnt, everything),) = connection.execute("from newest").fetchall()
         arrays = RowsWriter(self.folder / name, counts, (learnt, everything))
-        rows = connection.sql(f"from {table}_coded order by user, ts, item, part")
-        schema = LOG_SCHEMA if name == LOG else LOG_SCHEMA.remove(3)
+        schema = pa.schema({column: LOG_TYPES[column] for column in LOG_TYPES if name == LOG or column != "weight"})
+        rows = connection.sql(f"from {table}_coded order by user, ts, item, part").to_arrow_reader(ROWS_PER_BATCH)
         with pq.ParquetWriter(self.folder / f"{table}.parquet", schema) as parquet:
-            for batch in rows.to_arrow_reader(65_536):
+            for batch in rows:
                 arrays.append(batch)
-                ids = {"user_id": users.take(batch["user"]), "item_id": items.take(batch["item"])}
-                times = batch["ts"].cast(LOG_SCHEMA.field("ts").type)
-                rest = {"ts": times, "weight": batch["weight"], "part": pa.array(PARTS).take(batch["part"])}
-                parquet.write_table(pa.table({**ids, **rest}).select(schema.names).cast(schema))
+                columns = {
+                    "user_id": ids["user_id"].take(batch["user"]),
+                    "item_id": ids["item_id"].take(batch["item"]),
+                    "ts": batch["ts"].cast(LOG_TYPES["ts"]),
+                    "weight": batch["weight"],
+                    "part": pa.array(PARTS).take(batch["part"]),
+                }
+                parquet.write_table(pa.table(columns).select(schema.names))
 
     def _write_users(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if not self.night.config.source.users:
-            return
-        users = connection.sql("from users order by user_id").to_arrow_table()
-        pq.write_table(users, self.folder / USERS, row_group_size=16_384)
+        if self.night.config.source.users:
+            _write(connection.sql("from users order by user_id").to_arrow_table(), self.folder / USERS)
 
 
 def _connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
-    threads = str(config.threads or os.cpu_count() or 1)
-    connection = duckdb.connect(":memory:", config={"threads": threads, "temp_directory": str(spill)})
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "threads": str(config.threads or os.cpu_count() or 1),
+        "memory_limit": f"{int(MEMORY_SHARE * memory_bytes())}B",
+        "temp_directory": str(spill),
+    }
+    connection = duckdb.connect(":memory:", config=limits)
     connection.execute("load icu; set timezone = 'UTC'")
     return connection
 
 
 def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config: Config) -> int:
-    kept = workspace.read_json(LAYOUT)
-    if kept is None:
+    """The number of buckets: chosen at the first run, kept after."""
+    layout = workspace.read_json(LAYOUT)
+    if layout is None:
         rows = _scalar(connection, "select count(*) from items_read")
-        kept = {"buckets": max(4, -(-rows // config.ingest.rows_per_bucket))}
-        workspace.write_json(LAYOUT, kept)
-    return int(str(kept["buckets"]))
+        layout = {"buckets": max(4, -(-rows // config.ingest.rows_per_bucket))}
+        workspace.write_json(LAYOUT, layout)
+    return int(str(layout["buckets"]))
 
 
 def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
@@ -161,68 +208,82 @@ def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
         execute(connection, "stage/k_core.sql")
 
 
-def _check(connection: duckdb.DuckDBPyConnection, warn_only: tuple[str, ...]) -> list[Json]:
-    checks: list[Json] = []
+def _check(connection: duckdb.DuckDBPyConnection, warn_only: tuple[str, ...]) -> tuple[CheckOutcome, ...]:
+    """What each of `sql/checks/` says. Raises CheckFailed for the first that has offending rows and is no warning."""
+    checks: list[CheckOutcome] = []
     for path in sorted((sql_folder() / "checks").glob("assert_*.sql")):
         query = path.read_text("utf-8")
         offending = connection.execute(query)
         columns = [column[0] for column in offending.description or ()]
         rows = offending.fetchall()
         why = query.splitlines()[0].removeprefix("--").strip()
-        level = "warn" if path.stem in warn_only else "error"
-        checks.append({"name": path.stem, "why": why, "rows": len(rows), "level": level})
+        check = CheckOutcome(path.stem, why, len(rows), "warn" if path.stem in warn_only else "error")
+        checks.append(check)
         if rows:
             example = ", ".join(f"{name}={value}" for name, value in zip(columns, rows[0], strict=True))
-            message = f"check {path.stem}: {len(rows)} rows, the first {example}. {why}"
-            if level == "error":
+            message = f"check {check.name}: {len(rows)} rows, the first {example}. {why}"
+            if check.level == "error":
                 raise CheckFailed(f"{message} Mend the source, or list it in ingest.warn_only.")
             log.warning(message)
-    return checks
+    return tuple(checks)
 
 
-def _with_hashes(table: pa.Table, modality: str, read: Callable[[str], bytes]) -> pa.Table:
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda source: _hash(source, modality, read), table[modality].to_pylist()))
-    hashes = pa.array([hash_ for hash_, _ in found], pa.binary(32))
-    problems = pa.array([problem for _, problem in found], pa.string())
-    return table.append_column(f"{modality}_hash", hashes).append_column(f"{modality}_problem", problems)
+Hash = tuple[bytes | None, str | None]
 
 
-def _hash(source: str | None, modality: str, read: Callable[[str], bytes]) -> tuple[bytes | None, str | None]:
+def _hash(source: str | None, modality: str, sha256: Callable[[str], bytes]) -> Hash:
+    """The hash of what an item's column names, or why there is none."""
     if not source:
         return None, f"no {modality}"
     try:
-        return hashlib.sha256(read(source)).digest(), None
+        return sha256(source), None
     except MediaError as error:
         return None, str(error)
 
 
-def _summary(connection: duckdb.DuckDBPyConnection, config: Config, buckets: int, checks: list[Json]) -> Json:
+def _of_text(source: str) -> bytes:
+    return hashlib.sha256(source.encode()).digest()
+
+
+def _with_column(table: pa.Table, modality: str, hashes: list[Hash]) -> pa.Table:
+    values = pa.array([sha256 for sha256, _ in hashes], pa.binary(32))
+    problems = pa.array([problem for _, problem in hashes], pa.string())
+    return table.append_column(f"{modality}_hash", values).append_column(f"{modality}_problem", problems)
+
+
+def _write(table: pa.Table, path: Path) -> Json:
+    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP)
+    return {}
+
+
+def _summary(
+    connection: duckdb.DuckDBPyConnection, config: Config, buckets: int, checks: tuple[CheckOutcome, ...]
+) -> SourceSummary:
     execute(connection, "stage/summary.sql")
     ((items, cold_items, users, validation_cut, test_cut),) = connection.execute("from counts").fetchall()
     in_buckets = dict(connection.execute("from bucket_counts").fetchall())
     tables = ["items", "interactions", *(name for name in OPTIONAL if getattr(config.source, name))]
-    return {
-        "kind": config.ingest.split,
-        "seed": config.seed,
-        "buckets": buckets,
-        "bucket_rows": [in_buckets.get(bucket, 0) for bucket in range(buckets)],
-        "validation_cut": _iso(validation_cut),
-        "test_cut": _iso(test_cut),
-        "cold_items": cold_items,
-        "parts": dict(sorted(connection.execute("from part_counts").fetchall())),
-        "users": users,
-        "items": items,
-        "intake": [_intake(connection, table) for table in tables],
-        "checks": checks,
-    }
+    return SourceSummary(
+        kind=config.ingest.split,
+        seed=config.seed,
+        buckets=buckets,
+        bucket_rows=tuple(in_buckets.get(bucket, 0) for bucket in range(buckets)),
+        validation_cut=_iso(validation_cut),
+        test_cut=_iso(test_cut),
+        cold_items=cold_items,
+        parts=dict(sorted(connection.execute("from part_counts").fetchall())),
+        users=users,
+        items=items,
+        intake=tuple(_intake(connection, table) for table in tables),
+        checks=checks,
+    )
 
 
-def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> Json:
+def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> TableIntake:
     counts = {reason: rows for name, reason, rows in connection.execute("from intake").fetchall() if name == table}
-    read = sum(counts.values())
+    rows = sum(counts.values())
     kept = counts.pop(None, 0)
-    return {"table": table, "read": read, "kept": kept, "dropped": dict(sorted(counts.items()))}
+    return TableIntake(table, rows, kept, dict(sorted(counts.items())))
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
@@ -230,5 +291,5 @@ def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _iso(moment: object) -> str | None:
+def _iso(moment: datetime | None) -> str | None:
     return f"{moment}Z".replace(" ", "T") if moment is not None else None

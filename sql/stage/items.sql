@@ -14,7 +14,8 @@ select
     end as dropped
 from numbered;
 
--- The catalogue. MD5 places an item in the same bucket on every machine, whatever rows come and go.
+-- The catalogue. MD5 places an item in the same bucket on every machine, whatever rows come and go;
+-- the table lies bucket by bucket, so that one bucket is read without the others.
 create or replace table items as
 select
     * exclude (dropped),
@@ -22,4 +23,5 @@ select
     md5_number_upper(getvariable('seed') || ':' || item_id) / 18446744073709551616.0
         < getvariable('cold_item_share') as cold
 from items_judged
-where dropped is null;
+where dropped is null
+order by bucket, item_id;

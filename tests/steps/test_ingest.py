@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -379,6 +382,53 @@ def test_a_wrong_query_for_what_was_shown_is_one_sentence(make: Make, tmp_path: 
         ingest.run(with_shown(make, tmp_path, [{**PAGES[0], "item_id": "gone"}] * 3))
     with pytest.raises(ConfigError, match=r"source\.shown: a given split has no cut times.*set ingest\.split to time"):
         ingest.run(with_shown(make, tmp_path, PAGES, "ingest.split=given", log=GIVEN))
+
+
+PICTURES, PICTURE_BYTES = 40, 100_000
+
+
+def with_pictures(make: Make, tmp_path: Path, content: bytes, *overrides: str, full: bool = False) -> Night:
+    """A night whose items have files of one size and one time of change, whatever they hold."""
+    for number in range(PICTURES):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(content * (PICTURE_BYTES // len(content)))
+        os.utime(path, ns=(10**18, 10**18))
+    items = [{**row, "image": f"{i}.jpg"} if i < PICTURES else row for i, row in enumerate(ITEMS)]
+    night = make(items, LOG, "extract.image={encoder: timm}", *overrides)
+    return replace(night, full=full)
+
+
+def picture_hashes(night: Night) -> set[bytes]:
+    items, _, _ = staged(night)
+    return {row["image_hash"] for row in items.values() if row["image_hash"]}
+
+
+def test_a_file_with_its_size_and_time_kept_is_read_again_by_full_or_where_times_are_not_trusted(
+    make: Make, tmp_path: Path
+) -> None:
+    before, after = (hashlib.sha256(one * PICTURE_BYTES).digest() for one in (b"a", b"b"))
+    assert picture_hashes(with_pictures(make, tmp_path, b"a")) == {before}
+    assert picture_hashes(with_pictures(make, tmp_path, b"b")) == {before}, "no file was read"
+    assert picture_hashes(with_pictures(make, tmp_path, b"b", "ingest.trust_times=false")) == {after}
+    assert picture_hashes(with_pictures(make, tmp_path, b"a", full=True)) == {before}
+    assert picture_hashes(with_pictures(make, tmp_path, b"b")) == {before}, "full leaves what it has read as known"
+
+
+def bytes_read() -> int:
+    """What this process has asked files for, since it began."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the kernel does not count bytes read")
+def test_a_second_night_reads_nothing_of_pictures_that_are_as_they_were(make: Make, tmp_path: Path) -> None:
+    night = with_pictures(make, tmp_path, b"a")
+    counts = [bytes_read()]
+    for _ in range(2):
+        ingest.run(night)
+        counts.append(bytes_read())
+    first, second = counts[1] - counts[0], counts[2] - counts[1]
+    assert first >= PICTURES * PICTURE_BYTES
+    assert second < PICTURES * PICTURE_BYTES / 10, "what is left are queries and the index of known files"
 
 
 @pytest.mark.parametrize(
