@@ -43,6 +43,10 @@ class MediaError(MedleyError):
     """One text, image or clip cannot be used: it becomes *missing*, and the message is its recorded reason."""
 
 
+class MachineError(MediaError):
+    """As MediaError, for a reason that lies in the machine, not in the item: the next night tries the item again."""
+
+
 class GateRefused(MedleyError):
     """The evaluated model or the index is not good enough to replace what is published."""
 

@@ -29,11 +29,13 @@ def sql_folder() -> Path:
     return packaged if packaged.is_dir() else here.parent / "sql"
 
 
-def read(connection: duckdb.DuckDBPyConnection, source: Source, parts: bool = False) -> None:
+def read(
+    connection: duckdb.DuckDBPyConnection, source: Source, parts: bool = False, columns: tuple[str, ...] = ()
+) -> None:
     """Fills `items_read`, `interactions_read`, `users_read` and `shown_read` with all that the queries return.
 
     Without a query for users or for what was shown, that table has no row. parts: the log must say which part each row
-    belongs to.
+    belongs to. columns: that the items must have beside their own.
 
     Raises ConfigError if a query's file is not found, or nothing tells the part of what was shown; SourceError if a
     query fails or lacks a column.
@@ -43,14 +45,14 @@ def read(connection: duckdb.DuckDBPyConnection, source: Source, parts: bool = Fa
             "source.shown: a given split has no cut times, so nothing tells what was shown in its test part; "
             "leave source.shown empty, or set ingest.split to time"
         )
-    for table, (required, optional) in TABLES.items():
-        required += ("part",) if parts and table == "interactions" else ()
+    for table, (own, optional) in TABLES.items():
+        required = own + _further(table, parts, columns)
         query = _query(getattr(source, table))
         if query or table not in OPTIONAL:
             _run(connection, source, table, query)
         else:
-            columns = ", ".join(f"{name} varchar" for name in required)
-            connection.execute(f"create or replace table {table}_read ({columns})")
+            empty = ", ".join(f"{name} varchar" for name in required)
+            connection.execute(f"create or replace table {table}_read ({empty})")
         _shape(connection, table, required, optional)
 
 
@@ -68,6 +70,12 @@ def set_variables(connection: duckdb.DuckDBPyConnection, values: dict[str, objec
         if not name.isidentifier():
             raise ConfigError(f"source.params.{name}: a parameter's name is letters, digits and underscores")
         connection.execute(f"set variable {name} = $value", {"value": value})
+
+
+def _further(table: str, parts: bool, columns: tuple[str, ...]) -> tuple[str, ...]:
+    if table == "items":
+        return columns
+    return ("part",) if parts and table == "interactions" else ()
 
 
 def _query(setting: str) -> str:

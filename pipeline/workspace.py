@@ -120,10 +120,14 @@ class Workspace:
         return artefact
 
     def commit_file(self, path: str, build: Callable[[Path], Json]) -> Artefact:
-        """Builds one file under a temporary name, renames it, then writes its receipt beside it."""
+        """Builds one file under a temporary name, renames it, then writes its receipt beside it.
+
+        `build` may note another `name` than the path's, which then is the file's.
+        """
         with _Scratch(self.root) as scratch:
             temporary = scratch / Path(path).name
             details = build(temporary)
+            path = str(Path(path).with_name(str(details.pop("name", temporary.name))))
             sha256 = _synced_sha256(temporary)
             artefact = Artefact(path, {path: sha256}, {path: temporary.stat().st_size}, details)
             self._put(temporary, self.path(path))

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import LEARNT, MICROSECONDS_PER_DAY, PARTS, RowsWriter
+from pipeline.artefacts.shards import Summary
 from pipeline.artefacts.staged import SourceSummary, Staged
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import Config
@@ -64,7 +65,7 @@ def planted_night(folder: Path, config: Config = CONFIG, run_id: str = "first") 
     leave(night, "ingest", STAGED, len(found.log.items), details, outputs)
     for modality, paths in found.material.shards.paths.items():
         for bucket, path in enumerate(paths):
-            told = {"unreadable_rows": 0, "examples": [], "space": ""}
+            told = {**asdict(Summary(100, 0, 0, 0, {}, [])), "space": ""}
             leave(night, f"extract.{modality}.bucket-{bucket:05d}", str(path.relative_to(folder)), 100, told)
     return night
 

@@ -24,7 +24,10 @@ def written(tmp_path: Path, text: str) -> Path:
     ("text", "said"),
     [
         ("extract: {image: {batchrows: 2}}", r"unknown key extract\.image\.batchrows; allowed here: .*batch_rows"),
-        ("extract: {text: {encoder: magic}}", r"extract\.text\.encoder: choose one of 'transformer'.*found 'magic'"),
+        (
+            "extract: {text: {encoder: magic}}",
+            r"extract\.text\.encoder: no encoder is called .magic",
+        ),
         (
             "extract: {text: {encoder: tfidf, pooling: max}}",
             r"unknown key extract\.text\.pooling; allowed here: .*ngrams",

@@ -15,7 +15,7 @@ from pipeline.interactions import Floats, Mask
 ROWS_PER_GROUP = 16_384
 
 
-def vector_column(vectors: Floats, missing: Mask | None = None) -> pa.FixedSizeListArray:
+def vector_column(vectors: npt.NDArray[np.floating], missing: Mask | None = None) -> pa.FixedSizeListArray:
     """Vectors of shape (n, d) as a column of their own type, float16 or float32; null where missing.
 
     What is not finite in a missing row is written as 0.

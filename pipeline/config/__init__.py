@@ -6,11 +6,11 @@ This package imports neither torch nor pandas: the scheduler makes its manual-tr
 from __future__ import annotations
 
 from pipeline.config.base import MODALITIES, Modality, Schema, Section, Share
-from pipeline.config.encoders import kinds_of
+from pipeline.config.encoders import Extract, encoders_of, kinds_of
 from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.config.load import load
 from pipeline.config.schema import leaves
-from pipeline.config.sections import Config, Extract, Index, Source
+from pipeline.config.sections import Config, Index, Source
 
 __all__ = [
     "FUSIONS",
@@ -24,6 +24,7 @@ __all__ = [
     "Section",
     "Share",
     "Source",
+    "encoders_of",
     "kinds_of",
     "leaves",
     "load",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Modality = Literal["text", "image", "audio"]
+# Text, image, audio, or any name that a section of `extract` has.
+Modality = str
 MODALITIES: tuple[Modality, ...] = ("text", "image", "audio")
 # A JSON schema, as pydantic makes it.
 Schema = dict[str, Any]
@@ -36,9 +37,14 @@ class Section(BaseModel):
         for key in value if isinstance(value, dict) else ():
             if key in cls.moved:
                 raise refusal("moved", str(key), value[key], f"write {_filled(cls.moved[key], value[key])} now")
-            if key not in cls.model_fields:
-                raise refusal("unknown", str(key), value[key], f"allowed here: {', '.join(cls.model_fields)}")
+            if key not in cls.model_fields and (said := cls.unknown(str(key), value[key])):
+                raise refusal("unknown", str(key), value[key], said)
         return value
+
+    @classmethod
+    def unknown(cls, key: str, value: object) -> str:
+        """What to write instead of a key that is none of the section's fields; empty if it may stand."""
+        return f"allowed here: {', '.join(cls.model_fields)}"
 
 
 def refusal(kind: str, key: str, value: object, said: str) -> ValidationError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from pipeline.config.base import ADVANCED, Section, Share, refusal
+from pipeline.config.base import ADVANCED, Section, Share
 from pipeline.config.kinds import Registry
 
 FUSIONS = Registry("medley.fusions", "pipeline.fusion.kinds", "pipeline.fusion.base:Fusion", default="concat")
@@ -43,15 +43,10 @@ class Fuse(Section):
     half_life_days: float = Field(180, gt=0, description="age at which an interaction counts half in a user's vector")
     users: FuseUsers = FuseUsers()
 
-    @model_validator(mode="before")
     @classmethod
-    def _moved(cls, value: Any) -> Any:
+    def unknown(cls, key: str, value: object) -> str:
         """Says where a key is that stood here once, or that another kind has."""
-        for key in set(value) - set(cls.model_fields) if isinstance(value, dict) else ():
-            where = MOVED.get(key) or _other_kinds(key)
-            if where:
-                raise refusal("moved", key, value[key], where)
-        return value
+        return MOVED.get(key) or _other_kinds(key) or super().unknown(key, value)
 
     def weight(self, modality: str) -> float:
         """The weight of a modality."""
@@ -69,13 +64,6 @@ def _other_kinds(key: str) -> str:
 
 class Learn(Section):
     """How a fusion learns: what users choose together becomes alike, and an item's modalities agree."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moved(cls, value: Any) -> Any:
-        for key in MOVED_LEARN.keys() & (value if isinstance(value, dict) else {}):
-            raise refusal("moved", key, value[key], MOVED_LEARN[key])
-        return value
 
     co_choice: float = Field(1.0, ge=0, description="weight of the loss over items that one user chose")
     agreement: float = Field(0.1, ge=0, description="weight of the loss over the modalities of one item")
@@ -110,6 +98,11 @@ class Learn(Section):
     averaging: float = Field(
         0.98, ge=0, lt=1, description="share of the kept weights that stays at every step", json_schema_extra=ADVANCED
     )
+
+    @classmethod
+    def unknown(cls, key: str, value: object) -> str:
+        """Says where a key is that stood here once."""
+        return MOVED_LEARN.get(key) or super().unknown(key, value)
 
 
 class LearnedFuse(Fuse):

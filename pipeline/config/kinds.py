@@ -27,7 +27,8 @@ class Registry:
 
     group: of entry points, for kinds of the user's own. package: whose modules are Medley's kinds. base: "module:Class"
     that every kind is derived from, imported only to check a kind; empty for none. key: of the configuration, whose
-    value is a kind's name. default: the kind of a section that does not say.
+    value is a kind's name. default: the kind of a section that does not say. common: a further package, whose kinds
+    several registries have.
     """
 
     group: str
@@ -35,11 +36,13 @@ class Registry:
     base: str = ""
     key: str = "kind"
     default: str = ""
+    common: str = ""
 
-    def names(self) -> list[str]:
+    def names(self, installed: bool = True) -> list[str]:
         """Every kind's name: Medley's own, then those of installed packages, each in the order of the alphabet."""
         own = self._modules()
-        return own + sorted({point.name for point in entry_points(group=self.group)} - set(own))
+        points = entry_points(group=self.group) if installed else ()
+        return [*own, *sorted({point.name for point in points} - set(own))]
 
     def find(self, name: str) -> type:
         """The class of a kind.
@@ -47,8 +50,8 @@ class Registry:
         Raises ConfigError if there is none, several packages have one, it cannot be imported, or is not derived from
         `base` or has no `Settings`.
         """
-        if name in self._modules():
-            return self._of_module(import_module(f"{self.package}.{name}"))
+        if package := self._modules().get(name):
+            return self._of_module(import_module(f"{package}.{name}"))
         return self._of_package(self._entry_point(name))
 
     def identity(self, name: str) -> list[str]:
@@ -73,10 +76,14 @@ class Registry:
             raise refusal("kind", self.key, name, str(error)) from None
         return settings.model_validate({**value, self.key: name})
 
-    def _modules(self) -> list[str]:
-        package = find_spec(self.package)
-        places = package.submodule_search_locations if package else None
-        return sorted(module.name for module in iter_modules(places or []) if not module.name.startswith("_"))
+    def _modules(self) -> dict[str, str]:
+        """Medley's kinds, and the package that each is a module of."""
+        found: dict[str, str] = {}
+        for package in filter(None, (self.common, self.package)):
+            spec = find_spec(package)
+            places = spec.submodule_search_locations if spec else None
+            found |= {module.name: package for module in iter_modules(places or []) if not module.name.startswith("_")}
+        return dict(sorted(found.items()))
 
     def _of_module(self, module: ModuleType) -> type:
         here = [value for value in vars(module).values() if inspect.isclass(value) and "Settings" in dir(value)]

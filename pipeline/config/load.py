@@ -9,8 +9,6 @@ from pathlib import Path
 import yaml
 from pydantic import JsonValue, ValidationError
 
-from pipeline.config.base import MODALITIES
-from pipeline.config.schema import locate
 from pipeline.config.sections import Config
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import ConfigError
@@ -74,8 +72,7 @@ def _rebase(document: dict[str, JsonValue], folder: Path) -> None:
             node[last] = os.path.abspath(folder / str(node[last]))
     document.setdefault("workspace", os.path.abspath(folder / "workspace"))
     extract = document.get("extract")
-    for modality in MODALITIES:
-        encoder = extract.get(modality) if isinstance(extract, dict) else None
+    for encoder in extract.values() if isinstance(extract, dict) else ():
         if isinstance(encoder, dict) and "weights" in encoder:
             encoder["weights"] = _absolute(encoder["weights"], folder)
     source = document.get("source")
@@ -136,10 +133,7 @@ def explain(error: ValidationError) -> str:
     """One line: the dotted path of the first wrong value, what is wrong with it, and what was found."""
     first = error.errors()[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    where = locate(first["loc"])
-    if first["type"] == "union_tag_invalid":
-        kinds = str(first["ctx"]["expected_tags"])
-        return f"{where}.encoder: choose one of {kinds}, found {first['ctx']['tag']!r}{more}"
+    where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unknown":
         return f"unknown key {where}; {first['msg']}{more}"
     if first["type"] in ("kind", "moved"):

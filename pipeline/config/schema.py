@@ -1,4 +1,4 @@
-"""Walking the configuration: every setting by its dotted path, and the place that an error speaks of."""
+"""Walking the configuration: every setting by its dotted path."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from functools import cache
 
-from pipeline.config.base import MODALITIES, OPERATOR, Schema, Section
-from pipeline.config.encoders import kinds_of
+from pipeline.config.base import OPERATOR, Schema, Section
+from pipeline.config.encoders import encoders_of
 from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.config.sections import Config
+from pipeline.config.shared import EncoderSettings
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 
 
@@ -29,19 +30,21 @@ def leaves(section: Section | None = None, prefix: str = "") -> Iterator[tuple[s
             for place, element in enumerate(value):
                 yield from leaves(element, f"{path}.{place}.")
         elif _is_plain(schema):
-            kinds = _kinds(type(section), name)
+            kinds = _kinds(section, path)
             chosen = {"enum": kinds, "type": "string", **OPERATOR} if kinds else schema
             yield path, {**chosen, "default": section.model_dump(mode="json")[name]}
+    for name, further in (section.model_extra or {}).items():
+        if isinstance(further, Section):
+            yield from leaves(further, f"{prefix}{name}.")
 
 
-def locate(location: tuple[int | str, ...]) -> str:
-    """The dotted path of a validation error; the kind of an encoder, which pydantic adds, is no part of it."""
-    kind = 2 if location[0:1] == ("extract",) and len(location) > 2 and location[2] in _every_kind() else None
-    return ".".join(str(part) for at, part in enumerate(location) if at != kind)
-
-
-def _every_kind() -> set[str]:
-    return {kind for modality in MODALITIES for kind in kinds_of(modality)}
+def _kinds(section: Section, path: str) -> list[str]:
+    *_, parent, name = ["", *path.split(".")]
+    if name == "model" and isinstance(section, TrainSettings):
+        return RECOMMENDERS.names()
+    if name == "kind" and isinstance(section, Fuse):
+        return FUSIONS.names()
+    return encoders_of(parent).names() if name == "encoder" and isinstance(section, EncoderSettings) else []
 
 
 @cache
@@ -52,15 +55,3 @@ def _properties(section: type[Section]) -> dict[str, Schema]:
 
 def _is_plain(schema: Schema) -> bool:
     return "$ref" not in json.dumps(schema)
-
-
-def _kinds(section: type[Section], name: str) -> list[str]:
-    if name == "model" and issubclass(section, TrainSettings):
-        return RECOMMENDERS.names()
-    if name == "kind" and issubclass(section, Fuse):
-        return FUSIONS.names()
-    for modality in MODALITIES if name == "encoder" else ():
-        kinds = kinds_of(modality)
-        if section in kinds.values():
-            return list(kinds)
-    return []

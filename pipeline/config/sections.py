@@ -6,13 +6,10 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from pipeline.config.audio import MfccAudio
 from pipeline.config.base import OPERATOR, Section, Share
-from pipeline.config.encoders import AudioEncoder, ImageEncoder, TextEncoder
+from pipeline.config.encoders import Extract
 from pipeline.config.fuse import FuseOfKind
-from pipeline.config.image import TimmImage
 from pipeline.config.rerank import Rerank
-from pipeline.config.text import TransformerText
 from pipeline.config.train import Baselines, Train
 from pipeline.config.tune import Tune
 
@@ -56,17 +53,6 @@ class Ingest(Section):
     )
     warn_only: tuple[str, ...] = Field(
         (), description="names of sql/checks/assert_*.sql that warn and do not stop", json_schema_extra=OPERATOR
-    )
-
-
-class Extract(Section):
-    """One encoder per modality; a modality set to null is not used."""
-
-    text: TextEncoder | None = TransformerText()
-    image: ImageEncoder | None = TimmImage()
-    audio: AudioEncoder | None = MfccAudio()
-    rows_per_task: int = Field(
-        4096, ge=1, description="the scheduler maps one task over buckets of about this many rows"
     )
 
 
@@ -176,7 +162,7 @@ class Config(Section):
     )
     source: Source = Source()
     ingest: Ingest = Ingest()
-    extract: Extract = Extract()
+    extract: Extract = Field(default_factory=Extract)
     fuse: FuseOfKind = Field({}, validate_default=True)
     train: Train = Field(default_factory=cast(Any, dict), description="the recommender that is evaluated and published")
     tune: Tune = Tune()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.base import Section, Share
 
@@ -54,34 +54,63 @@ class Network(Weights):
     adapt: Adapt | None = Field(None, description="fine-tune on the catalogue before encoding")
 
 
-class TextSettings(Section):
+class EncoderSettings(Section):
+    """What every encoder has; a kind's own settings stand beside these, in a class derived from this one."""
+
+    encoder: str = Field("", description="the kind of encoder")
+    max_error_rate: Share = Field(0.05, description="the step fails above this share of unusable rows")
+
+
+class TextSettings(EncoderSettings):
     """What of an item is encoded as text."""
 
     template: str = Field("{title}. {text}", description="what is encoded, from the item's columns")
-    max_error_rate: Share = Field(0.05, description="the step fails above this share of unusable texts")
 
 
-class MediaSettings(Section):
+class MediaSettings(EncoderSettings):
     """What bounds a file."""
 
     max_bytes: int = Field(50_000_000, ge=1, description="larger files are refused before they are read")
-    max_error_rate: Share = Field(0.05, description="the step fails above this share of unreadable files")
 
 
-class Array(Section):
+class Array(EncoderSettings):
     """Vectors that are given instead of made: a row for each item; see `pipeline.encoders.arrays`."""
 
     encoder: Literal["array"] = "array"
     file: str = Field(
         min_length=1,
-        description=".npy, whose row the item's column numbers, or .parquet, whose item_id it names; below media_root",
+        description=".npy, whose row the item's column numbers, or .parquet, whose item_id it names; below media_root; "
+        "a modality of your own has no column: its rows are found by item_id",
     )
-    max_error_rate: Share = Field(0.05, description="the step fails above this share of unusable rows")
 
 
-class Own(Section):
+class Own(EncoderSettings):
     """An encoder of the user's own package, found by its entry point in the group `medley.encoders`."""
 
     encoder: Literal["own"] = "own"
     entry_point: str = Field(min_length=1, description="name of an entry point in the group medley.encoders")
     options: dict[str, Any] = Field(default_factory=dict, description="handed to the encoder as they are")
+
+
+class AudioSettings(MediaSettings):
+    """How a clip is read."""
+
+    max_seconds: float = Field(60, gt=0, description="longer clips are cut")
+
+
+class MelSettings(AudioSettings):
+    """From samples to frames."""
+
+    sample_rate_hz: int = Field(22_050, ge=4_000, description="clips are resampled to this rate")
+    window_samples: int = Field(2048, ge=64, description="length of the analysis window")
+    hop_samples: int = Field(512, ge=16, description="step between windows")
+    window_shape: Literal["hann", "hamming"] = "hann"
+    trim_silence_db: float = Field(0, ge=0, description="cut beginning and end this far below the peak; 0 cuts nothing")
+    denoise: bool = Field(False, description="spectral gate: bands below their noise floor are silenced")
+
+    @field_validator("hop_samples")
+    @classmethod
+    def _within_window(cls, hop: int, info: ValidationInfo) -> int:
+        if hop > info.data.get("window_samples", hop):
+            raise ValueError("at most window_samples, or sound between two windows is lost")
+        return hop

@@ -1,62 +1,46 @@
-"""Encoders: from one item's text, picture or clip to a vector. One registry per modality."""
+"""Encoders: from what an item has of a modality to a vector; see README.md in this folder."""
 
 from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config import MODALITIES, Config, Modality
+from pipeline.config import Config, Modality, encoders_of
+from pipeline.config.encoders import DEFAULTS
 from pipeline.config.shared import Array
-from pipeline.encoders.base import Encoder, Input, Prepared, Text
 
-__all__ = ["Encoder", "Input", "Prepared", "Text", "make", "modalities"]
+if TYPE_CHECKING:
+    from pipeline.encoders.base import Encoder, Input, Prepared, Raw, Text
 
-# Modules are named, not imported: an audio task needs neither transformers nor timm.
-REGISTRY: dict[str, dict[str, tuple[str, str]]] = {
-    "text": {
-        "transformer": ("pipeline.encoders.text.transformer", "TransformerTextEncoder"),
-        "bow": ("pipeline.encoders.text.counts", "CountTextEncoder"),
-        "tfidf": ("pipeline.encoders.text.counts", "CountTextEncoder"),
-        "word2vec": ("pipeline.encoders.text.words", "WordTextEncoder"),
-        "glove": ("pipeline.encoders.text.words", "WordTextEncoder"),
-        "use_multilingual": ("pipeline.encoders.text.multilingual", "MultilingualTextEncoder"),
-        "array": ("pipeline.encoders.arrays", "ArrayTextEncoder"),
-        "own": ("pipeline.encoders.own", "find"),
-    },
-    "image": {
-        "timm": ("pipeline.encoders.image.backbone", "TimmEncoder"),
-        "torchvision": ("pipeline.encoders.image.backbone", "TorchvisionEncoder"),
-        "transformers": ("pipeline.encoders.image.transformer", "TransformerImageEncoder"),
-        "array": ("pipeline.encoders.arrays", "ArrayEncoder"),
-        "own": ("pipeline.encoders.own", "find"),
-    },
-    "audio": {
-        "mfcc": ("pipeline.encoders.audio.mfcc", "MfccEncoder"),
-        "logmel_cnn": ("pipeline.encoders.audio.logmel", "LogmelEncoder"),
-        "transformers": ("pipeline.encoders.audio.transformer", "TransformerAudioEncoder"),
-        "array": ("pipeline.encoders.arrays", "ArrayEncoder"),
-        "own": ("pipeline.encoders.own", "find"),
-    },
-}
+__all__ = ["Encoder", "Input", "Prepared", "Raw", "Text", "make"]
 
 
-def modalities(config: Config) -> list[Modality]:
-    """The modalities that the configuration uses, in their fixed order."""
-    return [modality for modality in MODALITIES if getattr(config.extract, modality) is not None]
+def __getattr__(name: str) -> Any:
+    """The contract's names: a configuration is read without importing what encoders compute with."""
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(import_module("pipeline.encoders.base"), name)
 
 
 def make(config: Config, modality: Modality, prepared: Prepared | None = None) -> Encoder:
     """The encoder that the configuration names for a modality, not loaded yet; `prepared` is what was decided for it.
 
-    Raises WeightsError if its weights cannot be found, SourceError if given vectors cannot be read.
+    Raises WeightsError if its weights cannot be found, SourceError if given vectors cannot be read, ConfigError if a
+    kind of an installed package is no encoder.
     """
-    settings = getattr(config.extract, modality)
-    module, name = REGISTRY[modality][settings.encoder]
-    kind = getattr(import_module(module), name)
+    settings = config.extract.modalities()[modality]
+    module, _, name = encoders_of(modality).find(settings.encoder).implementation.partition(":")  # type: ignore[attr-defined]
+    if not module:
+        from pipeline.encoders.own import made
+
+        kind = partial(made, settings.encoder)
+    else:
+        kind = getattr(import_module(module), name)
     if isinstance(settings, Array):
         from pipeline.media import media_root
 
-        kind = partial(kind, root=media_root(config))
+        kind = partial(kind, root=media_root(config), absent="" if modality in DEFAULTS else f"no {modality}")
     encoder: Encoder = kind(settings)
     encoder.prepared = prepared or encoder.prepared
     return encoder

@@ -5,8 +5,9 @@
 | .npy, (rows, width), memory-mapped | the number of its row, from 0 |
 | .parquet, `item_id` and `vector` (FixedSizeList) | the `item_id` of its row |
 
-The column is `image` or `audio`, or what `template` gives for text. The file lies in the media folder. An item whose
-column is blank or names no row, or whose row is zero or not finite, has no such modality. Nothing is unpickled.
+The column is `image` or `audio`, or what `template` gives for text; for a modality of the user's own, the item's
+`item_id` stands in its place. The file lies in the media folder. An item whose column is blank or names no row, or
+whose row is zero or not finite, has no such modality. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import pyarrow.parquet as pq
 
 from pipeline.artefacts.vectors import matrix
 from pipeline.config.shared import Array
-from pipeline.config.text import ArrayText
-from pipeline.encoders.base import Encoder, Input, Text, Vectors
+from pipeline.encoders.base import Encoder, Input, Raw, Text, Vectors
+from pipeline.encoders.text.kinds.array import ArrayText
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.errors import MediaError, SourceError
 from pipeline.media import find_media
@@ -78,9 +79,13 @@ class ArrayEncoder(Encoder):
     window = 8192
     batch_cost = window
 
-    def __init__(self, settings: Array, root: Path | None) -> None:
-        """Raises SourceError if the file cannot be found below `root`."""
+    def __init__(self, settings: Array, root: Path | None, absent: str = "") -> None:
+        """Raises SourceError if the file cannot be found below `root`.
+
+        absent: why an item without a row has no vector, where that is no fault of the row.
+        """
         super().__init__()
+        self.absent = absent
         self.settings = settings
         try:
             self.path = find_media(root or Path(), settings.file)
@@ -104,10 +109,14 @@ class ArrayEncoder(Encoder):
             )
         self.width = shape[1]
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The row that the item's column names. Raises MediaError if there is none."""
         assert isinstance(raw, bytes)
-        return [np.asarray(self.rows.vectors[self.rows.position(raw.decode().strip())], np.float32)]
+        try:
+            row = self.rows.position(raw.decode().strip())
+        except MediaError as error:
+            raise MediaError(self.absent or str(error)) from None
+        return [np.asarray(self.rows.vectors[row], np.float32)]
 
     def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
         """The rows as they are: (len(parts), width) float32."""
@@ -125,7 +134,7 @@ class ArrayTextEncoder(ArrayEncoder, TemplateEncoder):
             raise MediaError("vectors are given, so that no other text can be encoded")
         return super().render(raw)
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """As ArrayEncoder, of an item's columns."""
         return super().decode(self.text_of(raw).encode())
 

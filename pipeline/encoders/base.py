@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.shared import MediaSettings
+from pipeline.encoders.kind import Kind
 from pipeline.workspace import digest
 
 # What `decode` makes of one item: the parts that are encoded and averaged, most often a single one.
@@ -48,8 +50,13 @@ class Prepared:
     cosine: float = 1.0
 
 
-class Encoder(ABC):
-    """From raw bytes (image, audio) or an item's columns (text) to an embedding.
+# What a row has of a modality: a file's bytes (image, audio), an item's columns (text), or, of a modality of the user's
+# own, its column's value as it is: a text or bytes.
+Raw = bytes | str | Text
+
+
+class Encoder(Kind, ABC):
+    """From what an item has of a modality to an embedding.
 
     `identity` names what decides a vector: model, weights, preprocessing. `batch_cost` bounds one batch: the number of
     parts times the largest `cost` among them. `window` inputs are decoded ahead and sorted by cost at a time, so that
@@ -64,6 +71,7 @@ class Encoder(ABC):
     window: int
     space: str = ""
     fits = False
+    Settings = MediaSettings
 
     def __init__(self) -> None:
         self.prepared = Prepared()
@@ -95,7 +103,7 @@ class Encoder(ABC):
         """Loads the weights, once per process, and only here torch: a night that encodes nothing needs neither."""
 
     @abstractmethod
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """Turns one raw input into what `embed` takes; runs in worker threads. Raises MediaError if it can't."""
 
     @abstractmethod

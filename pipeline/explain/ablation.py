@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.shards import Shards
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.explain.by_modality import CHUNK_ITEMS
 from pipeline.fusion.projected import Codes, FromShards
 from pipeline.fusion.saved import load_catalogue
-from pipeline.fusion.shards import Shards
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
 

@@ -22,14 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artefacts.fused import Fused
-from pipeline.artefacts.read import read_table
+from pipeline.artefacts.shards import Shards
 from pipeline.config import MODALITIES, Modality
 from pipeline.errors import ShardCorrupt, WorkspaceError
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import Codes, FromShards, Mask
 from pipeline.fusion.saved import load_catalogue
 from pipeline.fusion.shapley import Values, shapley, subsets
-from pipeline.fusion.shards import Shards
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
 from pipeline.workspace import CARD, read_json
@@ -61,8 +60,8 @@ def sources_of(workspace: Path, index: Path) -> Sources:
     if card is None:
         raise WorkspaceError(f"{index / CARD}: gone, so nothing says what the index was made from; run the night again")
     lineage = {step: workspace / str(path) for step, path in card["lineage"].items()}
-    shards = {m: [p for s, p in sorted(lineage.items()) if s.startswith(f"extract.{m}.bucket-")] for m in MODALITIES}
-    used = {m: paths for m, paths in shards.items() if m in card["encoders"]}
+    names = [m for m in MODALITIES if m in card["encoders"]] + sorted(set(card["encoders"]) - set(MODALITIES))
+    used = {m: [p for s, p in sorted(lineage.items()) if s.startswith(f"extract.{m}.bucket-")] for m in names}
     for path in (
         *(lineage[step] for step in ("ingest", "fuse", "train")),
         *(path for paths in used.values() for path in paths),
@@ -119,14 +118,7 @@ class Explainer:
 
     def missing(self, code: int) -> dict[Modality, str]:
         """The modalities that an item lacks, and why, as its shards say."""
-        bucket = int(np.searchsorted(self._shards.starts, code, side="right")) - 1
-        row = code - int(self._shards.starts[bucket])
-        found: dict[Modality, str] = {}
-        for modality, paths in self._shards.paths.items():
-            reason = read_table(paths[bucket], ["error"])["error"][row].as_py()
-            if reason:
-                found[modality] = str(reason)
-        return found
+        return self._shards.missing(code)
 
     def of_users(self, users: Vectors, codes: Codes, scores: Values) -> Game:
         """One game for each user and item. users: (n, d) as published. codes: (n,). scores: (n,) as published.

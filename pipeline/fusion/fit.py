@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from pipeline.artefacts.shards import Shards
 from pipeline.config.base import Modality
 from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.errors import StepFailed
 from pipeline.fusion.base import Curve, Frontend, Fusion, given_weights
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import InFile, Mask
-from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.training.context import Context
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from pipeline.fusion.moments import Vectors
 
 if TYPE_CHECKING:
+    from pipeline.artefacts.shards import Shards
     from pipeline.fusion.base import Frontend
-    from pipeline.fusion.shards import Shards
 
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int64]

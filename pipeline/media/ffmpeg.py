@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import MediaError
+from pipeline.errors import MachineError, MediaError
 from pipeline.media.mono import Mono
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def decode(data: bytes, demuxer: str, mono: Mono) -> None:
     try:
         import av
     except ImportError:
-        raise MediaError(f"a clip in {NAMES[demuxer]} needs the package av") from None
+        raise MachineError(f"a clip in {NAMES[demuxer]} needs the package av") from None
     if demuxer == "mov":
         _check_index(data)
     with av.open(io.BytesIO(data), mode="r", format=demuxer, metadata_errors="ignore", options=OPTIONS) as container:

@@ -10,14 +10,17 @@ from pipeline.config import Config, Section
 from pipeline.config.shared import Array
 from pipeline.errors import MediaError, SourceError
 
+# Modalities whose column of the items names files.
+MEDIA = frozenset({"image", "audio"})
+
 
 def media_root(config: Config) -> Path | None:
     """The folder that media paths start at, or None where nothing is read from it.
 
     Raises SourceError if it is not there.
     """
-    extract = config.extract
-    if not (extract.image or extract.audio or isinstance(extract.text, Array)):
+    read = config.extract.modalities()
+    if not (MEDIA.intersection(read) or any(isinstance(settings, Array) for settings in read.values())):
         return None
     folder = config.source.media_root or config.source.params.get("root", "")
     if not folder or not Path(folder).is_dir():

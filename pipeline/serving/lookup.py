@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artefacts.published import CONTENT, Published, published
-from pipeline.config import Config, Extract, Modality
+from pipeline.config import MODALITIES, Config, Extract, Modality
 from pipeline.errors import ConfigError, MediaError
 from pipeline.interactions import Floats, unit_rows
 from pipeline.serving.faiss_index import vector_of
@@ -137,7 +137,7 @@ def _content_of(items: pa.Table, content: faiss.Index, item_id: str) -> Floats:
     if row < 0:
         raise ConfigError(f"--item {item_id}: not in the published index")
     if not items["has_content"][row].as_py():
-        raise ConfigError(f"--item {item_id}: it has no text, image or audio to be compared by")
+        raise ConfigError(f"--item {item_id}: it has no content to be compared by")
     return vector_of(content, row)
 
 
@@ -148,8 +148,8 @@ def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:
     from pipeline.fusion.saved import load
 
     folder, made_with = index.folder, index.encoders
-    settings = {modality: made_with[modality]["settings"] if modality in made_with else None for modality in _ALL}
-    config = Config(extract=Extract.model_validate(settings))
+    settings = {modality: made["settings"] for modality, made in made_with.items()}
+    config = Config(extract=Extract.model_validate(dict.fromkeys(MODALITIES) | settings))
     vectors: dict[Modality, Floats] = {}
     for modality, value in raw.items():
         if modality not in made_with:
@@ -172,9 +172,6 @@ def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:
     if np.isnan(fused).any():
         raise ConfigError("the query has no direction in the fused space; give fuse.weights of its modality above 0")
     return np.asarray(fused[0])
-
-
-_ALL: tuple[Modality, ...] = ("text", "image", "audio")
 
 
 def _decode(encoder: Encoder, value: bytes | Text, modality: str) -> Input:

@@ -58,9 +58,7 @@ def fused(config: Config, run_id: str | None) -> Night:
 
 def configured(config: Config) -> list[Modality]:
     """The modalities that have an encoder. Raises ConfigError if none has."""
-    from pipeline.encoders import modalities
-
-    names = modalities(config)
+    names = list(config.extract.modalities())
     if not names:
         raise ConfigError("extract: no modality is configured; give extract.text, image or audio an encoder")
     return names

@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.shards import Shards
 from pipeline.config import FUSIONS, MODALITIES, Modality
-from pipeline.encoders import modalities
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.fusion.fit import Fitted, Material, each_bucket, fit
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.saved import save_catalogue
-from pipeline.fusion.shards import Shards
 from pipeline.night import Night, StepReceipt
 from pipeline.steps import fuse_users as users
 from pipeline.steps.extract import summarise
@@ -66,7 +65,7 @@ def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
 
     Raises StepFailed if no modality is configured or a bucket is not extracted.
     """
-    used = modalities(night.config)
+    used = night.config.extract.modalities()
     if not used:
         raise StepFailed("no modality is configured: give at least one of extract.text, image, audio an encoder")
     receipts = {m: summarise(night, m) for m in used}

@@ -18,7 +18,6 @@ from pipeline.artefacts.fused import Fused, PoolingSettings, write_reasons
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.staged import USERS
 from pipeline.artefacts.vectors import matrix
-from pipeline.encoders import modalities
 from pipeline.fusion.base import Fusion
 from pipeline.fusion.user_pooling import read_pooling
 from pipeline.interactions import Floats
@@ -39,7 +38,7 @@ def inputs(night: Night) -> str:
     staged, settings = night.receipt("ingest"), night.config.fuse
     listed = staged.outputs.get(f"{staged.path}/{USERS}")
     profiles: list[object] = []
-    if listed and "text" in modalities(night.config):
+    if listed and "text" in night.config.extract.modalities():
         profiles = [Path(night.receipt(PROFILES_STEP).path).name, settings.users.profile_weight]
     return digest("users", VERSION, settings.half_life_days, settings.users.pooling, listed, profiles)
 
@@ -70,7 +69,7 @@ def _write_profiles(night: Night, fusion: Fusion, fused: Fused) -> int:
     """Writes the fused vectors of profiles, and returns how many have one."""
     if staged_of(night).profiles(["user_id"]) is None:
         return 0
-    if "text" not in modalities(night.config):
+    if "text" not in night.config.extract.modalities():
         log.warning("source.users gives profiles, but extract.text has no encoder: profiles are left out")
         return 0
     shard = pq.read_table(night.workspace.path(night.receipt(PROFILES_STEP).path), columns=["user_id", "vector"])

@@ -24,7 +24,6 @@ from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.rerank import Rerank
-from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night, StepReceipt
@@ -37,7 +36,7 @@ from pipeline.serving.faiss_index import RECALL_AT, Choice, built
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps import rerank
 from pipeline.steps.fuse_users import write_without
-from pipeline.steps.ingest import staged_of
+from pipeline.steps.ingest import columns_of, staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.workspace import CARD, Json, digest
 
@@ -53,7 +52,7 @@ def run(night: Night) -> StepReceipt:
     """
     receipts = [night.receipt(step) for step in ("fuse", "train", "rerank")]
     staged = staged_of(night).digest("items/", "interactions")
-    keys: dict[str, str] = {modality: ensure(night, modality).encoder.key for modality in modalities(night.config)}
+    keys = {modality: ensure(night, modality).encoder.key for modality in night.config.extract.modalities()}
     made_of = [receipt.digest for receipt in receipts]
     key = digest("index", VERSION, night.config.index, night.config.seed, *made_of, staged, keys)
     return night.step("index", "index", key, lambda folder: _build(night, keys, folder))
@@ -166,6 +165,7 @@ def _meaning(settings: Rerank, learned_from: str) -> str:
 def _write_items(night: Night, indexed: Mask, has_content: Mask, folder: Path) -> None:
     table = staged_of(night).items()
     hidden = [name for name in table.column_names if name.endswith(("_hash", "_problem"))]
+    hidden += columns_of(night.config)
     table = table.drop_columns([*hidden, "cold"]).append_column("has_content", pa.array(has_content))
     pq.write_table(table.filter(pa.array(indexed)), folder / ITEMS, row_group_size=16_384)
 
@@ -190,7 +190,7 @@ def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, u
 
 def _copy_fitted(night: Night, folder: Path) -> None:
     """What was fitted on the catalogue, which a query's encoder needs; a calibrated network is not: see `lookup`."""
-    for modality in modalities(night.config):
+    for modality in night.config.extract.modalities():
         source = ensure(night, modality).encoder.prepared.folder
         if source and source.is_dir() and any(source.iterdir()):
             shutil.copytree(source, folder / "encoders" / modality, ignore=shutil.ignore_patterns("int8.*"))
@@ -199,8 +199,8 @@ def _copy_fitted(night: Night, folder: Path) -> None:
 def _encoders(night: Night) -> Json:
     """What a query's encoder is made from, by modality."""
     encoders: Json = {}
-    for modality in modalities(night.config):
-        encoder, settings = ensure(night, modality).encoder, getattr(night.config.extract, modality)
+    for modality, settings in night.config.extract.modalities().items():
+        encoder = ensure(night, modality).encoder
         encoders[modality] = {
             "key": encoder.key,
             "identity": encoder.identity,

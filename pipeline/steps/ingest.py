@@ -37,7 +37,7 @@ from pipeline.artefacts.staged import (
     Staged,
     TableIntake,
 )
-from pipeline.config import Config
+from pipeline.config import MODALITIES, Config
 from pipeline.config.shared import Array
 from pipeline.errors import CheckFailed, MediaError
 from pipeline.media import media_root
@@ -84,7 +84,7 @@ class _Staging:
     def stage(self) -> Json:
         config = self.night.config
         with _connect(config, spill=self.folder.with_suffix(".spill")) as connection:
-            read(connection, config.source, parts=config.ingest.split == "given")
+            read(connection, config.source, config.ingest.split == "given", columns_of(config))
             buckets = _buckets(self.night.workspace, connection, config)
             self._clean_and_split(connection, buckets)
             checks = _check(connection, config.ingest.warn_only)
@@ -123,20 +123,20 @@ class _Staging:
             query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
             table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
             for modality in MEDIA:
-                if getattr(self.night.config.extract, modality):
+                if modality in self.night.config.extract.modalities():
                     table = self._with_hashes(table, modality, root, f"bucket-{bucket:05d}.parquet")
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
 
     def _with_hashes(self, table: pa.Table, modality: str, root: Path | None, name: str) -> pa.Table:
         """Adds the hash of what each item's column names, or why there is none. name: of the bucket's file."""
-        settings = getattr(self.night.config.extract, modality)
+        settings = self.night.config.extract.modalities()[modality]
         sources = table[modality].to_pylist()
         if isinstance(settings, Array) or root is None:
             return _with_column(table, modality, [_hash(source, modality, _of_text) for source in sources])
         path, workspace = f"known/{modality}/{name}", self.night.workspace
         trusted = self.night.config.ingest.trust_times and not self.night.full
         known = KnownFiles.read(workspace.path(path)) if trusted else KnownFiles()
-        sha256 = partial(known.sha256, root, max_bytes=settings.max_bytes)
+        sha256 = partial(known.sha256, root, max_bytes=getattr(settings, "max_bytes", 0))
         with ThreadPoolExecutor(READERS) as pool:
             hashes = list(pool.map(lambda source: _hash(source, modality, sha256), sources))
         if known.changed():
@@ -178,6 +178,12 @@ class _Staging:
     def _write_users(self, connection: duckdb.DuckDBPyConnection) -> None:
         if self.night.config.source.users:
             _write(connection.sql("from users order by user_id").to_arrow_table(), self.folder / USERS)
+
+
+def columns_of(config: Config) -> tuple[str, ...]:
+    """The columns of the items that modalities of the user's own are encoded from; given vectors have none."""
+    extract = config.extract.modalities()
+    return tuple(name for name, read in extract.items() if name not in MODALITIES and not isinstance(read, Array))
 
 
 def _connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:

@@ -18,6 +18,7 @@ import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ import numpy as np
 from pipeline.config import Modality
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
+from pipeline.encoders.inputs import Failure, Inputs, Row
+from pipeline.media import MEDIA, media_root
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.rows import Reader, Row, bucket_rows
 from pipeline.workspace import RECEIPT, Json, digest, read_json, sha256_of
 
 log = logging.getLogger("medley")
@@ -43,10 +45,15 @@ FITTED = "fitted"
 
 @dataclass
 class Ready:
-    """An encoder that loads when the first row needs it: a night in which nothing changed loads none."""
+    """An encoder and what it reads. It loads when the first row needs it: a night without change loads none."""
 
-    encoder: Encoder
+    inputs: Inputs
     loaded: bool = False
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, perhaps not loaded yet."""
+        return self.inputs.encoder
 
     def load(self) -> Encoder:
         """The encoder, its weights loaded."""
@@ -56,6 +63,17 @@ class Ready:
         return self.encoder
 
 
+def _ready(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
+    root = media_root(night.config) if modality in MEDIA else None
+    settings = night.config.extract.modalities()[modality]
+    return Ready(Inputs(modality, settings, make(night.config, modality, prepared), root))
+
+
+def bucket_rows(night: Night, inputs: Inputs, bucket: int) -> list[Row]:
+    """Every item of a staged bucket, in its order."""
+    return list(inputs.rows(staged_of(night).bucket(bucket)))
+
+
 def ensure(night: Night, modality: Modality) -> Ready:
     """The night's encoder of a modality, prepared by this run already or now.
 
@@ -63,13 +81,13 @@ def ensure(night: Night, modality: Modality) -> Ready:
     """
     known = night.workspace.read_json(f"{night.folder}/steps/{_step(modality)}.json")
     if known is not None:
-        return Ready(make(night.config, modality, restore(night.workspace.path(known["path"]))))
+        return _ready(night, modality, restore(night.workspace.path(known["path"])))
     return run(night, modality)[1]
 
 
 def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
     """Prepares a modality's encoder, or takes what an earlier night prepared, and leaves a receipt."""
-    ready = Ready(make(night.config, modality))
+    ready = _ready(night, modality)
     base = _base(night, ready.encoder)
     parent, name = f"encoders/{modality}", _step(modality)
     kept = None if night.full else _earlier(night, parent, base)
@@ -77,7 +95,7 @@ def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
         receipt = night.step(name, parent, kept, lambda folder: {})
         ready.encoder.prepared = restore(night.workspace.path(receipt.path))
         return receipt, ready
-    receipt = night.content_step(name, parent, lambda folder: _build(night, modality, ready, base, folder))
+    receipt = night.content_step(name, parent, lambda folder: _build(night, ready, base, folder))
     drop_scratch(night, _fit_key(night, base))
     ready.encoder.prepared = restore(night.workspace.path(receipt.path))
     return receipt, ready
@@ -93,18 +111,18 @@ def restore(folder: Path) -> Prepared:
     return Prepared(folder / FITTED, choice["fitted"], choice["engine"], choice["precision"], choice["cosine"])
 
 
-def _build(night: Night, modality: Modality, ready: Ready, base: str, folder: Path) -> Json:
+def _build(night: Night, ready: Ready, base: str, folder: Path) -> Json:
     encoder, fitted = ready.encoder, folder / FITTED
-    settings = getattr(night.config.extract, modality)
+    settings = ready.inputs.settings
     details: Json = {"base": base, "catalogue_rows": night.receipt("ingest").rows, "seen": [], "settled": False}
     fitted.mkdir()
     if encoder.fits:
-        encoder.fit(_texts(night, encoder), fitted)
+        encoder.fit(_texts(night, ready.inputs), fitted)
     if getattr(settings, "adapt", None):
-        details |= _adapt(night, modality, ready, fitted, _fit_key(night, base))
+        details |= _adapt(night, ready, fitted, _fit_key(night, base))
     chosen = encoder.prepared = Prepared(fitted, _digest_of(fitted))
     if hasattr(settings, "engine"):
-        chosen, trials = _choose(night, modality, ready)
+        chosen, trials = _choose(night, ready)
         settled = len(trials) > 1 and not encoder.prepared.fitted
         details |= {"trials": trials, "settled": settled, "machine": platform.processor() or platform.machine()}
     choice = {name: getattr(chosen, name) for name in ("fitted", "engine", "precision", "cosine")}
@@ -112,14 +130,14 @@ def _build(night: Night, modality: Modality, ready: Ready, base: str, folder: Pa
     return details | choice | {"model": encoder.model}
 
 
-def _choose(night: Night, modality: Modality, ready: Ready) -> tuple[Prepared, list[Json]]:
+def _choose(night: Night, ready: Ready) -> tuple[Prepared, list[Json]]:
     from pipeline.encoders.engine import engine_selection as choose
     from pipeline.encoders.engine import engines
     from pipeline.encoders.engine.network import NetworkEncoder
 
     encoder = ready.load()
     assert isinstance(encoder, NetworkEncoder)
-    sample = _sample(night, modality, encoder)
+    sample = _sample(night, ready.inputs)
     if not sample:
         return encoder.prepared, []
     chosen, trials = choose.choose(encoder, sample, night.receipt("ingest").rows)
@@ -131,7 +149,7 @@ def _choose(night: Night, modality: Modality, ready: Ready) -> tuple[Prepared, l
     return chosen, choose.describe(trials)
 
 
-def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path, key: str) -> Json:
+def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> Json:
     """Trains on the catalogue. The network that the encoder then loads has what was learnt. key: of its checkpoint."""
     from pipeline.encoders.engine.network import NetworkEncoder
     from pipeline.encoders.finetune import adapt
@@ -140,16 +158,16 @@ def _adapt(night: Night, modality: Modality, ready: Ready, folder: Path, key: st
     assert isinstance(encoder, NetworkEncoder)
     assert encoder.settings.adapt
     pairs = adapt.pairs_of(staged_of(night).read_log().of("train"), encoder.settings.adapt, night.config.seed)
-    rows = _rows_of(night, modality, encoder, set(np.unique(pairs).tolist()))
-    reader = Reader.of(night, modality)
+    inputs = ready.inputs
+    rows = _rows_of(night, inputs, set(np.unique(pairs).tolist()))
 
     def first_part(code: int) -> np.ndarray | None:
-        decoded = reader.decode(encoder, rows[code])
-        return None if isinstance(decoded, str) else decoded[0]
+        decoded = inputs.decode(rows[code])
+        return None if isinstance(decoded, Failure) else decoded[0]
 
-    shown = fitting(night, key, f"adapt-{modality}", encoder.settings.adapt.epochs)
+    shown = fitting(night, key, f"adapt-{inputs.modality}", encoder.settings.adapt.epochs)
     with ThreadPoolExecutor(threads(night.config)) as pool, shown as context:
-        task = adapt.Task(modality, pairs, lambda codes: list(pool.map(first_part, codes.tolist())), context)
+        task = adapt.Task(inputs.modality, pairs, lambda codes: list(pool.map(first_part, codes.tolist())), context)
         losses = adapt.train(encoder, task, folder)
     ready.loaded = False
     return {"seen": _horizon(night), "adapt_losses": losses}
@@ -160,15 +178,15 @@ def _fit_key(night: Night, base: str) -> str:
     return digest("adapt", base, night.receipt("ingest").digest)
 
 
-def _rows_of(night: Night, modality: Modality, encoder: Encoder, codes: set[int]) -> dict[int, Row]:
+def _rows_of(night: Night, inputs: Inputs, codes: set[int]) -> dict[int, Row]:
     """The rows of some items, by their position in the catalogue."""
-    found: dict[int, Row] = {}
+    chosen: dict[int, Row] = {}
     start = 0
     for bucket in _buckets(night):
-        rows = bucket_rows(night, modality, encoder, bucket)
-        found |= {start + at: row for at, row in enumerate(rows) if start + at in codes}
+        rows = bucket_rows(night, inputs, bucket)
+        chosen |= {start + at: row for at, row in enumerate(rows) if start + at in codes}
         start += len(rows)
-    return found
+    return chosen
 
 
 def _base(night: Night, encoder: Encoder) -> str:
@@ -210,32 +228,21 @@ def _buckets(night: Night) -> range:
     return range(staged_of(night).summary.buckets)
 
 
-def _texts(night: Night, encoder: Encoder) -> Iterator[str]:
+def _texts(night: Night, inputs: Inputs) -> Iterator[str]:
     for bucket in _buckets(night):
-        for row in bucket_rows(night, "text", encoder, bucket):
+        for row in bucket_rows(night, inputs, bucket):
             if row.content_hash and row.source:
-                yield encoder.render(row.source)  # type: ignore[arg-type]
+                yield inputs.encoder.render(row.source)  # type: ignore[arg-type]
 
 
-def _sample(night: Night, modality: Modality, encoder: Encoder) -> list[Input]:
+def _sample(night: Night, inputs: Inputs) -> list[Input]:
     """Usable items from all over the catalogue, the same ones every time."""
     buckets = _buckets(night)
     chosen = list(buckets)[:: max(1, len(buckets) // SAMPLE_BUCKETS)][:SAMPLE_BUCKETS]
-    found: list[Input] = []
+    sample: list[Input] = []
     for at, bucket in enumerate(chosen):
-        rows = [row for row in bucket_rows(night, modality, encoder, bucket) if row.content_hash]
-        wanted = (SAMPLE_ROWS - len(found)) // (len(chosen) - at)
-        found += _usable(night, modality, encoder, rows[:: max(1, len(rows) // max(1, wanted))], wanted)
-    return found
-
-
-def _usable(night: Night, modality: Modality, encoder: Encoder, rows: list[Row], wanted: int) -> list[Input]:
-    reader = Reader.of(night, modality)
-    found: list[Input] = []
-    for row in rows:
-        if len(found) == wanted:
-            break
-        decoded = reader.decode(encoder, row)
-        if not isinstance(decoded, str):
-            found.append(decoded)
-    return found
+        rows = [row for row in bucket_rows(night, inputs, bucket) if row.content_hash]
+        wanted = (SAMPLE_ROWS - len(sample)) // (len(chosen) - at)
+        decoded = (inputs.decode(row) for row in rows[:: max(1, len(rows) // max(1, wanted))])
+        sample += islice((part for part in decoded if not isinstance(part, Failure)), wanted)
+    return sample

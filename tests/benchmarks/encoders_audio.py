@@ -19,7 +19,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from pipeline.config.audio import MfccAudio
+from pipeline.encoders.audio.kinds.mfcc import MfccAudio
 from pipeline.encoders.audio.mfcc import DELTA_FRAMES, DELTA_SCALE, MfccEncoder
 from pipeline.media import open_audio
 

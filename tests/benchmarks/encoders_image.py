@@ -120,8 +120,8 @@ def lite0_loop(files: list[str], every: int) -> tuple[dict[str, Any], dict[str, 
     """timm's network and the transform that timm makes for it."""
     from timm.data import create_transform, resolve_data_config
 
-    from pipeline.config.encoders import TimmImage
     from pipeline.encoders.image.backbones import build_backbone
+    from pipeline.encoders.image.kinds.timm import TimmImage
     from pipeline.encoders.weights import locate
 
     settings = TimmImage()

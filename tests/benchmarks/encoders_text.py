@@ -141,7 +141,7 @@ def compared(found: Beside, names: tuple[str, str, str], target: float | None, b
 
 
 def _folder() -> Any:
-    from pipeline.config.encoders import TransformerText
+    from pipeline.encoders.text.kinds.transformer import TransformerText
     from pipeline.encoders.weights import locate
 
     return locate(TransformerText())

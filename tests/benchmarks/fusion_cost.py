@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.shards import Shards
 from pipeline.config import FUSIONS, Config, Fuse, Modality
 from pipeline.fusion.fit import Material, fit
-from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.runtime import threads

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,11 @@ import numpy as np
 
 from pipeline.config import Config, Modality
 from pipeline.encoders.base import Input, Text
-from pipeline.night import Night
-from pipeline.runtime import limit_threads
+from pipeline.encoders.inputs import Failure, Inputs, Row
+from pipeline.encoders.run import encode
+from pipeline.media import MEDIA, media_root
+from pipeline.runtime import limit_threads, threads
 from pipeline.steps.prepare import SAMPLE_ROWS
-from pipeline.steps.rows import Reader, Row
-from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.encoders.engine.network import NetworkEncoder
@@ -57,15 +56,16 @@ def _ours(modality: Modality, config: Config, rows: list[Row]) -> tuple[Function
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     encoder = make(config, modality)
     assert isinstance(encoder, NetworkEncoder)
-    ours = _Ours(Night(config, Workspace(folder), "benchmark", datetime.now(UTC)), modality, encoder, rows)
+    root = media_root(config) if modality in MEDIA else None
+    ours = _Ours(config, Inputs(modality, config.extract.modalities()[modality], encoder, root), encoder, rows)
     facts = ours.prepare(folder)
     return {"run": ours.run, "before forward": ours.decode, "forward": ours.forward}, facts
 
 
 @dataclass
 class _Ours:
-    night: Night
-    modality: Modality
+    config: Config
+    inputs: Inputs
     encoder: NetworkEncoder
     rows: list[Row]
     decoded: list[Input] = field(default_factory=list)
@@ -91,10 +91,8 @@ class _Ours:
 
     def run(self) -> np.ndarray:
         """From files or strings to unit vectors, as a shard holds them."""
-        from pipeline.steps.extract import _encode
-
-        found = _encode(self.night, self.modality, self.encoder, self.rows)
-        return np.stack([found[row.content_hash or b""].vector for row in self.rows])  # type: ignore[misc]
+        results = encode(self.encoder, self.inputs, self.rows, threads(self.config))
+        return np.stack([results[row.content_hash or b""].vector for row in self.rows])  # type: ignore[misc]
 
     def decode(self) -> None:
         """Fills the memory that `forward` reads."""
@@ -105,6 +103,5 @@ class _Ours:
         return self.encoder.embed(self.decoded)
 
     def _decoded(self, rows: list[Row]) -> list[Input]:
-        reader = Reader.of(self.night, self.modality)
-        found = [reader.decode(self.encoder, row) for row in rows]
-        return [one for one in found if not isinstance(one, str)]
+        decoded = [self.inputs.decode(row) for row in rows]
+        return [parts for parts in decoded if not isinstance(parts, Failure)]

@@ -1,24 +1,31 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from pipeline.config import Config
-from pipeline.config.audio import OwnAudio
-from pipeline.config.image import OwnImage
-from pipeline.config.text import OwnText
-from pipeline.encoders import make
+from pipeline.encoders import Encoder, make
+from pipeline.encoders.audio.kinds.own import OwnAudio
+from pipeline.encoders.image.kinds.own import OwnImage
 from pipeline.encoders.own import find
+from pipeline.encoders.text.kinds.own import OwnText
 from pipeline.errors import ConfigError, MediaError
-from tests.test_readme import block
+from tests.conftest import ROOT
 from tests.text_items import item, one_by_one, unit, vectors
 
-EXAMPLE = block("python", "class Trigrams")
+TEXT = (ROOT / "pipeline" / "encoders" / "README.md").read_text("utf-8")
+EXAMPLE, *_ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+SETTINGS, *_ = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+# The same without settings of its own, for the kind `own`.
+PLAIN = EXAMPLE.replace("settings.width", 'settings.options.get("width", 512)')
 Install = Callable[..., None]
 
 
@@ -44,10 +51,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[module]
 
 
-def test_the_example_of_the_readme_encodes_text(install: Install) -> None:
-    install("acme_encoders", EXAMPLE, {"acme_trigrams": "acme_encoders:Trigrams"})
-    chosen = {"encoder": "own", "entry_point": "acme_trigrams", "options": {"width": 256}}
-    encoder = make(Config.model_validate({"extract": {"text": chosen}}), "text")
+@pytest.mark.parametrize("own", [False, True])
+def test_the_example_of_the_readme_encodes_text(install: Install, own: bool) -> None:
+    install("acme_encoders", PLAIN if own else EXAMPLE, {"acme_trigrams": "acme_encoders:Trigrams"})
+    chosen = {"text": {"encoder": "own", "entry_point": "acme_trigrams", "options": {"width": 256}}}
+    config = Config.model_validate({"extract": chosen} if own else yaml.safe_load(SETTINGS))
+    encoder = make(config, "text")
     encoder.load()
     texts = ["quiet harbour at night", "quite harbor at nigth", "a loud and crowded street"]
     rows = vectors(encoder, texts)
@@ -60,12 +69,27 @@ def test_the_example_of_the_readme_encodes_text(install: Install) -> None:
         encoder.decode(item(" "))
 
 
-def test_the_example_needs_about_twenty_lines_of_code() -> None:
-    assert sum(1 for line in EXAMPLE.splitlines() if line.strip()) <= 25
+def test_a_kind_of_an_installed_package_has_settings_of_its_own_and_its_version_counts(install: Install) -> None:
+    install("acme_encoders", EXAMPLE, {"acme_trigrams": "acme_encoders:Trigrams"})
+
+    def made(**settings: object) -> Encoder:
+        chosen = {"encoder": "acme_trigrams", **settings}
+        return make(Config.model_validate({"extract": {"text": chosen}}), "text")
+
+    assert made().identity != made(width=64).identity
+    assert made().identity == made(max_error_rate=0.5).identity
+    with pytest.raises(ValidationError, match=r"allowed here: .*width"):
+        made(widht=3)
+    with pytest.raises(ValidationError, match="did you mean acme_trigrams"):
+        Config.model_validate({"extract": {"text": {"encoder": "acme_trigram"}}})
+
+
+def test_the_example_needs_at_most_thirty_lines_of_code() -> None:
+    assert sum(1 for line in EXAMPLE.splitlines() if line.strip()) <= 30
 
 
 def test_package_version_and_options_make_another_encoder(install: Install) -> None:
-    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="1.0")
     plain = find(OwnText(entry_point="acme")).identity
     assert find(OwnText(entry_point="acme", max_error_rate=0.9)).identity == plain
     assert find(OwnText(entry_point="acme", options={"width": 64})).identity != plain
@@ -73,7 +97,7 @@ def test_package_version_and_options_make_another_encoder(install: Install) -> N
 
 
 def test_the_same_code_in_another_version_is_another_encoder(install: Install, tmp_path: Path) -> None:
-    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="1.0")
     before = find(OwnText(entry_point="acme")).identity
     folder = tmp_path / "acme_encoders"
     (folder / "acme_encoders-1.0.dist-info").rename(folder / "acme_encoders-1.1.dist-info")
@@ -121,14 +145,14 @@ def test_an_encoder_of_media_takes_its_options(install: Install, settings: type[
         ("bare", "own_image:Bare does not set identity, batch_cost, window"),
         ("unprepared", r"own_image:Unprepared does not call super\(\).__init__\(\)"),
         ("abstract", "own_image:Abstract cannot be made .TypeError: .*Abstract"),
-        ("thing", "own_image:thing is not a class derived from pipeline.encoders.Encoder"),
+        ("thing", "own_image:thing is not a class derived from pipeline.encoders.base.Encoder"),
         ("gone", "own_image:Gone cannot be imported .AttributeError"),
         ("bytes", "own_image:Bytes cannot be made .KeyError: 'scale'"),
     ],
 )
 def test_what_is_no_encoder_is_refused_in_one_sentence(install: Install, point: str, said: str) -> None:
     install("own_image", IMAGE, POINTS)
-    with pytest.raises(ConfigError, match=f"^entry_point {point} of own_image 1.0: {said}") as refused:
+    with pytest.raises(ConfigError, match=f"^{point} of own_image 1.0: {said}") as refused:
         find(OwnImage(entry_point=point))
     assert "\n" not in str(refused.value)
 
@@ -146,15 +170,15 @@ def test_an_image_encoder_is_refused_as_a_text_encoder(install: Install) -> None
 
 
 def test_an_unknown_name_is_answered_with_those_that_are_there(install: Install) -> None:
-    with pytest.raises(ConfigError, match=r"entry_point nothing is not in the group medley\.encoders"):
+    with pytest.raises(ConfigError, match="no entry_point is called 'nothing'"):
         find(OwnText(entry_point="nothing"))
-    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams", "beta": "acme_encoders:Trigrams"})
-    with pytest.raises(ConfigError, match=r"entry_point acne is not in .*\(.*acme, beta.*\)"):
+    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams", "beta": "acme_encoders:Trigrams"})
+    with pytest.raises(ConfigError, match=r"did you mean acme. there are .*acme, beta"):
         find(OwnText(entry_point="acne"))
 
 
 def test_one_name_in_two_packages_is_refused(install: Install) -> None:
-    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="1.0")
-    install("acme_encoders", EXAMPLE, {"acme": "acme_encoders:Trigrams"}, version="2.0", name="rival")
+    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="2.0", name="rival")
     with pytest.raises(ConfigError, match=r"of acme_encoders 1\.0 and rival 2\.0; uninstall all but one"):
         find(OwnText(entry_point="acme"))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config
-from pipeline.config.encoders import TimmImage
 from pipeline.encoders import Text, make
+from pipeline.encoders.image.kinds.timm import TimmImage
 from pipeline.encoders.weights import check, files_of, locate
 from pipeline.errors import ConfigError, MediaError, WeightsError
 from tests import checkpoints

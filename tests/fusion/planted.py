@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import OpenedLog
+from pipeline.artefacts.shards import Shards
 from pipeline.config import Modality
 from pipeline.fusion.fit import Material
-from pipeline.fusion.shards import Shards
 from pipeline.interactions import Interactions
 from pipeline.training.context import Context
 from tests.logs import parted

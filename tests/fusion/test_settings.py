@@ -30,16 +30,19 @@ def test_a_kind_has_its_own_settings_and_no_others() -> None:
     [
         (
             {"learned_weights": True},
-            "fuse.learned_weights: fuse.kind linear learns its weights where",
+            "unknown key fuse.learned_weights; fuse.kind linear learns its weights where",
         ),
-        ({"graph": {"layers": 2}}, "fuse.graph: its settings stand beside fuse.kind gnn: fuse.layers"),
-        ({"learn": {"hidden": 64}}, "fuse.learn: it is a setting of fuse.kind align, attention, dnn, gnn, linear"),
-        ({"kind": "dnn", "learn": {"hidden": 64}}, "fuse.learn.hidden: it is fuse.hidden now"),
+        ({"graph": {"layers": 2}}, "unknown key fuse.graph; its settings stand beside fuse.kind gnn: fuse.layers"),
+        (
+            {"learn": {"hidden": 64}},
+            "unknown key fuse.learn; it is a setting of fuse.kind align, attention, dnn",
+        ),
+        ({"kind": "dnn", "learn": {"hidden": 64}}, "unknown key fuse.learn.hidden; it is fuse.hidden now"),
         (
             {"kind": "align", "learn": {"align_agreement": 1}},
-            "fuse.learn.align_agreement: it is fuse.learn.agreement",
+            "unknown key fuse.learn.align_agreement; it is fuse.learn.agreement",
         ),
-        ({"kind": "linear", "whitening": True}, "fuse.whitening: it is a setting of fuse.kind concat"),
+        ({"kind": "linear", "whitening": True}, "unknown key fuse.whitening; it is a setting of fuse.kind concat"),
         ({"kind": "concta"}, "did you mean concat?"),
         ({"weights": {"text": -1}}, "fuse.weights.text"),
     ],

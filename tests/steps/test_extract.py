@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config
+from pipeline.config.shared import EncoderSettings
 from pipeline.encoders import Encoder, Input, Text, make
 from pipeline.encoders.base import batches
+from pipeline.encoders.inputs import Failure, Inputs, Row
 from pipeline.errors import ConfigError
-from pipeline.steps.rows import Reader, Row, plan
 from tests.conftest import Shop, manifest
 
 CsvRow = dict[str, str]
@@ -72,12 +73,13 @@ def calls(work: Callable[[], object]) -> int:
 
 def test_the_work_of_planning_a_bucket_grows_with_its_rows_and_no_faster() -> None:
     encoder = make(Config.model_validate({"extract": {"text": {"encoder": "tfidf"}}}), "text")
+    inputs = Inputs("text", EncoderSettings(), encoder, None)
 
     def table(rows: int) -> pa.Table:
         ids = [f"i{row}" for row in range(rows)]
         return pa.table({"item_id": ids, "title": ids, "text": ids})
 
-    small, large = (calls(lambda rows=rows: list(plan(table(rows), "text", encoder))) for rows in (300, 3000))
+    small, large = (calls(lambda rows=rows: list(inputs.rows(table(rows)))) for rows in (300, 3000))
     assert large < 11 * small
 
 
@@ -95,11 +97,14 @@ def test_whatever_an_encoder_makes_of_one_row_is_a_reason_and_a_wrong_setting_is
             return np.zeros((len(parts), 1), np.float32)
 
     row = Row("a", b"x", None, Text({"text": "x"}))
-    reader, odd = Reader("text", None, 0), Odd()
-    assert reader.decode(odd, row) == "cannot be decoded (ValueError: axes must match)"
+    odd = Odd()
+    inputs = Inputs("text", EncoderSettings(), odd, None)
+    assert inputs.decode(row) == Failure("cannot be decoded (ValueError: axes must match)")
+    odd.error = ModuleNotFoundError("no av")
+    assert inputs.decode(row) == Failure("cannot be decoded (ModuleNotFoundError: no av)", transient=True)
     odd.error = ConfigError("extract.text.template names no column")
     with pytest.raises(ConfigError):
-        reader.decode(odd, row)
+        inputs.decode(row)
 
 
 def test_a_shard_opens_without_medley_and_is_as_documented(published: Shop) -> None:

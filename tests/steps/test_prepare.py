@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config.encoders import TimmImage
+from pipeline.encoders.image.kinds.timm import TimmImage
 from pipeline.encoders.weights import locate
 from tests.conftest import AS_OF, ROOT, Shop, manifest, medley
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.config.audio import AudioSettings
-from pipeline.encoders.base import Text
+from pipeline.config.shared import AudioSettings
+from pipeline.encoders.base import Raw
 from pipeline.errors import MediaError
 from pipeline.media import open_audio
 
 
-def samples_of(raw: bytes | Text, settings: AudioSettings, sample_rate_hz: int) -> np.ndarray:
+def samples_of(raw: Raw, settings: AudioSettings, sample_rate_hz: int) -> np.ndarray:
     """A clip's samples, mono: shape (samples,), float32, full scale 1, at most `max_seconds` of them.
 
     Raises MediaError if the clip cannot be read or holds only zeros.

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pipeline.config.audio import LogmelAudio
 from pipeline.encoders.audio.clips import windows
+from pipeline.encoders.audio.kinds.logmel_cnn import LogmelAudio
 from pipeline.encoders.audio.mel import RANGE_DB, MelSpectrogram
-from pipeline.encoders.base import Input, Text
+from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import RUNNING, NetworkEncoder
 from pipeline.encoders.weights import check, locate
@@ -69,7 +69,7 @@ class LogmelEncoder(NetworkEncoder):
 
         return Normalised(build_backbone(self.settings.library, self.settings.model, self.path), self.shape)
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The clip's pictures, each (side, side) uint8. Raises MediaError if it cannot be read or holds only zeros."""
         level = self._mel.decibels(raw)
         grey = 255 * (1 + level / np.float32(RANGE_DB))

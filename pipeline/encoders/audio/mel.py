@@ -16,9 +16,9 @@ import scipy.fft
 import scipy.sparse
 from scipy.ndimage import convolve1d
 
-from pipeline.config.audio import MelSettings
+from pipeline.config.shared import MelSettings
 from pipeline.encoders.audio.clips import samples_of
-from pipeline.encoders.base import Text
+from pipeline.encoders.base import Raw
 from pipeline.errors import ConfigError
 
 Bands = npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class MelSpectrogram:
         shape = {"hann": np.hanning, "hamming": np.hamming}[self.settings.window_shape]
         return shape(self.settings.window_samples + 1)[:-1].astype(np.float32)
 
-    def decibels(self, raw: bytes | Text) -> Bands:
+    def decibels(self, raw: Raw) -> Bands:
         """A clip's mel power in decibels below its loudest band: shape (bands, frames), -80 to 0.
 
         A clip shorter than one window is filled up with zeros. Raises MediaError if it cannot be read or is silent.

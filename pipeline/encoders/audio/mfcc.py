@@ -17,9 +17,9 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import convolve1d
 
-from pipeline.config.audio import MfccAudio
+from pipeline.encoders.audio.kinds.mfcc import MfccAudio
 from pipeline.encoders.audio.mel import MelSpectrogram
-from pipeline.encoders.base import Encoder, Input, Text, Vectors
+from pipeline.encoders.base import Encoder, Input, Raw, Vectors
 from pipeline.workspace import digest
 
 VERSION = 2
@@ -58,7 +58,7 @@ class MfccEncoder(Encoder):
         """Computes the filters; there are no weights. Raises ConfigError if a mel band would hold nothing."""
         self._mel.load()
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The clip's statistics, a single part. Raises MediaError if it cannot be read or holds only zeros."""
         frames = self.frames(self._mel.decibels(raw))
         return [np.concatenate([_statistic(frames, name) for name in self.settings.statistics]).astype(np.float32)]

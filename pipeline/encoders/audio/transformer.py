@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.audio import TransformersAudio
 from pipeline.encoders.audio.clips import samples_of, windows
-from pipeline.encoders.base import Input, Text
+from pipeline.encoders.audio.kinds.transformers import TransformersAudio
+from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import RUNNING, NetworkEncoder
 from pipeline.encoders.weights import check, locate
@@ -83,7 +83,7 @@ class TransformerAudioEncoder(NetworkEncoder):
             self.batch_cost = self.settings.batch_rows * self.longest
         super().load()
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """Each window's features, float32. Raises MediaError if the clip cannot be read or holds only zeros.
 
         Shapes: (samples,) for raw audio; (frames, bands + 1) AST; (bands + 1, frames) Whisper; (crops, frames, bands).

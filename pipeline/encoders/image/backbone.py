@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config.image import TimmImage, TorchvisionImage
-from pipeline.encoders.base import Input, Text
+from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import RUNNING, NetworkEncoder
+from pipeline.encoders.image.kinds.timm import TimmImage
+from pipeline.encoders.image.kinds.torchvision import TorchvisionImage
 from pipeline.encoders.image.pixels import Preprocessing, views_of
 from pipeline.encoders.weights import check, locate
 from pipeline.errors import MediaError, WeightsError
@@ -70,7 +71,7 @@ class BackboneEncoder(NetworkEncoder):
         self.shape: Preprocessing = statistics_of(self.library, self.settings.model, self.entry)
         super().load()
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The views' pixels, each (side, side, 3) uint8. Raises MediaError if the picture cannot be read."""
         if not isinstance(raw, bytes):
             raise MediaError("no image")

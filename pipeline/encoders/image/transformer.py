@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipeline.config.image import TransformersImage
-from pipeline.encoders.base import Input, Text
+from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import RUNNING, NetworkEncoder
+from pipeline.encoders.image.kinds.transformers import TransformersImage
 from pipeline.encoders.image.pixels import views_of
 from pipeline.encoders.weights import check, is_joint, locate, reason
 from pipeline.errors import MediaError, WeightsError
@@ -64,7 +64,7 @@ class TransformerImageEncoder(NetworkEncoder):
             raise WeightsError(f"weights {self.model}: no image processor of transformers there ({said})") from None
         super().load()
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The views' pixels, each (3, h, w) float32. Raises MediaError if the picture cannot be read."""
         if not isinstance(raw, bytes):
             raise MediaError("no image")

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from pipeline.config.text import CountText, TfidfText
 from pipeline.encoders import fitted
-from pipeline.encoders.base import Input, Text, Vectors
+from pipeline.encoders.base import Input, Raw, Vectors
+from pipeline.encoders.text.kinds.bow import CountText
+from pipeline.encoders.text.kinds.tfidf import TfidfText
 from pipeline.encoders.text.segment import MEANING, words
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.text.vocabulary import FittedTally, FittedVocabulary, HashedTally, HashedVocabulary, Row, terms
@@ -80,7 +81,7 @@ class CountTextEncoder(TemplateEncoder):
         self.idf, self.components = tensors["idf"], tensors["components"]
         self.width = self.components.shape[1]
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The text's vector. Raises MediaError if none of its words is known, or none shared with other texts."""
         row = self._row(words(self.text_of(raw)))
         if not len(row.columns):

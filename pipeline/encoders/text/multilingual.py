@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config.shared import USE_MULTILINGUAL, USE_TOKENS
-from pipeline.config.text import MultilingualText
-from pipeline.encoders.base import Input, Text, Vectors
+from pipeline.encoders.base import Input, Raw, Vectors
+from pipeline.encoders.text.kinds.use_multilingual import MultilingualText
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.weights import check, locate
 from pipeline.errors import MediaError
@@ -71,7 +71,7 @@ class MultilingualTextEncoder(TemplateEncoder):
         self.untelling = set(self.tokenizer.encode(NO_CHARACTER, out_type=int, add_bos=False, add_eos=False))
         self.network = NumpyBackend(str(self.weights), _AsTokenized(), threads=_threads())
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """Token ids, between a begin and an end, at most `max_tokens`.
 
         Raises MediaError if the text is not valid Unicode, or none of its tokens is known.

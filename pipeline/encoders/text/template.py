@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 from pipeline.config.shared import TextSettings
-from pipeline.encoders.base import Encoder, Text
+from pipeline.encoders.base import Encoder, Raw, Text
 from pipeline.errors import ConfigError, MediaError
 
 
@@ -36,7 +36,7 @@ class TemplateEncoder(Encoder):
         telling = [value for name, value in values.items() if name != "title"] or list(values.values())
         return self._told(telling, self.settings.template.format(**values))
 
-    def text_of(self, raw: bytes | Text) -> str:
+    def text_of(self, raw: Raw) -> str:
         """As `render`, for `decode`: raises MediaError for what is no text."""
         if not isinstance(raw, Text):
             raise MediaError("no text")

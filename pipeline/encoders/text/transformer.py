@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.text import TransformerText
-from pipeline.encoders.base import Input, Text
+from pipeline.encoders.base import Input, Raw, Text
 from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import RUNNING, NetworkEncoder
+from pipeline.encoders.text.kinds.transformer import TransformerText
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.weights import check, is_joint, locate
 from pipeline.workspace import digest
@@ -75,7 +75,7 @@ class TransformerTextEncoder(NetworkEncoder, TemplateEncoder):
         self.padding = self.tokenizer.pad_token_id or 0
         super().load()
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """Token ids of each part, shape (tokens,), int64, at most `max_tokens`. Raises MediaError for a blank text."""
         text = self.text_of(raw)
         asked = isinstance(raw, Text) and raw.query

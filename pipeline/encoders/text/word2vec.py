@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.config.text import Word2VecText
+from pipeline.encoders.text.kinds.word2vec import Word2VecText
 from pipeline.encoders.text.segment import words
 from pipeline.encoders.text.word_vectors import WordVectors
 from pipeline.errors import StepFailed

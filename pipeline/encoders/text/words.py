@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.text import GloveText, Word2VecText
 from pipeline.encoders import fitted
-from pipeline.encoders.base import Input, Text, Vectors
+from pipeline.encoders.base import Input, Raw, Vectors
+from pipeline.encoders.text.kinds.glove import GloveText
+from pipeline.encoders.text.kinds.word2vec import Word2VecText
 from pipeline.encoders.text.segment import MEANING, words
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.text.word2vec import Lines, train
@@ -89,7 +90,7 @@ class WordTextEncoder(TemplateEncoder):
             self._weigh(tensors["rows"], tensors["shares"])
             self.common = tensors["common"]
 
-    def decode(self, raw: bytes | Text) -> Input:
+    def decode(self, raw: Raw) -> Input:
         """The text's vector. Raises MediaError if none of its words has a vector, or nothing is left of their mean."""
         rows = self.vectors.known(words(self.text_of(raw)))
         if not len(rows):

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from pipeline.config import Config
-from pipeline.config.audio import LogmelAudio
 from pipeline.encoders import make
+from pipeline.encoders.audio.kinds.logmel_cnn import LogmelAudio
 from pipeline.encoders.audio.logmel import LogmelEncoder
 from pipeline.encoders.image.backbones import build_backbone, statistics_of
 from pipeline.encoders.weights import locate

@@ -9,11 +9,11 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from pipeline.config import Config
 from pipeline.config.shared import Adapt
-from pipeline.config.text import TransformerText
 from pipeline.encoders import Prepared, Text, make
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.encoders.finetune.adapt import FILE, Task, blocks_of, pairs_of, restore, train
 from pipeline.encoders.finetune.augment import augment
+from pipeline.encoders.text.kinds.transformer import TransformerText
 from pipeline.encoders.weights import locate
 from pipeline.errors import StepFailed, WeightsError
 from pipeline.interactions import Interactions

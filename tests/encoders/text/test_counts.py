@@ -11,10 +11,11 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
 
 from pipeline.config import Config
-from pipeline.config.text import CountText, TfidfText
 from pipeline.encoders import make
 from pipeline.encoders.fitted import DOCUMENT, TENSORS, Sample
 from pipeline.encoders.text.counts import CountTextEncoder
+from pipeline.encoders.text.kinds.bow import CountText
+from pipeline.encoders.text.kinds.tfidf import TfidfText
 from pipeline.encoders.text.segment import words
 from pipeline.encoders.text.vocabulary import FittedTally, FittedVocabulary
 from pipeline.errors import MediaError, ShardCorrupt, StepFailed

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from pipeline.config import Config
-from pipeline.config.text import GloveText, Word2VecText
 from pipeline.encoders import make
 from pipeline.encoders.fitted import DOCUMENT, TENSORS
+from pipeline.encoders.text.kinds.glove import GloveText
+from pipeline.encoders.text.kinds.word2vec import Word2VecText
 from pipeline.encoders.text.segment import words
 from pipeline.encoders.text.word_vectors import packed, read_vectors
 from pipeline.encoders.text.words import WordTextEncoder
@@ -165,7 +166,7 @@ def test_the_same_texts_give_the_same_bytes_and_nothing_else_is_left(
 
 def test_training_repeats_in_a_process_that_hashes_words_otherwise(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipeline.config.encoders import Word2VecText\n"
+        "import sys; from pathlib import Path; from pipeline.encoders.text.kinds.word2vec import Word2VecText\n"
         "from pipeline.encoders.text.words import WordTextEncoder; from tests.text_items import corpus\n"
         "WordTextEncoder(Word2VecText(width=8, epochs=3)).fit(iter(corpus()), Path(sys.argv[1]))"
     )

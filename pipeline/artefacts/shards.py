@@ -1,0 +1,220 @@
+"""Embedding shards: Parquet files, each one modality of one bucket of items, or what several share, or users' profiles.
+
+| column | what |
+|---|---|
+| item_id, or user_id | string, in the order of the staged items |
+| content_hash | 32 bytes, of what was decoded from; null where nothing was, or another night may decode it |
+| vector | FixedSizeList<float16>[d] of unit norm, null where missing |
+| error | why it is missing, null where it is not |
+
+The schema's metadata are those of `Described`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.artefacts.read import readable
+from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix, vector_column
+from pipeline.config import Modality
+from pipeline.errors import ShardCorrupt
+from pipeline.interactions import Floats
+from pipeline.workspace import Json
+
+# Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
+# catalogue, and the error of a deviation from so many rows is .3 %.
+SAMPLE_ROWS = 65_536
+EXAMPLES = 20
+REMOVE = "remove it and run the night again"
+
+
+@dataclass(frozen=True)
+class Result:
+    """An encoded row: a vector of unit norm, (d,) float16, or the reason why there is none.
+
+    transient: the reason lies in the machine, so that another night tries again.
+    """
+
+    vector: npt.NDArray[np.float16] | None
+    error: str | None
+    transient: bool = False
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a reader of a shard needs to know of its vectors. d: their width. space: the joint space that they lie in.
+
+    cosine: mean cosine of `precision` to fp32 on a sample of the catalogue.
+    """
+
+    encoder: str
+    model: str
+    d: int
+    space: str
+    precision: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the rows of a shard. missing_rows: without a vector. unreadable_rows: of these, those that do not
+    merely lack the modality. transient_rows: of these, those to be tried again. errors: rows by reason. examples: some
+    unreadable rows, each its item_id and reason.
+    """
+
+    rows: int
+    missing_rows: int
+    unreadable_rows: int
+    transient_rows: int
+    errors: dict[str, int]
+    examples: list[list[str]]
+
+    @staticmethod
+    def of(modality: Modality, ids: Sequence[str], results: Sequence[Result]) -> Summary:
+        """The summary of a shard's rows."""
+        errors = [(item_id, result.error) for item_id, result in zip(ids, results, strict=True) if result.error]
+        unreadable = [[item_id, error] for item_id, error in errors if error != f"no {modality}"]
+        reasons = Counter(re.split(r"[:(]", error)[0].strip() for _, error in errors)
+        transient = sum(result.transient for result in results)
+        by_reason = dict(sorted(reasons.items()))
+        return Summary(len(ids), len(errors), len(unreadable), transient, by_reason, unreadable[:EXAMPLES])
+
+    @staticmethod
+    def read(details: Json) -> Summary:
+        """The summary that a shard's receipt holds."""
+        return Summary(**{name: details[name] for name in Summary.__dataclass_fields__})
+
+
+def write_shard(
+    path: Path, key: str, rows: Sequence[tuple[str, bytes | None]], results: Sequence[Result], described: Described
+) -> None:
+    """Writes a shard. key: the name of the ids' column. rows: each id and content hash."""
+    vectors = np.zeros((len(rows), max(1, described.d)), dtype=np.float16)
+    for row, result in enumerate(results):
+        if result.vector is not None:
+            vectors[row] = result.vector
+    hashes = [None if result.transient else known for (_, known), result in zip(rows, results, strict=True)]
+    table = pa.table(
+        {
+            key: pa.array([name for name, _ in rows], pa.string()),
+            "content_hash": pa.array(hashes, pa.binary(32)),
+            "vector": vector_column(vectors, np.array([result.vector is None for result in results], bool)),
+            "error": pa.array([result.error for result in results], pa.string()),
+        }
+    ).replace_schema_metadata({name: str(value) for name, value in asdict(described).items()})
+    plain = [key, "content_hash", "error"]
+    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=["error"], write_statistics=plain)
+
+
+def read_results(path: Path, wanted: Collection[bytes] | None = None) -> dict[bytes, Result]:
+    """The rows of a shard by content hash: all, or those that are wanted. Raises ShardCorrupt if it cannot be read."""
+    known: dict[bytes, Result] = {}
+    with readable(path, hint=REMOVE):
+        for batch in pq.ParquetFile(path).iter_batches(columns=["content_hash", "vector", "error"]):
+            if wanted is not None:
+                chosen = [content_hash in wanted for content_hash in batch["content_hash"].to_pylist()]
+                batch = batch.filter(pa.array(chosen, pa.bool_()))
+            vectors = matrix(batch["vector"]).astype(np.float16)
+            rows = zip(batch["content_hash"].to_pylist(), batch["error"].to_pylist(), vectors, strict=True)
+            known |= {key: Result(None, error) if error else Result(row, None) for key, error, row in rows if key}
+    return known
+
+
+class Shards:
+    """The shards of every modality, one a bucket, in the same order of buckets: that of the catalogue's item codes."""
+
+    def __init__(self, paths: Mapping[Modality, Sequence[Path]]) -> None:
+        """paths: of each modality, one a bucket. Raises ShardCorrupt if a shard cannot be read."""
+        self.paths = {modality: list(of_buckets) for modality, of_buckets in paths.items()}
+        rows = [_open(path).metadata.num_rows for path in self._first]
+        self.starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+        """(buckets + 1,) int64: the code of each bucket's first item, and the number of items."""
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """The modalities, in their order."""
+        return list(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def items(self) -> int:
+        """The number of items."""
+        return int(self.starts[-1])
+
+    def name(self, bucket: int) -> str:
+        """The bucket's name, such as bucket-00007."""
+        return self._first[bucket].name.rsplit("-", 1)[0]
+
+    def read(self, bucket: int) -> tuple[pa.ChunkedArray, dict[Modality, Floats]]:
+        """The item ids of a bucket, and modality to (n, d) float32, NaN where missing.
+
+        Raises ShardCorrupt if a shard cannot be read or the modalities hold different items.
+        """
+        tables = {m: _table(paths[bucket]) for m, paths in self.paths.items()}
+        ids = next(iter(tables.values()))["item_id"]
+        if any(not table["item_id"].equals(ids) for table in tables.values()):
+            path = self._first[bucket]
+            raise ShardCorrupt(f"{path}: the modalities' shards hold different items; run with --full")
+        return ids, {m: matrix(table["vector"]) for m, table in tables.items()}
+
+    def ids(self, bucket: int) -> pa.ChunkedArray:
+        """The item ids of a bucket."""
+        return _table(self._first[bucket], ["item_id"])["item_id"]
+
+    def missing(self, code: int) -> dict[Modality, str]:
+        """The modalities that an item, by its code, lacks, and why."""
+        bucket = int(np.searchsorted(self.starts, code, side="right")) - 1
+        row = code - int(self.starts[bucket])
+        reasons = {m: _table(paths[bucket], ["error"])["error"][row].as_py() for m, paths in self.paths.items()}
+        return {modality: reason for modality, reason in reasons.items() if reason}
+
+    def sampled(self) -> range:
+        """The first buckets that together hold SAMPLE_ROWS items, or all."""
+        return range(min(len(self), int(np.searchsorted(self.starts, SAMPLE_ROWS))))
+
+    def present(self, modality: Modality) -> Iterator[Floats]:
+        """The vectors of a modality in the sampled buckets, (n, d), without the missing ones.
+
+        Where these hold none, later buckets are read until one does.
+        """
+        any_yet, sampled = False, self.sampled()
+        for bucket in range(len(self)):
+            if any_yet and bucket not in sampled:
+                return
+            column = _table(self.paths[modality][bucket], ["vector"])["vector"]
+            vectors = matrix(pc.drop_null(column))
+            if len(vectors):
+                any_yet = True
+                yield vectors
+
+    def vectors(self, modality: Modality) -> Floats:
+        """A modality's vectors, (n_items, d) float32, in the catalogue's order, NaN rows where missing."""
+        parts = [matrix(_table(path, ["vector"])["vector"]) for path in self.paths[modality]]
+        # A bucket without items does not know how wide its vectors would be.
+        return np.concatenate([part for part in parts if len(part)])
+
+    @property
+    def _first(self) -> list[Path]:
+        return next(iter(self.paths.values()))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    with readable(path, hint=REMOVE):
+        return pq.ParquetFile(path)
+
+
+def _table(path: Path, columns: Sequence[str] = ("item_id", "vector")) -> pa.Table:
+    with readable(path, hint=REMOVE):
+        return pq.read_table(path, columns=list(columns), use_threads=False)

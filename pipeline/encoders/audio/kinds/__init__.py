@@ -1,0 +1,1 @@
+"""Kinds of audio encoders: one module each, named as `extract.audio.encoder` names it."""

@@ -1,0 +1,1 @@
+"""Kinds of image encoders: one module each, named as `extract.image.encoder` names it."""

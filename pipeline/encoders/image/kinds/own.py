@@ -1,0 +1,21 @@
+"""own: an image encoder behind an entry point."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.config.shared import MediaSettings, Own
+from pipeline.encoders.kind import Kind
+
+
+class OwnImage(Own, MediaSettings):
+    """An image encoder of the user's own."""
+
+    max_pixels: int = Field(50_000_000, ge=1, description="larger images are refused before they are decoded")
+
+
+class EntryPoint(Kind):
+    """See `pipeline.encoders.own`."""
+
+    Settings = OwnImage
+    implementation = "pipeline.encoders.own:find"

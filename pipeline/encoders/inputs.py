@@ -1,0 +1,112 @@
+"""What an encoder reads of staged items: which rows there are, under which content hash, and what each decodes to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.config import MODALITIES, Modality
+from pipeline.config.shared import Array, EncoderSettings
+from pipeline.encoders.base import Encoder, Input, Raw, Text
+from pipeline.errors import MachineError, MediaError, MedleyError
+from pipeline.media import MEDIA, raw_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item's (or user's) input: its content hash, or the reason why there is none."""
+
+    item_id: str
+    content_hash: bytes | None
+    problem: str | None
+    source: Raw | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a row has no vector. transient: the reason lies in the machine, so that another night may have it."""
+
+    reason: str
+    transient: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One modality of the staged items, as its encoder reads it. root: the media folder, where files are read."""
+
+    modality: Modality
+    settings: EncoderSettings
+    encoder: Encoder
+    root: Path | None
+
+    def rows(self, items: pa.Table) -> Iterator[Row]:
+        """The rows of staged items, in their order.
+
+        text: by the hash of what the template gives. image, audio: by the hash of their bytes, which staging took. A
+        modality of the user's own: by its column's value (a text, bytes, or anything else as JSON), or, where vectors
+        are given, by the item's id.
+        """
+        if self.modality == "text":
+            fields = [name for name in items.column_names if not name.endswith(("_hash", "_problem"))]
+            for columns in items.select(fields).to_pylist():
+                text = Text({name: "" if value is None else str(value) for name, value in columns.items()})
+                yield self._of_text(text.columns["item_id"], text)
+        elif self.modality in MEDIA:
+            names = ("item_id", f"{self.modality}_hash", f"{self.modality}_problem", self.modality)
+            for item_id, content_hash, problem, source in zip(*(items[n].to_pylist() for n in names), strict=True):
+                yield Row(item_id, content_hash, problem, source)
+        else:
+            ids = items["item_id"].to_pylist()
+            values = ids if isinstance(self.settings, Array) else items[self.modality].to_pylist()
+            for item_id, value in zip(ids, values, strict=True):
+                yield self._of_value(item_id, value)
+
+    def profiles(self, users: pa.Table) -> list[Row]:
+        """Every user's profile, by user_id, as a query's text."""
+        rows = users.to_pylist()
+        return [self._of_text(user["user_id"], Text({"text": user["profile"] or ""}, query=True)) for user in rows]
+
+    def decode(self, row: Row) -> Input | Failure:
+        """What the encoder takes, or why the row cannot be used; any thread may."""
+        try:
+            return self.encoder.decode(self._raw(row))
+        except MediaError as error:
+            return Failure(str(error), isinstance(error, MachineError))
+        except MedleyError:
+            raise
+        except Exception as error:  # one row, whatever an encoder makes of it, never ends a night
+            reason = f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            return Failure(reason, isinstance(error, (ImportError, OSError, MemoryError)))
+
+    def _raw(self, row: Row) -> Raw:
+        if row.source is None:
+            raise MediaError(f"no {self.modality}")
+        given = isinstance(self.settings, Array) and self.modality not in MODALITIES
+        if not (given or self.modality in MEDIA) or not isinstance(row.source, str):
+            return row.source
+        try:
+            raw = raw_of(self.settings, self.root, row.source)
+        except MediaError as error:  # it could be read when it was staged
+            raise MachineError(str(error)) from None
+        if hashlib.sha256(raw).digest() != row.content_hash:
+            raise MachineError("file changed after it was ingested")
+        return raw
+
+    def _of_text(self, name: str, text: Text) -> Row:
+        try:
+            content_hash = hashlib.sha256(self.encoder.render(text).encode("utf-8", "surrogatepass")).digest()
+            return Row(name, content_hash, None, text)
+        except MediaError as error:
+            return Row(name, None, str(error), None)
+
+    def _of_value(self, item_id: str, value: object) -> Row:
+        if value is None or value in ("", b""):
+            return Row(item_id, None, f"no {self.modality}", None)
+        raw = value if isinstance(value, (str, bytes)) else json.dumps(value, sort_keys=True, default=str)
+        known = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+        return Row(item_id, hashlib.sha256(known).digest(), None, raw)

@@ -1,0 +1,1 @@
+"""Kinds of encoders that every modality has."""

@@ -1,0 +1,1 @@
+"""Kinds of text encoders: one module each, named as `extract.text.encoder` names it."""
