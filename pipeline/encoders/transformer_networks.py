@@ -42,14 +42,14 @@ def load_model(folder: Path, described: str, gguf_file: str = "") -> Any:
     try:
         # Reading GGUF draws a progress bar that no setting turns off.
         with quiet(), redirect_stderr(io.StringIO()) if gguf_file else nullcontext():
-            found = AutoModel.from_pretrained(
+            loaded = AutoModel.from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **source
             )
     except Exception as error:  # besides its own, transformers lets through what safetensors and its models raise
-        said = reason(error)
-        raise WeightsError(f"weights {described}: not a transformers folder with safetensors ({said})") from None
-    network: Any = found[0]
-    _refuse_random(network, {*found[1]["missing_keys"], *(key for key, *_ in found[1]["mismatched_keys"])}, described)
+        cause = reason(error)
+        raise WeightsError(f"weights {described}: not a transformers folder with safetensors ({cause})") from None
+    network: Any = loaded[0]
+    _refuse_random(network, {*loaded[1]["missing_keys"], *(key for key, *_ in loaded[1]["mismatched_keys"])}, described)
     # Nothing is generated: a decoder's cache would cost memory, and engines that trace cannot follow it.
     if getattr(network.config, "use_cache", False):
         network.config.use_cache = False
@@ -96,12 +96,12 @@ def pooling_of(folder: Path, network: Any) -> str:
     file = folder / "1_Pooling" / "config.json"
     if file.is_file():
         try:
-            said = dict(json.loads(file.read_text("utf-8")))
+            pooling = dict(json.loads(file.read_text("utf-8")))
         except (ValueError, TypeError):
             raise ConfigError(f"extract.text.pooling: {file} is not JSON; choose mean or another") from None
-        flags = [name for name, value in said.items() if name.startswith("pooling_mode_") and value is True]
-        asked = said.get("pooling_mode") or flags or "mean"
-        modes = [asked] if isinstance(asked, str) else asked
+        flags = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
+        wanted = pooling.get("pooling_mode") or flags or "mean"
+        modes = [wanted] if isinstance(wanted, str) else wanted
         if len(modes) != 1 or modes[0] not in POOLINGS:
             raise ConfigError(f"extract.text.pooling: {file} asks for {' and '.join(modes)}; choose mean or another")
         return POOLINGS[modes[0]]
@@ -196,10 +196,10 @@ class PooledPixels(nn.Module):
         """Pools as `kind` says."""
         if self.kind == "joint":
             return self.network.get_image_features(pixel_values=pixels).pooler_output
-        found = self.network(pixel_values=pixels)
-        if self.kind == "auto" and getattr(found, "pooler_output", None) is not None:
-            return found.pooler_output.flatten(1)
-        hidden = found.last_hidden_state
+        output = self.network(pixel_values=pixels)
+        if self.kind == "auto" and getattr(output, "pooler_output", None) is not None:
+            return output.pooler_output.flatten(1)
+        hidden = output.last_hidden_state
         if hidden.ndim == 4:  # a convolutional model's map
             return hidden.mean((2, 3))
         return hidden.mean(1) if self.kind == "mean" else hidden[:, 0]

@@ -67,8 +67,8 @@ def files_of(path: Path, named: str = "") -> list[Path]:
     if path.is_file():
         return [path]
     for pattern in [named] if named else WEIGHT_FILES:
-        if found := sorted(path.glob(pattern)):
-            return found
+        if matches := sorted(path.glob(pattern)):
+            return matches
     wanted = named or f"none of {', '.join(WEIGHT_FILES)}"
     raise WeightsError(f"weights {path}: the folder holds {'no ' if named else ''}{wanted}")
 
@@ -80,17 +80,17 @@ def check(settings: HasWeights, path: Path, named: str = "") -> str:
     Raises WeightsError if the sha256 differs, or a folder holds no weights.
     """
     files = files_of(path, named)
-    found = [sha256_of(file) for file in files]
+    digests = [sha256_of(file) for file in files]
     expected = settings.sha256 or KNOWN.get(settings.weights, "")
-    if expected and expected not in found:
+    if expected and expected not in digests:
         raise WeightsError(
-            f"weights {settings.weights}: sha256 of {files[0].name} is {found[0]}, expected {expected}; "
+            f"weights {settings.weights}: sha256 of {files[0].name} is {digests[0]}, expected {expected}; "
             "install them again"
         )
     if path.is_file():
-        return found[0]
+        return digests[0]
     beside = sorted({other for pattern in MEANING_FILES for other in path.glob(pattern)})
-    return digest(*found, [(str(other.relative_to(path)), sha256_of(other)) for other in beside])
+    return digest(*digests, [(str(other.relative_to(path)), sha256_of(other)) for other in beside])
 
 
 def is_joint(folder: Path) -> bool:
@@ -109,7 +109,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    found: dict[str, torch.Tensor] = {}
+    merged: dict[str, torch.Tensor] = {}
     for file in files_of(path):
         try:
             safe = file.suffix == ".safetensors"
@@ -121,8 +121,8 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
             ) from None
         if odd:
             raise WeightsError(f"weights {file}: not a plain state dict, {odd[0]} in it is no tensor; save that alone")
-        found |= state
-    return found
+        merged |= state
+    return merged
 
 
 def fill(network: torch.nn.Module, path: Path, described: str) -> None:

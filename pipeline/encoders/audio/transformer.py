@@ -133,8 +133,8 @@ class TransformerAudioEncoder(NetworkEncoder):
         return shortest, max(shortest, int(self.settings.seconds * self.sample_rate_hz))
 
     def _features(self, samples: np.ndarray) -> np.ndarray:
-        found = self.extractor(samples, sampling_rate=self.sample_rate_hz, return_tensors="np")
-        features = np.asarray(found[self.extractor.model_input_names[0]][0], dtype=np.float32)
+        extracted = self.extractor(samples, sampling_rate=self.sample_rate_hz, return_tensors="np")
+        features = np.asarray(extracted[self.extractor.model_input_names[0]][0], dtype=np.float32)
         if self.kind == AST:
             frames = 1 + (len(samples) - AST_FRAME) // AST_HOP
             mask = np.arange(features.shape[0]) < frames
@@ -147,7 +147,7 @@ class TransformerAudioEncoder(NetworkEncoder):
 
 def _config_of(folder: Path, described: str) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "config.json").read_text("utf-8"))
+        document = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise WeightsError(f"weights {described}: not a transformers folder (it holds no config.json)") from None
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

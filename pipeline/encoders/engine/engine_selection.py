@@ -159,8 +159,8 @@ class _Trials:
 
     def _wants_int8(self) -> bool:
         settings = self.encoder.settings
-        left = self.rows / max(trial.rows_per_second for trial in self.done)
-        return settings.precision == "int8" or (settings.precision == "auto" and left >= settings.auto_above_seconds)
+        seconds = self.rows / max(trial.rows_per_second for trial in self.done)
+        return settings.precision == "int8" or (settings.precision == "auto" and seconds >= settings.auto_above_seconds)
 
     def _try(self, candidate: _Candidate) -> None:
         self.kept = 0
@@ -206,7 +206,7 @@ class _Trials:
         return cosines[1::2] if precision == "int8" and len(cosines) > 1 else cosines
 
     def _calibration(self) -> list[engines.Batch]:
-        parts = [part for one in self.sample[::2] for part in one]
+        parts = [part for parts_of_item in self.sample[::2] for part in parts_of_item]
         step = max(1, len(parts) // (ROWS_PER_BATCH * CALIBRATION_BATCHES))
         chosen = sorted(parts[::step], key=self.encoder.cost)
         cuts = range(0, len(chosen), ROWS_PER_BATCH)

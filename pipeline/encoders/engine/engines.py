@@ -124,12 +124,12 @@ def _readers(network: torch.nn.Module, example: Batch) -> dict[str, str]:
     import torch
 
     made: dict[int, tuple[str, torch.Tensor]] = {}
-    found: dict[str, str] = {}
+    convolutions: dict[str, str] = {}
 
     def watch(name: str, module: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
         def hook(_: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
             if inputs and id(inputs[0]) in made:
-                found[name] = made[id(inputs[0])][0]
+                convolutions[name] = made[id(inputs[0])][0]
             if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d) and isinstance(output, torch.Tensor):
                 made[id(output)] = (name, output)
 
@@ -142,7 +142,7 @@ def _readers(network: torch.nn.Module, example: Batch) -> dict[str, str]:
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return convolutions
 
 
 def _name_after_layers(model: Any, readers: dict[str, str]) -> None:
@@ -197,8 +197,8 @@ def operations_of(model: Any, layers: Sequence[str]) -> list[str]:
     """The names of an OpenVINO model's products that came from these layers of the torch network."""
     marks = tuple(f"{MODULE}{layer}/" for layer in layers)
     products = ("MatMul", "Convolution", "GroupConvolution")
-    found = ((op.get_friendly_name(), op.get_type_name()) for op in model.get_ops())
-    return [name for name, kind in found if kind in products and name.startswith(marks)]
+    operations = ((op.get_friendly_name(), op.get_type_name()) for op in model.get_ops())
+    return [name for name, kind in operations if kind in products and name.startswith(marks)]
 
 
 def save_quantised(model: Any, folder: Path) -> None:

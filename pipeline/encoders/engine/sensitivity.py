@@ -22,25 +22,25 @@ def losses(network: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
     chosen = batches[:: max(1, len(batches) // MOST_BATCHES)]
     inputs = [tuple(torch.from_numpy(array).to(device()) for array in batch) for batch in chosen]
     with torch.inference_mode():
-        exact = [network(*one) for one in inputs]
-        found = {}
+        exact = [network(*batch) for batch in inputs]
+        by_layer = {}
         for name, module in network.named_modules():
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
                 with _Quantised(module):
-                    rounded = [network(*one) for one in inputs]
+                    rounded = [network(*batch) for batch in inputs]
                 pairs = zip(exact, rounded, strict=True)
                 cosines = torch.cat([torch.nn.functional.cosine_similarity(a, b) for a, b in pairs])
-                found[name] = float(1 - cosines.mean())
-    return found
+                by_layer[name] = float(1 - cosines.mean())
+    return by_layer
 
 
 def least_kept(losses: dict[str, float], allowed: float) -> int:
     """How many layers, most sensitive first, must stay exact for the losses of the others to add up to `allowed`."""
-    left = sum(losses.values())
-    for kept, loss in enumerate(sorted(losses.values(), reverse=True)):
-        if left <= allowed:
-            return kept
-        left -= loss
+    remaining = sum(losses.values())
+    for exact, loss in enumerate(sorted(losses.values(), reverse=True)):
+        if remaining <= allowed:
+            return exact
+        remaining -= loss
     return len(losses)
 
 

@@ -101,9 +101,9 @@ class Normalised(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """[n × h × w × 3] uint8 to [n × d]."""
         scaled = pixels.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
-        found = self.backbone((scaled - self.mean) / self.std)
-        maps = found if isinstance(found, list | tuple) else [found]
-        return torch.cat([one.flatten(1) if self.flatten else _averaged(one) for one in maps], dim=1)
+        output = self.backbone((scaled - self.mean) / self.std)
+        maps = output if isinstance(output, list | tuple) else [output]
+        return torch.cat([layer.flatten(1) if self.flatten else _averaged(layer) for layer in maps], dim=1)
 
 
 class _Layers(nn.Module):
@@ -114,16 +114,16 @@ class _Layers(nn.Module):
         self.cut, self.names = cut, list(names)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        found = self.cut(pixels)
-        return [found[name] for name in self.names]
+        maps = self.cut(pixels)
+        return [maps[name] for name in self.names]
 
 
-def _averaged(found: torch.Tensor) -> torch.Tensor:
-    if found.ndim == 4:
+def _averaged(layer: torch.Tensor) -> torch.Tensor:
+    if layer.ndim == 4:
         # Swin and its kin keep channels last: a map has more channels than pixels on a side.
-        channels_last = found.shape[1] == found.shape[2] and found.shape[3] != found.shape[2]
-        return found.mean((1, 2) if channels_last else (2, 3))
-    return found.mean(1) if found.ndim == 3 else found
+        channels_last = layer.shape[1] == layer.shape[2] and layer.shape[3] != layer.shape[2]
+        return layer.mean((1, 2) if channels_last else (2, 3))
+    return layer.mean(1) if layer.ndim == 3 else layer
 
 
 def _of_timm(model: str) -> nn.Module:
@@ -191,11 +191,11 @@ def _and_parents(node: str) -> list[str]:
 def _kept_apart(cut: fx.GraphModule) -> nn.Module:
     """A cut network whose layers are copied before what follows them may change them in place, as a ReLU does."""
     (output,) = [node for node in cut.graph.nodes if node.op == "output"]
-    kept = {}
+    copies = {}
     for name, node in output.args[0].items():
         with cut.graph.inserting_after(node):
-            kept[name] = cut.graph.call_method("clone", (node,)) if len(node.users) > 1 else node
-    output.args = (kept,)
+            copies[name] = cut.graph.call_method("clone", (node,)) if len(node.users) > 1 else node
+    output.args = (copies,)
     return fx.GraphModule(cut, cut.graph).eval()
 
 

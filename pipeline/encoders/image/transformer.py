@@ -60,8 +60,8 @@ class TransformerImageEncoder(NetworkEncoder):
         try:
             self.processor: Any = AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
         except (OSError, ValueError, ImportError, KeyError) as error:
-            said = reason(error)
-            raise WeightsError(f"weights {self.model}: no image processor of transformers there ({said})") from None
+            cause = reason(error)
+            raise WeightsError(f"weights {self.model}: no image processor of transformers there ({cause})") from None
         super().load()
 
     def decode(self, raw: Raw) -> Input:

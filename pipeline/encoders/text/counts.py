@@ -62,9 +62,9 @@ class CountTextEncoder(TemplateEncoder):
         sample = fitted.Sample()
         tally = HashedTally(self.settings.words) if self._hashes else FittedTally(self.settings.words)
         for text in texts:
-            if found := words(text):
-                sample.add(" ".join(found))
-                tally.add(self._terms(found))
+            if tokens := words(text):
+                sample.add(" ".join(tokens))
+                tally.add(self._terms(tokens))
         if not len(sample):
             raise StepFailed(f"text encoder {self.settings.encoder}: no text of the catalogue has a word to fit on")
         self.vocabulary, texts_with = tally.close()
@@ -99,17 +99,17 @@ class CountTextEncoder(TemplateEncoder):
     def _hashes(self) -> bool:
         return self.settings.vocabulary == "hashed"
 
-    def _terms(self, found: Sequence[str]) -> Counter[str]:
-        return terms(found, self.settings.ngrams)
+    def _terms(self, tokens: Sequence[str]) -> Counter[str]:
+        return terms(tokens, self.settings.ngrams)
 
     def _weigh(self, texts_with: np.ndarray, texts: int) -> None:
         """Smooth inverse document frequency, ln((1 + texts) / (1 + texts with the term)) + 1; ones for bow."""
         rare = np.log((1 + texts) / (1 + texts_with)) + 1
         self.idf = rare if self.settings.encoder == "tfidf" else np.ones_like(rare)
 
-    def _row(self, found: Sequence[str]) -> Row:
+    def _row(self, tokens: Sequence[str]) -> Row:
         """A text's weighted counts, of unit norm."""
-        row = self.vocabulary.row(self._terms(found))
+        row = self.vocabulary.row(self._terms(tokens))
         weights = row.weights * self.idf[row.columns]
         return Row(row.columns, weights / (np.linalg.norm(weights) or 1.0))
 
@@ -121,13 +121,13 @@ def _components(rows: Iterable[Row], columns: int, width: int) -> np.ndarray:
     """
     from sklearn.decomposition import TruncatedSVD
 
-    held = list(rows)
-    starts = np.cumsum([0] + [len(row.columns) for row in held])
-    cells = (np.concatenate([row.weights for row in held]), np.concatenate([row.columns for row in held]), starts)
-    matrix = sparse.csr_array(cells, shape=(len(held), columns))
+    sampled = list(rows)
+    starts = np.cumsum([0] + [len(row.columns) for row in sampled])
+    cells = (np.concatenate([row.weights for row in sampled]), np.concatenate([row.columns for row in sampled]), starts)
+    matrix = sparse.csr_array(cells, shape=(len(sampled), columns))
     reduction = TruncatedSVD(min(width, *matrix.shape), random_state=0)
     # A single text has no variance, of which the reduction would report a share.
     with np.errstate(invalid="ignore", divide="ignore"):
         reduction.fit(matrix)
-    kept = reduction.singular_values_ > LEAST_SINGULAR_VALUE * reduction.singular_values_.max()
-    return np.ascontiguousarray(reduction.components_[kept].T, np.float32)
+    significant = reduction.singular_values_ > LEAST_SINGULAR_VALUE * reduction.singular_values_.max()
+    return np.ascontiguousarray(reduction.components_[significant].T, np.float32)

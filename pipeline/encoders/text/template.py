@@ -26,7 +26,7 @@ class TemplateEncoder(Encoder):
         them is not a column.
         """
         if raw.query:
-            return self._told([raw.columns["text"].strip()], raw.columns["text"].strip())
+            return self._unless_blank([raw.columns["text"].strip()], raw.columns["text"].strip())
         try:
             values = {name: (raw.columns[name] or "").strip() for name in self.fields}
         except KeyError as error:
@@ -34,7 +34,7 @@ class TemplateEncoder(Encoder):
                 f"extract.text.template names {error}, which is no column of items ({', '.join(raw.columns)})"
             ) from None
         telling = [value for name, value in values.items() if name != "title"] or list(values.values())
-        return self._told(telling, self.settings.template.format(**values))
+        return self._unless_blank(telling, self.settings.template.format(**values))
 
     def text_of(self, raw: Raw) -> str:
         """As `render`, for `decode`: raises MediaError for what is no text."""
@@ -43,7 +43,7 @@ class TemplateEncoder(Encoder):
         return self.render(raw)
 
     @staticmethod
-    def _told(telling: list[str], rendered: str) -> str:
+    def _unless_blank(telling: list[str], rendered: str) -> str:
         if not any(telling):
             raise MediaError("no text")
         return rendered

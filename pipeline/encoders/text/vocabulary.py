@@ -26,7 +26,7 @@ def terms(words: Sequence[str], ngrams: int) -> Counter[str]:
     """How often each word occurs and, where `ngrams` is 2, each pair of neighbouring words."""
     counted = Counter(words)
     if ngrams == 2:
-        counted.update(f"{one} {other}" for one, other in pairwise(words))
+        counted.update(f"{first} {second}" for first, second in pairwise(words))
     return counted
 
 
@@ -68,8 +68,8 @@ class HashedVocabulary:
         """A text's damped counts, signed."""
         hashed = self._hasher.transform([[(term, damped(n)) for term, n in counted.items()]])
         hashed.sort_indices()
-        told = hashed.data != 0
-        return Row(hashed.indices[told].astype(np.int64), hashed.data[told].astype(np.float64))
+        nonzero = hashed.data != 0
+        return Row(hashed.indices[nonzero].astype(np.int64), hashed.data[nonzero].astype(np.float64))
 
 
 class FittedTally:
@@ -89,9 +89,9 @@ class FittedTally:
         self.counts.update(counted)
         self.texts.update(counted.keys())
         if len(self.counts) > self.limit:
-            kept = self._frequent(self.limit // 2)
-            self.counts = Counter({term: self.counts[term] for term in kept})
-            self.texts = Counter({term: self.texts[term] for term in kept})
+            frequent = self._frequent(self.limit // 2)
+            self.counts = Counter({term: self.counts[term] for term in frequent})
+            self.texts = Counter({term: self.texts[term] for term in frequent})
 
     def close(self) -> tuple[FittedVocabulary, np.ndarray]:
         """The `size` most frequent terms, and for each the number of texts that have it."""

@@ -30,10 +30,10 @@ class Lines:
         self.texts = self.words = 0
         with open(path, "w", encoding="utf-8") as file:
             for text in texts:
-                if found := words(text):
+                if tokens := words(text):
                     self.texts += 1
-                    self.words += len(found)
-                    file.write(" ".join(found) + "\n")
+                    self.words += len(tokens)
+                    file.write(" ".join(tokens) + "\n")
 
     def __iter__(self) -> Iterator[str]:
         """The texts in order, each its words with a space between."""

@@ -129,8 +129,8 @@ class WordTextEncoder(TemplateEncoder):
     def _fit_sif(self, lines: Lines) -> dict[str, np.ndarray]:
         counted, sample = Counter[int](), fitted.Sample()
         for line in lines:
-            if len(found := self.vectors.known(line.split(" "))):
-                counted.update(found.tolist())
+            if len(known := self.vectors.known(line.split(" "))):
+                counted.update(known.tolist())
                 sample.add(line)
         if not counted:
             raise StepFailed(f"text encoder {self.settings.encoder}: no word of the catalogue has a vector")
