@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import LEARNT, MICROSECONDS_PER_DAY, PARTS, RowsWriter
+from pipeline.artefacts.published import LISTS
 from pipeline.artefacts.shards import Summary
 from pipeline.artefacts.staged import SourceSummary, Staged
 from pipeline.artefacts.vectors import read_vectors
@@ -29,6 +30,9 @@ from pipeline.recommend.models.popularity import PopularitySettings
 from pipeline.recommend.models.random import RandomSettings
 from pipeline.recommend.models.rp3beta import Rp3BetaSettings
 from pipeline.recommend.models.two_tower import TwoTowerSettings
+from pipeline.rerank.lists import lists_of
+from pipeline.rerank.snapshot import Catalogue, Snapshot
+from pipeline.serving.recommendations import write_lists
 from pipeline.steps import index
 from pipeline.workspace import CARD, Artefact, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
@@ -51,6 +55,7 @@ TRAIN = TwoTowerSettings(width=8, max_epochs=2, batch_rows=256, negatives=64, hi
 RERANK = Rerank(learn_from="shown", chosen_within_days=0.5, max_epochs=4)
 CONFIG = Config(fuse=LinearSettings(width=16), train=TRAIN, evaluate=EVALUATE, rerank=RERANK, threads=1)
 SHOWN = 4
+LISTED = 20
 
 
 def planted_night(folder: Path, config: Config = CONFIG, run_id: str = "first") -> Night:
@@ -133,6 +138,9 @@ def publish(night: Night) -> None:
     flat = faiss.IndexFlatIP(items.shape[1])
     flat.add(items)
     faiss.write_index(flat, str(folder / "recommend.faiss"))
+    snapshot = Snapshot(Catalogue(items, {}, np.ones(len(items), bool), flat), users, everything)
+    lists = lists_of(snapshot, None, snapshot.known_users(), LISTED)
+    write_lists(lists, *ids, LISTED, folder / LISTS)
     lineage = {receipt.step: receipt.path for receipt in night.receipts()}
     encoders = {step.split(".")[1]: "" for step in lineage if step.startswith("extract.")}
     card = {"model": night.config.train.model, "encoders": encoders, "lineage": lineage}

@@ -81,6 +81,11 @@ class Fused:
         rows = read_table(path, ["vector"], ds.field("user_id") == user)
         return matrix(rows["vector"])[0] if rows.num_rows else None
 
+    def modalities(self) -> list[str]:
+        """The modalities whose shares stand beside an item's vector, in the configuration's order."""
+        names = read_table(self.folder / "items", where=ds.scalar(False)).schema.names
+        return [name for name in names if name not in ("item_id", "vector")]
+
     def pooling(self) -> PoolingSettings:
         """What the users' vectors were pooled by."""
         path = self.folder / "pooling.json"

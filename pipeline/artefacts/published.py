@@ -98,4 +98,4 @@ def published(workspace: Path) -> Published:
 
 
 def _within(column: str, ids: Sequence[str] | None) -> ds.Expression | None:
-    return None if ids is None else ds.field(column).isin(list(ids))
+    return None if ids is None else ds.field(column).isin(pa.array(ids, pa.string()))

@@ -7,16 +7,11 @@ history is no sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pyarrow.dataset as ds
 
-from pipeline.artefacts.fused import Fused
-from pipeline.artefacts.read import read_table
-from pipeline.artefacts.staged import Staged
 from pipeline.errors import ShardCorrupt
-from pipeline.explain.by_modality import Explainer
+from pipeline.explain.by_modality import ModalityGames
 from pipeline.interactions import Floats
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import PastOf
@@ -63,22 +58,24 @@ class HistoryShares:
         return [*shares, (f"{len(others)} more", sum(choice.share for choice in others))] if others else shares
 
 
-def shares_of(explainer: Explainer, index: Path, user: str, vectors: tuple[Floats, Floats]) -> HistoryShares | None:
+def shares_of(games: ModalityGames, user: str, vectors: tuple[Floats, Floats]) -> HistoryShares | None:
     """Splits a published score; None where users are no sums. vectors: the user's and the item's, (d,) float32.
 
     Raises ShardCorrupt if the log is not that which the published user was made of.
     """
-    sources = explainer.sources
+    sources = games.sources
     side = kind_of(sources.model).user_side(sources.trained / "published")
     if side is None:
         return None
-    items, history = Staged(sources.staged).read_choices(user)
-    codes = explainer.codes(items)
+    items, history = sources.staged.read_choices(user)
+    codes = games.codes(items)
     if len(codes) < len(items):
-        raise ShardCorrupt(f"{sources.staged}: {user} chose items that the index lacks; run the night with --full")
+        raise ShardCorrupt(
+            f"{sources.staged.folder}: {user} chose items that the index lacks; run the night with --full"
+        )
     of_items = np.array([codes[item] for item in items], np.int64)
-    split = side.split(*vectors, PastOf(history, of_items, Fused(sources.fused).profile(user)))
-    table = read_table(index / "items.parquet", ["item_id", "title"], ds.field("item_id").isin(items))
+    split = side.split(*vectors, PastOf(history, of_items, sources.fused.profile(user)))
+    table = sources.index.items(["item_id", "title"], items)
     titles = dict(zip(table["item_id"].to_pylist(), table["title"].to_pylist(), strict=True))
     order = np.argsort(-np.abs(split.choices), kind="stable")
     choices = [PastChoice(items[at], titles.get(items[at]) or "", float(split.choices[at])) for at in order]

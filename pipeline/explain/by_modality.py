@@ -1,4 +1,4 @@
-"""Contributions: how much each modality of an item adds to a score, by exact Shapley values.
+"""By modality: how much each modality of an item adds to the first stage's score, by exact Shapley values.
 
 - an item's content from S alone is its fused vector made from the modalities in S and no other, for every subset S;
 - of a user and an item, v(S) is the published model's score with that content; v(none), the base, is what is said
@@ -13,84 +13,31 @@ What a member of a blend says that cannot make its items again is part of the ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.shards import Shards
-from pipeline.config import MODALITIES, Modality
-from pipeline.errors import ShardCorrupt, WorkspaceError
+from pipeline.explain.base import Game, Subset, published_game
+from pipeline.explain.load import Sources
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import Codes, FromShards, Mask
 from pipeline.fusion.saved import load_catalogue
-from pipeline.fusion.shapley import Values, shapley, subsets
+from pipeline.fusion.shapley import Values, subsets
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
-from pipeline.workspace import CARD, read_json
+from pipeline.recommend.content_features import prepared
 
-Subset = frozenset[Modality]
 # Items whose subsets are fused in one go.
 CHUNK_ITEMS = 256
 # The fused vectors of a learned kind were made from sides in float16.
 TOLERANCE = 1e-2
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where what an index was made from lies; model: the recommender's name; shards: of each modality, by bucket."""
-
-    staged: Path
-    fused: Path
-    trained: Path
-    model: str
-    shards: Mapping[Modality, list[Path]]
-
-
-def sources_of(workspace: Path, index: Path) -> Sources:
-    """Reads an index's lineage from its card.
-
-    Raises WorkspaceError if the card, or anything that it names, is no longer there.
-    """
-    card = read_json(index / CARD)
-    if card is None:
-        raise WorkspaceError(f"{index / CARD}: gone, so nothing says what the index was made from; run the night again")
-    lineage = {step: workspace / str(path) for step, path in card["lineage"].items()}
-    names = [m for m in MODALITIES if m in card["encoders"]] + sorted(set(card["encoders"]) - set(MODALITIES))
-    used = {m: [p for s, p in sorted(lineage.items()) if s.startswith(f"extract.{m}.bucket-")] for m in names}
-    for path in (
-        *(lineage[step] for step in ("ingest", "fuse", "train")),
-        *(path for paths in used.values() for path in paths),
-    ):
-        if not path.exists():
-            raise WorkspaceError(f"{path}: gone, so the index made from it cannot be explained; run the night again")
-    return Sources(lineage["ingest"], lineage["fuse"], lineage["train"], str(card["model"]), used)
-
-
-@dataclass(frozen=True)
-class Game:
-    """n games over the same modalities. values: of every subset, (n,) float64. held: (n, m) bool, who has what."""
-
-    players: list[Modality]
-    values: dict[Subset, Values]
-    held: Mask
-
-    @property
-    def base(self) -> Values:
-        """(n,) v(none)."""
-        return self.values[frozenset()]
-
-    def contributions(self) -> dict[Modality, Values]:
-        """Each modality's Shapley values, (n,) float64; 0 where it is not there. With `base` they sum to v(all)."""
-        return shapley(self.players, self.values)
-
-
-class Explainer:
-    """Plays the games of one index's items, by their codes: their places in the catalogue.
+class ModalityGames:
+    """The games of one index's items, by their codes: their places in the catalogue.
 
     items: what the model's items would be with other content; None where they are not made of it.
     """
@@ -99,10 +46,11 @@ class Explainer:
         """Raises ShardCorrupt if a file is not what it should be."""
         self.sources = sources
         self._shards = Shards(sources.shards)
-        self._fusion = load_catalogue(Fused(sources.fused))
+        self._fusion = load_catalogue(sources.fused)
         self._sides = FromShards(self._shards, self._fusion.frontend)
         self.items = kind_of(sources.model).item_side(sources.trained / "published")
         self.modalities = self._shards.modalities
+        self._players: list[str] = list(self._fusion.frontend.modalities)
 
     def codes(self, ids: Iterable[str]) -> dict[str, int]:
         """The codes of those of the ids that the catalogue has."""
@@ -116,9 +64,19 @@ class Explainer:
             found |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
         return found
 
-    def missing(self, code: int) -> dict[Modality, str]:
+    def missing(self, code: int) -> dict[str, str]:
         """The modalities that an item lacks, and why, as its shards say."""
         return self._shards.missing(code)
+
+    def prepared(self) -> dict[str, tuple[Vectors, Mask]]:
+        """Each modality's vectors of the whole catalogue as the re-ranker reads them, see `Catalogue`."""
+        buckets = [self._shards.read(bucket)[1] for bucket in range(len(self._shards))]
+        inputs: dict[str, tuple[Vectors, Mask]] = {}
+        for modality in self.modalities:
+            vectors = np.concatenate([bucket[modality] for bucket in buckets])
+            present = ~np.isnan(vectors[:, 0])
+            inputs[modality] = prepared(vectors, present), present
+        return inputs
 
     def of_users(self, users: Vectors, codes: Codes, scores: Values) -> Game:
         """One game for each user and item. users: (n, d) as published. codes: (n,). scores: (n,) as published.
@@ -133,29 +91,14 @@ class Explainer:
             content = Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
             items = self.items.vectors(content, codes, chosen)
             values[chosen] = np.einsum("nd,nd->n", users, items, dtype=np.float64)
-        return self._game(values, held, scores)
+        return published_game(self._players, values, held, scores, TOLERANCE)
 
     def of_items(self, pair: Codes, score: float) -> Game:
         """The game of two items, n = 1. pair: (2,) codes. score: their cosine as published."""
         fused, held = self._fused(pair)
         plain = {chosen: np.nan_to_num(vectors).astype(np.float64) for chosen, vectors in fused.items()}
         values = {chosen: np.array([vectors[0] @ vectors[1]]) for chosen, vectors in plain.items()}
-        return self._game(values, np.atleast_2d(held.any(axis=0)), np.array([score]))
-
-    def _game(self, values: dict[Subset, Values], held: Mask, scores: Values) -> Game:
-        players = self._fusion.frontend.modalities
-        whole = frozenset(players)
-        if np.any(np.abs(values[whole] - scores) > TOLERANCE * np.maximum(1, np.abs(scores))):
-            raise ShardCorrupt(
-                "the published vectors do not follow from their shards, fusion and model; run the night with --full"
-            )
-        everything = {chosen: self._anchored(chosen, values, held, scores) for chosen in values}
-        return Game(players, everything, held)
-
-    def _anchored(self, chosen: Subset, values: dict[Subset, Values], held: Mask, scores: Values) -> Values:
-        """v(S), where S holds all that an item has the published score, to the last digit."""
-        inside = np.isin(self._fusion.frontend.modalities, list(chosen))
-        return np.where((held & ~inside).any(axis=1), values[chosen], scores)
+        return published_game(self._players, values, np.atleast_2d(held.any(axis=0)), np.array([score]), TOLERANCE)
 
     def _fused(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
         """Of every subset the fused vectors from it alone, (n, w), NaN where nothing is left; and who has what."""
@@ -164,9 +107,8 @@ class Explainer:
         return found, np.concatenate([held for _, held in chunks])
 
     def _chunk(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
-        players = self._fusion.frontend.modalities
-        every = sorted(subsets(players), key=len, reverse=True)
-        keep = np.concatenate([np.tile(np.isin(players, list(chosen)), (len(codes), 1)) for chosen in every])
+        every = sorted(subsets(self._players), key=len, reverse=True)
+        keep = np.concatenate([np.tile(np.isin(self._players, list(chosen)), (len(codes), 1)) for chosen in every])
         vectors, _ = self._fusion.vectors(self._sides, np.tile(codes, len(every)), keep)
         _, held = self._sides.read(codes)
         return dict(zip(every, np.split(vectors, len(every)), strict=True)), held

@@ -1,7 +1,10 @@
-"""Explain: what each modality contributes to a published score, of a user and an item or of two items, and of a user's
-score which past choices it comes from.
+"""Explain: what an item's score in a user's list comes from, or how alike two items are and why.
 
-See `pipeline.explain.by_modality` and `pipeline.explain.by_history` for what is computed. Nothing is written.
+- the list's score: by the re-ranker's groups of inputs where it orders lists, see `pipeline.explain.by_group`;
+- the first stage's score, which is one of those groups, or the list's own where there is no re-ranker: by modality,
+  see `pipeline.explain.by_modality`, and by what the user chose, see `pipeline.explain.by_history`.
+
+Nothing is written.
 """
 
 from __future__ import annotations
@@ -13,20 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.artefacts.published import current
+from pipeline.artefacts.published import Published, published
 from pipeline.artefacts.read import read_table
 from pipeline.artefacts.vectors import matrix
-from pipeline.config import Modality
 from pipeline.errors import ConfigError, ShardCorrupt
-from pipeline.explain.by_history import HistoryShares, shares_of
-from pipeline.explain.by_modality import Explainer, Game, sources_of
+from pipeline.explain.answer import AlikeItems, FirstStage, ListedItem
+from pipeline.explain.by_group import group_games
+from pipeline.explain.by_history import shares_of
+from pipeline.explain.by_modality import ModalityGames
+from pipeline.explain.load import Sources, sources_of
 from pipeline.fusion.moments import Vectors
-from pipeline.fusion.projected import Codes
-from pipeline.recommend import kind_of
-from pipeline.workspace import Json
-
-BAR_LETTERS = 24
-NOTHING = "none"
 
 
 @dataclass(frozen=True)
@@ -45,167 +44,106 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """What is published, told apart by modality and by past choices.
+class _Asked:
+    """The published index, and the items asked about in it; codes: their places in the catalogue."""
 
-    titles: of the items, in the order asked. chosen: whether the user has the item already; None without a user.
-    model: the recommender whose score it is; None for a cosine of two items. fixed: the members of a blend whose items
-    are the same whatever their content. game: of modalities; None where no item of the model can be made again from
-    content. past: None without a user, and where users are no sums of what they chose. missing: modality to the reason.
-    """
-
-    index: str
-    question: Question
+    digest: str
+    sources: Sources
+    modalities: ModalityGames
+    items: list[str]
     titles: list[str]
-    chosen: bool | None
-    model: str | None
-    fixed: tuple[str, ...]
-    score: float
-    game: Game | None
-    past: HistoryShares | None
-    missing: dict[Modality, str]
-
-    def by_modality(self) -> Json:
-        """score = base + the sum of contributions, each modality's Shapley value; all None without a game.
-
-        values: the score from every subset of what the item has, by name, such as text+image.
-        """
-        if self.game is None:
-            return dict.fromkeys(("base", "contributions", "values"))
-        held = [m for m, has in zip(self.game.players, self.game.held[0], strict=True) if has]
-        added = self.game.contributions()
-        inside = sorted((chosen for chosen in self.game.values if chosen <= set(held)), key=len)
-        names = ("+".join(m for m in held if m in chosen) or NOTHING for chosen in inside)
-        return {
-            "base": float(self.game.base[0]),
-            "contributions": {modality: float(added[modality][0]) for modality in held},
-            "values": {name: float(self.game.values[chosen][0]) for name, chosen in zip(names, inside, strict=True)},
-        }
-
-    def as_json(self) -> Json:
-        """The document of `medley explain --json`."""
-        found: Json = {"index": self.index, "items": self.question.items()}
-        if self.question.user is not None:
-            past = None if self.past is None else self.past.as_json()
-            found |= {"user": self.question.user, "chosen": self.chosen, "history": past}
-        return {**found, "score": self.score, **self.by_modality(), "missing": dict(self.missing)}
-
-    def as_text(self) -> str:
-        """The same for people: a line for each part, with its share of all parts as a bar."""
-        named = [f"{i} ({t})" if t else i for i, t in zip(self.question.items(), self.titles, strict=True)]
-        about = named if self.question.user is None else [f"user {self.question.user}", *named]
-        lines = [f"{' and '.join(about)}: {'cosine' if self.model is None else 'score'} {self.score:.4f}"]
-        if self.chosen:
-            lines.append("  chosen by this user already, so lookup leaves it out")
-        return "\n".join([*lines, *self._modality_lines(), *self._past_lines()])
-
-    def _modality_lines(self) -> list[str]:
-        if self.game is None:
-            return [f"  by modality it cannot be told: {self._why_not()}"]
-        told = self.by_modality()
-        base = f"  {'base':<6} {told['base']:+9.4f}  {self._base_is()}"
-        lacking = (f"  no {name}: {reason}" for name, reason in self.missing.items())
-        return [*_bars([(name, value, "") for name, value in told["contributions"].items()]), base, *lacking]
-
-    def _why_not(self) -> str:
-        return f"{self.model} {kind_of(str(self.model)).not_remade}"
-
-    def _base_is(self) -> str:
-        if self.model is None or not kind_of(self.model).ids:
-            return "nothing is said without any content"
-        others = f", and by all of {' and '.join(self.fixed)}" if self.fixed else ""
-        return f"what is said without any content, by the item's id and popularity or by its being new{others}"
-
-    def _past_lines(self) -> list[str]:
-        if self.past is None:
-            return []
-        told = [("", share, name) for name, share in self.past.largest()]
-        others = [("base", self.past.base, "what suits everyone")]
-        others += [
-            ("rest", value, f"what {'their ' * (name == 'profile')}{name} says")
-            for name, value in self.past.rest.items()
-        ]
-        lines = [f"  {name:<6} {value:+9.4f}  {what}" for name, value, what in others if round(value, 4)]
-        return ["by past choices:", *_bars(told), *lines]
+    codes: list[int]
 
 
-def _bars(parts: list[tuple[str, float, str]]) -> list[str]:
-    """A line for each name, value and what stands behind its bar, the value's share of all."""
-    total = sum(abs(value) for _, value, _ in parts) or 1.0
-    return [_line(name, value, abs(value) / total, behind) for name, value, behind in parts]
-
-
-def _line(name: str, value: float, share: float, behind: str) -> str:
-    bar = ("█" if value >= 0 else "░") * max(round(BAR_LETTERS * share), value != 0)
-    return f"  {name:<6} {value:+9.4f}  {bar:<{BAR_LETTERS}} {share:4.0%}  {behind}".rstrip()
-
-
-def explain(workspace: Path, question: Question) -> Explanation:
+def explain(workspace: Path, question: Question) -> ListedItem | AlikeItems:
     """Explains a score of the published index.
 
     Raises ConfigError if the question is wrong, or the user or an item is not in the index; WorkspaceError if nothing
     is published or what it was made from is gone; ShardCorrupt if that is not what the index was made from.
     """
-    asked = question.items()
-    published = current(workspace)
-    index = workspace / str(published["index"])
-    titles = [_title(index, item, flag) for item, flag in zip(asked, ("--item", "--other"), strict=False)]
-    user = (
-        None if question.user is None else _row(index / "users.parquet", "user_id", question.user, ["vector", "seen"])
-    )
-    if user is not None and not user.num_rows:
-        raise ConfigError(f"--user {question.user}: not in the published index; only users with a history are")
+    items = question.items()
+    index = published(workspace)
+    titles = [_title(index, item, flag) for item, flag in zip(items, ("--item", "--other"), strict=False)]
+    user = None if question.user is None else _user(index, question.user)
     sources = sources_of(workspace, index)
-    explainer = Explainer(sources)
-    codes = explainer.codes(asked)
-    if set(codes) != set(asked):
-        raise ShardCorrupt(f"index {index}: it has items that its shards have not; run the night with --full")
-    rows = np.array([codes[item] for item in asked], np.int64)
-    first, second = (
-        (np.nan_to_num(_vector(sources.fused / "items", item)) for item in asked)
-        if user is None
-        else (matrix(user["vector"])[0], _vector(sources.trained / "published" / "item_vectors.parquet", asked[0]))
-    )
+    modalities = ModalityGames(sources)
+    codes = modalities.codes(items)
+    if set(codes) != set(items):
+        raise ShardCorrupt(f"index {index.folder}: it has items that its shards have not; run the night with --full")
+    asked = _Asked(index.digest, sources, modalities, items, titles, [codes[item] for item in items])
+    return _alike(asked) if user is None else _listed(asked, str(question.user), user)
+
+
+def _alike(asked: _Asked) -> AlikeItems:
+    first, second = (np.nan_to_num(_vector(asked.sources.fused.folder / "items", item)) for item in asked.items)
     score = float(first.astype(np.float64) @ second)
-    return Explanation(
-        index=str(published["digest"]),
-        question=question,
-        titles=titles,
-        chosen=None if user is None else question.item in user["seen"][0].as_py(),
-        model=None if user is None else sources.model,
-        fixed=() if explainer.items is None else explainer.items.fixed,
-        score=score,
-        game=_game(explainer, None if user is None else first, rows, score),
-        past=None if user is None else shares_of(explainer, index, str(question.user), (first, second)),
-        missing=_missing(explainer, codes),
+    game = asked.modalities.of_items(np.array(asked.codes), score)
+    return AlikeItems(asked.digest, asked.items, asked.titles, score, _missing(asked), game)
+
+
+def _listed(asked: _Asked, user: str, row: pa.Table) -> ListedItem:
+    (item,), codes = asked.items, np.array(asked.codes)
+    entries = [entry for entry in asked.sources.index.lists([user]).to_pylist() if entry["item_id"] == item]
+    rank, score = (entries[0]["rank"], float(entries[0]["score"])) if entries else (None, None)
+    groups, game = group_games(asked.sources, asked.modalities), None
+    first = _first_stage(asked, user, matrix(row["vector"])[0], score if groups is None else None)
+    if groups is not None:
+        score = float(groups.scores([user], codes)[0]) if score is None else score
+        game = groups.of_pairs([user], codes, np.array([score]))
+    return ListedItem(
+        index=asked.digest,
+        items=asked.items,
+        titles=asked.titles,
+        score=first.score if score is None else score,
+        missing=_missing(asked),
+        user=user,
+        chosen=item in row["seen"][0].as_py(),
+        rank=rank,
+        groups=game,
+        first=first,
     )
 
 
-def _game(explainer: Explainer, user: Vectors | None, rows: Codes, score: float) -> Game | None:
-    if user is None:
-        return explainer.of_items(rows, score)
-    return None if explainer.items is None else explainer.of_users(user[None], rows, np.array([score]))
+def _first_stage(asked: _Asked, user: str, vector: Vectors, listed: float | None) -> FirstStage:
+    """listed: the score in the user's list, if that is the first stage's, of 32 bits."""
+    sources, games = asked.sources, asked.modalities
+    item = _vector(sources.trained / "published" / "item_vectors.parquet", asked.items[0])
+    score = float(vector.astype(np.float64) @ item) if listed is None else listed
+    codes = np.array(asked.codes)
+    return FirstStage(
+        model=sources.model,
+        fixed=() if games.items is None else games.items.fixed,
+        score=score,
+        game=None if games.items is None else games.of_users(vector[None], codes, np.array([score])),
+        history=shares_of(games, user, (vector, item)),
+    )
 
 
-def _missing(explainer: Explainer, codes: dict[str, int]) -> dict[Modality, str]:
+def _missing(asked: _Asked) -> dict[str, str]:
     """Why a modality is missing; of two items, which one lacks it."""
-    found = {item: explainer.missing(code) for item, code in codes.items()}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    reasons = {m: [f"{item}: {lacks[m]}" for item, lacks in found.items() if m in lacks] for m in explainer.modalities}
-    return {modality: "; ".join(told) for modality, told in reasons.items() if told}
+    lacking = {item: asked.modalities.missing(code) for item, code in zip(asked.items, asked.codes, strict=True)}
+    if len(lacking) == 1:
+        return next(iter(lacking.values()))
+    reasons = {
+        modality: [f"{item}: {lacks[modality]}" for item, lacks in lacking.items() if modality in lacks]
+        for modality in asked.modalities.modalities
+    }
+    return {modality: "; ".join(sentences) for modality, sentences in reasons.items() if sentences}
 
 
-def _title(index: Path, item: str, flag: str) -> str:
-    found = _row(index / "items.parquet", "item_id", item, ["title"])
-    if not found.num_rows:
+def _user(index: Published, user: str) -> pa.Table:
+    row = index.users(["vector", "seen"], [user])
+    if not row.num_rows:
+        raise ConfigError(f"--user {user}: not in the published index, which has only users with a vector")
+    return row
+
+
+def _title(index: Published, item: str, flag: str) -> str:
+    row = index.items(["title"], [item])
+    if not row.num_rows:
         raise ConfigError(f"{flag} {item}: not in the published index")
-    return str(found["title"][0].as_py() or "")
+    return str(row["title"][0].as_py() or "")
 
 
 def _vector(path: Path, item: str) -> Vectors:
-    return matrix(_row(path, "item_id", item, ["vector"])["vector"])[0]
-
-
-def _row(path: Path, key: str, value: str, columns: list[str]) -> pa.Table:
-    return read_table(path, columns, ds.field(key) == value)
+    return matrix(read_table(path, ["vector"], ds.field("item_id") == item)["vector"])[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.report.modality_shares import Why
+from pipeline.report.number_formats import probability, signed
+
+BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,48 @@ class ItemMap:
 
 
 @dataclass(frozen=True)
+class ScoreParts:
+    """What a score of a list is made of.
+
+    total = base + the sum of parts. total: the score, or, where that is a probability, its logit. parts: by name of a
+    modality, or of a group of the re-ranker's inputs. missing: the modalities that the item has not.
+    """
+
+    score: float
+    total: float
+    is_probability: bool
+    base: float
+    parts: tuple[tuple[str, float], ...]
+    missing: tuple[str, ...]
+
+    @property
+    def strip(self) -> tuple[tuple[str, float, str], ...]:
+        """Name, size and kind of each piece of the bar, the base last; the kind of what counts against says so."""
+        pieces = (*self.parts, (BASE, self.base))
+        return tuple((name, abs(value), name if value >= 0 else f"{name} against") for name, value in pieces)
+
+    @property
+    def rows(self) -> tuple[tuple[str, str, str], ...]:
+        """The same pieces, with what each adds as text in place of its size."""
+        values = (*(value for _, value in self.parts), self.base)
+        return tuple((name, signed(value), kind) for (name, _, kind), value in zip(self.strip, values, strict=True))
+
+    @property
+    def sum(self) -> tuple[str, str]:
+        """What the pieces add up to, its name and as text."""
+        return ("logit" if self.is_probability else "score"), signed(self.total)
+
+    @property
+    def meaning(self) -> str:
+        """The score itself, where it is not the sum."""
+        return f"the chance that belongs to this logit: {probability(self.score)}" if self.is_probability else ""
+
+
+@dataclass(frozen=True)
 class Card:
     """An item on a shelf; `caption` is a short line below the title and `fresh` marks one nobody has chosen yet.
 
-    why: of a recommendation, what its score is made of.
+    score: of a recommendation, what its score is made of.
     """
 
     item_id: str
@@ -61,7 +101,7 @@ class Card:
     caption: str
     fresh: bool
     tile: Tile
-    why: Why | None = None
+    score: ScoreParts | None = None
 
 
 @dataclass(frozen=True)

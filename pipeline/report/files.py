@@ -23,7 +23,8 @@ class RunFiles:
     """Where one finished run lies, and what its configuration and its gate say.
 
     `staged`, `fused`, `model` and `index` are the run's artefact folders (`index/<digest>` and so on);
-    `media_root` is the folder that image paths are relative to, None for a page without pictures.
+    `steps` are the night's, in order; `media_root` is the folder that image paths are relative to, None for a page
+    without pictures; `gate_baseline` is the model that the gate compares with.
     """
 
     workspace: Path
@@ -41,6 +42,8 @@ class RunFiles:
     seed: int
     headline_metric: str = "ndcg@10"
     headline_segment: str = "all"
+    gate_baseline: str = "popularity"
+    steps: tuple[str, ...] = ()
     max_image_bytes: int = 50_000_000
     max_image_pixels: int = 50_000_000
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.staged import Staged
 from pipeline.report.files import RunFiles, read_json
 from pipeline.report.intake import (
-    catalogue_of,
-    checks_of,
     example_ids,
-    intake_of,
     modalities_of,
     receipts,
-    split_of,
     steps_of,
+    without_vector_of,
 )
 from pipeline.report.item_map import map_of
 from pipeline.report.items import items_of, popularity
@@ -19,7 +18,7 @@ from pipeline.report.model import Gate, Report
 from pipeline.report.pictures import Studio, aspect
 from pipeline.report.scores import ablation_of, curves_of, headline_of, metrics_of, paired_of, reranked_of
 from pipeline.report.tuning import tuning_of
-from pipeline.report.user_examples import shelves_of
+from pipeline.report.user_examples import drawn, shelves_of
 from pipeline.report.weights import blend_of
 
 
@@ -28,11 +27,12 @@ def gather(run: RunFiles) -> Report:
 
     Raises WorkspaceError if one of them is missing or unreadable.
     """
-    split, metrics = read_json(run.staged / "split.json"), read_json(run.folder / "metrics.json")
+    metrics = read_json(run.folder / "metrics.json")
     curves, documents = curves_of(read_json(run.model / "curves.json")), receipts(run)
+    modalities = Fused(run.fused).modalities()
     studio = Studio(run.media_root, run.max_image_bytes, run.max_image_pixels)
-    chosen = popularity(run)
-    shelves, tiles = shelves_of(run, studio, chosen)
+    chosen, judged = popularity(run), (run.headline_metric, run.headline_segment)
+    shelves, tiles = shelves_of(run, drawn(run), studio, chosen)
     titles = {item_id: item.title for item_id, item in items_of(run, example_ids(documents)).items()}
     return Report(
         name=run.name,
@@ -42,13 +42,11 @@ def gather(run: RunFiles) -> Report:
         index_digest=run.index.name,
         seed=run.seed,
         gate=Gate(run.published, run.gate),
-        catalogue=catalogue_of(split, documents),
-        headline=headline_of(metrics, curves.model, run.headline_metric, run.headline_segment),
-        intake=intake_of(split),
-        checks=checks_of(split),
-        split=split_of(split),
-        modalities=modalities_of(documents, titles),
-        metrics=metrics_of(metrics, curves.model),
+        source=Staged(run.staged).summary,
+        without_vector=without_vector_of(documents),
+        headline=headline_of(metrics, curves.model, judged, run.gate_baseline),
+        modalities=modalities_of(documents, modalities, titles),
+        metrics=metrics_of(metrics, curves.model, judged),
         paired=paired_of(metrics, curves.model),
         ablation=ablation_of(metrics, run.headline_metric),
         reranked=reranked_of(metrics),
@@ -57,6 +55,6 @@ def gather(run: RunFiles) -> Report:
         blend=blend_of(run, documents),
         shelves=shelves,
         card_ratio=aspect(tiles),
-        steps=steps_of(documents),
+        steps=steps_of(documents, run.steps, modalities),
         tuning=tuning_of(run.workspace),
     )

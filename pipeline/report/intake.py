@@ -1,63 +1,21 @@
-"""What came in: the intake of the source tables, the split, and missing rows per modality with their reasons."""
+"""What the steps of a night did: missing rows per modality with their reasons, and where time went."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.config import MODALITIES
-from pipeline.report.files import Document, RunFiles, count, listing, read_json, section
-from pipeline.report.model import Catalogue, Check, Example, Intake, ModalityCount, Reason, Split, StepTime
+from pipeline.report.files import Document, RunFiles, count, read_json, section
+from pipeline.report.model import Example, ModalityCount, Reason, StepTime
 
 MAX_REASONS = 6
 MAX_EXAMPLES = 6
-_ORDER = ("ingest", *(f"extract.{name}" for name in MODALITIES), "fuse", "train", "evaluate", "index", "publish")
-_PARTS = ("train", "validation", "test", "held_out")
 
 
-def intake_of(split: Document) -> tuple[Intake, ...]:
-    """Reads rows read, kept and dropped of each source table from `split.json`."""
-    return tuple(
-        Intake(
-            str(entry.get("table", "")),
-            count(entry.get("read")),
-            count(entry.get("kept")),
-            _largest(section(entry, "dropped")),
-        )
-        for entry in listing(split, "intake")
-    )
-
-
-def checks_of(split: Document) -> tuple[Check, ...]:
-    """Reads the outcome of each check from `split.json`, those with offending rows first."""
-    checks = (
-        Check(str(c.get("name", "")), str(c.get("why", "")), count(c.get("rows")), str(c.get("level", "")))
-        for c in listing(split, "checks")
-    )
-    return tuple(sorted(checks, key=lambda check: check.rows == 0))
-
-
-def split_of(split: Document) -> Split:
-    """Reads how the log was divided."""
-    parts = section(split, "parts")
-    return Split(
-        str(split.get("kind") or ""),
-        tuple((name, count(parts[name])) for name in _PARTS if name in parts),
-        str(split.get("validation_cut") or ""),
-        str(split.get("test_cut") or ""),
-    )
-
-
-def catalogue_of(split: Document, documents: Iterable[Document]) -> Catalogue:
-    """Reads the sizes after staging, and who has no vector from the receipt of `fuse`."""
+def without_vector_of(documents: Iterable[Document]) -> dict[str, int]:
+    """Reads from the receipt of `fuse` how many users have no vector, by reason."""
     details = next((section(document, "details") for document in documents if _step(document) == "fuse"), {})
-    return Catalogue(
-        items=count(split.get("items")),
-        users=count(split.get("users")),
-        interactions=sum(rows for _, rows in split_of(split).parts),
-        cold_items=count(split.get("cold_items")),
-        without_vector=_largest(section(details, "users_without_vector")),
-    )
+    return {reason: count(users) for reason, users in section(details, "users_without_vector").items()}
 
 
 def receipts(run: RunFiles) -> tuple[Document, ...]:
@@ -70,14 +28,16 @@ def example_ids(documents: Iterable[Document]) -> set[str]:
     return {item_id for document in documents for item_id, _ in _examples(document)}
 
 
-def modalities_of(documents: Iterable[Document], titles: Mapping[str, str]) -> tuple[ModalityCount, ...]:
-    """Sums the receipts of extraction over buckets, per modality; `titles` maps an item id to its title."""
-    by_modality: dict[str, list[Document]] = {name: [] for name in MODALITIES}
+def modalities_of(
+    documents: Iterable[Document], names: Sequence[str], titles: Mapping[str, str]
+) -> tuple[ModalityCount, ...]:
+    """Sums the receipts of extraction over buckets, per modality in the order of names; titles: of items, by id."""
+    by_modality: dict[str, list[Document]] = {name: [] for name in names}
     for document in documents:
-        name = _step(document).removeprefix("extract.")
-        if name in by_modality and name != _step(document):
+        step, _, name = _step(document).partition(".")
+        if step == "extract" and name in by_modality:
             by_modality[name].append(document)
-    return tuple(_modality(name, found, titles) for name, found in by_modality.items() if found)
+    return tuple(_modality(name, receipts, titles) for name, receipts in by_modality.items() if receipts)
 
 
 def _modality(name: str, documents: list[Document], titles: Mapping[str, str]) -> ModalityCount:
@@ -125,14 +85,22 @@ def _examples(document: Document) -> list[tuple[str, str]]:
     return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
 
 
-def steps_of(documents: Iterable[Document]) -> tuple[StepTime, ...]:
+def steps_of(documents: Iterable[Document], order: Sequence[str], modalities: Sequence[str]) -> tuple[StepTime, ...]:
     """Returns where time went, in the order of the night; a step's buckets become one line."""
     grouped: dict[str, list[Document]] = {}
     for document in documents:
         grouped.setdefault(_step(document), []).append(document)
-    order = {name: rank for rank, name in enumerate(_ORDER)}
-    names = sorted(grouped, key=lambda name: (order.get(name, len(order)), name))
+
+    def place(name: str) -> tuple[int, int, str]:
+        step, _, modality = name.partition(".")
+        return _rank(step, order), _rank(modality, modalities), name
+
+    names = sorted(grouped, key=place)
     return tuple(_step_time(name, grouped[name]) for name in names)
+
+
+def _rank(name: str, names: Sequence[str]) -> int:
+    return list(names).index(name) if name in names else len(names)
 
 
 def _step(document: Document) -> str:
@@ -156,8 +124,3 @@ def _step_time(name: str, documents: list[Document]) -> StepTime:
 
 def _total(documents: list[Document], key: str) -> int:
     return sum(count(document.get(key)) for document in documents)
-
-
-def _largest(reasons: Document) -> tuple[tuple[str, int], ...]:
-    found = [(reason, count(rows)) for reason, rows in reasons.items()]
-    return tuple(sorted((entry for entry in found if entry[1]), key=lambda entry: (-entry[1], entry[0])))

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.vectors import matrix
-from pipeline.config import MODALITIES
 from pipeline.report.cards import Colouring, ItemMap, MapPoint
 from pipeline.report.files import RunFiles, dataset, rows_of
 from pipeline.report.items import Item, decades, items_of, telling
@@ -40,7 +40,7 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     places, method = project(matrix(table["vector"]), run.seed)
     items = items_of(run, ids)
     details = [items.get(item_id, Item(item_id, item_id, None, ())) for item_id in ids]
-    shares = _shares(table)
+    shares = _shares(table, Fused(run.fused).modalities())
     colourings, groups = colour(details, shares)
     pictured = {item.item_id for item in _illustrated(details, run.seed)}
     size = DOT_LARGE if len(pictured) <= MAX_LARGE_PICTURES else DOT
@@ -121,10 +121,9 @@ def _square(places: Matrix) -> Matrix:
     return (centred / np.where(extent > 0, extent, 1)).astype(np.float32)
 
 
-def _shares(table: pa.Table) -> list[tuple[tuple[str, float], ...]]:
-    present = [name for name in MODALITIES if name in table.column_names]
-    rows = table.select(present).to_pylist()
-    return [tuple((name, float(row[name] or 0)) for name in present) for row in rows]
+def _shares(table: pa.Table, modalities: list[str]) -> list[tuple[tuple[str, float], ...]]:
+    rows = table.select(modalities).to_pylist()
+    return [tuple((name, float(row[name] or 0)) for name in modalities) for row in rows]
 
 
 def colour(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from pipeline.artefacts.fused import Fused
 from pipeline.report.files import RunFiles, dataset, rows_of
 
 _STAGED = frozenset({"item_id", "title", "text", "image", "audio", "cold"})
@@ -51,7 +52,8 @@ def items_of(run: RunFiles, ids: Iterable[str]) -> dict[str, Item]:
 def attribute_columns(run: RunFiles) -> list[str]:
     """Returns the catalogue's further columns, in their order."""
     names = dataset(run.staged / "items").schema.names
-    return [name for name in names if name not in _STAGED and not name.endswith(_SUFFIXES)]
+    hidden = _STAGED | set(Fused(run.fused).modalities())
+    return [name for name in names if name not in hidden and not name.endswith(_SUFFIXES)]
 
 
 def popularity(run: RunFiles) -> dict[str, int]:

@@ -1,36 +1,8 @@
-"""What vectors and recommendations are made of, as frozen data."""
+"""What fused vectors are made of, as frozen data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from pipeline.report.number_formats import signed
-
-
-@dataclass(frozen=True)
-class Why:
-    """Why an item is recommended: score = base + the sum of parts, each a modality's Shapley value.
-
-    base: what is said without any content; `missing` names the modalities that the item has not.
-    """
-
-    score: float
-    base: float
-    parts: tuple[tuple[str, float], ...]
-    missing: tuple[str, ...]
-
-    @property
-    def strip(self) -> tuple[tuple[str, float, str], ...]:
-        """Name, size and the style's name of each piece of the bar, the base last; what counts against is `against`."""
-        pieces = ((name, value, name) for name, value in self.parts)
-        both = (*pieces, ("without content", self.base, "base"))
-        return tuple((name, abs(value), kind if value >= 0 else f"{kind} against") for name, value, kind in both)
-
-    @property
-    def told(self) -> tuple[tuple[str, str, str], ...]:
-        """The same pieces, with what each adds as text in place of its size."""
-        values = (*(value for _, value in self.parts), self.base)
-        return tuple((name, signed(value), kind) for (name, _, kind), value in zip(self.strip, values, strict=True))
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,21 @@ Numbers are None, never NaN, where there is nothing to measure; pictures are `da
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.artefacts.staged import CheckOutcome, SourceSummary
 from pipeline.evaluation.gate import Verdict
-from pipeline.report.cards import ItemMap, UserShelf
+from pipeline.report.cards import ItemMap, ScoreParts, UserShelf
 from pipeline.report.comparison import Ablation, Paired, Reranked
 from pipeline.report.modality_shares import Blend
 
 if TYPE_CHECKING:
     from pipeline.report.tuning import Tuning
+
+
+STRIP = ("train", "validation", "test", "held_out")
 
 
 @dataclass(frozen=True)
@@ -52,52 +57,6 @@ class Headline:
     model: str
     score: Interval
     comparisons: tuple[Comparison, ...]
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Sizes after staging; `without_vector` is (reason, users) of those that no vector could be made for."""
-
-    items: int
-    users: int
-    interactions: int
-    cold_items: int
-    without_vector: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class Intake:
-    """One source table: rows read, rows kept, and rows dropped by reason, most frequent first."""
-
-    table: str
-    read: int
-    kept: int
-    dropped: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check over the staged tables, and how many rows offended it."""
-
-    name: str
-    why: str
-    rows: int
-    level: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """How the log was divided; `parts` is (name, interactions) and the cuts are ISO times or empty."""
-
-    kind: str
-    parts: tuple[tuple[str, int], ...]
-    validation_cut: str
-    test_cut: str
-
-    @property
-    def strip(self) -> tuple[tuple[str, int, str], ...]:
-        """Name, interactions and the style's name of each part."""
-        return tuple((name, rows, f"part-{name}") for name, rows in self.parts)
 
 
 @dataclass(frozen=True)
@@ -226,7 +185,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole page."""
+    """The whole page. without_vector: users that no vector could be made for, by reason."""
 
     name: str
     note: str
@@ -235,11 +194,9 @@ class Report:
     index_digest: str
     seed: int
     gate: Gate
-    catalogue: Catalogue
+    source: SourceSummary
+    without_vector: Mapping[str, int]
     headline: Headline | None
-    intake: tuple[Intake, ...]
-    checks: tuple[Check, ...]
-    split: Split
     modalities: tuple[ModalityCount, ...]
     metrics: tuple[MetricView, ...]
     paired: Paired | None
@@ -254,9 +211,43 @@ class Report:
     tuning: Tuning | None = None
 
     @property
+    def is_reranked(self) -> bool:
+        """Whether the lists have the re-ranker's order and scores."""
+        return any(parts.is_probability for parts in self._scores)
+
+    @property
+    def base_is(self) -> str:
+        """What the base of a list's scores is."""
+        return "an average user and item" if self.is_reranked else "without content"
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """What scores of the lists are made of, beside their base."""
+        return tuple(dict.fromkeys(name for parts in self._scores for name, _ in parts.parts))
+
+    @property
+    def _scores(self) -> list[ScoreParts]:
+        return [card.score for shelf in self.shelves for card in shelf.recommended if card.score]
+
+    @property
+    def interactions(self) -> int:
+        """How many there are after staging."""
+        return sum(self.source.parts.values())
+
+    @property
+    def split_strip(self) -> tuple[tuple[str, int, str], ...]:
+        """Name, interactions and the style's name of each part of the log."""
+        return tuple((name, self.source.parts.get(name, 0), f"part-{name}") for name in STRIP)
+
+    @property
+    def checks(self) -> list[CheckOutcome]:
+        """Every check, those with offending rows first."""
+        return sorted(self.source.checks, key=lambda check: check.rows == 0)
+
+    @property
     def checks_passed(self) -> int:
         """Checks that found no offending row."""
-        return sum(check.rows == 0 for check in self.checks)
+        return sum(check.rows == 0 for check in self.source.checks)
 
     @property
     def shown_metric(self) -> str:

@@ -29,6 +29,11 @@ def score(value: float | None) -> str:
     return DASH if value is None else f"{value:.4f}"
 
 
+def probability(value: float) -> str:
+    """A probability in percent, with two digits that say something."""
+    return f"{100 * value:.2g}{NBSP}%" if value < 0.995 else f"{100 * value:.1f}{NBSP}%"
+
+
 def signed(value: float) -> str:
     """A contribution with its sign and two decimals."""
     sign = MINUS if round(value, 2) < 0 else "+"

@@ -164,7 +164,7 @@
     words.append(make("small", "", point.n ? "chosen " + point.n.toLocaleString("en") + (point.n === 1 ? " time" : " times") : "never chosen yet"));
     const bar = make("div", "bar");
     point.shares.filter(([, share]) => share > 0).forEach(([name, share]) => {
-      const part = make("i", name);
+      const part = make("i", data.map.hues[name] || "");
       part.style.flexGrow = share;
       bar.append(part);
     });
@@ -185,22 +185,23 @@
   };
   const hideTip = () => { tip.hidden = true; };
 
-  // Why an item is recommended: the pieces of its bar, as a sum.
-  const fillWhy = (why) => {
+  // What a recommendation's score is made of: the pieces of its bar, as a sum.
+  const fillScore = (score) => {
     const words = make("div", "words"), sum = make("div", "sum");
-    why.rows.forEach(([name, value, kind]) => sum.append(make("i", kind), make("span", "", name), make("b", "", value)));
-    sum.append(make("span", "whole", "score"), make("b", "", why.score));
-    words.append(make("b", "", why.title), sum);
-    if (why.missing.length) words.append(make("small", "", "it has no " + why.missing.join(" and no ")));
+    score.rows.forEach(([name, value, kind]) => sum.append(make("i", kind), make("span", "", name), make("b", "", value)));
+    sum.append(make("span", "whole", score.sum[0]), make("b", "", score.sum[1]));
+    words.append(make("b", "", score.title), sum);
+    if (score.meaning) words.append(make("small", "", score.meaning));
+    if (score.missing.length) words.append(make("small", "", "it has no " + score.missing.join(" and no ")));
     tip.replaceChildren(words);
   };
-  const showWhy = (event) => {
-    const bar = event.target.closest(".why");
+  const showScore = (event) => {
+    const bar = event.target.closest(".bar.score");
     if (!bar) return;
-    fillWhy(JSON.parse(bar.dataset.why));
+    fillScore(JSON.parse(bar.dataset.score));
     placeTip(event);
   };
-  ["pointerover", "click"].forEach((name) => byId("people").addEventListener(name, showWhy));
+  ["pointerover", "click"].forEach((name) => byId("people").addEventListener(name, showScore));
   byId("people").addEventListener("pointerout", hideTip);
   const startMap = () => drawMap(false).then(() => {
     space.on("plotly_hover", showTip);

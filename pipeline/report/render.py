@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,9 +20,10 @@ from markupsafe import Markup
 from pipeline.config.train import RECOMMENDERS
 from pipeline.evaluation.hits import HITS
 from pipeline.recommend import kind_of
-from pipeline.report.cards import ItemMap, MapPoint
+from pipeline.report.cards import BASE, MapPoint
 from pipeline.report.model import Curves, Report
 from pipeline.report.number_formats import FILTERS
+from pipeline.report.scores import LACKING
 
 FAMILIES = {
     **{name: (metric.TITLE, metric.MEANING) for name, metric in HITS.items()},
@@ -39,9 +40,6 @@ SEGMENTS = {
     "cold_users": ("Cold users", "few choices in training"),
     "head": ("Head items", "the most chosen"),
     "tail": ("Tail items", "seen in training, but not the most chosen"),
-    "no_text": ("No text", "items that lack one"),
-    "no_image": ("No image", "items that lack one"),
-    "no_audio": ("No audio", "items that lack one"),
     "all_modalities": ("All modalities", "items that lack none"),
     "co_choice": ("Chosen together", "items one user chose, found by each other's vectors: every modality, and fused"),
     "co_choice_cold": ("Chosen together, cold", "the same, one of the two held out of training"),
@@ -58,12 +56,18 @@ FUSIONS = {
     "gnn": "Modalities are nodes in a graph of like and co-chosen items; the shares are exact Shapley values.",
     "align": "Each modality has learned to land near the others; the shares are the learned weights.",
 }
+GROUPS = {
+    "first_stage": "the first stage’s score",
+    "popularity_and_age": "its popularity and age",
+    "activity": "how active the user is",
+}
+HUES = 8
 PARTS = {"train": "training", "held_out": "held out with cold items"}
 
 
 def label(name: str) -> str:
     """A model as people call it; another name as it is."""
-    return kind_of(name).title if name in RECOMMENDERS.names() else name
+    return kind_of(name).title if name in RECOMMENDERS.names() else name.replace("_", " ")
 
 
 def render(report: Report) -> str:
@@ -72,12 +76,12 @@ def render(report: Report) -> str:
 
     plotly, script = _script(get_plotlyjs()), _script(_asset("page.js"))
     return (
-        _environment()
+        _environment(report)
         .get_template("page.html.j2")
         .render(
             report=report,
             families=FAMILIES,
-            segments=SEGMENTS,
+            segments=_segments(report),
             fusions=FUSIONS,
             ablations=ABLATIONS,
             parts=PARTS,
@@ -85,7 +89,7 @@ def render(report: Report) -> str:
             plotly=plotly,
             script=script,
             policy=_policy(plotly, script),
-            data=data_block({"map": _map(report.map), "curves": _curves(report.curves)}),
+            data=data_block({"map": _map(report), "curves": _curves(report.curves)}),
         )
     )
 
@@ -99,7 +103,7 @@ def data_block(value: Mapping[str, object]) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _environment() -> Environment:
+def _environment(report: Report) -> Environment:
     environment = Environment(
         loader=PackageLoader("pipeline", "report"),
         autoescape=True,
@@ -107,8 +111,38 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS, label=label)
+    hues = hues_of(report)
+
+    def hue(kind: str) -> str:
+        name, _, against = kind.partition(" ")
+        return f"{hues[name]} {against}".strip() if name in hues else kind
+
+    def part(name: str) -> str:
+        return GROUPS.get(name, f"its {name}")
+
+    def hued(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+        return [(report.base_is if name == BASE else part(name), value, hue(kind)) for name, value, kind in rows]
+
+    environment.filters.update(FILTERS, label=label, hue=hue, hued=hued, part=part, largest=largest)
     return environment
+
+
+def largest(rows: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The reasons that rows have, most frequent first."""
+    return sorted(((reason, n) for reason, n in rows.items() if n), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _segments(report: Report) -> dict[str, tuple[str, str]]:
+    lacking = {f"{LACKING}{m.modality}": (f"No {m.modality}", "items that lack one") for m in report.modalities}
+    return SEGMENTS | lacking
+
+
+def hues_of(report: Report) -> dict[str, str]:
+    """The style's classes of each modality, in the page's order, and of the re-ranker's other groups of inputs."""
+    names = [name for name, _ in report.blend.overall.shares]
+    names += [modality.modality for modality in report.modalities if modality.modality not in names]
+    hues = {name: f"hue hue-{place % HUES}" for place, name in enumerate(names)}
+    return {**{name: f"hue hue-{name}" for name in GROUPS}, **hues}
 
 
 def _asset(name: str) -> str:
@@ -126,8 +160,10 @@ def _policy(*scripts: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'"
 
 
-def _map(item_map: ItemMap) -> dict[str, object]:
+def _map(report: Report) -> dict[str, object]:
+    item_map = report.map
     return {
+        "hues": hues_of(report),
         "colourings": [{"name": colouring.name, "values": colouring.values} for colouring in item_map.colourings],
         "points": [_point(point) for point in item_map.points],
     }

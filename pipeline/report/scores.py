@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
-from pipeline.config.train import RECOMMENDERS
 from pipeline.evaluation.hits import HITS
 from pipeline.report.comparison import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
 from pipeline.report.files import Document, count, listing, number, section
@@ -22,21 +20,27 @@ from pipeline.report.model import (
     Slices,
 )
 
-# The model that learns nothing, which stands between the trained one and the baselines.
-CONTENT = "content"
-SEGMENTS = ("all", "warm", "cold", "cold_among_all", "co_choice", "co_choice_cold")
-# Parts of the test that are shown as a table, below the panels.
-SLICES = ("cold_users", "head", "tail", "no_text", "no_image", "no_audio", "all_modalities")
+# What vectors alone say of items chosen together: their models are the modalities, and all of them fused.
+SIMILARITY = ("co_choice", "co_choice_cold")
+SEGMENTS = ("all", "warm", "cold", "cold_among_all", *SIMILARITY)
+# Parts of the test that are shown as a table, below the panels; also those of items that lack a modality.
+SLICES = ("cold_users", "head", "tail", "all_modalities")
+LACKING = "no_"
+FIRST_STAGE = "first_stage"
 _FAMILIES = tuple(dict.fromkeys(("ndcg", "recall", *HITS, "coverage", "novelty", "diversity", "popularity_lift")))
 
 
-def metrics_of(metrics: Document, trained: str) -> tuple[MetricView, ...]:
-    """Returns one view per metric, by family and cutoff; `trained` is the model that the gate judges."""
+def metrics_of(metrics: Document, trained: str, judged: tuple[str, str]) -> tuple[MetricView, ...]:
+    """Returns one view per metric, by family and cutoff; models in one order: the trained one, its first stage, and
+    then from best to worst.
+
+    trained: the model that the gate judges. judged: the metric and the segment that it judges by.
+    """
     test = section(metrics, "test")
+    order = _ordered(section(test, judged[1]), trained, judged[0])
     models = [section(section(test, segment), model) for segment in test for model in section(test, segment)]
     names = {metric for model in models for metric in model}
-    segments = [name for name in SEGMENTS if section(test, name)] + sorted(set(test) - set(SEGMENTS) - set(SLICES))
-    return tuple(_view(metric, test, segments, trained) for metric in sorted(names, key=_rank))
+    return tuple(_view(metric, test, order) for metric in sorted(names, key=_rank))
 
 
 def _rank(metric: str) -> tuple[int, str, int]:
@@ -45,57 +49,52 @@ def _rank(metric: str) -> tuple[int, str, int]:
     return place, family, int(cutoff) if cutoff.isdigit() else 0
 
 
-def _view(metric: str, test: Document, segments: list[str], trained: str) -> MetricView:
-    panels = (_panel(metric, segment, section(test, segment), trained) for segment in segments)
-    slices = [panel for name in SLICES if (panel := _panel(metric, name, section(test, name), trained))]
-    return MetricView(metric, tuple(panel for panel in panels if panel), _slices(slices, trained))
+def _view(metric: str, test: Document, order: list[str]) -> MetricView:
+    slices = [name for name in test if name in SLICES] + [name for name in test if name.startswith(LACKING)]
+    names = [name for name in SEGMENTS if name in test] + sorted(set(test) - set(SEGMENTS) - set(slices))
+    panels, tables = (
+        [panel for name in chosen if (panel := _panel(metric, name, section(test, name), order))]
+        for chosen in (names, sorted(slices, key=lambda name: (name == "all_modalities", name.startswith(LACKING))))
+    )
+    return MetricView(metric, tuple(panels), _slices(tables, order))
 
 
-def _slices(panels: list[Panel], trained: str) -> Slices | None:
+def _slices(panels: list[Panel], order: list[str]) -> Slices | None:
     """One table of several panels' means."""
     if not panels:
         return None
     means = [{score.model: score.score.mean for score in panel.scores} for panel in panels]
-    models = _ordered({name: mean for panel in reversed(means) for name, mean in panel.items()}, trained)
+    models = [name for name in order if any(name in own for own in means)]
     rows = (
-        Slice(panel.segment, panel.users, tuple(scores.get(model) for model in models))
-        for panel, scores in zip(panels, means, strict=True)
+        Slice(panel.segment, panel.users, tuple(own.get(model) for model in models))
+        for panel, own in zip(panels, means, strict=True)
     )
     return Slices(tuple(models), tuple(rows))
 
 
-def _panel(metric: str, segment: str, models: Document, trained: str) -> Panel | None:
+def _panel(metric: str, segment: str, models: Document, order: list[str]) -> Panel | None:
     scores, users = [], None
-    for model in models:
+    for model in sorted(models, key=lambda name: order.index(name) if name in order else len(order)):
         entry = section(section(models, model), metric)
         score = interval(entry)
         if score is None:
             continue
         users = count(entry.get("users")) or users
-        scores.append(ModelScore(model, _role(model, trained), score))
+        scores.append(ModelScore(model, _role(model, segment, order), score))
     if not scores:
         return None
-    places = _ordered({score.model: score.score.mean for score in scores}, trained)
-    scores.sort(key=lambda score: places.index(score.model))
     return Panel(segment, users, axis_top(max(s.score.high or s.score.mean for s in scores)), tuple(scores))
 
 
-def _ordered(means: Mapping[str, float], trained: str) -> list[str]:
-    """The trained model, what knows content alone, then the baselines, best first."""
-
-    def place(name: str) -> tuple[int, float, str]:
-        role = _role(name, trained)
-        if role == "baseline":
-            return 3, -means[name], name
-        return (0 if role == "trained" else 1 if name == CONTENT else 2), 0.0, name
-
-    return sorted(means, key=place)
+def _ordered(models: Document, trained: str, metric: str) -> list[str]:
+    means = {name: number(section(section(models, name), metric).get("mean")) or 0.0 for name in models}
+    return sorted(means, key=lambda name: (name != trained, name != FIRST_STAGE, -means[name], name))
 
 
-def _role(model: str, trained: str) -> str:
-    if model == trained:
-        return "trained"
-    return "baseline" if model in RECOMMENDERS.names() and model != CONTENT else "content"
+def _role(model: str, segment: str, order: list[str]) -> str:
+    if segment in SIMILARITY:
+        return "space"
+    return "trained" if model == order[0] else model if model == FIRST_STAGE else "baseline"
 
 
 def interval(entry: Document) -> Interval | None:
@@ -112,17 +111,21 @@ def axis_top(value: float) -> float:
     return next(step * unit for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= value * 0.999)
 
 
-def headline_of(metrics: Document, trained: str, metric: str, segment: str) -> Headline | None:
-    """Returns the trained model's score and its ratios to popularity and als, None if it was not evaluated."""
+def headline_of(metrics: Document, trained: str, judged: tuple[str, str], baseline: str) -> Headline | None:
+    """Returns the trained model's score and its ratios to the gate's baseline and to the strongest one.
+
+    None if it was not evaluated.
+    """
+    metric, segment = judged
     models = section(section(metrics, "test"), segment)
     score = interval(section(section(models, trained), metric))
     if score is None:
         return None
     comparisons = []
-    for baseline in ("popularity", "als"):
-        other = interval(section(section(models, baseline), metric))
+    for name in dict.fromkeys((baseline, str(section(metrics, "paired").get("baseline") or baseline))):
+        other = interval(section(section(models, name), metric))
         if other is not None:
-            comparisons.append(Comparison(baseline, other, score.mean / other.mean if other.mean else None))
+            comparisons.append(Comparison(name, other, score.mean / other.mean if other.mean else None))
     return Headline(metric, segment, trained, score, tuple(comparisons))
 
 

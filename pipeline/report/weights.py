@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import MODALITIES
+from pipeline.artefacts.fused import Fused
 from pipeline.errors import WorkspaceError
 from pipeline.report.files import Document, RunFiles, count, dataset, number, section
 from pipeline.report.items import attribute_columns, decades, shown, telling
@@ -30,8 +30,7 @@ Sums = npt.NDArray[np.float64]
 def blend_of(run: RunFiles, documents: Iterable[Document]) -> Blend:
     """Reads the fused items' shares and what the receipt of `fuse` says of the fusion."""
     details = next((section(d, "details") for d in documents if d.get("step") == "fuse"), {})
-    stored = dataset(run.fused / "items").schema.names
-    modalities: list[str] = [name for name in MODALITIES if name in stored]
+    modalities = Fused(run.fused).modalities()
     schema = dataset(run.staged / "items").schema
     columns = [name for name in attribute_columns(run) if not pa.types.is_nested(schema.field(name).type)]
     overall = np.zeros(1 + len(modalities))

@@ -174,11 +174,13 @@ class Ranker:
         save_file({name: value.contiguous() for name, value in self.network.state_dict().items()}, folder / RANKER_FILE)
 
 
-def load_ranker(folder: Path, catalogue: Catalogue, settings: Settings, threads: int) -> Ranker:
+def load_ranker(folder: Path, catalogue: Catalogue, threads: int) -> Ranker:
     """What `Ranker.save` wrote. Raises ShardCorrupt if it is not that."""
-    network = network_of(catalogue, settings)
     with readable(folder / RANKER_FILE, "not the weights of this night's ranker", "run the night with --full"):
-        network.load_state_dict(load_file(folder / RANKER_FILE))
+        weights = load_file(folder / RANKER_FILE)
+        shape = {"width": len(weights["user.bias"]), "hidden": len(weights["second.bias"])}
+        network = network_of(catalogue, Settings(**shape))
+        network.load_state_dict(weights)
     return Ranker(network, catalogue, threads)
 
 

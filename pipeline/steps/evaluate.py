@@ -155,7 +155,7 @@ def _second_stage(
     vectors = fitted.first_stage
     catalogue = Catalogue(vectors.items, rerank.modality_inputs(night), np.ones(len(vectors.items), bool))
     snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"))
-    ranker = load_ranker(reranked.evaluated, catalogue, settings, threads(night.config))
+    ranker = load_ranker(reranked.evaluated, catalogue, threads(night.config))
     targets = np.concatenate([task.targets.user for task in asked.tasks.values()])
     users = np.intersect1d(targets, snapshot.known_users())
     scorer = Reordered(vectors, users.astype(np.int32), ranked_lists(snapshot, ranker, users, reranked.candidates))

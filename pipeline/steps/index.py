@@ -143,7 +143,7 @@ def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path
     inputs = rerank.modality_inputs(night) if reranked.used else {}
     catalogue = Catalogue(vectors.items, inputs, vectors.indexed, index)
     snapshot = Snapshot(catalogue, vectors.users, vectors.history)
-    ranker = load_ranker(reranked.published, catalogue, settings, threads(night.config)) if reranked.used else None
+    ranker = load_ranker(reranked.published, catalogue, threads(night.config)) if reranked.used else None
     depth = max(count, reranked.candidates) if reranked.used else count
     lists = lists_of(snapshot, ranker, vectors.known, depth)
     rows, served = write_lists(lists, vectors.user_ids, vectors.item_ids, count, folder / LISTS)

@@ -18,6 +18,7 @@ from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
 from pipeline.media import media_root
 from pipeline.night import Night, StepReceipt, peak_rss_bytes
 from pipeline.report import RunFiles, write_report
+from pipeline.steps import STEPS
 from pipeline.steps.sweep import CURRENT, sweep
 from pipeline.workspace import Json, sha256_of
 
@@ -148,6 +149,8 @@ def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> Non
             seed=night.config.seed,
             headline_metric=night.config.publish.gate.metric,
             headline_segment=night.config.publish.gate.segment,
+            gate_baseline=night.config.publish.gate.baseline,
+            steps=tuple(step.name for step in STEPS),
         ),
         path,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from itertools import combinations
 from pathlib import Path
@@ -23,9 +24,12 @@ def explained(shop: Shop, item: str, user: str | None = None, other: str | None 
     return explain(shop.workspace, Question(item, user, other)).as_json()
 
 
-def best(shop: Shop, user: str = USER, k: int = 80) -> dict[str, float]:
-    """Every item that lookup recommends, with its score."""
-    return {hit.item_id: hit.score for hit in ask(shop.workspace, Query(user=user, k=k)).hits}
+def best(shop: Shop, user: str = USER) -> dict[str, float]:
+    """The user's list, best first, with its scores."""
+    current = json.loads((shop.workspace / "CURRENT.json").read_text())
+    rows = pq.read_table(shop.workspace / current["index"] / "recommendations.parquet").to_pylist()
+    mine = sorted((row for row in rows if row["user_id"] == user), key=lambda row: row["rank"])
+    return {row["item_id"]: row["score"] for row in mine}
 
 
 def gone(shop: Shop, modality: str) -> dict[str, str]:
@@ -36,6 +40,12 @@ def gone(shop: Shop, modality: str) -> dict[str, str]:
 
 
 def adds_up(found: dict[str, Any]) -> None:
+    """The first stage's score of a user and an item, or the likeness of two items, is the sum of its parts."""
+    listed, found = found, found.get("first_stage", found)
+    if listed.get("reranked"):
+        reranked = listed["reranked"]
+        assert reranked["base"] + sum(reranked["contributions"].values()) == pytest.approx(reranked["logit"], abs=1e-9)
+        assert 1 / (1 + math.exp(-reranked["logit"])) == pytest.approx(listed["score"], abs=1e-6)
     total = found["base"] + sum(found["contributions"].values())
     assert total == pytest.approx(found["score"], abs=1e-9)
     names = sorted(found["contributions"], key=("text", "image", "audio").index)
@@ -51,7 +61,8 @@ def test_base_and_contributions_add_up_to_the_score_that_lookup_gives(published:
     for item in (known[-1], known[0]):
         found = explained(published, item, USER)
         assert (found["user"], found["items"], found["chosen"]) == (USER, [item], False)
-        assert found["score"] == pytest.approx(scores[item], abs=1e-4)
+        assert found["rank"] == list(scores).index(item) + 1
+        assert found["score"] == pytest.approx(scores[item], abs=1e-6)
         adds_up(found)
 
 
@@ -69,8 +80,8 @@ def test_every_kind_of_fusion_can_be_explained(night: Shop, settings: tuple[str,
     scores = best(night)
     first, *_, last = sorted(scores, key=scores.__getitem__)
     found = explained(night, last, USER)
-    assert found["score"] == pytest.approx(scores[last], abs=1e-4)
-    assert any(found["contributions"].values())
+    assert found["score"] == pytest.approx(scores[last], abs=1e-6)
+    assert any(found["first_stage"]["contributions"].values())
     adds_up(found)
     adds_up(explained(night, first, other=last))
 
@@ -90,9 +101,9 @@ def test_two_items_are_as_alike_as_the_content_index_says_whichever_comes_first(
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 def test_a_missing_modality_contributes_nothing_and_has_a_reason(published: Shop, modality: str) -> None:
     lacking = gone(published, modality)
-    item = next(item for item in best(published) if item in lacking)
+    item = next(iter(sorted(lacking)))
     found = explained(published, item, USER)
-    assert modality not in found["contributions"]
+    assert modality not in found["first_stage"]["contributions"]
     assert found["missing"][modality] == lacking[item]
     said = explain(published.workspace, Question(item, USER)).as_text()
     assert f"no {modality}: {lacking[item]}" in said
@@ -118,15 +129,15 @@ def test_the_verb_prints_a_line_for_each_modality_and_the_base_or_one_document(p
     told = json.loads(document)
     assert told.keys() == found.keys()
     # Another process may add up in another order.
-    for key, value in found.items():
-        sums = key in ("score", "base", "contributions", "values")
-        assert told[key] == (pytest.approx(value, abs=1e-5) if sums else value)
+    first = found["first_stage"]
+    assert told["score"] == pytest.approx(found["score"], abs=1e-5)
+    assert told["first_stage"]["contributions"] == pytest.approx(first["contributions"], abs=1e-5)
+    assert (told["rank"], told["missing"]) == (found["rank"], found["missing"])
     lines = medley("explain", "-w", published.workspace, "--user", USER, "--item", item).stdout.splitlines()
     assert lines[0].startswith(f"user {USER} and {item} (")
-    assert lines[0].endswith(f"score {found['score']:.4f}")
-    for name, value in [*found["contributions"].items(), ("base", found["base"])]:
-        (line,) = [line for line in lines if line.split()[0] == name]
-        assert line.split()[1] == f"{value:+.4f}"
+    assert f"rank {found['rank']} of their list" in lines[0]
+    for name, value in [*first["contributions"].items(), ("base", first["base"])]:
+        assert any(line.split()[:2] == [name, f"{value:+.4f}"] for line in lines)
 
 
 def test_nothing_in_the_workspace_changes(published: Shop) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.config.rerank import Rerank
-from pipeline.explain.explain import Explanation, Question, explain
+from pipeline.explain.answer import ListedItem
+from pipeline.explain.explain import Question, explain
 from pipeline.night import Night
 from pipeline.recommend import kind_of
 from pipeline.serving.lookup import Query, ask
-from pipeline.steps import fuse, train
+from pipeline.steps import fuse, rerank, train
 from pipeline.workspace import Workspace
-from tests.planted_night import CONFIG, planted_night, publish
+from tests.planted_night import CONFIG, LISTED, planted_night, publish
 
 SMALL: dict[str, dict[str, Any]] = {
     "bpr": {"width": 8, "max_epochs": 3},
@@ -64,6 +65,7 @@ def published(fused: Night, model: str, folder: Path) -> Path:
     shutil.copytree(fused.workspace.root, folder)
     night = replace(fused, workspace=Workspace(folder), config=_config(model))
     train.run(night)
+    rerank.run(night)
     publish(night)
     return folder
 
@@ -88,11 +90,13 @@ def _by_past(found: dict[str, Any], workspace: Path) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_parts_of_every_model_add_up_to_the_score_of_lookup(fused: Night, model: str, tmp_path: Path) -> None:
     workspace = published(fused, model, tmp_path / "workspace")
-    hits = ask(workspace, Query(user=USER, k=300)).hits
+    hits = ask(workspace, Query(user=USER, k=LISTED)).hits
     for hit in (hits[0], hits[-1]):
         told = explain(workspace, Question(hit.item_id, USER))
-        found = json.loads(json.dumps(told.as_json()))
-        assert found["score"] == pytest.approx(hit.score, abs=1e-4)
+        document = json.loads(json.dumps(told.as_json()))
+        assert document["score"] == pytest.approx(hit.score, abs=1e-6)
+        assert document["reranked"] is None
+        found = document["first_stage"]
         if kind_of(model).remade or model == "blend":
             _by_modality(found)
         else:
@@ -104,10 +108,10 @@ def test_the_parts_of_every_model_add_up_to_the_score_of_lookup(fused: Night, mo
         _is_said(told, found)
     pair = explain(workspace, Question(hits[0].item_id, other=hits[-1].item_id)).as_json()
     assert pair["base"] + sum(pair["contributions"].values()) == pytest.approx(pair["score"], abs=1e-9)
-    assert "history" not in pair
+    assert "first_stage" not in pair
 
 
-def _is_said(told: Explanation, found: dict[str, Any]) -> None:
+def _is_said(told: ListedItem, found: dict[str, Any]) -> None:
     lines = told.as_text().splitlines()
     for name, value in (found["contributions"] or {}).items():
         assert any(line.split()[:2] == [name, f"{value:+.4f}"] for line in lines)

@@ -74,6 +74,7 @@ def write_night(folder: Path, night: Night) -> RunFiles:
         gate=(Verdict("quality", night.published, 0.2, 0.1, "ndcg@10 0.2000 against 0.1000 of popularity"),),
         published=night.published,
         seed=7,
+        steps=("ingest", "extract", "fuse", "train", "publish"),
     )
     rng = np.random.default_rng(1)
     _items(run, night)
@@ -156,6 +157,7 @@ def _documents(run: RunFiles, night: Night) -> None:
         "kind": "time",
         "seed": 0,
         "buckets": 2,
+        "bucket_rows": [night.items // 2, night.items - night.items // 2],
         "validation_cut": "2025-01-03T00:00:00+00:00",
         "test_cut": None,
         "cold_items": 5,

@@ -75,9 +75,9 @@ def test_parts_of_the_test_are_one_table_a_metric(write_run: WriteRun) -> None:
     view = next(view for view in report.metrics if view.metric == "ndcg@10")
     assert [panel.segment for panel in view.panels] == ["all", "cold"]
     assert view.slices is not None
-    assert view.slices.models == ("two_tower", "content", "als", "popularity", "random")
+    assert view.slices.models == ("two_tower", "als", "content", "popularity", "random")
     assert [row.segment for row in view.slices.rows] == ["head", "tail", "no_image"]
-    assert view.slices.rows[0].means == (0.2, 0.12, 0.15, 0.1, 0.01)
+    assert view.slices.rows[0].means == (0.2, 0.15, 0.12, 0.1, 0.01)
     page = render(report)
     assert "Tail items" in page
     # In coverage, which is the last, all five models are as good.
@@ -94,7 +94,7 @@ def test_what_a_modality_adds_is_a_row(write_run: WriteRun) -> None:
 
 @pytest.mark.parametrize(
     ("used", "sentence"),
-    [(True, "recommendations.parquet has it"), (False, "recommendations.parquet keeps the order of the index")],
+    [(True, "the list that goes out has it"), (False, "the list that goes out keeps the order of the first stage")],
 )
 def test_what_re_ordering_is_worth_is_shown(write_run: WriteRun, used: bool, sentence: str) -> None:
     report = gather(changed(write_run(), lambda metrics: metrics["ranker"].update(used=used)))

@@ -168,7 +168,7 @@ def test_ten_shelves_show_cards_whose_pictures_load(page: Any) -> None:
 
 
 def test_pointing_at_a_recommendations_bar_shows_its_sum(page: Any) -> None:
-    bar = "document.querySelectorAll('.next .why')[3]"
+    bar = "document.querySelectorAll('.next .bar.score')[3]"
     page.execute_script(bar + ".scrollIntoView({behavior: 'instant', block: 'center'})")
     shown = "return document.getElementById('tip').hidden === false"
 
@@ -182,10 +182,10 @@ def test_pointing_at_a_recommendations_bar_shows_its_sum(page: Any) -> None:
         return bool(driver.execute_script(shown))
 
     WebDriverWait(page, 20).until(pointed)
-    why = json.loads(page.execute_script(f"return {bar}.dataset.why"))
-    assert why["title"] in _text(page, "#tip")
-    assert all(name in _text(page, "#tip") and value in _text(page, "#tip") for name, value, _ in why["rows"])
-    assert _text(page, "#tip .whole + b") == why["score"]
+    score = json.loads(page.execute_script(f"return {bar}.dataset.score"))
+    assert score["title"] in _text(page, "#tip")
+    assert all(name in _text(page, "#tip") and value in _text(page, "#tip") for name, value, _ in score["rows"])
+    assert _text(page, "#tip .whole + b") == score["sum"][1]
     page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 2, "y": 2})
     _until(page, "return document.getElementById('tip').hidden")
 

@@ -63,7 +63,7 @@ def test_a_fusion_that_learns_nothing_has_no_score(write_run: WriteRun) -> None:
 
 def test_users_without_a_vector_are_said_where_users_are_counted(write_run: WriteRun) -> None:
     run = write_run(fused={"kind": "linear", "users_without_vector": {"no interaction": 3, "no item has one": 1}})
-    assert gather(run).catalogue.without_vector == (("no interaction", 3), ("no item has one", 1))
+    assert gather(run).without_vector == {"no interaction": 3, "no item has one": 1}
     assert "3\u00a0users (no interaction), 1\u00a0user (no item has one)." in render(gather(run))
 
 

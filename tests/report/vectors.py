@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.fused import WEIGHTS
+from pipeline.artefacts.reranked import Reranked
 from pipeline.artefacts.vectors import vector_column, write_vectors
 from pipeline.config import Config
 from pipeline.fusion.base import Frontend
@@ -23,6 +24,7 @@ from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.report import RunFiles
 
 WIDTH = 8
+LISTED = 10
 DIMENSIONS = {"text": 12, "image": 10}
 CONFIG = Config(
     fuse=LinearSettings(width=WIDTH),
@@ -59,12 +61,14 @@ def write(run: RunFiles, catalogue: Catalogue, rng: np.random.Generator) -> None
         table = pa.table({"item_id": catalogue.items[rows], "vector": vector, **columns})
         write_vectors(run.fused / "items" / f"bucket-{number:05d}.parquet", table)
     save(fusion, run.fused / WEIGHTS)
+    run.index.mkdir(parents=True, exist_ok=True)
     _write_model(run, catalogue, Content(np.nan_to_num(fused), ~np.isnan(fused[:, 0])))
     paths = {f"extract.{m}.bucket-{n:05d}": path for m, found in shards.items() for n, path in enumerate(found)}
-    paths |= {"ingest": run.staged, "fuse": run.fused, "train": run.model}
+    paths |= {"ingest": run.staged, "fuse": run.fused, "train": run.model, "rerank": run.workspace / "reranked" / "r1"}
+    paths["rerank"].mkdir(parents=True, exist_ok=True)
+    Reranked(paths["rerank"], False, "ranker.enabled is false", 0).write()
     lineage = {step: str(path.relative_to(run.workspace)) for step, path in paths.items()}
     card = {"lineage": lineage, "model": catalogue.model, "encoders": dict.fromkeys(DIMENSIONS, "key")}
-    run.index.mkdir(parents=True, exist_ok=True)
     (run.index / "card.json").write_text(json.dumps(card), "utf-8")
 
 
@@ -100,3 +104,18 @@ def _write_model(run: RunFiles, catalogue: Catalogue, content: Content) -> None:
         folder / "user_vectors.parquet", pa.table({"user_id": pa.array(catalogue.users, pa.string()), "vector": users})
     )
     model.save(folder)
+    _write_lists(run, catalogue, model.user_vectors(catalogue.log) @ model.item_vectors.T)
+
+
+def _write_lists(run: RunFiles, catalogue: Catalogue, scores: np.ndarray) -> None:
+    """Every user's best items of those that they have not chosen."""
+    scores[catalogue.log.user, catalogue.log.item] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
+    user, rank = np.divmod(np.arange(best.size), LISTED)
+    table = {
+        "user_id": pa.array([catalogue.users[code] for code in user], pa.string()),
+        "rank": pa.array(rank + 1, pa.int32()),
+        "item_id": pa.array([catalogue.items[code] for code in best.ravel()], pa.string()),
+        "score": pa.array(np.take_along_axis(scores, best, axis=1).ravel(), pa.float32()),
+    }
+    pq.write_table(pa.table(table), run.index / "recommendations.parquet")

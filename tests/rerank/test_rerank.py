@@ -124,14 +124,14 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     snapshot = Snapshot(world.items, world.users(world.train), world.train)
     users = snapshot.known_users()
     lists = snapshot.candidates(users, 10)
-    loaded = load_ranker(tmp_path, world.items, SETTINGS, 1)
+    loaded = load_ranker(tmp_path, world.items, 1)
     for one, other in zip(
         ranker.reordered(snapshot, users, lists), loaded.reordered(snapshot, users, lists), strict=True
     ):
         np.testing.assert_array_equal(one, other)
     (tmp_path / file).write_bytes(b"\x00" * 40)
     with pytest.raises(ShardCorrupt, match="not the weights of this night's ranker"):
-        load_ranker(tmp_path, world.items, SETTINGS, 1)
+        load_ranker(tmp_path, world.items, 1)
 
 
 def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.artefacts.published import Published
 from pipeline.artefacts.vectors import matrix
 from pipeline.errors import WorkspaceError
-from pipeline.explain.by_modality import Explainer, sources_of
+from pipeline.explain.by_modality import ModalityGames
+from pipeline.explain.load import sources_of
 from pipeline.report import RunFiles, gather, render
-from pipeline.report.modality_shares import Why
+from pipeline.report.cards import ScoreParts
 
 WriteRun = Callable[..., RunFiles]
 
@@ -24,59 +26,62 @@ WriteRun = Callable[..., RunFiles]
 @pytest.mark.parametrize("trained", ["two_tower", "content"])
 def test_base_and_parts_add_up_to_the_score_of_every_card(write_run: WriteRun, trained: str) -> None:
     run = write_run(trained=trained)
-    items, users = (pq.read_table(run.model / "published" / f"{name}_vectors.parquet") for name in ("item", "user"))
-    item_of = dict(zip(items["item_id"].to_pylist(), matrix(items["vector"]), strict=True))
-    user_of = dict(zip(users["user_id"].to_pylist(), matrix(users["vector"]), strict=True))
+    rows = pq.read_table(run.index / "recommendations.parquet").to_pylist()
+    listed = {(row["user_id"], row["item_id"]): row["score"] for row in rows}
     shelves = gather(run).shelves
     assert sum(len(shelf.recommended) for shelf in shelves) == 80
     for shelf in shelves:
-        assert all(card.why is None for card in shelf.history)
+        assert all(card.score is None for card in shelf.history)
         for card in shelf.recommended:
-            assert card.why is not None
-            assert card.why.score == pytest.approx(float(user_of[shelf.user_id] @ item_of[card.item_id]), abs=1e-4)
-            assert card.why.base + sum(value for _, value in card.why.parts) == pytest.approx(card.why.score, abs=1e-9)
+            assert card.score is not None
+            assert card.score.score == card.score.total == listed[shelf.user_id, card.item_id]
+            assert card.score.base + sum(value for _, value in card.score.parts) == pytest.approx(card.score.total)
 
 
 def test_what_an_item_lacks_has_no_part_in_its_bar(write_run: WriteRun) -> None:
     for shelf in gather(write_run()).shelves:
         for card in shelf.recommended:
-            assert card.why is not None
+            assert card.score is not None
             lacks_picture = int(card.item_id[1:]) % 6 == 5
             lacks = ("text", "image") if card.item_id == "r0001" else ("image",) if lacks_picture else ()
-            assert card.why.missing == lacks
-            assert {name for name, _ in card.why.parts} == {"text", "image"} - set(lacks)
+            assert card.score.missing == lacks
+            assert {name for name, _ in card.score.parts} == {"text", "image"} - set(lacks)
 
 
 def test_an_item_of_ids_alone_is_all_base(write_run: WriteRun) -> None:
     run = write_run()
-    explainer = Explainer(sources_of(run.workspace, run.index))
+    games = ModalityGames(sources_of(run.workspace, Published(run.index, run.index.name)))
     items = matrix(pq.read_table(run.model / "published" / "item_vectors.parquet")["vector"])
     users = matrix(pq.read_table(run.model / "published" / "user_vectors.parquet")["vector"])[:1]
-    codes = explainer.codes(["r0001", "nobody"])
+    codes = games.codes(["r0001", "nobody"])
     assert codes == {"r0001": 1}
-    game = explainer.of_users(users, np.array([1]), np.array([users[0] @ items[1]], np.float64))
+    game = games.of_users(users, np.array([1]), np.array([users[0] @ items[1]], np.float64))
     assert game.base[0] == users[0] @ items[1]
     assert not any(values.any() for values in game.contributions().values())
-    assert explainer.missing(1) == {"text": "no text", "image": "no image"}
+    assert games.missing(1) == {"text": "no text", "image": "no image"}
 
 
 def test_what_counts_against_an_item_is_drawn_as_such() -> None:
-    why = Why(1.0, -0.5, (("text", 2.0), ("image", -0.5)), ())
-    assert why.strip == (
-        ("text", 2.0, "text"),
-        ("image", 0.5, "image against"),
-        ("without content", 0.5, "base against"),
-    )
-    assert [value for _, value, _ in why.told] == ["+2.00", "−0.50", "−0.50"]
+    parts = ScoreParts(1.0, 1.0, False, -0.5, (("text", 2.0), ("image", -0.5)), ())
+    assert parts.strip == (("text", 2.0, "text"), ("image", 0.5, "image against"), ("base", 0.5, "base against"))
+    assert [value for _, value, _ in parts.rows] == ["+2.00", "\u22120.50", "\u22120.50"]
+    assert (parts.sum, parts.meaning) == (("score", "+1.00"), "")
+
+
+def test_a_probability_is_shown_beside_the_logit_that_its_parts_add_up_to() -> None:
+    parts = ScoreParts(0.0474, -3.0, True, -4.0, (("first_stage", 1.0),), ())
+    assert parts.sum == ("logit", "\u22123.00")
+    assert parts.meaning.replace("\u00a0", " ").endswith("4.7 %")
 
 
 def test_every_recommended_card_of_the_page_carries_its_sum(write_run: WriteRun) -> None:
     report = gather(write_run(titles=dict.fromkeys(range(48), 'It\'s "x" </span>&')))
-    found = re.findall(r"data-why='([^']*)'", render(report))
+    found = re.findall(r"data-score='([^']*)'", render(report))
     assert len(found) == sum(len(shelf.recommended) for shelf in report.shelves)
     first = json.loads(html.unescape(found[0]))
     assert first["title"] == 'It\'s "x" </span>&'
-    assert [name for name, _, _ in first["rows"]][-1] == "without content"
+    assert first["rows"][-1][0] == "without content"
+    assert first["sum"][0] == "score"
 
 
 def test_shards_that_are_gone_are_one_sentence(write_run: WriteRun) -> None:
