@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -21,6 +21,9 @@ from pipeline.artefacts.read import read_json, read_table, readable
 from pipeline.errors import WorkspaceError
 from pipeline.workspace import CARD, Json
 from pipeline.workspace import read_json as read_optional
+
+if TYPE_CHECKING:
+    import faiss
 
 CURRENT = "CURRENT.json"
 ITEMS, USERS, ENCODERS = "items.parquet", "users.parquet", "encoders.json"
@@ -74,6 +77,8 @@ class Published:
 
     def faiss(self, name: str) -> faiss.Index:
         """One of the FAISS files."""
+        import faiss
+
         with readable(self.folder / name):
             return faiss.read_index(str(self.folder / name))
 
