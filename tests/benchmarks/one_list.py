@@ -9,9 +9,7 @@ that it has too.
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,11 +22,15 @@ import numpy as np
 from pipeline.artefacts.published import RECOMMEND, Published, current, published
 from pipeline.artefacts.vectors import matrix
 from pipeline.explain.explain import Question, explain
+from pipeline.report import RunFiles
+from pipeline.report.cards import ScoreParts, UserShelf
+from pipeline.report.pictures import Studio
+from pipeline.report.user_examples import shelves_of
 from pipeline.serving.lookup import Query, ask
 
 ROOT = Path(__file__).parents[2]
 AS_OF = "2026-01-01T00:00:00Z"
-DEPTH, FIRST = 20, 8
+DEPTH, FIRST, EXPLAINED = 20, 8, 10
 TOLERANCE = 1e-3
 
 
@@ -55,18 +57,23 @@ def measured(workspace: Path) -> dict[str, Any]:
     hits = {user: ask(workspace, Query(user=user, k=DEPTH)).hits for user in lists}
     looked_up = {user: [(hit.item_id, hit.score) for hit in own] for user, own in hits.items()}
     overlap = [len(own & {item for item, _ in lists[user][:FIRST]}) / FIRST for user, own in by_product(index).items()]
-    cards, explained = shown(workspace), [told(workspace, user, *entries[0]) for user, entries in lists.items()]
-    items = index.items(["item_id", "title"])
-    titles = dict(zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True))
+    cards = {shelf.user_id: shelf.recommended for shelf in shelves(workspace, list(lists))}
+    explained = [told(workspace, user, *lists[user][0]) for user in list(lists)[::EXPLAINED]]
     return {
         "users with a list": len(lists),
         "score": index.card["recommended"]["score"],
         "lookup --user gives that list": sum(looked_up[user] == entries for user, entries in lists.items()),
         "users in the report": len(cards),
         "their cards are that list's first": sum(
-            own == [titles[item] for item, _ in lists[user][: len(own)]] for user, own in cards.items()
+            [card.item_id for card in own] == [item for item, _ in lists[user][: len(own)]]
+            for user, own in cards.items()
         ),
-        "explain adds up to the first item's score": sum(explained),
+        "cards whose parts add up to its score": sum(
+            adds_up(card.score, lists[user][place][1]) for user, own in cards.items() for place, card in enumerate(own)
+        ),
+        "cards": sum(len(own) for own in cards.values()),
+        "users whose first item is explained": len(explained),
+        "explain adds up to its score": sum(explained),
         "mean overlap with the inner product": round(float(np.mean(overlap)), 3),
     }
 
@@ -82,15 +89,24 @@ def by_product(index: Published) -> dict[str, set[str]]:
     return best
 
 
-def shown(workspace: Path) -> dict[str, list[str]]:
-    """The titles of the report's recommendations, by user."""
-    page = (workspace / "runs" / str(current(workspace)["run_id"]) / "report.html").read_text("utf-8")
-    shelves = {}
-    for article in page.split('<article class="shelf">')[1:]:
-        user = article.partition("<h3>")[2].partition(" <em>")[0]
-        titles = re.findall(r'<figure class="card" title="([^"]*)"', article.partition('<div class="next">')[2])
-        shelves[html.unescape(user)] = [html.unescape(title) for title in titles]
-    return shelves
+def shelves(workspace: Path, users: list[str]) -> tuple[UserShelf, ...]:
+    """The report's shelves, of all users and not only the ten that it draws."""
+    run_id = str(current(workspace)["run_id"])
+
+    def folder(step: str) -> Path:
+        return workspace / json.loads((workspace / "runs" / run_id / "steps" / f"{step}.json").read_text())["path"]
+
+    staged, fused, model, index = (folder(step) for step in ("ingest", "fuse", "train", "index"))
+    run = RunFiles(workspace, run_id, "", "", "", None, staged, fused, model, index, (), True, 0)
+    return shelves_of(run, users, Studio(None, 0, 0), {})[0]
+
+
+def adds_up(parts: ScoreParts | None, score: float) -> bool:
+    """Whether a card's parts add up to the score of its item in the list."""
+    if parts is None:
+        return False
+    total = parts.base + sum(value for _, value in parts.parts)
+    return bool(abs((1 / (1 + np.exp(-total)) if parts.is_probability else total) - score) < TOLERANCE)
 
 
 def told(workspace: Path, user: str, item: str, score: float) -> bool:
