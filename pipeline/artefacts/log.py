@@ -31,7 +31,8 @@ MICROSECONDS_PER_DAY = 86_400e6
 class Log:
     """What may be learned and chosen from, coded: the parts train and validation of the staged log.
 
-    users: everyone in the staged log; user and item codes are positions in `users` and in the catalogue's `items`.
+    users: everyone in the staged log, then those who have a profile and no choice; user and item codes are positions in
+    `users` and in the catalogue's `items`.
     cold: (n_items,) bool, held out of the evaluated training.
     parts: the interactions of each part; ages are counted from the newest of train and validation.
     showings: what users were shown in each part, each of weight 1, aged likewise; empty if the source does not tell.

@@ -142,7 +142,7 @@ class Staged:
         return items, Interactions(nobody_else, rank[places], log.age_days[rows], log.weight[rows], 1, len(items))
 
     def user_ids(self) -> pa.ChunkedArray:
-        """Everyone in the log, in the order of their codes."""
+        """Everyone in the log, then those who have a profile and no choice, in the order of their codes."""
         return read_table(self.folder / LOG_USERS)["user_id"]
 
     def _coding(self) -> tuple[list[str], list[str], Mask]:

@@ -4,6 +4,7 @@
 |---|---|---|
 | all | every test interaction | all items |
 | warm | those with items that training saw | all items |
+| new_users | those of users who have a profile and chose nothing before | all items |
 | cold_users | those of users with at most `cold_user_choices` choices in training | all items |
 | head | those with the most chosen items, which together have `head_choice_share` of training's choices | all items |
 | tail | those with all other items that training saw | all items |
@@ -12,8 +13,8 @@
 | cold | every interaction with a held-out item | the held-out items |
 | cold_among_all | every interaction with a held-out item | all items |
 
-Items that a user chose before are not ranked, and users without a history are not asked. A segment without a target is
-left out, and so are those by modality where every item lacks something, or none does.
+Items that a user chose before are not ranked, and only new_users asks users without a history. A segment without a
+target is left out, and so are those by modality where every item lacks something, or none does.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from pipeline.evaluation.metrics import Task
 from pipeline.interactions import Interactions, Mask
 
 
-def tasks_of(log: OpenedLog, settings: Evaluate, present: Mapping[str, Mask]) -> dict[str, Task]:
+def tasks_of(
+    log: OpenedLog, settings: Evaluate, present: Mapping[str, Mask], profiles: Mask | None = None
+) -> dict[str, Task]:
     """The segments that have a target; `all`, `warm`, `cold` and `cold_among_all` are there in any case.
 
-    present: modality to (n_items,) bool, whether an item has it.
+    present: modality to (n_items,) bool, whether an item has it. profiles: (n_users,) bool, who has one, if anybody.
     """
     known = np.zeros(log.entries.n_users, bool)
     known[log.of("train", "validation").user] = True
@@ -40,7 +43,9 @@ def tasks_of(log: OpenedLog, settings: Evaluate, present: Mapping[str, Mask]) ->
     held_out = held_out.subset(log.cold[held_out.item])
     # A held-out item that the user chose before the test is no recommendation to be judged either way.
     hidden = log.of("train", "validation", "held_out")
-    asked = {"all": test} | {name: test.subset(own) for name, own in _kept(log, test, settings, present).items()}
+    new = np.zeros_like(known) if profiles is None else profiles & ~known
+    asked = {"all": test, "new_users": _of(log.of("test"), new)}
+    asked |= {name: test.subset(own) for name, own in _kept(log, test, settings, present).items()}
     kept = {name: targets for name, targets in asked.items() if len(targets) or name in ("all", "warm")}
     among_all = {name: Task(hidden, targets) for name, targets in kept.items()}
     candidates = log.cold if log.cold.any() else np.ones_like(log.cold)

@@ -21,7 +21,7 @@ class Pooling:
     """user = unit((1 - w) · history + w · profile): history by the decayed mean, or by attention where it was learned.
 
     profiles: (n_users, d) float32 of unit norm, a zero row for a user without one; None where nobody has one.
-    profile_weight: w, counted only for users who have both.
+    profile_weight: w, for users who have both; 0 leaves profiles out.
     """
 
     half_life_days: float = 180.0
@@ -33,12 +33,14 @@ class Pooling:
         """Every user's vector from the given history and no other: (n_users, d) float32 of unit norm.
 
         items: (n_items, d) float32 of unit norm, a zero row for an item without a vector. A user none of whose items
-        has one gets a zero row, profile or not.
+        has one gets their profile's vector, and a zero row where there is no profile either.
         """
         pooled = self._history(items, history)
         if self.profiles is None or self.profile_weight == 0:
             return pooled
         both = pooled.any(axis=1) & self.profiles.any(axis=1)
+        alone = ~pooled.any(axis=1)
+        pooled[alone] = self.profiles[alone]
         pooled[both] = unit_rows((1 - self.profile_weight) * pooled[both] + self.profile_weight * self.profiles[both])
         return pooled
 

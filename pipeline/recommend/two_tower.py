@@ -1,7 +1,9 @@
 """Two towers: items from content and identity, users from what they chose; trained by sampled softmax.
 
 - item: a linear map of the fused vector plus an id embedding, which an item that nobody has chosen yet goes without;
-- user: attention over the latest items, several heads of different memory (`towers.UserTower`);
+- user: attention over the latest items, several heads of different memory (`two_tower_network.UserTower`), and over
+  what the user says of themselves, read as an item that has content and no id; a share of the moments of users with a
+  profile is predicted from the profile alone, so that it serves who has chosen nothing yet;
 - batch: users stopped at random moments of their past, to predict what they chose next; what shares a moment is
   shuffled anew each epoch, since its order is not known;
 - loss: softmax over the next items against negatives drawn half by popularity, half uniformly, each score corrected
@@ -10,7 +12,7 @@
 - stop: the epoch of the best NDCG@10 on the validation part, full ranking.
 
 A new item has little but its likeness to go by, so its score also counts `new_item_cosine` times the cosine of its
-fused vector with the user's decayed mean, less a margin that keeps a typical user's list free of a flood of new items.
+fused vector with the user's, less a margin that keeps a typical user's list free of a flood of new items.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pipeline.recommend.base import Content
 from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.models.two_tower import TwoTowerKind, TwoTowerSettings
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.two_tower_network import Towers, windows
+from pipeline.recommend.two_tower_network import Profile, Towers, windows
 from pipeline.training.batches import Batch, Batches
 from pipeline.training.blocks import ParquetLog
 from pipeline.training.checkpoint import Generators
@@ -41,6 +43,7 @@ BLOCK_USERS = 1024
 MARGIN_USERS = 1000
 MARGIN_RANK = 5
 POOL_ITEMS = 50
+HIDDEN_HISTORY = 0.2  # of the moments of users with a profile, this share is predicted from the profile alone
 
 
 class TwoTower(TwoTowerKind, Trained[Batch]):
@@ -57,14 +60,14 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         return self._items
 
     def user_vectors(self, history: Interactions) -> Floats:
-        """(n_users, width + 1 + fused width) float32: tower, 1, and the decayed mean of the fused vectors.
+        """(n_users, width + 1 + fused width) float32: tower, 1, and the user's fused vector, see `fusion.user_pooling`.
 
-        A user without history has zeros but for the 1, which asks for what suits everyone.
+        A user without history or profile has zeros but for the 1, which asks for what suits everyone.
         """
         with reproducible(self.threads):
             blocks = [self._read(history, start) for start in range(0, history.n_users, BLOCK_USERS)]
         ones = np.ones((history.n_users, 1), np.float32)
-        content = decayed_mean(self._content.cpu().numpy(), history, self._pooling.half_life_days)
+        content = self._pooling.users(self._content.cpu().numpy(), history)
         return np.concatenate([np.concatenate(blocks), ones, content], axis=1)
 
     def save(self, folder: Path) -> None:
@@ -81,8 +84,11 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         self._batcher = Batches(train, self.settings, self.seed, pool, self.processes)
         self._content = torch.from_numpy(np.ascontiguousarray(content.vectors, np.float32)).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
+        self._profiles = self._pooled_profiles()
         self._known = torch.from_numpy(self._batcher.known.astype(np.float32)).to(self.device)
-        self._towers = Towers(content.vectors.shape, self.settings, generator).to(self.device)
+        self._towers = Towers(content.vectors.shape, self.settings, generator, self._profiles is not None).to(
+            self.device
+        )
         self._random = generator
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         tables = [self._towers.item.ids, self._towers.item.id_bias]
@@ -111,12 +117,34 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         codes = batch.codes
         content, present, known = self._content[codes], self._present[codes], self._known[codes]
         told, items = self._towers.item(codes, content, present, known)
-        users = self._towers.user(items[:, :-1], batch.window)
+        users = self._users(batch, items[:, :-1])
         loss = sampled_softmax(users, items, batch)
         if self.settings.content_loss == 0:
             return loss
         describable = replace(batch, share=batch.share * present[batch.target])
         return loss + self.settings.content_loss * sampled_softmax(users, told, describable)
+
+    def _users(self, batch: Batch, items: Tensor) -> Tensor:
+        """The user tower's vectors [b x d]; of users with a profile, some are told nothing else."""
+        profile = self._profile(batch.user)
+        if profile is None:
+            return self._towers.user(items, batch.window)
+        drawn = torch.rand(len(batch.user), generator=self._random).to(self.device)
+        hidden = (drawn < HIDDEN_HISTORY) & profile.present
+        return self._towers.user(items, replace(batch.window, present=batch.window.present & ~hidden[:, None]), profile)
+
+    def _pooled_profiles(self) -> Tensor | None:
+        """What users say of themselves, (n_users, fused width), zero where nothing; None where it is not to count."""
+        profiles = self._pooling.profiles
+        if profiles is None or self._pooling.profile_weight == 0:
+            return None
+        return torch.from_numpy(profiles).to(self.device)
+
+    def _profile(self, users: Tensor) -> Profile | None:
+        if self._profiles is None:
+            return None
+        fused = self._profiles[users]
+        return Profile(self._towers.item.content(fused), fused.any(dim=1))
 
     @torch.no_grad()
     def _freeze(self) -> None:
@@ -149,8 +177,11 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         longest = max(int((ends - history.offsets()[users]).max()), 1)
         window = windows(history, users, ends, min(self.settings.history_items, longest)).to(self.device)
         codes, places = torch.unique(window.item, return_inverse=True)
-        vectors = self._towers.user(self._vectors[codes], replace(window, item=places))
-        return np.asarray((vectors * window.present.any(dim=1, keepdim=True)).cpu().numpy(), np.float32)
+        profile = self._profile(torch.from_numpy(users))
+        vectors = self._towers.user(self._vectors[codes], replace(window, item=places), profile)
+        known = window.present.any(dim=1)
+        known = known if profile is None else known | profile.present
+        return np.asarray((vectors * known[:, None]).cpu().numpy(), np.float32)
 
 
 def sampled_softmax(users: Tensor, items: Tensor, batch: Batch) -> Tensor:

@@ -38,6 +38,17 @@ class Windows:
         return Windows(*moved)
 
 
+@dataclass(frozen=True)
+class Profile:
+    """What some users say of themselves, read as an item that has content alone.
+
+    vectors: [b x d], of the item tower. present: [b] bool, false for a user who says nothing.
+    """
+
+    vectors: Tensor
+    present: Tensor
+
+
 def windows(log: Interactions, users: Rows, ends: Rows, length: int) -> Windows:
     """The last `length` interactions before row `ends` of the log, for each of `users`.
 
@@ -78,15 +89,20 @@ class UserTower(nn.Module):
     """Reads a history in several ways at once: each head pools it with attention that fades with age.
 
     The weight of an interaction in head k is softmax over the history of q_k·v - λ_k log(1 + newer) - μ_k log(1 +
-    gap_days), with learned λ, μ > 0: some heads read the last few choices, some the whole taste.
+    gap_days), with learned λ, μ > 0: some heads read the last few choices, some the whole taste. What a user says of
+    themselves is one more item, of weight q_k·v + π_k with a learned π, which does not fade.
     """
 
-    def __init__(self, settings: TwoTowerSettings, generator: torch.Generator) -> None:
+    def __init__(self, settings: TwoTowerSettings, generator: torch.Generator, profiles: bool = False) -> None:
+        """profiles: whether any user says something of themselves."""
         super().__init__()
         width, heads = settings.width, settings.heads
         self.queries = nn.Parameter(torch.zeros(width, heads))
         self.fade_order = nn.Parameter(torch.linspace(0, 1.5, heads))
         self.fade_days = nn.Parameter(torch.linspace(-2, -1.7, heads))
+        if profiles:
+            # What a profile counts beside choices, in each way of reading.
+            self.profile = nn.Parameter(torch.zeros(heads))
         self.join = nn.Linear(heads * width, width)
         # It starts as the mean of the heads, so that a user begins near what they chose.
         self.join.weight.data = torch.eye(width).repeat(1, heads) / heads
@@ -96,12 +112,19 @@ class UserTower(nn.Module):
         self.narrow = _linear(2 * width, width, generator)
         self.dropout = Dropout(settings.dropout, generator)
 
-    def forward(self, items: Tensor, window: Windows) -> Tensor:
-        """items: [n x d], the vectors that the window's items are rows of. Returns [b x d]."""
+    def forward(self, items: Tensor, window: Windows, profile: Profile | None = None) -> Tensor:
+        """items: [n x d], the vectors that the window's items are rows of. Returns [b x d], of any value where a user
+        has neither choices nor a profile.
+        """
         history, logits = embedding(window.item, items), embedding(window.item, items @ self.queries)
         logits = logits - nn.functional.softplus(self.fade_order) * torch.log1p(window.newer)[..., None]
         logits = logits - nn.functional.softplus(self.fade_days) * torch.log1p(window.gap_days)[..., None]
-        share = torch.softmax(logits.masked_fill(~window.present[..., None], -1e9), dim=1)
+        present = window.present
+        if profile is not None:
+            history = torch.cat([history, profile.vectors[:, None]], dim=1)
+            logits = torch.cat([logits, (profile.vectors @ self.queries + self.profile)[:, None]], dim=1)
+            present = torch.cat([present, profile.present[:, None]], dim=1)
+        share = torch.softmax(logits.masked_fill(~present[..., None], -1e9), dim=1)
         pooled = torch.einsum("bhk,bhd->bkd", share, history).flatten(1)
         user = self.join(self.dropout(pooled))
         hidden = nn.functional.gelu(self.widen(self.norm(user)))
@@ -128,11 +151,13 @@ class Dropout(nn.Module):
 class Towers(nn.Module):
     """Both towers; the user tower reads the item tower's vectors."""
 
-    def __init__(self, shape: tuple[int, ...], settings: TwoTowerSettings, generator: torch.Generator) -> None:
-        """shape: (n_items, width) of the fused vectors."""
+    def __init__(
+        self, shape: tuple[int, ...], settings: TwoTowerSettings, generator: torch.Generator, profiles: bool = False
+    ) -> None:
+        """shape: (n_items, width) of the fused vectors. profiles: whether any user says something of themselves."""
         super().__init__()
         self.item = ItemTower(shape[0], shape[1], settings.width, generator)
-        self.user = UserTower(settings, generator)
+        self.user = UserTower(settings, generator, profiles)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.evaluated import FILE, Evaluated
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import PARTS, Log, OpenedLog
 from pipeline.artefacts.staged import open_test
 from pipeline.artefacts.vectors import read_vectors
@@ -105,7 +106,8 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     fitted = _fitted(night, staged.read_log())
     log = open_test(staged, night.workspace, night.folder, key, folder)
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
-    tasks = tasks_of(log, night.config.evaluate, present)
+    fused = Fused(night.workspace.path(night.receipt("fuse").path))
+    tasks = tasks_of(log, night.config.evaluate, present, np.isin(log.users, fused.profiles()[0]))
     rankings = Rankings(tasks)
     users = rankings.users("all")
     if not len(users):

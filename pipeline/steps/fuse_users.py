@@ -29,7 +29,7 @@ from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
 VERSION = 2
-NO_INTERACTION = "no interaction"
+NO_INTERACTION = "no interaction, and no profile to go by"
 NO_ITEM_VECTOR = "no item of the history has a vector"
 
 
@@ -53,15 +53,17 @@ def write(night: Night, fusion: Fusion, staged: Log, fused: Fused, key: str) -> 
     # A weight that nothing is weighed by changes no byte.
     weight = settings.users.profile_weight if profiles else 0.0
     fused.write_pooling(PoolingSettings(settings.half_life_days, weight))
-    vectors = read_pooling(fused, staged.users).users(items, staged_of(night).read_everything())
+    everything = staged_of(night).read_everything()
+    vectors = read_pooling(fused, staged.users).users(items, everything)
     known = np.flatnonzero(vectors.any(axis=1))
     fused.write_users(pa.array(staged.users).take(known), vectors[known])
     unknown = np.setdiff1d(np.arange(len(staged.users)), known)
-    missing = {staged.users[code]: NO_ITEM_VECTOR for code in unknown}
-    without = write_without(night, staged, missing, fused.without_vector)
+    chosen = np.bincount(everything.user, minlength=len(staged.users)) > 0
+    reasons = {staged.users[code]: NO_ITEM_VECTOR if chosen[code] else NO_INTERACTION for code in unknown}
+    without = write_without(night, staged, reasons, fused.without_vector)
     counts = {"users": len(known), "users_without_vector": without, "profiles": profiles} | learned
-    reasons = ", ".join(f"{reason}: {rows}" for reason, rows in without.items()) or "none"
-    log.info("fuse users rows=%d profiles=%d without a vector: %s", len(known), profiles, reasons)
+    said = ", ".join(f"{reason}: {rows}" for reason, rows in without.items()) or "none"
+    log.info("fuse users rows=%d profiles=%d without a vector: %s", len(known), profiles, said)
     return counts
 
 
@@ -98,7 +100,7 @@ def _write_attention(night: Night, items: Floats, staged: Log, fused: Fused, key
 def write_without(night: Night, staged: Log, missing: dict[str, str], file: Path) -> dict[str, int]:
     """Writes (user_id, reason) by user_id, and returns each reason's count.
 
-    missing: users of the log, and why they are; those that the source lists and the log has not are added.
+    missing: users of the log, and why they are; those whom the source lists, and of whom nothing is known, are added.
     """
     reasons = dict(missing)
     listed = staged_of(night).profiles(["user_id"])

@@ -27,13 +27,14 @@ NONE: Rows = np.empty(0, np.int64)
 class Batch:
     """b moments of users; items are given by their place in `codes`, so that only those are computed.
 
-    codes: [n] int64 item codes. window: the history before the moment. target: [b x t] and share: [b x t], what came
-    next and how much each counts, a row's sum 1 where items are not balanced and one process has the whole batch.
-    negative: [m]. log_expected: [m], log of how often it is expected among the m. chosen: [2 x c], rows, and places in
-    `negative` of what their users have chosen. hard: [b x h], each user's own negatives. not_hard: [b x h] bool, it is
-    none.
+    user: [b] int64 user codes. codes: [n] int64 item codes. window: the history before the moment. target: [b x t] and
+    share: [b x t], what came next and how much each counts, a row's sum 1 where items are not balanced and one process
+    has the whole batch. negative: [m]. log_expected: [m], log of how often it is expected among the m. chosen: [2 x c],
+    rows, and places in `negative` of what their users have chosen. hard: [b x h], each user's own negatives. not_hard:
+    [b x h] bool, it is none.
     """
 
+    user: Tensor
     codes: Tensor
     window: Windows
     target: Tensor
@@ -122,7 +123,8 @@ class Batches:
             users = self.generator.permutation(np.repeat(np.arange(len(sizes)), repeats))
             for start in range(0, len(users), self._settings.batch_rows):
                 some = users[start : start + self._settings.batch_rows]
-                yield self._batch(log, chosen, some, pool[some])
+                batch = self._batch(log, chosen, some, pool[some])
+                yield replace(batch, user=batch.user + self.blocks[place].first_user)
 
     def _shuffled_ties(self, log: Interactions) -> Interactions:
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
@@ -143,6 +145,7 @@ class Batches:
         window = windows(log, users, moments, min(self._settings.history_items, longest))
         codes, (history, wanted, drawn, hardest) = _places(window.item.numpy(), target, negative, np.maximum(hard, 0))
         return Batch(
+            torch.from_numpy(users.astype(np.int64)),
             codes,
             replace(window, item=history),
             wanted,

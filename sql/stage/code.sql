@@ -1,7 +1,13 @@
--- Users and items as numbers: users in the order of their ids, items in the catalogue's, bucket after bucket.
+-- Users and items as numbers: users in the order of their ids, those with a profile and no choice after the others;
+-- items in the catalogue's order, bucket after bucket.
 create or replace table user_codes as
-select user_id, cast(row_number() over (order by user_id) - 1 as integer) as user_code
-from (select distinct user_id from interactions);
+with known as (
+    select user_id, false as new from interactions
+    union
+    select user_id, true as new from users where profile is not null and user_id not in (select user_id from interactions)
+)
+select user_id, cast(row_number() over (order by new, user_id) - 1 as integer) as user_code
+from known;
 
 create or replace table item_codes as
 select item_id, cast(row_number() over (order by bucket, item_id) - 1 as integer) as item_code

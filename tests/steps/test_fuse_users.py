@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.cli import app
 from pipeline.interactions import Floats
+from pipeline.steps.fuse_users import NO_INTERACTION, NO_ITEM_VECTOR
 from tests.conftest import AS_OF, Shop
 
 TEXT = ("-s", "extract.image=null", "-s", "extract.audio=null", "-s", "extract.text={encoder: tfidf, width: 24}")
@@ -70,18 +72,25 @@ def test_everyone_without_a_vector_is_listed_with_the_reason(fresh: Shop) -> Non
     blank = "rec-0001"
     edit(fresh, lambda row: row | {"blurb": "" if row["record_id"] == blank else row["blurb"]}, "items.csv")
     edit(fresh, lambda row: row | {"record_id": blank} if row["buyer_id"] == "buyer-0005" else row, "purchases.csv")
+    newcomers = fresh.summary.planted["profile_without_purchase"]
+    silent, *others = newcomers
+    edit(fresh, lambda row: row | {"profile": " "} if row["buyer_id"] in (silent, "buyer-0005") else row)
     steps(fresh, "first", "-s", "extract.text.max_error_rate=1")
     listed = pq.read_table(fused(fresh, "first") / "users_without_vector.parquet").to_pylist()
-    newcomers = dict.fromkeys(fresh.summary.planted["profile_without_purchase"], "no interaction")
-    expected = newcomers | {"buyer-0005": "no item of the history has a vector"}
+    expected = {silent: NO_INTERACTION, "buyer-0005": NO_ITEM_VECTOR}
     assert listed == [{"user_id": user, "reason": reason} for user, reason in sorted(expected.items())]
     details = receipt(fresh, "first", "fuse")["details"]
-    assert details["users_without_vector"] == {
-        "no interaction": len(newcomers),
-        "no item of the history has a vector": 1,
-    }
+    assert details["users_without_vector"] == {NO_INTERACTION: 1, NO_ITEM_VECTOR: 1}
     assert not expected.keys() & users(fresh, "first").keys()
-    assert details["users"] == len(users(fresh, "first")) == fresh.summary.users - 1
+    assert details["users"] == len(users(fresh, "first")) == fresh.summary.users - 1 + len(others)
+
+
+def test_a_user_with_a_profile_and_no_history_is_their_profile_alone(fresh: Shop) -> None:
+    steps(fresh, "first")
+    said = dict(zip(*Fused(fused(fresh, "first")).profiles(), strict=True))
+    vectors = users(fresh, "first")
+    for user in fresh.summary.planted["profile_without_purchase"]:
+        np.testing.assert_array_equal(vectors[user], said[user])
 
 
 def test_a_profile_moves_its_user_towards_what_it_says_and_nobody_else(fresh: Shop) -> None:
@@ -90,8 +99,10 @@ def test_a_profile_moves_its_user_towards_what_it_says_and_nobody_else(fresh: Sh
     names, vectors = read_vectors(fused(fresh, "with") / "profiles.parquet", "user_id")
     said = dict(zip(names, vectors, strict=True))
     moved, still = users(fresh, "with"), users(fresh, "without")
-    assert moved.keys() == still.keys()
+    assert moved.keys() - still.keys() == set(fresh.summary.planted["profile_without_purchase"])
     for user, vector in moved.items():
+        if user not in still:
+            continue
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
         if user in said:
             assert vector @ said[user] > still[user] @ said[user] or vector @ still[user] > 0.9999
