@@ -37,7 +37,7 @@ from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from pipeline.workspace import Json, digest
 
-VERSION = 9
+VERSION = 10
 
 
 @dataclass(frozen=True)
