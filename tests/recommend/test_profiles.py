@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from pipeline.config.sections import Train
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend.base import Content
 from pipeline.recommend.content import ContentRecommender
+from pipeline.recommend.models.content import ContentSettings
+from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.two_tower import TwoTower
 
 USERS, ITEMS, KINDS, CHOICES, WIDTH = 240, 120, 6, 8, 16
 NEW = np.arange(0, USERS, 4)
-SETTINGS = Train(max_epochs=12, patience_epochs=12, negatives=64, width=16)
+SETTINGS = TwoTowerSettings(max_epochs=12, patience_epochs=12, negatives=64, width=16)
 
 
 def told(seed: int = 0) -> tuple[Content, Interactions, Interactions]:
@@ -38,7 +37,7 @@ def told(seed: int = 0) -> tuple[Content, Interactions, Interactions]:
 
 
 def fitted(content: Content, train: Interactions) -> TwoTower:
-    model = TwoTower(SETTINGS, 0, 1, 180)
+    model = TwoTower(SETTINGS, 0, 1)
     model.fit(content, train, epochs=12)
     return model
 
@@ -52,16 +51,16 @@ def test_a_profile_serves_who_has_chosen_nothing_yet() -> None:
     content, train, later = told()
     without = Content(content.vectors, content.present)
     assert worth(fitted(content, train), train, later, NEW) > 2 * worth(fitted(without, train), train, later, NEW)
-    pooled = ContentRecommender(180)
+    pooled = ContentRecommender(ContentSettings())
     pooled.fit(content, train)
     assert worth(pooled, train, later, NEW) > 0.2
 
 
 @pytest.mark.parametrize("silent", [None, 0.0])
-def test_without_profiles_or_their_weight_every_byte_stays(silent: float | None, tmp_path: Path) -> None:
+def test_without_profiles_or_their_weight_every_byte_stays(silent: float | None) -> None:
     content, train, _ = told()
-    pooling = None if silent is None else Pooling(180, profiles=content.pooling.profiles, profile_weight=silent)  # type: ignore[union-attr]
-    plain = fitted(Content(content.vectors, content.present, Pooling(180)), train)
+    pooling = Pooling(180) if silent is None else Pooling(180, None, content.pooling.profiles, silent)
+    plain = fitted(Content(content.vectors, content.present), train)
     other = fitted(Content(content.vectors, content.present, pooling), train)
     np.testing.assert_array_equal(plain.user_vectors(train), other.user_vectors(train))
     np.testing.assert_array_equal(plain.item_vectors, other.item_vectors)
@@ -69,7 +68,8 @@ def test_without_profiles_or_their_weight_every_byte_stays(silent: float | None,
 
 def test_a_user_of_whom_nothing_is_known_is_given_what_suits_everyone() -> None:
     content, train, _ = told()
-    profiles = content.pooling.profiles.copy()  # type: ignore[union-attr]
+    assert content.pooling.profiles is not None
+    profiles = content.pooling.profiles.copy()
     profiles[NEW[0]] = 0
     model = fitted(Content(content.vectors, content.present, Pooling(180, None, profiles, 0.2)), train)
     vectors = model.user_vectors(train)

@@ -144,6 +144,7 @@ def test_a_hard_negative_adds_its_own_term_to_the_softmax() -> None:
     items = torch.tensor([[0.5, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     empty = torch.zeros(1, 0, dtype=torch.int64)
     batch = Batch(
+        user=torch.tensor([0]),
         codes=torch.arange(3),
         window=None,  # type: ignore[arg-type]
         target=torch.tensor([[0]]),
