@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.model import Fitted
 from pipeline.artefacts.shards import Shards
-from pipeline.artefacts.vectors import read_vectors
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.explain.by_modality import CHUNK_ITEMS
 from pipeline.fusion.projected import Codes, FromShards
@@ -59,13 +59,13 @@ class PartialContent:
         return Content(np.nan_to_num(vectors), ~np.isnan(vectors[:, 0]))
 
 
-def at_inference(model: str, evaluated: Path, partial: PartialContent) -> Iterator[tuple[str, Scorer]]:
+def at_inference(model: str, evaluated: Fitted, partial: PartialContent) -> Iterator[tuple[str, Scorer]]:
     """Each modality, and the scorer of the model saved in `evaluated` without it; nothing if it cannot be made again.
 
     That is so of a blend where validation left out every member that could.
     """
-    _, users = read_vectors(evaluated / "user_vectors.parquet", "user_id")
-    items = kind_of(model).item_side(evaluated)
+    _, users = evaluated.users()
+    items = kind_of(model).item_side(evaluated.folder)
     if items is None:
         return
     for modality in partial.modalities:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.artefacts.vectors import read_vectors
+from pipeline.artefacts.model import Fitted
 from pipeline.evaluation.ranking import InnerProduct, best_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Rows
@@ -48,8 +48,7 @@ class Before:
 
         items and users: today's ids, by code.
         """
-        item_ids, item_vectors = read_vectors(folder / "item_vectors.parquet", "item_id")
-        user_ids, user_vectors = read_vectors(folder / "user_vectors.parquet", "user_id")
+        (item_ids, item_vectors), (user_ids, user_vectors) = Fitted(folder).items(), Fitted(folder).users()
         rows = {"items": _places(items, item_ids), "users": _places(users, user_ids)}
         path = folder / member / FILE
         weights = load_file(path) if path.exists() else {}

@@ -49,7 +49,7 @@ from pipeline.rerank.network import load_ranker
 from pipeline.rerank.quality import of_candidates, of_drawn, of_shown
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
-from pipeline.steps import rerank
+from pipeline.steps import rerank, train
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
@@ -178,7 +178,8 @@ def _second_stage(
 
 def _fitted(night: Night, log: Log) -> Fitted:
     """Fits every model but the trained one, whose vectors are there, and looks which baseline validation prefers."""
-    history, trained = log.of("train", "validation"), str(night.receipt("train").details["model"])
+    history, fit = log.of("train", "validation"), train.read(night)
+    trained = fit.details.model
     models: dict[str, Scorer] = {}
     validation: dict[str, float] = {}
     baselines = {settings.model: settings for settings in night.config.evaluate.baselines}
@@ -191,9 +192,7 @@ def _fitted(night: Night, log: Log) -> Fitted:
             models[name] = model.scorer(history)
             if name in baselines:
                 validation |= _validated(night, log, name, model.scorer(log.of("train")))
-    folder = night.workspace.path(night.receipt("train").path, "evaluated")
-    _, users = read_vectors(folder / "user_vectors.parquet", "user_id")
-    _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
+    (_, users), (_, items) = fit.evaluated.users(), fit.evaluated.items()
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
     without = dict(_without_each(night, trained, log))
     return Fitted(models, trained, inner_product(users, items), without, strongest, validation)
@@ -216,7 +215,7 @@ def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Sco
         return
     partial = PartialContent(night.workspace.path(night.receipt("fuse").path), shards_of(night)[0])
     if way == "inference":
-        yield from at_inference(model, night.workspace.path(night.receipt("train").path, "evaluated"), partial)
+        yield from at_inference(model, train.read(night).evaluated, partial)
     else:
         yield from refitted(fitted, content_of(night, log, reads(night.config.train)), partial)
 

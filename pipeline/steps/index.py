@@ -34,7 +34,7 @@ from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.serving.faiss_index import RECALL_AT, Choice, built
 from pipeline.serving.recommendations import write_lists
-from pipeline.steps import rerank
+from pipeline.steps import rerank, train
 from pipeline.steps.fuse_users import write_without
 from pipeline.steps.ingest import columns_of, staged_of
 from pipeline.steps.prepare import ensure
@@ -92,9 +92,8 @@ def _vectors(night: Night) -> _Vectors:
     staged = staged_of(night)
     log, history = staged.read_log(), staged.read_everything()
     _, fused = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
-    folder = night.workspace.path(night.receipt("train").path, "published")
-    _, items = read_vectors(folder / "item_vectors.parquet", "item_id")
-    names, users = read_vectors(folder / "user_vectors.parquet", "user_id")
+    published = train.read(night).published
+    (_, items), (names, users) = published.items(), published.users()
     if names != log.users:
         history = recoded(history, pa.array(log.users, pa.string()), pa.array(names, pa.string()))
     ids = pa.array(log.items, pa.string()), pa.array(names, pa.string())
@@ -222,7 +221,7 @@ def _card(night: Night, keys: dict[str, str], chosen: dict[str, list[Choice]], w
         "indexes": {name: choices[-1].__dict__ for name, choices in chosen.items()},
         "compared": {name: [choice.__dict__ for choice in choices] for name, choices in chosen.items()},
         "max_latency_ms": night.config.index.max_latency_ms,
-        "model": night.receipt("train").details["model"],
+        "model": train.read(night).details.model,
         "encoders": dict(keys),
         "lineage": {receipt.step: receipt.path for receipt in receipts},
     }

@@ -24,6 +24,7 @@ from pipeline.recommend.content_features import prepared
 from pipeline.rerank.fit import Part, fit_ranker
 from pipeline.rerank.snapshot import Catalogue, Modalities
 from pipeline.runtime import threads
+from pipeline.steps import train
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
@@ -122,14 +123,11 @@ def _fitted(night: Night, folder: Path) -> Reranked:
 
 def _restored(night: Night, staged: Log, part: str, history: Interactions) -> Recommender:
     """One of the model's two fits, as `train` left it. history: what it was fitted on."""
-    trained, settings = night.receipt("train"), night.config.train
+    trained, settings = train.read(night), night.config.train
     model = recommender(settings, night.config.seed, threads(night.config))
-    details = trained.details
-    members = {member: _choices(fit) for member, fit in details["members"].items()}
-    chosen = replace(_choices(details), members=members)
-    model.restore(content_of(night, staged, reads(settings)), history, chosen, night.workspace.path(trained.path, part))
+    members = {
+        name: Fit(member.chosen_epochs, settings=member.settings) for name, member in trained.details.members.items()
+    }
+    chosen = Fit(trained.details.chosen_epochs, settings=trained.details.settings, members=members)
+    model.restore(content_of(night, staged, reads(settings)), history, chosen, trained.folder / part)
     return model
-
-
-def _choices(noted: Json) -> Fit:
-    return Fit(noted["chosen_epochs"], settings=noted["settings"])

@@ -8,27 +8,27 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
-from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
+from pipeline.artefacts.model import Chosen, FitDetails, Fitted, Trained, write_curves
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.config.train import RECOMMENDERS, TrainSettings
+from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
-from pipeline.fusion.user_pooling import read_pooling
+from pipeline.fusion.user_pooling import Pooling, read_pooling
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import kind_of, parts, reads, recommender
 from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.user_sides import save_model
 from pipeline.runtime import threads
-from pipeline.steps.extract import modality_vectors
+from pipeline.steps.extract import modality_vectors, summarise
 from pipeline.steps.fits import drop_scratch, scratch_folder, shown
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
@@ -41,7 +41,7 @@ VERSION = 10
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fits:
     """Both fits, and what they learned from: the one to be judged with `chosen`, the one to go out with `final`."""
 
     log: Log
@@ -77,23 +77,37 @@ def _run(night: Night, group: Processes) -> StepReceipt:
         raise SystemExit(0)
 
     def build(folder: Path) -> Json:
-        return _build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE))
+        return asdict(_build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE)))
 
     receipt = night.step("train", "models", key, build)
     drop_scratch(night, key)
     return receipt
 
 
+def read(night: Night) -> Trained:
+    """What this run has trained. Raises StepFailed if it has not yet."""
+    receipt = night.receipt("train")
+    return Trained(night.workspace.path(receipt.path), FitDetails.read(receipt.details))
+
+
 def _key(night: Night, before: str, processes: int) -> str:
-    fused = night.receipt("fuse")
+    """Names a model by its own settings and by those inputs that its kind says it reads."""
     staged, settings = staged_of(night), night.config.train
-    # Several processes add up in another order, which other bytes come of.
-    several = [{"processes": processes}] if processes > 1 else []
-    titles = [staged.digest("items/")] if "titles" in reads(settings) else []
-    kinds = [_identity(part) for part in parts(settings)]
-    made_by = [settings.meaning(), kinds, night.config.seed]
-    log_digest = staged.digest("interactions", "shown")
-    return digest("train", VERSION, *made_by, fused.digest, log_digest, before, *titles, *several)
+    kinds, seen = [kind_of(part.model) for part in parts(settings)], reads(settings)
+    read: dict[str, object] = {"log": staged.digest("interactions")}
+    if "fused" in seen:
+        read["fused"] = night.receipt("fuse").digest
+    if "modalities" in seen:
+        read["modalities"] = [receipt.path for m in modalities(night.config) for receipt in summarise(night, m)]
+    if "titles" in seen:
+        read["titles"] = staged.digest("items/")
+    if any(kind.seeded for kind in kinds):
+        read["seed"] = night.config.seed
+    if before:
+        read["before"] = [before, settings.warm_start]
+    if processes > 1:  # several add up in another order, which other bytes come of
+        read["processes"] = processes
+    return digest("train", VERSION, settings.meaning(), [_identity(part) for part in parts(settings)], read)
 
 
 def _identity(settings: TrainSettings) -> list[object]:
@@ -103,21 +117,22 @@ def _identity(settings: TrainSettings) -> list[object]:
 
 
 def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
-    """The items in the log's order: fused vectors, how users are made of them, and where they are to be read, see
-    `Kind.reads`, each modality's own vectors, and titles.
-    """
-    folder = night.workspace.path(night.receipt("fuse").path)
-    ids, vectors = read_vectors(folder / "items", "item_id")
-    if ids != log.items:
-        raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
+    """The items in the log's order: what of them is to be read, see `Kind.reads`, and nothing else."""
+    vectors, pooling = np.full((len(log.items), 1), np.nan, np.float32), Pooling()
+    if "fused" in read:
+        fused = Fused(night.workspace.path(night.receipt("fuse").path))
+        ids, vectors = read_vectors(fused.folder / "items", "item_id")
+        if ids != log.items:
+            raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
+        pooling = read_pooling(fused, log.users)
     spaces = modality_vectors(night) if "modalities" in read else ()
-    modalities = {str(name): (np.nan_to_num(own), ~np.isnan(own[:, 0])) for name, own in spaces}
+    own = {str(name): (np.nan_to_num(rows), ~np.isnan(rows[:, 0])) for name, rows in spaces}
     titles = staged_of(night).items(["title"])["title"].to_pylist() if "titles" in read else ()
-    pooling, present = read_pooling(Fused(folder), log.users), ~np.isnan(vectors[:, 0])
-    return Content(np.nan_to_num(vectors), present, pooling, modalities, [title or "" for title in titles])
+    present = ~np.isnan(vectors[:, 0])
+    return Content(np.nan_to_num(vectors), present, pooling, own, [title or "" for title in titles])
 
 
-def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitted:
+def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
     """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
     staged, settings = staged_of(night), night.config.train
     log, everything = staged.read_log(), staged.read_everything()
@@ -146,47 +161,29 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fitte
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
     with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
-    return Fitted(log, everything, judged, chosen, published, final)
+    return Fits(log, everything, judged, chosen, published, final)
 
 
-def _build(night: Night, folder: Path, before: str, found: Fitted) -> Json:
-    log, everything, model = found.log, found.everything, night.config.train.model
-    _save(found.judged, log, log.of("train", "validation"), folder / "evaluated")
-    _save(found.published, log, everything, folder / "published")
-    (folder / "curves.json").write_text(_curves(model, found.chosen, found.final), "utf-8")
-    return {
-        "rows": len(everything),
-        "model": model,
-        "inductive": found.judged.inductive,
-        "before": before,
-        **_choices(found.chosen),
-        "members": {name: _choices(fit) for name, fit in found.chosen.members.items()},
-        "fit_seconds": {"evaluated": round(found.chosen.seconds, 2), "published": round(found.final.seconds, 2)},
-    }
-
-
-def _choices(fit: Fit) -> Json:
-    return {"chosen_epochs": fit.chosen_epochs, "settings": dict(fit.settings)}
+def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
+    log, chosen, final = fits.log, fits.chosen, fits.final
+    _save(fits.judged, log, log.of("train", "validation"), folder / "evaluated")
+    _save(fits.published, log, fits.everything, folder / "published")
+    details = FitDetails(
+        chosen.chosen_epochs,
+        dict(chosen.settings),
+        rows=len(fits.everything),
+        model=night.config.train.model,
+        inductive=fits.judged.inductive,
+        before=before,
+        members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
+        fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
+    )
+    curves = {name: (fit.curve, final.members.get(name, Fit()).curve) for name, fit in chosen.members.items()}
+    write_curves(folder, details, {details.model: (chosen.curve, final.curve), **curves})
+    return details
 
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
     folder.mkdir()
-    items = pa.table({"item_id": pa.array(log.items), "vector": vector_column(model.item_vectors)})
-    write_vectors(folder / "item_vectors.parquet", items)
-    users = pa.table({"user_id": pa.array(log.users), "vector": vector_column(model.user_vectors(history))})
-    write_vectors(folder / "user_vectors.parquet", users)
+    Fitted(folder).write((log.items, model.item_vectors), (log.users, model.user_vectors(history)))
     save_model(model, folder)
-
-
-def _curves(model: str, chosen: Fit, final: Fit) -> str:
-    curves = {
-        "model": model,
-        "chosen_epochs": chosen.chosen_epochs,
-        "evaluated": chosen.curve,
-        "published": final.curve,
-        "members": {
-            name: {"evaluated": fit.curve, "published": final.members[name].curve if name in final.members else []}
-            for name, fit in chosen.members.items()
-        },
-    }
-    return json.dumps(curves, indent=1, sort_keys=True)

@@ -1,0 +1,114 @@
+"""What `train` leaves in `models/<digest>/`: two fits of one recommender, one to be judged and one to go out.
+
+| in `evaluated/` and `published/` | columns, or what it holds |
+|---|---|
+| item_vectors.parquet | item_id · vector FixedSizeList<float32>[d], of every item |
+| user_vectors.parquet | user_id · vector likewise, of every user; the inner product is the score |
+| model.safetensors and others | weights, as the recommender saves them |
+
+curves.json: each fit's epochs, and those of the members of a blend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
+from pipeline.interactions import Floats
+from pipeline.workspace import Json
+
+Curve = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a fit chose on validation: its epochs, 0 where it learns in none, and other settings by name."""
+
+    chosen_epochs: int = 0
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitDetails(Chosen):
+    """What the receipt of `train` notes.
+
+    rows: interactions that the published fit learned from. model: the kind. before: the path of the earlier model that
+    it learned from, empty for none. members: what those of a blend chose. fit_seconds: of both fits.
+    """
+
+    rows: int = 0
+    model: str = ""
+    inductive: bool = False
+    before: str = ""
+    members: Mapping[str, Chosen] = field(default_factory=dict)
+    fit_seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, noted: Json) -> FitDetails:
+        """From a receipt's details."""
+        members = {name: Chosen(**chosen) for name, chosen in noted["members"].items()}
+        return cls(**{**noted, "members": members})
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The folder of one fit; every reader raises ShardCorrupt where a file is not what it should be."""
+
+    folder: Path
+
+    @property
+    def item_vectors(self) -> Path:
+        """See above."""
+        return self.folder / "item_vectors.parquet"
+
+    @property
+    def user_vectors(self) -> Path:
+        """See above."""
+        return self.folder / "user_vectors.parquet"
+
+    def items(self) -> tuple[list[str], Floats]:
+        """Ids and (n_items, d) float32."""
+        return read_vectors(self.item_vectors, "item_id")
+
+    def users(self) -> tuple[list[str], Floats]:
+        """Ids and (n_users, d) float32."""
+        return read_vectors(self.user_vectors, "user_id")
+
+    def write(self, items: tuple[list[str], Floats], users: tuple[list[str], Floats]) -> None:
+        """Writes what `items` and `users` return."""
+        for path, column, (ids, vectors) in (
+            (self.item_vectors, "item_id", items),
+            (self.user_vectors, "user_id", users),
+        ):
+            write_vectors(path, pa.table({column: pa.array(ids), "vector": vector_column(vectors)}))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A `models/<digest>` folder, and what its receipt notes."""
+
+    folder: Path
+    details: FitDetails
+
+    @property
+    def evaluated(self) -> Fitted:
+        """The fit on the training part."""
+        return Fitted(self.folder / "evaluated")
+
+    @property
+    def published(self) -> Fitted:
+        """The fit on everything up to the night's "now"."""
+        return Fitted(self.folder / "published")
+
+
+def write_curves(folder: Path, details: FitDetails, curves: Mapping[str, tuple[Curve, Curve]]) -> None:
+    """Writes `curves.json`. curves: of the model, under its kind's name, and of the members of a blend, both fits'."""
+    both = {name: {"evaluated": first, "published": second} for name, (first, second) in curves.items()}
+    own = both.pop(details.model)
+    document = {"model": details.model, "chosen_epochs": details.chosen_epochs, **own, "members": both}
+    (folder / "curves.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
