@@ -154,8 +154,8 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Search for settings of the recommender, judged on the validation part; resumes what was begun."""
+    from pipeline.steps.tune import run as search
     from pipeline.tuning.trials import advice
-    from pipeline.tuning.tune import run as search
 
     limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
     given = [f"{name}={value}" for name, value in limits.items() if value is not None]

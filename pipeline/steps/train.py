@@ -19,7 +19,6 @@ from pipeline.artefacts.log import Log
 from pipeline.artefacts.model import Chosen, FitDetails, Fitted, Trained, write_curves
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config.train import RECOMMENDERS, TrainSettings
-from pipeline.encoders import modalities
 from pipeline.errors import StepFailed
 from pipeline.fusion.user_pooling import Pooling, read_pooling
 from pipeline.interactions import Interactions
@@ -98,7 +97,9 @@ def _key(night: Night, before: str, processes: int) -> str:
     if "fused" in seen:
         read["fused"] = night.receipt("fuse").digest
     if "modalities" in seen:
-        read["modalities"] = [receipt.path for m in modalities(night.config) for receipt in summarise(night, m)]
+        read["modalities"] = [
+            receipt.path for m in night.config.extract.modalities() for receipt in summarise(night, m)
+        ]
     if "titles" in seen:
         read["titles"] = staged.digest("items/")
     if any(kind.seeded for kind in kinds):

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
 from pathlib import Path
 
 import optuna
@@ -30,32 +29,36 @@ from pipeline.config import Config
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Interactions
-from pipeline.night import Night
 from pipeline.recommend import reads, recommender
 from pipeline.recommend.base import Content, Fit, OnEpoch
 from pipeline.runtime import threads
-from pipeline.steps.ingest import staged_of
-from pipeline.steps.train import content_of
-from pipeline.tuning.search_space import Space, applied, configured, space_of, suggest
+from pipeline.tuning.search_space import Space, applied, configured, suggest
 from pipeline.tuning.trials import METRIC, STATES, described, line
-from pipeline.workspace import Json, digest
+from pipeline.workspace import Json, Workspace, digest
 
 log = logging.getLogger("medley")
-VERSION = 1
 CUTOFF = 10
 DOCUMENT, JOURNAL, LOCK = "tune.json", "journal.log", "lock"
 
 
-def run(night: Night) -> Json:
+@dataclass(frozen=True)
+class Place:
+    """Where a search is kept. path: its folder in the workspace. run_id: of the run whose vectors are used."""
+
+    workspace: Workspace
+    path: str
+    run_id: str
+
+
+def search(config: Config, space: Space, material: Material, place: Place) -> Json:
     """Tries settings until there are `tune.trials` trials or the time is over; returns what `tune.json` says.
 
-    Raises ConfigError if the space is wrong; StepFailed if nothing can be judged, or another search of it is running.
+    Raises StepFailed if nothing can be judged, or another search of it is running.
     """
-    space = space_of(night.config)
-    folder = night.workspace.path("tunes", _key(night, space))
+    folder = place.workspace.path(place.path)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / LOCK):
-        return _Search(night, space, folder, _study(folder / JOURNAL, night.config), Material.of(night)).run()
+        return _Search(config, space, place, _study(folder / JOURNAL, config), material).run()
 
 
 def judge(
@@ -77,27 +80,18 @@ def judge(
 
 @dataclass(frozen=True)
 class Material:
-    """What trials are fitted on and judged by."""
+    """What trials are fitted on and judged by. content: the items, as far as they are read, see `Kind.reads`."""
 
     train: Interactions
     validation: Interactions
     content: Callable[[frozenset[str]], Content]
 
-    @classmethod
-    def of(cls, night: Night) -> Material:
-        """A run's material. Raises StepFailed if one of the two parts is empty."""
-        staged = staged_of(night).read_log()
-        train, validation = staged.of("train"), staged.of("validation")
-        if not (len(train) and len(validation)):
-            raise StepFailed("the training or the validation part is empty, so no setting can be judged; see ingest")
-        return cls(train, validation, cache(partial(content_of, night, staged)))
-
 
 @dataclass
 class _Search:
-    night: Night
+    config: Config
     space: Space
-    folder: Path
+    place: Place
     study: optuna.Study
     material: Material
     started: float = field(default_factory=time.perf_counter)
@@ -109,7 +103,7 @@ class _Search:
         return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or "problem" in t.user_attrs]
 
     def run(self) -> Json:
-        tune = self.night.config.tune
+        tune = self.config.tune
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(trial.number, state=TrialState.FAIL)
             log.info("tune trial %d was cut short; it is tried again", trial.number)
@@ -118,20 +112,20 @@ class _Search:
                 log.info("tune: the time is over after %d of %d trials", done, tune.trials)
                 break
             self._attempt(self._next(done))
-            self.night.workspace.write_json(self._path, self._document())
+            self.place.workspace.write_json(self._path, self._document())
         document = self._document()
         if document["best"] is None:
             problems = [str(trial["problem"]) for trial in document["trials"] if trial["problem"]]
             raise StepFailed(f"no trial could be judged: {problems[0] if problems else 'there was no time for one'}")
-        self.night.workspace.write_json(self._path, document)
+        self.place.workspace.write_json(self._path, document)
         return document
 
     @property
     def _path(self) -> str:
-        return f"tunes/{self.folder.name}/{DOCUMENT}"
+        return f"{self.place.path}/{DOCUMENT}"
 
     def _next(self, done: int) -> optuna.Trial:
-        config = self.night.config
+        config = self.config
         # A sampler of its own for each trial, so that a search that is resumed goes on as one that was not.
         seed = int(digest("tune", config.seed, done), 16) % 2**32
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=config.tune.random_trials)
@@ -141,10 +135,10 @@ class _Search:
         return self.study.ask()
 
     def _attempt(self, trial: optuna.Trial) -> None:
-        settings = suggest(trial, self.space, self.night.config)
+        settings = suggest(trial, self.space, self.config)
         begin = time.perf_counter()
         try:
-            config = applied(self.night.config, settings)
+            config = applied(self.config, settings)
             content = self.material.content(reads(config.train))
             value, fit = judge(config, content, self.material.train, self.material.validation, self._watch(trial))
             if not math.isfinite(value):
@@ -158,10 +152,10 @@ class _Search:
             value, state = None, TrialState.FAIL
         trial.set_user_attr("seconds", round(time.perf_counter() - begin, 2))
         self.study.tell(trial, value, state=state)
-        log.info("%s", line(self._trials()[-1], self.night.config.tune.trials))
+        log.info("%s", line(self._trials()[-1], self.config.tune.trials))
 
     def _watch(self, trial: optuna.Trial) -> OnEpoch | None:
-        if not self.night.config.tune.prune:
+        if not self.config.tune.prune:
             return None
 
         def on_epoch(epoch: dict[str, float]) -> None:
@@ -173,10 +167,10 @@ class _Search:
         return on_epoch
 
     def _document(self) -> Json:
-        config, trials = self.night.config, self._trials()
+        config, trials = self.config, self._trials()
         complete = [trial for trial in trials if trial["state"] == "complete"]
         return {
-            "run_id": self.night.run_id,
+            "run_id": self.place.run_id,
             "path": self._path,
             "metric": METRIC,
             "model": config.train.model,
@@ -191,15 +185,6 @@ class _Search:
 
     def _trials(self) -> list[Json]:
         return [described(trial) for trial in self.study.get_trials(deepcopy=False) if trial.state in STATES]
-
-
-def _key(night: Night, space: Space) -> str:
-    """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
-    config = night.config
-    log_digest = staged_of(night).digest("interactions")
-    train = config.train.meaning()
-    how = [config.tune.random_trials, config.tune.prune, {name: one.described() for name, one in space.items()}]
-    return digest("tune", VERSION, how, train, config.seed, night.receipt("fuse").digest, log_digest)
 
 
 def _study(journal: Path, config: Config) -> optuna.Study:

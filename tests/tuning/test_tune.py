@@ -28,6 +28,7 @@ from pipeline.recommend import kind_of, recommender
 from pipeline.recommend.base import Recommender
 from pipeline.recommend.models.blend import BlendSettings
 from pipeline.steps import extract, fuse, ingest
+from pipeline.steps import tune as step
 from pipeline.steps.ingest import staged_of
 from pipeline.tuning import tune
 from pipeline.tuning.search_space import applied, configured, space_of, suggest
@@ -69,7 +70,7 @@ def shop(fused: Path, tmp_path: Path) -> Path:
 
 def search(shop: Path, *overrides: str) -> dict[str, Any]:
     """What a search on the shop's run says."""
-    return tune.run(nights.resume(load(shop / "medley.yaml", overrides), None))
+    return step.run(nights.resume(load(shop / "medley.yaml", overrides), None))
 
 
 def found(shop: Path) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def test_nothing_a_search_fits_or_judges_holds_a_test_row(shop: Path, monkeypatc
         return model
 
     monkeypatch.setattr(tune, "recommender", watched)
-    document = tune.run(night)
+    document = step.run(night)
     assert len(handed) == 3 * len(document["trials"])
     for part in handed:
         assert not hidden & set(zip(part.user.tolist(), part.item.tolist(), strict=True))
