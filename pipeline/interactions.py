@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,17 @@ class Interactions:
         return Interactions(
             self.user[keep], self.item[keep], self.age_days[keep], self.weight[keep], self.n_users, self.n_items
         )
+
+    def user_blocks(self, rows: int) -> list[range]:
+        """Ranges of users that have about `rows` interactions each."""
+        cuts = np.searchsorted(self.offsets(), np.arange(rows, len(self), rows))
+        return [range(int(a), int(b)) for a, b in pairwise(np.unique([0, *cuts, self.n_users]))]
+
+    def of_users(self, users: range) -> Interactions:
+        """The interactions of a range of users, counted from 0; all but the codes of users is a view."""
+        first, stop = self.offsets()[[users.start, users.stop]]
+        user, item = self.user[first:stop] - np.int32(users.start), self.item[first:stop]
+        return Interactions(user, item, self.age_days[first:stop], self.weight[first:stop], len(users), self.n_items)
 
     def some_users(self, rows: int) -> Mask:
         """Which interactions are those of every k-th user, (n,) bool, k the smallest that leaves about `rows`."""

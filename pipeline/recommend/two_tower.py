@@ -33,8 +33,7 @@ from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.models.two_tower import TwoTowerKind, TwoTowerSettings
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.two_tower_network import Profile, Towers, windows
-from pipeline.training.batches import Batch, Batches
-from pipeline.training.blocks import ParquetLog
+from pipeline.training.batches import BLOCK_ROWS, Batch, Batches
 from pipeline.training.checkpoint import Generators
 from pipeline.training.softmax import HIDDEN, log_sum_exp
 from pipeline.training.torch_runtime import device, reproducible
@@ -53,6 +52,7 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         super().__init__(settings, seed, threads)
         self.settings = settings
         self.device = device()
+        self.block_rows = BLOCK_ROWS
 
     @property
     def item_vectors(self) -> Floats:
@@ -77,11 +77,11 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         scales = {"margin": torch.tensor(self._margin), "new_item_cosine": torch.tensor(self.settings.new_item_cosine)}
         save_file(tensors | items | scales, folder / FILE)
 
-    def _prepare(self, content: Content, train: Interactions | ParquetLog) -> None:
+    def _prepare(self, content: Content, train: Interactions) -> None:
         self._pooling = content.pooling
         generator = torch.Generator().manual_seed(self.seed)
         pool = self.before.hard(train, POOL_ITEMS) if self.before and self.settings.hard_negatives else None
-        self._batcher = Batches(train, self.settings, self.seed, pool, self.processes)
+        self._batcher = Batches(train, self.settings, self.seed, pool, self.processes, self.block_rows)
         self._content = torch.from_numpy(np.ascontiguousarray(content.vectors, np.float32)).to(self.device)
         self._present = torch.from_numpy(content.present.astype(np.float32)).to(self.device)
         self._profiles = self._pooled_profiles()
@@ -161,7 +161,7 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
     def _margin_of(self, new: np.ndarray) -> float:
         """The cosine that a typical user's MARGIN_RANK-th nearest new item has."""
         content = self._content.cpu().numpy()
-        log = self._batcher.blocks[0].read()
+        log = self._batcher.read(0)
         users = decayed_mean(content, log, self._pooling.half_life_days)
         users = users[users.any(axis=1)][:MARGIN_USERS]
         if not len(users) or not new.any():

@@ -23,9 +23,7 @@ from pipeline.evaluation.ranking import InnerProduct, best_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Rows
 from pipeline.recommend.item_sides import FILE
-from pipeline.training.blocks import ParquetLog, blocks_of
-
-BLOCK_ROWS = 4_000_000
+from pipeline.training.batches import BLOCK_ROWS
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Before:
             elif earlier.shape == weight.shape:
                 weight.copy_(earlier)
 
-    def hard(self, train: Interactions | ParquetLog, count: int) -> npt.NDArray[np.int32]:
+    def hard(self, train: Interactions, count: int) -> npt.NDArray[np.int32]:
         """For each user the best items by the earlier vectors that the user has not chosen: (n_users, count), or -1.
 
         Only items that anybody chose in `train`: of a new item, that nobody chose it says nothing.
@@ -87,9 +85,8 @@ class Before:
         place = np.full(train.n_items, -1)
         place[codes] = np.arange(len(codes))
         found = np.full((train.n_users, count), -1, np.int32)
-        for block in blocks_of(train, BLOCK_ROWS):
-            log = block.read()
-            earlier = self.rows["users"][block.first_user :][: log.n_users]
+        for block in train.user_blocks(BLOCK_ROWS):
+            log, earlier = train.of_users(block), self.rows["users"][block.start : block.stop]
             known = np.flatnonzero(earlier >= 0) if len(codes) else np.empty(0, np.int64)
             chosen = log.matrix()
             users = self.user_vectors[np.maximum(earlier, 0)]
@@ -100,7 +97,7 @@ class Before:
                 hidden = seen[0][seen[1] >= 0], seen[1][seen[1] >= 0]
                 best, scores = ranked.of(some.astype(np.int32), hidden, count)
                 kept = np.where(np.isfinite(scores), codes[best], -1)
-                found[block.first_user + some, : best.shape[1]] = kept
+                found[block.start + some, : best.shape[1]] = kept
         return found
 
 

@@ -15,12 +15,12 @@ from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.two_tower_network import Windows, windows
-from pipeline.training.blocks import ParquetLog, blocks_of
 from pipeline.training.distributed import ALONE, Processes
 from pipeline.training.weighting import Balance
 
 Rows = npt.NDArray[np.int64]
 NONE: Rows = np.empty(0, np.int64)
+BLOCK_ROWS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,24 @@ class Batches:
 
     def __init__(
         self,
-        train: Interactions | ParquetLog,
+        train: Interactions,
         settings: TwoTowerSettings,
         seed: int,
         pool: npt.NDArray[np.int32] | None = None,
         processes: Processes = ALONE,
+        block_rows: int = BLOCK_ROWS,
     ) -> None:
         """pool: (n_users, p) item codes that are hard to tell from what each user chose, -1 for none.
 
+        block_rows: interactions that are shuffled together; a longer log is read block by block.
+
         Raises StepFailed if no user has two interactions.
         """
-        self.blocks = blocks_of(train, settings.block_rows)
+        self._train, self.blocks = train, train.user_blocks(block_rows)
         self.generator = np.random.default_rng(seed)
         self._settings = settings
         self._processes = processes
-        if not any((np.diff(block.read().offsets()) > 1).any() for block in self.blocks):
+        if not (np.diff(train.offsets()) > 1).any():
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
         counts = train.item_counts()
         self._sampler = Sampler(counts, self.generator)
@@ -113,11 +116,15 @@ class Batches:
         """(n_items,) bool: the item was chosen in training."""
         return self._sampler.known
 
+    def read(self, block: int) -> Interactions:
+        """The interactions of one of `blocks`, its users counted from 0."""
+        return self._train.of_users(self.blocks[block])
+
     def epoch(self) -> Iterator[Batch]:
         """Every user with a past, at up to `moments_per_user` random moments of it; block after block."""
         for place in self.generator.permutation(len(self.blocks)):
-            log = self._shuffled_ties(self.blocks[place].read())
-            pool = self._pool[self.blocks[place].first_user :][: log.n_users]
+            block = self.blocks[place]
+            log, pool = self._shuffled_ties(self.read(place)), self._pool[block.start : block.stop]
             chosen, sizes = log.matrix(), np.diff(log.offsets())
             repeats = np.clip(sizes - 1, 0, self._settings.moments_per_user)
             users = self.generator.permutation(np.repeat(np.arange(len(sizes)), repeats))

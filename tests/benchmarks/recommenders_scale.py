@@ -1,4 +1,4 @@
-"""How time and memory of training grow with the log: two_tower streamed from Parquet, the others in memory.
+"""How time and memory of training grow with the log: read as a night reads it, mapped from files.
 
     python -m tests.benchmarks.recommenders_scale [--json] [--steps 50] [--folder DIR] [--sizes 1e5,1e6,1e7,1e8]
                                                   [--models lightgcn,graph,elsa,svd] [--graphs 1e5,1e6,1e7]
@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from pipeline.artefacts.log import MICROSECONDS_PER_DAY, RowsWriter, map_rows
 from pipeline.config import Config
 from pipeline.config.train import TrainSettings
 from pipeline.interactions import Interactions
@@ -40,9 +42,9 @@ from pipeline.recommend.models.elsa import ElsaSettings
 from pipeline.recommend.models.graph import GraphSettings
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.trained import Trained
+from pipeline.recommend.two_tower import TwoTower
 from pipeline.runtime import threads
 from pipeline.training.batches import Batches
-from pipeline.training.blocks import Block, ParquetLog
 from pipeline.training.context import Context
 from pipeline.training.loop import Loop
 from pipeline.training.torch_runtime import reproducible
@@ -66,10 +68,13 @@ def synthetic(interactions: int) -> Iterator[Interactions]:
         yield Interactions(np.repeat(some, LENGTH), item, age_days, np.ones(count, np.float32), users, ITEMS)
 
 
-def in_memory(interactions: int) -> Interactions:
-    blocks = list(synthetic(interactions))
-    parts = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("user", "item", "age_days"))
-    return Interactions(*parts, np.ones(interactions, np.float32), blocks[0].n_users, ITEMS)
+def write(folder: Path, interactions: int) -> None:
+    """Writes the log as `ingest` does."""
+    writer = RowsWriter(folder, {"train": interactions}, (0, 0))
+    for log in synthetic(interactions):
+        ts = (-log.age_days * MICROSECONDS_PER_DAY).astype(np.int64)
+        columns = [log.user, log.item, ts, log.weight, np.zeros(len(log), np.int8)]
+        writer.append(pa.record_batch(columns, names=["user", "item", "ts", "weight", "part"]))
 
 
 def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> d
     content = Content(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS, bool))
     settings = kind_of(name).Settings()
     model = recommender(settings, config.seed, threads(config))
-    log = ParquetLog(Path(path), interactions // LENGTH, ITEMS) if path else in_memory(interactions)
+    log = map_rows(Path(path) / "train", interactions // LENGTH, ITEMS)
     reset_peak_rss()
     found = trained(model, content, log, given.steps) if isinstance(model, Trained) else decomposed(model, content, log)
     steps = steps_of(settings, interactions)
@@ -88,17 +93,19 @@ def one(name: str, interactions: int, given: argparse.Namespace, path: str) -> d
     return {"model": name, "interactions": interactions, **found, "epoch_seconds": epoch, "peak_rss_bytes": peak}
 
 
-def trained(model: Trained[Any], content: Content, log: Interactions | ParquetLog, steps: int) -> dict[str, float]:
+def trained(model: Trained[Any], content: Content, log: Interactions, steps: int) -> dict[str, float]:
     with reproducible(model.threads):
         begin = time.process_time()
-        model._prepare(content, log)  # type: ignore[arg-type]
+        model._prepare(content, log)
         prepared = time.process_time()
-        if isinstance(log, ParquetLog):
-            assert sum(passed(model._batcher, block) for block in model._batcher.blocks) == len(log)  # type: ignore[attr-defined]
+        streamed = isinstance(model, TwoTower)
+        if streamed:
+            batcher = model._batcher
+            assert sum(passed(batcher, batcher.read(block)) for block in range(len(batcher.blocks))) == len(log)
         ready = time.process_time()
         batches, loop, taken = model._batches(), Loop(model, model.schedule, None, Context()), []
         batch = next(batches)
-        first = 0.0 if isinstance(log, ParquetLog) else time.process_time() - ready
+        first = 0.0 if streamed else time.process_time() - ready
         while len(taken) < steps and (len(taken) < FEWEST or sum(taken) < LONGEST_SECONDS):
             begun = time.process_time()
             loop.step(batch)
@@ -108,14 +115,14 @@ def trained(model: Trained[Any], content: Content, log: Interactions | ParquetLo
     return {"prepare_seconds": prepared - begin, "pass_seconds": ready - prepared + first, "step_seconds": step}
 
 
-def passed(batches: Batches, block: Block) -> int:
-    """The rows of a block, read and made ready as in an epoch."""
-    log = batches._shuffled_ties(block.read())
+def passed(batches: Batches, block: Interactions) -> int:
+    """The rows of a block, made ready as in an epoch."""
+    log = batches._shuffled_ties(block)
     log.matrix()
     return len(log)
 
 
-def decomposed(model: Recommender, content: Content, log: Interactions | ParquetLog) -> dict[str, float]:
+def decomposed(model: Recommender, content: Content, log: Interactions) -> dict[str, float]:
     begin = time.process_time()
     model.prepare(content, log)  # type: ignore[attr-defined]
     return {"prepare_seconds": 0.0, "pass_seconds": time.process_time() - begin, "step_seconds": 0.0}
@@ -136,10 +143,10 @@ def steps_of(settings: TrainSettings, interactions: int) -> float:
     return 0
 
 
-def measured(name: str, interactions: int, given: argparse.Namespace, path: Path | None) -> dict[str, Any]:
+def measured(name: str, interactions: int, given: argparse.Namespace, path: Path) -> dict[str, Any]:
     """The same in a process of its own, whose threads sleep while they wait, as a night's do."""
     command = [sys.executable, "-m", "tests.benchmarks.recommenders_scale", "--steps", str(given.steps)]
-    command += ["--threads", str(given.threads), "--one", name, str(interactions), str(path or "")]
+    command += ["--threads", str(given.threads), "--one", name, str(interactions), str(path)]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -178,14 +185,13 @@ def main() -> None:
         return
     entries: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        path = Path(folder) / "log.parquet"
-        for size in (int(float(size)) for size in given.sizes.split(",") if size):
-            ParquetLog.write(path, synthetic(size))
-            entries.append(measured("two_tower", size, given, path))
-            entries[-1]["parquet_bytes"] = path.stat().st_size
-    for name in given.models.split(","):
-        for size in (int(float(size)) for size in given.graphs.split(",") if size):
-            entries.append(measured(name, size, given, None))
+        asked = {name: given.graphs for name in given.models.split(",") if name} | {"two_tower": given.sizes}
+        for name, sizes in asked.items():
+            for size in (int(float(size)) for size in sizes.split(",") if size):
+                path = Path(folder) / str(size)
+                if not path.exists():
+                    write(path, size)
+                entries.append(measured(name, size, given, path))
     slopes = {}
     for name in dict.fromkeys(entry["model"] for entry in entries):
         own = [entry for entry in entries if entry["model"] == name]

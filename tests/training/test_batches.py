@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from pipeline.artefacts.log import MICROSECONDS_PER_DAY, RowsWriter, map_rows
 from pipeline.config.training import Imbalance
-from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.interactions import Interactions
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.sequence import Pieces
 from pipeline.recommend.two_tower import TwoTower, sampled_softmax
 from pipeline.recommend.warm_start import Before
-from pipeline.training.batches import Batch, Batches, Sampler
-from pipeline.training.blocks import ParquetLog, blocks_of
+from pipeline.training.batches import BLOCK_ROWS, Batch, Batches, Sampler
 from pipeline.training.negatives import Triples
 from pipeline.training.weighting import Balance
 from tests.recommend.test_recommenders import ITEMS, USERS, World, small
@@ -31,28 +31,29 @@ def world() -> World:
     return World()
 
 
-def streamed(log: Interactions, rows: int, path: Path) -> ParquetLog:
-    ParquetLog.write(path, (shifted(block.read(), block.first_user) for block in blocks_of(log, rows)))
-    return ParquetLog(path, log.n_users, log.n_items)
+def mapped(log: Interactions, folder: Path) -> Interactions:
+    """The log, written and mapped as a night's is. Its ages are whole days."""
+    day = int(MICROSECONDS_PER_DAY)
+    columns = [log.user, log.item, (-log.age_days * day).astype(np.int64), log.weight, np.zeros(len(log), np.int8)]
+    writer = RowsWriter(folder, {"train": len(log)}, (0, 0))
+    for batch in pa.table(columns, names=["user", "item", "ts", "weight", "part"]).to_batches(100):
+        writer.append(batch)
+    return map_rows(folder / "train", log.n_users, log.n_items)
 
 
-def shifted(log: Interactions, by: int) -> Interactions:
-    return Interactions(log.user + np.int32(by), log.item, log.age_days, log.weight, log.n_users, log.n_items)
-
-
-def fitted(world: World, log: Interactions | ParquetLog, **settings: object) -> TwoTower:
+def fitted(world: World, log: Interactions, block_rows: int = BLOCK_ROWS, **settings: object) -> TwoTower:
     model = TwoTower(SMALL.model_copy(update=settings), 0, 1)
-    model.fit(world.content, log, epochs=6)  # type: ignore[arg-type]
+    model.block_rows = block_rows
+    model.fit(world.content, log, epochs=6)
     return model
 
 
-def test_a_log_in_parquet_gives_the_same_vectors_as_in_memory(world: World, tmp_path: Path) -> None:
-    for rows in (10_000, 150):
-        log = streamed(world.train, rows, tmp_path / f"{rows}.parquet")
-        assert len(log) == len(world.train)
-        np.testing.assert_array_equal(log.item_counts(), world.train.item_counts())
-        both = [fitted(world, one, block_rows=rows).item_vectors for one in (world.train, log)]
-        np.testing.assert_array_equal(*both)
+def test_a_log_that_is_mapped_gives_the_same_vectors_as_one_in_memory(world: World, tmp_path: Path) -> None:
+    log = mapped(world.train, tmp_path)
+    np.testing.assert_array_equal(log.item, world.train.item)
+    np.testing.assert_array_equal(log.age_days, world.train.age_days)
+    both = [fitted(world, one, block_rows=150).item_vectors for one in (world.train, log)]
+    np.testing.assert_array_equal(*both)
 
 
 def test_training_in_blocks_learns_as_well_and_passes_every_user(world: World) -> None:
@@ -62,24 +63,14 @@ def test_training_in_blocks_learns_as_well_and_passes_every_user(world: World) -
         values = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,)).values
         found.append(values["ndcg@10"].mean())
     assert found[1] > 0.85 * found[0]
-    passed = np.zeros(USERS, int)
-    batches = Batches(world.train, SMALL.model_copy(update={"block_rows": 100}), 0)
+    batches = Batches(world.train, SMALL, 0, block_rows=100)
     assert len(batches.blocks) > 4
-    for block in batches.blocks:
-        passed[block.first_user :][: block.read().n_users] += 1
-    assert (passed == 1).all()
+    assert [user for block in batches.blocks for user in block] == list(range(USERS))
+    blocks = [batches.read(place) for place in range(len(batches.blocks))]
+    assert sum(len(block) for block in blocks) == len(world.train)
+    assert all(block.user.min() == 0 and block.user.max() < block.n_users for block in blocks if len(block))
     moments = sum(len(batch.target) for batch in batches.epoch())
     assert moments == (np.diff(world.train.offsets())[:-1] - 1).clip(0, SMALL.moments_per_user).sum()
-
-
-def test_a_row_group_that_cuts_a_user_in_two_is_refused(world: World, tmp_path: Path) -> None:
-    halves = [
-        world.train.subset(np.arange(len(world.train)) < 10),
-        world.train.subset(np.arange(len(world.train)) >= 10),
-    ]
-    ParquetLog.write(tmp_path / "cut.parquet", halves)
-    with pytest.raises(StepFailed, match=r"write it with ParquetLog\.write"):
-        ParquetLog(tmp_path / "cut.parquet", USERS, ITEMS)
 
 
 def test_targets_of_a_batch_among_the_negatives_keep_the_softmax_sum_right_on_average() -> None:
@@ -126,7 +117,7 @@ def test_hard_negatives_are_the_best_known_items_that_the_user_has_not_chosen(wo
 
 def test_each_moment_meets_its_own_users_hard_negatives_and_they_lower_what_they_hold(world: World) -> None:
     pool = before(world).hard(world.train, 7)
-    batches = Batches(world.train, SMALL.model_copy(update={"hard_negatives": 3, "block_rows": 100}), 0, pool)
+    batches = Batches(world.train, SMALL.model_copy(update={"hard_negatives": 3}), 0, pool, block_rows=100)
     drawn = np.concatenate([batch.codes[batch.hard][~batch.not_hard].numpy() for batch in batches.epoch()])
     assert set(drawn) <= set(pool.ravel())
     found = []

@@ -40,12 +40,6 @@ class TwoTowerSettings(TrainSettings, Schedule):
     hard_negatives: int = Field(
         0, ge=0, description="and against so many items that last night's model would have recommended the user"
     )
-    block_rows: int = Field(
-        4_000_000,
-        ge=1,
-        description="interactions that are shuffled together; a longer log is read block by block",
-        json_schema_extra=ADVANCED,
-    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     dropout: Dropout = 0.3
