@@ -131,7 +131,7 @@ class Batches:
             for start in range(0, len(users), self._settings.batch_rows):
                 some = users[start : start + self._settings.batch_rows]
                 batch = self._batch(log, chosen, some, pool[some])
-                yield replace(batch, user=batch.user + self.blocks[place].first_user)
+                yield replace(batch, user=batch.user + block.start)
 
     def _shuffled_ties(self, log: Interactions) -> Interactions:
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
