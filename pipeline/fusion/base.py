@@ -154,8 +154,8 @@ class Fusion(ABC):
         keep: (n, m) bool, the modalities to look at; all by default.
         """
         rows, mask = projected.read(codes)
-        kept = mask if keep is None else mask & keep
-        return self.combine(rows * kept[..., None], kept)
+        present = mask if keep is None else mask & keep
+        return self.combine(rows * present[..., None], present)
 
     def tensors(self) -> Tensors:
         """What the kind has found, by name."""

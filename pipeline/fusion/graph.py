@@ -140,9 +140,8 @@ def _chosen_together(train: Interactions, window: int, length: int) -> Lists:
     counts = sp.csr_matrix((n, n), dtype=np.float32)
     for apart in range(1, min(window, max(len(train) - 1, 0)) + 1):
         same = (train.user[apart:] == train.user[:-apart]) & (train.item[apart:] != train.item[:-apart])
-        left, right = train.item[:-apart][same], train.item[apart:][same]
-        ones = np.ones(len(left), np.float32)
-        counts = counts + sp.csr_matrix((ones, (left, right)), shape=(n, n))
+        pairs = train.item[:-apart][same], train.item[apart:][same]
+        counts = counts + sp.csr_matrix((np.ones(same.sum(), np.float32), pairs), shape=(n, n))
     counts = (counts + counts.T).tocsr()
     chosen = np.maximum(np.bincount(train.item, minlength=n), 1).astype(np.float32)
     counts.data /= np.sqrt(np.repeat(chosen, np.diff(counts.indptr)) * chosen[counts.indices])

@@ -83,8 +83,8 @@ class LearnedFusion(Fusion):
         import torch
 
         rows, mask = projected.read(codes)
-        kept = mask if keep is None else mask & keep
-        pair: tuple[Tensor, Tensor] = self.network(torch.from_numpy(rows), torch.from_numpy(kept))
+        present = mask if keep is None else mask & keep
+        pair: tuple[Tensor, Tensor] = self.network(torch.from_numpy(rows), torch.from_numpy(present))
         return pair
 
     def vectors(self, projected: Projected, codes: Codes, keep: Mask | None = None) -> tuple[Vectors, Vectors]:

@@ -116,16 +116,16 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         batch = batch.to(self.device)
         codes = batch.codes
         content, present, known = self._content[codes], self._present[codes], self._known[codes]
-        told, items = self._towers.item(codes, content, present, known)
+        by_content, items = self._towers.item(codes, content, present, known)
         users = self._users(batch, items[:, :-1])
         loss = sampled_softmax(users, items, batch)
         if self.settings.content_loss == 0:
             return loss
         describable = replace(batch, share=batch.share * present[batch.target])
-        return loss + self.settings.content_loss * sampled_softmax(users, told, describable)
+        return loss + self.settings.content_loss * sampled_softmax(users, by_content, describable)
 
     def _users(self, batch: Batch, items: Tensor) -> Tensor:
-        """The user tower's vectors [b x d]; of users with a profile, some are told nothing else."""
+        """The user tower's vectors [b x d]; of users with a profile, some are read from it alone."""
         profile = self._profile(batch.user)
         if profile is None:
             return self._towers.user(items, batch.window)

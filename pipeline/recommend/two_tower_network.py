@@ -80,9 +80,10 @@ class ItemTower(nn.Module):
 
         codes: [n], of content: [n x width], present, known: [n] float, 1 or 0.
         """
-        told = torch.cat([self.content(content), (content @ self.content_bias)[:, None]], dim=1) * present[:, None]
+        by_content = torch.cat([self.content(content), (content @ self.content_bias)[:, None]], dim=1)
+        by_content = by_content * present[:, None]
         own = torch.cat([embedding(codes, table, sparse=True) for table in (self.ids, self.id_bias)], dim=1)
-        return told, told + own * known[:, None]
+        return by_content, by_content + own * known[:, None]
 
 
 class UserTower(nn.Module):

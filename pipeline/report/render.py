@@ -37,6 +37,7 @@ SEGMENTS = {
     "warm": ("Warm items", "items the evaluated fit has seen, ranked over all items"),
     "cold": ("Cold items", "items held out of training, ranked among themselves"),
     "cold_among_all": ("Cold among all", "items held out of training, ranked over all items"),
+    "new_users": ("New users", "a profile, and no choice before"),
     "cold_users": ("Cold users", "few choices in training"),
     "head": ("Head items", "the most chosen"),
     "tail": ("Tail items", "seen in training, but not the most chosen"),

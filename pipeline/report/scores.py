@@ -24,7 +24,7 @@ from pipeline.report.model import (
 SIMILARITY = ("co_choice", "co_choice_cold")
 SEGMENTS = ("all", "warm", "cold", "cold_among_all", *SIMILARITY)
 # Parts of the test that are shown as a table, below the panels; also those of items that lack a modality.
-SLICES = ("cold_users", "head", "tail", "all_modalities")
+SLICES = ("new_users", "cold_users", "head", "tail", "all_modalities")
 LACKING = "no_"
 FIRST_STAGE = "first_stage"
 _FAMILIES = tuple(dict.fromkeys(("ndcg", "recall", *HITS, "coverage", "novelty", "diversity", "popularity_lift")))
