@@ -149,7 +149,8 @@ def test_another_model_by_override_leaves_the_settings_of_the_file_s_model(tmp_p
 
 def test_an_override_reaches_into_a_list_of_models(tmp_path: Path) -> None:
     path = written(tmp_path, "train: {model: blend, members: [{model: svd}, {model: als, factors: 32}]}")
-    config = load(path, ("train.members.1.iterations=3",))
+    config = load(path, ("train.members.1.iterations=3", "evaluate.baselines.5.factors=8"))
+    assert config.evaluate.baselines[5].meaning() == AlsSettings(factors=8).meaning()
     assert isinstance(config.train, BlendSettings)
     assert config.train.members[1].meaning() == AlsSettings(factors=32, iterations=3).meaning()
 

@@ -40,7 +40,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         _set(values, key, value)
     _rebase(document, path.parent)
     try:
-        return Config.model_validate(_merge(_of_the_same_kind(document, values), values))
+        return Config.model_validate(_merge(_with_lists(_of_the_same_kind(document, values), values), values))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
 
@@ -109,6 +109,17 @@ def _merge(base: dict[str, JsonValue], over: dict[str, JsonValue]) -> dict[str, 
         else:
             merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _with_lists(document: dict[str, JsonValue], values: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The file, with the default models where an override sets one of them by its place and the file lists none."""
+    for name, models in (("train", "members"), ("evaluate", "baselines")):
+        section, over = document.get(name) or {}, values.get(name)
+        if isinstance(section, dict) and isinstance(over, dict) and isinstance(over.get(models), dict):
+            chosen = _merge(section, {key: value for key, value in over.items() if key != models})
+            default = Config.model_validate({name: chosen}).model_dump(mode="json")[name].get(models)
+            document = {**document, name: {models: default, **section}}
+    return document
 
 
 def _of_the_same_kind(document: dict[str, JsonValue], values: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -140,6 +140,6 @@ class Reader(nn.Module):
         room = longest_text(self.network)
         if room is not None and most > room:
             raise ConfigError(
-                f"train.llm: a history may take {most} tokens, but the model has positions for {room}; "
-                "lower train.llm.history_items or train.llm.title_tokens"
+                f"llm: a history may take {most} tokens, but the model has positions for {room}; "
+                "lower train.history_items or train.title_tokens"
             )

@@ -1,7 +1,7 @@
 """How a re-ranker is learned, and whether it is used.
 
 - pairs: those of `shown.learned_from_shown`, where the source tells what was shown, or those of `pairs.learned_from`.
-  Where `ranker.learn_from` is auto, there is a fit of each, and the one whose stop is better stays;
+  Where `rerank.learn_from` is auto, there is a fit of each, and the one whose stop is better stays;
 - loss: binary cross-entropy. Learned from what was shown, f is the logit of choosing it when shown; from drawn pairs,
   the logit among all pairs, not only among those drawn;
 - stop: the epoch of the best NDCG@10 of re-ordered candidates, on one half of the validation part's users;
@@ -10,7 +10,7 @@
 - calibration: f becomes a f + b, two numbers by logistic regression (Platt 1999) on what was shown in the validation
   part, or else on that part's candidates, because a first stage is surer of what it was fitted on, and because
   validation has a length of its own. a > 0, so no order changes. A probability is that of the user choosing the item
-  within `ranker.chosen_within_days` of being shown it, or else within a time as long as the validation part.
+  within `rerank.chosen_within_days` of being shown it, or else within a time as long as the validation part.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pairs of a user and an item that the user was shown, and then chose or not, for a re-ranker to learn from.
 
 Each showing is one pair. It is a positive if the user chose the item, for the first time, at its moment or within
-`ranker.chosen_within_days` after it. Left out are showings of what the user had chosen before, as that is not
+`rerank.chosen_within_days` after it. Left out are showings of what the user had chosen before, as that is not
 recommended again, and those whose days are not over by the end of the log at hand, as nobody can know of them yet.
 
 The pair's numbers come from the last of the snapshots of `pairs.rounds` whose history is older than the showing:
@@ -30,7 +30,7 @@ def learned_from_shown(
     settings: Settings,
     seed: int,
 ) -> Pairs | None:
-    """The pairs of every round, at most `ranker.max_pairs`; None unless there are both positives and negatives."""
+    """The pairs of every round, at most `rerank.max_pairs`; None unless there are both positives and negatives."""
     generator = np.random.default_rng([seed, 9])
     pages, chosen = labelled(shown, log, settings.chosen_within_days)
     histories = [history for history, _ in rounds(log, settings, seed) if len(history)]

@@ -41,13 +41,15 @@ def _short(value: object) -> str:
 
 
 def advice(found: Json) -> str:
-    """What a finished search says: its best trial, as `-s` options and as YAML."""
+    """What a finished search says: its best trial, as `-s` options and, but for a blend's members, as YAML."""
     best, own = found["best"], found["configured"]
     before = f", as configured {own['value']:.4f}" if own else ""
     lines = [f"best of {len(found['trials'])} trials: {found['metric']} on validation {best['value']:.4f}{before}"]
     if best["configured"]:
         return f"{lines[0]}; the settings may stay as they are"
     lines += [f"  -s {name}={json.dumps(value)}" for name, value in best["settings"].items()]
+    if any(name.startswith("train.members.") for name in best["settings"]):
+        return "\n".join(lines)
     document: Json = {}
     for name, value in best["settings"].items():
         *parents, last = name.split(".")

@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import Config
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.night import peak_rss_bytes, reset_peak_rss
 from pipeline.recommend.bpr import BPR
 from pipeline.recommend.lightgcn import LightGCN
+from pipeline.recommend.models.bpr import BprSettings
 from pipeline.recommend.models.lightgcn import LightGcnSettings
 from pipeline.recommend.trained import Trained
 from pipeline.training.context import Context
@@ -126,7 +126,7 @@ def epochs(model: Trained[Any], split: Split, count: int) -> tuple[list[float], 
 
 def lightgcn(split: Split, rounds: int) -> Case:
     reset_peak_rss()
-    walls, cpus = epochs(LightGCN(Config().train.pairwise, 0, 1), split, rounds)
+    walls, cpus = epochs(LightGCN(LightGcnSettings(), 0, 1), split, rounds)
     cpu = statistics.median(cpus)
     return Case(
         "lightgcn, seconds of the processor an epoch on tiktok, one thread",
@@ -144,8 +144,8 @@ def bpr(split: Split, rounds: int, python: str) -> Case:
     reset_peak_rss()
     found, peak, own = [], 0, []
     for seed in range(rounds):
-        found.append((cornac(split, python, seed), epochs(BPR(Config().train.bpr, 0, 1), split, 5)))
-        model = BPR(Config().train.bpr, seed, 1)
+        found.append((cornac(split, python, seed), epochs(BPR(BprSettings(), 0, 1), split, 5)))
+        model = BPR(BprSettings(), seed, 1)
         model.fit(split.bare(), split.train, epochs=EPOCHS + 1)
         own.append(recall(model.learned_users(), model.item_vectors, split))
         peak = max(peak, peak_rss_bytes())

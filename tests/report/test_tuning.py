@@ -16,8 +16,8 @@ from pipeline.report.tuning import tuning_of
 from tests.report.conftest import EVIL
 
 SPACE = {
-    "train.elsa.learning_rate": {"low": 0.01, "high": 1.0, "log": True},
-    "train.elsa.neighbours": {"low": 2, "high": 10, "log": False},
+    "train.learning_rate": {"low": 0.01, "high": 1.0, "log": True},
+    "train.neighbours": {"low": 2, "high": 10, "log": False},
     "train.model": ["elsa", "bpr", EVIL],
 }
 

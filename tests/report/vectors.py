@@ -66,7 +66,7 @@ def write(run: RunFiles, catalogue: Catalogue, rng: np.random.Generator) -> None
     paths = {f"extract.{m}.bucket-{n:05d}": path for m, found in shards.items() for n, path in enumerate(found)}
     paths |= {"ingest": run.staged, "fuse": run.fused, "train": run.model, "rerank": run.workspace / "reranked" / "r1"}
     paths["rerank"].mkdir(parents=True, exist_ok=True)
-    Reranked(paths["rerank"], False, "ranker.enabled is false", 0).write()
+    Reranked(paths["rerank"], False, "rerank.enabled is false", 0).write()
     lineage = {step: str(path.relative_to(run.workspace)) for step, path in paths.items()}
     card = {"lineage": lineage, "model": catalogue.model, "encoders": dict.fromkeys(DIMENSIONS, "key")}
     (run.index / "card.json").write_text(json.dumps(card), "utf-8")

@@ -225,7 +225,7 @@ def test_a_model_that_learns_nothing_is_one_sentence() -> None:
 
 def test_settings_that_cannot_be_fitted_are_passed_over(shop: Path) -> None:
     """Width and heads are allowed each, but not together."""
-    space = "tune.space={train.sequence.width: [8], train.sequence.heads: [64]}"
+    space = "tune.space={train.width: [8], train.heads: [64]}"
     with pytest.raises(StepFailed, match=r"no trial could be judged: .*must divide width"):
         search(shop, "train.model=sequence", space, "tune.trials=2")
 
