@@ -27,8 +27,8 @@ from torch.nn.functional import softplus
 
 from pipeline.artefacts.read import readable
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.two_tower_network import windows
 from pipeline.training.torch_runtime import reproducible
+from pipeline.training.windows import windows
 
 LATEST = 3.0  # newer choices that halve a choice's part in the mean of the latest
 BLOCK_ROWS = 65_536

@@ -21,11 +21,11 @@ from pipeline.config.training import Schedule
 from pipeline.evaluation.hits import discount
 from pipeline.fusion.user_attention import HistoryAttention, Rows, past_of
 from pipeline.interactions import Floats, Interactions
-from pipeline.training.batches import Sampler
 from pipeline.training.checkpoint import Generators
 from pipeline.training.context import Context
 from pipeline.training.loop import Learner, Validation
 from pipeline.training.loop import fit as fit_epochs
+from pipeline.training.negatives import Sampler
 from pipeline.training.torch_runtime import reproducible
 
 MEASURE = "next_choice"

@@ -31,9 +31,9 @@ from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.models.sequence import SequenceKind, SequenceSettings
 from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer, code_vectors
 from pipeline.recommend.trained import Trained
-from pipeline.training.batches import Sampler
 from pipeline.training.checkpoint import Generators
 from pipeline.training.distributed import ALONE, Processes
+from pipeline.training.negatives import Sampler
 from pipeline.training.torch_runtime import device, full_precision, reproducible
 from pipeline.training.weighting import Balance
 

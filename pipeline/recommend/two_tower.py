@@ -32,11 +32,12 @@ from pipeline.recommend.base import Content
 from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.models.two_tower import TwoTowerKind, TwoTowerSettings
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.two_tower_network import Profile, Towers, windows
-from pipeline.training.batches import BLOCK_ROWS, Batch, Batches
+from pipeline.recommend.two_tower_batches import BLOCK_ROWS, Batch, Batches
+from pipeline.recommend.two_tower_network import Profile, Towers
 from pipeline.training.checkpoint import Generators
 from pipeline.training.softmax import HIDDEN, log_sum_exp
 from pipeline.training.torch_runtime import device, reproducible
+from pipeline.training.windows import windows
 
 BLOCK_USERS = 1024
 MARGIN_USERS = 1000

@@ -23,7 +23,7 @@ from pipeline.evaluation.ranking import InnerProduct, best_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Rows
 from pipeline.recommend.item_sides import FILE
-from pipeline.training.batches import BLOCK_ROWS
+from pipeline.recommend.two_tower_batches import BLOCK_ROWS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Triples for pairwise losses: a user, what the user chose, and what the user did not choose.
+"""Negatives: items for a softmax to rank against, and triples of a user, a chosen item and another one.
 
 Negatives are drawn for a whole batch at once, uniformly or by popularity^α, and only those that turn out to be chosen
 are drawn again. Whether a pair was chosen is one look into a bitmap while that takes little memory, else a binary
@@ -24,6 +24,7 @@ TABLE_SLOTS = 1 << 20
 REDRAWS = 32
 ALIKE = Imbalance()
 Keys = npt.NDArray[np.int64]
+NONE: Keys = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,38 @@ class Chosen:
     def items(self) -> Codes:
         """The item of every pair that was chosen: (n_pairs,) int32."""
         return (self._keys % max(self._n_items, 1)).astype(np.int32)
+
+
+class Sampler:
+    """Draws negatives half by popularity, half uniformly, among the items that were ever chosen.
+
+    The targets of a batch may be negatives of its other rows too (mixed negatives, Yang et al. 2020): they come by
+    popularity, so that an item is expected count · drawn share + targets · popularity share times among all of them.
+
+    An item nobody has chosen yet may be new: that it was not chosen says nothing, so it is never a negative.
+    """
+
+    def __init__(self, counts: Keys, generator: np.random.Generator) -> None:
+        """counts: (n_items,) int64, how often each item was chosen."""
+        self.known: Mask = counts > 0
+        self._popular = counts / counts.sum()
+        self._share = 0.5 * self._popular + 0.5 * self.known / self.known.sum()
+        self._cumulated = np.cumsum(self._share)
+        self._generator = generator
+
+    def draw(self, count: int, targets: Keys = NONE) -> tuple[Keys, npt.NDArray[np.float32]]:
+        """Item codes (m,), the targets given last, and (m,) log of how often each is expected among the m.
+
+        Where `count` reaches the number of chosen items, each of them is drawn once: the softmax is then full.
+        """
+        known = np.flatnonzero(self.known)
+        if count >= len(known):
+            return known, np.zeros(len(known), np.float32)
+        points = self._generator.random(count) * self._cumulated[-1]
+        drawn = np.searchsorted(self._cumulated, points, side="right").astype(np.int64)
+        drawn = np.concatenate([drawn, targets])
+        expected = count * self._share[drawn] + len(targets) * self._popular[drawn]
+        return drawn, np.log(expected).astype(np.float32)
 
 
 class Triples:

@@ -43,8 +43,8 @@ from pipeline.recommend.models.graph import GraphSettings
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.two_tower import TwoTower
+from pipeline.recommend.two_tower_batches import Batches
 from pipeline.runtime import threads
-from pipeline.training.batches import Batches
 from pipeline.training.context import Context
 from pipeline.training.loop import Loop
 from pipeline.training.torch_runtime import reproducible

@@ -19,8 +19,8 @@ from pipeline.recommend import build, kind_of
 from pipeline.recommend.base import Content, Model, Recommender
 from pipeline.recommend.baselines import ALS
 from pipeline.recommend.models.als import AlsSettings
-from pipeline.recommend.two_tower_network import windows
-from pipeline.training.batches import Sampler
+from pipeline.training.negatives import Sampler
+from pipeline.training.windows import windows
 
 SMALL: dict[str, dict[str, Any]] = {
     "two_tower": {

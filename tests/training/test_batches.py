@@ -16,9 +16,9 @@ from pipeline.interactions import Interactions
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.sequence import Pieces
 from pipeline.recommend.two_tower import TwoTower, sampled_softmax
+from pipeline.recommend.two_tower_batches import BLOCK_ROWS, Batch, Batches
 from pipeline.recommend.warm_start import Before
-from pipeline.training.batches import BLOCK_ROWS, Batch, Batches, Sampler
-from pipeline.training.negatives import Triples
+from pipeline.training.negatives import Sampler, Triples
 from pipeline.training.weighting import Balance
 from tests.recommend.test_recommenders import ITEMS, USERS, World, small
 

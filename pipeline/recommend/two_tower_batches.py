@@ -14,12 +14,12 @@ from torch import Tensor
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.recommend.models.two_tower import TwoTowerSettings
-from pipeline.recommend.two_tower_network import Windows, windows
 from pipeline.training.distributed import ALONE, Processes
+from pipeline.training.negatives import Sampler
 from pipeline.training.weighting import Balance
+from pipeline.training.windows import Windows, windows
 
 Rows = npt.NDArray[np.int64]
-NONE: Rows = np.empty(0, np.int64)
 BLOCK_ROWS = 4_000_000
 
 
@@ -48,38 +48,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         return Batch(**{name: part.to(device) for name, part in vars(self).items()})
-
-
-class Sampler:
-    """Draws negatives half by popularity, half uniformly, among the items that were ever chosen.
-
-    The targets of a batch may be negatives of its other rows too (mixed negatives, Yang et al. 2020): they come by
-    popularity, so that an item is expected count · drawn share + targets · popularity share times among all of them.
-
-    An item nobody has chosen yet may be new: that it was not chosen says nothing, so it is never a negative.
-    """
-
-    def __init__(self, counts: Rows, generator: np.random.Generator) -> None:
-        """counts: (n_items,) int64, how often each item was chosen."""
-        self.known: Mask = counts > 0
-        self._popular = counts / counts.sum()
-        self._share = 0.5 * self._popular + 0.5 * self.known / self.known.sum()
-        self._cumulated = np.cumsum(self._share)
-        self._generator = generator
-
-    def draw(self, count: int, targets: Rows = NONE) -> tuple[Rows, npt.NDArray[np.float32]]:
-        """Item codes (m,), the targets given last, and (m,) log of how often each is expected among the m.
-
-        Where `count` reaches the number of chosen items, each of them is drawn once: the softmax is then full.
-        """
-        known = np.flatnonzero(self.known)
-        if count >= len(known):
-            return known, np.zeros(len(known), np.float32)
-        points = self._generator.random(count) * self._cumulated[-1]
-        drawn = np.searchsorted(self._cumulated, points, side="right").astype(np.int64)
-        drawn = np.concatenate([drawn, targets])
-        expected = count * self._share[drawn] + len(targets) * self._popular[drawn]
-        return drawn, np.log(expected).astype(np.float32)
 
 
 class Batches:
