@@ -1,4 +1,4 @@
-"""Mutation tests of staging: `python -m tests.mutation_sql`, run by hand; a few minutes.
+"""Mutation tests of staging: `python -m tests.mutation_sql`, run by hand; minutes.
 
 Changes one operator, number, text, join or order of `sql/stage` and `sql/checks` at a time, and says which changes
 `tests/steps/test_staging.py` does not notice.
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from pipeline import source
 
@@ -77,36 +78,71 @@ def mutants(text: str) -> Iterator[tuple[str, str]]:
                     )
 
 
-def survives(folder: Path) -> bool:
-    """Whether the tests pass with the queries of a folder; in a process of its own, which has imported everything."""
+class Mutating:
+    """Runs the tests that read a query once for every mutant of it, in place of running each test once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Prints survivors and numbers."""
+        read = [(item, reads(item)) for item in session.items]
+        for path in queries(self.folder):
+            text, ended = path.read_text("utf-8"), []
+            items = [item for item, paths in read if path in paths]
+            for change, mutant in mutants(text):
+                path.write_text(mutant, "utf-8")
+                ended.append(survives(items))
+                if ended[-1]:
+                    print(f"survived: {path.name} {change}", flush=True)
+            path.write_text(text, "utf-8")
+            name, killed = str(path.relative_to(self.folder)), len(ended) - sum(ended)
+            print(f"{name:<48} {len(ended):>4} mutants {killed:>4} killed", flush=True)
+        return True
+
+
+def queries(folder: Path) -> list[Path]:
+    """The files that are mutated."""
+    return sorted([*folder.glob("stage/*.sql"), *folder.glob("checks/*.sql")])
+
+
+def reads(item: pytest.Item) -> set[Path]:
+    """The files that a test reads. Exits if it fails as it is."""
+    files: set[Path] = set()
+    read_text = Path.read_text
+
+    def noted(path: Path, encoding: str | None = None, errors: str | None = None) -> str:
+        files.add(path)
+        return read_text(path, encoding, errors)
+
+    Path.read_text = noted  # type: ignore[method-assign]
+    passed = passes(item)
+    Path.read_text = read_text  # type: ignore[method-assign]
+    if not passed:
+        sys.exit(f"{item.nodeid} fails as it is")
+    return files
+
+
+def passes(item: pytest.Item) -> bool:
+    """Whether a test does."""
+    return all(report.passed for report in runtestprotocol(item, log=False, nextitem=None))
+
+
+def survives(items: list[pytest.Item]) -> bool:
+    """Whether tests pass, in a process of their own."""
     child = os.fork()
     if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        source.sql_folder = lambda: folder  # type: ignore[assignment]
-        os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", str(TESTS)]))
+        os._exit(not all(passes(item) for item in items))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def main() -> None:
-    """Mutates every file, and prints survivors and numbers."""
-    table = []
+    """Mutates every file of a copy of the queries."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "sql"
         shutil.copytree(source.sql_folder(), folder)
-        if not survives(folder):
-            sys.exit("the tests fail as it is")
-        for path in sorted([*folder.glob("stage/*.sql"), *folder.glob("checks/*.sql")]):
-            text, ended = path.read_text("utf-8"), []
-            for change, mutant in mutants(text):
-                path.write_text(mutant, "utf-8")
-                ended.append(survives(folder))
-                if ended[-1]:
-                    print(f"survived: {path.name} {change}", flush=True)
-            path.write_text(text, "utf-8")
-            table.append(
-                f"{path.relative_to(folder)!s:<52} {len(ended):>4} mutants {len(ended) - sum(ended):>4} killed"
-            )
-    print(*table, sep="\n")
+        source.sql_folder = lambda: folder  # type: ignore[assignment]
+        pytest.main(["-q", "-s", "-p", "no:cacheprovider", str(TESTS)], plugins=[Mutating(folder)])
 
 
 if __name__ == "__main__":

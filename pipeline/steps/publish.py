@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.artefacts.evaluated import Evaluated
+from pipeline.artefacts.published import CURRENT
 from pipeline.errors import GateRefused
 from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
 from pipeline.media import media_root
 from pipeline.night import Night, StepReceipt, peak_rss_bytes
 from pipeline.report import RunFiles, write_report
 from pipeline.steps import STEPS
-from pipeline.steps.sweep import CURRENT, sweep
+from pipeline.steps.sweep import sweep
 from pipeline.workspace import Json, sha256_of
 
 log = logging.getLogger("medley")

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pipeline.artefacts.published import CURRENT
 from pipeline.night import Night, runs
 from pipeline.workspace import Workspace, read_json
 
@@ -22,7 +23,6 @@ log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
 DIGESTS = ("fused/*", "models/*", "reranked/*", "evaluations/*", "index/*", "tunes/*")
 SWEPT = (*SHARDS, "staged/*", "encoders/*/*", *DIGESTS)
-CURRENT = "CURRENT.json"
 LAYOUT = "layout.json"
 GRACE_SECONDS = 3600
 

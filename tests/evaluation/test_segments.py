@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.artefacts.log import PARTS, OpenedLog
 from pipeline.config.sections import Evaluate
-from pipeline.evaluation.segments import tasks_of
+from pipeline.evaluation.segments import _head, tasks_of
 from pipeline.interactions import Interactions
 from tests.logs import parted
 
@@ -72,3 +72,55 @@ def test_all_segments_but_cold_share_two_rankings() -> None:
     tasks = tasks_of(log_of(), Evaluate(), {"image": np.arange(ITEMS) != 4})
     assert len({(id(task.history), id(task.candidates)) for task in tasks.values()}) == 3
     assert tasks_of(log_of(cold=()), Evaluate(), {})["cold"].targets.n_items == ITEMS
+
+
+def log_with(histories: list[list[tuple[int, str]]], cold: tuple[int, ...]) -> OpenedLog:
+    rows = [(user, item, part) for user, history in enumerate(histories) for item, part in history]
+    user, item = (np.array([row[at] for row in rows], np.int32) for at in (0, 1))
+    part, n = np.array([PARTS.index(row[2]) for row in rows], np.int8), len(rows)
+    entries = Interactions(user, item, np.arange(n, 0, -1.0), np.ones(n, np.float32), len(histories), ITEMS)
+    names = [f"u{user}" for user in range(len(histories))]
+    return OpenedLog(names, list("01234567"), np.isin(np.arange(ITEMS), cold), parted(entries, part))
+
+
+def test_histories_are_all_parts_before_the_test_and_what_was_held_out_is_a_target_of_cold_alone() -> None:
+    first = [(0, "train"), (1, "validation"), (2, "test")]
+    log = log_with([first, [(0, "train"), (7, "held_out"), (3, "test")], [(1, "validation"), (4, "test")]], (7,))
+    tasks = tasks_of(log, Evaluate(), {})
+    # The last user has only a validation part, which is a history too.
+    assert pairs(tasks["all"].targets) == {(0, 2), (1, 3), (2, 4)}
+    assert pairs(tasks["cold_users"].targets) == {(0, 2), (1, 3), (2, 4)}
+    learnt = {(0, 0), (0, 1), (1, 0), (2, 1)}
+    assert pairs(tasks["all"].history) == learnt | {(1, 7)}
+    for name in ("cold", "cold_among_all"):
+        assert pairs(tasks[name].history) == learnt
+        assert pairs(tasks[name].targets) == {(1, 7)}
+    assert tasks["all"].candidates is tasks["cold_among_all"].candidates is None
+
+
+def test_all_and_warm_are_there_without_a_target_too() -> None:
+    tasks = tasks_of(log_with([[(0, "train"), (1, "train")]], ()), Evaluate(), {})
+    assert list(tasks) == ["all", "warm", "cold", "cold_among_all"]
+    assert not any(len(task.targets) for task in tasks.values())
+    # Without a cold item everything is a candidate: an empty ranking would divide by nothing.
+    candidates = tasks["cold"].candidates
+    assert candidates is not None
+    assert candidates.tolist() == [True] * ITEMS
+
+
+@pytest.mark.parametrize(
+    ("choices", "share", "head"),
+    [
+        ([3, 3, 2, 1, 0], 1 / 3, [0]),
+        ([3, 3, 2, 1, 0], 0.5, [0, 1]),
+        ([3, 3, 2, 1, 0], 1, [0, 1, 2, 3]),
+        ([0, 1, 5, 1], 0.9, [1, 2, 3]),
+        ([0, 0], 1, []),
+        ([2] * 40, 0.5, list(range(20))),
+        ([1, 3] * 20, 0.75, list(range(1, 40, 2))),
+    ],
+)
+def test_the_head_takes_equals_in_the_catalogues_order_and_nothing_unchosen(
+    choices: list[int], share: float, head: list[int]
+) -> None:
+    assert np.flatnonzero(_head(np.array(choices), share)).tolist() == head

@@ -251,15 +251,25 @@ def test_before_the_test_a_cold_item_is_held_out_but_of_a_given_split() -> None:
         ]  # fmt: skip
 
 
-def test_the_log_is_in_the_order_of_users_times_and_items() -> None:
-    log = [
-        entry("v", "a", 1, "train"),
-        entry("u", "b", 2, "train"),
-        entry("u", "a", 2, "train"),
-        entry("u", "b", 1, "train"),
-    ]
-    tables = Tables().fill("parted", PARTED, log).fill("items", CATALOGUE, known("a", "b")).stage("hold_out_cold")
-    assert [f"{row[0]}{row[1]}{row[2].day}" for row in tables.rows("from interactions")] == ["ub1", "ua2", "ub2", "va1"]
+def test_users_and_items_are_coded_in_their_orders_and_parts_by_their_places() -> None:
+    log = [entry("v", "b", 1, "train"), entry("u", "a", 2, "held_out"), entry("v", "c", 3, "test")]
+    log += [entry("u", "c", 2, "validation")]
+    tables = Tables().fill("interactions", PARTED, log).fill("shown", PARTED, log[::-1])
+    # Items are in the order of buckets, and of ids within one.
+    tables.fill("items", f"{CATALOGUE}, bucket integer", [("a", False, 2), ("b", False, 0), ("c", False, 0)]).stage(
+        "code"
+    )
+    assert sorted(tables.rows("from user_codes")) == [("u", 0), ("v", 1)]
+    assert sorted(tables.rows("from item_codes")) == [("a", 2), ("b", 0), ("c", 1)]
+    micro = [int((at(day) - datetime(1970, 1, 1)).total_seconds()) * 1_000_000 for day in range(1, 4)]
+    coded = [(0, 1, micro[1], 1.0, 1), (0, 2, micro[1], 1.0, 3), (1, 0, micro[0], 1.0, 0), (1, 1, micro[2], 1.0, 2)]
+    assert sorted(tables.rows("select user, item, ts, weight, part from interactions_coded")) == coded
+    assert sorted(tables.rows("select user, item, ts, weight, part from shown_coded")) == coded
+    assert tables.rows("select learnt, everything from newest") == [(micro[1], micro[2])]
+    tables.fill("interactions", PARTED, [*log, entry("v", "a", 3, "train")]).stage("code")
+    assert tables.rows("select learnt, everything from newest") == [(micro[2], micro[2])]
+    tables.fill("interactions", PARTED, []).stage("code")
+    assert tables.rows("select learnt, everything from newest") == [(0, 0)]
 
 
 SHOWN = "user_id varchar, item_id varchar, ts varchar"

@@ -1,0 +1,127 @@
+"""What a lookup leaves out: the item that is asked for, items without content, and places of a list that are empty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.artefacts.published import CONTENT, ITEMS, LIST_SCHEMA, LISTS, WITHOUT_LIST
+from pipeline.errors import ConfigError
+from pipeline.serving.lookup import Answer, Hit, Query, ask
+from pipeline.serving.recommendations import write_lists
+
+# Row 1 has no content, and row 3 no title. Unit vectors at these angles from the first axis.
+DEGREES = {0: 0, 2: 30, 3: 50, 4: 110}
+NAMES = ["a", "b", "c", "d", "e"]
+
+
+def cosine(one: int, other: int) -> float:
+    return float(np.cos(np.radians(DEGREES[one] - DEGREES[other])))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "index" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "CURRENT.json").write_text(json.dumps({"index": "index/1", "digest": "1"}))
+    titles = [None if name == "d" else name.upper() for name in NAMES]
+    pq.write_table(
+        pa.table({"item_id": NAMES, "title": titles, "has_content": [row in DEGREES for row in range(5)]}),
+        folder / ITEMS,
+    )
+    angles = np.radians(list(DEGREES.values()))
+    index = faiss.IndexIDMap2(faiss.IndexFlatIP(2))
+    index.add_with_ids(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), np.array(list(DEGREES)))
+    faiss.write_index(index, str(folder / CONTENT))
+    rows = [("u", 1, "d", 0.9), ("u", 2, "a", 0.5), ("u", 3, "b", 0.25), ("v", 1, "c", 0.75)]
+    pq.write_table(
+        pa.Table.from_pylist([dict(zip(LIST_SCHEMA.names, row, strict=True)) for row in rows], LIST_SCHEMA),
+        folder / LISTS,
+    )
+    pq.write_table(pa.table({"user_id": ["w"], "reason": ["no interaction"]}), folder / WITHOUT_LIST)
+    return tmp_path
+
+
+def test_a_user_gets_their_list_from_the_top(workspace: Path) -> None:
+    hits = [Hit("d", pytest.approx(0.9), ""), Hit("a", 0.5, "A"), Hit("b", 0.25, "B")]
+    assert ask(workspace, Query(user="u", k=2)) == Answer("1", {"user": "u"}, hits[:2])
+    assert ask(workspace, Query(user="u", k=3)) == Answer("1", {"user": "u"}, hits)
+    assert ask(workspace, Query(user="v", k=1)).hits == [Hit("c", 0.75, "C")]
+    note = "the list of u has 3 items; index.recommendations sets how many"
+    assert ask(workspace, Query(user="u", k=4)) == Answer("1", {"user": "u"}, hits, note)
+
+
+def test_an_item_is_not_its_own_neighbour_and_an_item_without_content_nobodys(workspace: Path) -> None:
+    found = ask(workspace, Query(item="c", k=10))
+    assert (found.index, found.query, found.note) == ("1", {"item": "c"}, "")
+    near = sorted((row for row in DEGREES if row != 2), key=lambda row: -cosine(2, row))
+    assert [hit.item_id for hit in found.hits] == [NAMES[row] for row in near] == ["d", "a", "e"]
+    assert [hit.score for hit in found.hits] == pytest.approx([cosine(2, row) for row in near])
+    assert [hit.title for hit in found.hits] == ["", "A", "E"]
+    for k in (1, 2, 3):
+        assert ask(workspace, Query(item="c", k=k)).hits == found.hits[:k]
+
+
+def test_places_that_a_search_does_not_fill_are_no_hits(workspace: Path) -> None:
+    path = str(workspace / "index/1" / CONTENT)
+    vectors = np.array([[1, 0], [0.8, 0.6], [-1, 0], [0, -1]], np.float32)
+    cells = faiss.IndexIVFFlat(faiss.IndexFlatIP(2), 2, 2, faiss.METRIC_INNER_PRODUCT)
+    cells.train(np.array([[1, 0], [-1, 0]], np.float32).repeat(40, axis=0))
+    index = faiss.IndexIDMap2(cells)
+    index.add_with_ids(vectors, np.array(list(DEGREES)))
+    faiss.write_index(index, path)
+    found = ask(workspace, Query(item="a", k=10)).hits
+    # One cell of two is looked into: the others fill up with -1, which would be the last item.
+    assert "e" not in {hit.item_id for hit in found}
+    assert found[0].item_id == "c"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (Query(), "ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more"),
+        (
+            Query(user="u", item="a"),
+            "ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more",
+        ),
+        (Query(user="u", k=0), "ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more"),
+        (Query(item="a", k=0), "ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more"),
+        (Query(user="x"), "--user x: not in the published index"),
+        (Query(user="w"), "--user w: no recommendations, because of this user: no interaction"),
+        (Query(item="x"), "--item x: not in the published index"),
+        (Query(item="b"), "--item b: it has no text, image or audio to be compared by"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_sentence(workspace: Path, query: Query, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ask(workspace, query)
+    assert str(caught.value) == said
+
+
+def test_the_answers_document_has_a_note_only_where_there_is_one() -> None:
+    plain = {"index": "1", "query": {"user": "u"}, "hits": [{"item_id": "a", "score": 0.5, "title": "A"}]}
+    answer = Answer("1", {"user": "u"}, [Hit("a", 0.5, "A")])
+    assert answer.as_json() == plain
+    assert Answer("1", {"user": "u"}, answer.hits, "few").as_json() == plain | {"note": "few"}
+    query = Query("u", "i", "t", Path("p"), Path("c"))
+    assert query.given() == {"user": "u", "item": "i", "text": "t", "image": "p", "audio": "c"}
+    assert (Query(item="i").given(), Query().k) == ({"item": "i"}, 10)
+
+
+def test_empty_places_of_a_list_are_not_written(tmp_path: Path) -> None:
+    users, items = pa.array(["u", "v", "w", "x"]), pa.array(["a", "b", "c"])
+    blocks = [
+        (np.array([0, 2]), np.array([[2, 0, 1], [1, -1, -1]]), np.array([[9, 8, 7], [6, 0, 0]], np.float32)),
+        (np.array([3]), np.array([[-1, -1, -1]]), np.zeros((1, 3), np.float32)),
+    ]
+    rows, served = write_lists(iter(blocks), users, items, 2, tmp_path / LISTS)
+    assert (rows, served.tolist()) == (3, [True, False, True, False])
+    table = pq.read_table(tmp_path / LISTS)
+    assert table.schema.equals(LIST_SCHEMA)
+    assert [tuple(row.values()) for row in table.to_pylist()] == [("u", 1, "c", 9), ("u", 2, "a", 8), ("w", 1, "b", 6)]
