@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.fused import Fused, PoolingSettings, write_reasons
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.staged import USERS
-from pipeline.artefacts.vectors import matrix
+from pipeline.artefacts.vectors import read_vectors
 from pipeline.fusion.base import Fusion
 from pipeline.fusion.user_pooling import read_pooling
 from pipeline.interactions import Floats
@@ -74,13 +73,12 @@ def _write_profiles(night: Night, fusion: Fusion, fused: Fused) -> int:
     if "text" not in night.config.extract.modalities():
         log.warning("source.users gives profiles, but extract.text has no encoder: profiles are left out")
         return 0
-    shard = pq.read_table(night.workspace.path(night.receipt(PROFILES_STEP).path), columns=["user_id", "vector"])
-    shard = shard.filter(shard["vector"].is_valid())
-    if not shard.num_rows:
+    ids, own = read_vectors(night.workspace.path(night.receipt(PROFILES_STEP).path), "user_id")
+    if np.isnan(own).all():
         return 0
-    vectors, _ = fusion.transform({"text": matrix(shard["vector"])})
+    vectors, _ = fusion.transform({"text": own})
     present = np.flatnonzero(~np.isnan(vectors[:, 0]))
-    fused.write_profiles(shard["user_id"].take(present), vectors[present])
+    fused.write_profiles(pa.array(ids, pa.string()).take(pa.array(present)), vectors[present])
     return len(present)
 
 
