@@ -95,3 +95,15 @@ def test_an_object_store_and_a_file_are_refused_in_one_sentence(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="give a folder that can be written"):
         Workspace(tmp_path / "file")
+
+
+def test_a_file_is_named_as_its_build_says_once_it_is_known(tmp_path: Path) -> None:
+    def build(path: Path) -> Json:
+        path.write_text("half")
+        return {"rows": 1, "name": "bucket-1-failed.parquet"}
+
+    workspace = Workspace(tmp_path)
+    artefact = workspace.commit_file("embeddings/bucket-1-whole.parquet", build)
+    assert (artefact.path, artefact.details) == ("embeddings/bucket-1-failed.parquet", {"rows": 1})
+    assert workspace.artefact("embeddings/bucket-1-failed.parquet") == artefact
+    assert workspace.artefact("embeddings/bucket-1-whole.parquet") is None
