@@ -135,7 +135,7 @@ source:
 ingest: {split: given}
 extract: {text: {encoder: array, file: words.npy}, image: {encoder: array, file: pictures.npy, max_error_rate: 0.2},
   audio: null}
-train: {model: elsa, elsa: {max_epochs: 2}}
+train: {model: elsa, max_epochs: 2}
 evaluate: {bootstrap_samples: 20}
 publish: {gate: {min_ratio: 0}}
 """
