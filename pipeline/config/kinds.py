@@ -78,12 +78,12 @@ class Registry:
 
     def _modules(self) -> dict[str, str]:
         """Medley's kinds, and the package that each is a module of."""
-        found: dict[str, str] = {}
+        named: dict[str, str] = {}
         for package in filter(None, (self.common, self.package)):
             spec = find_spec(package)
             places = spec.submodule_search_locations if spec else None
-            found |= {module.name: package for module in iter_modules(places or []) if not module.name.startswith("_")}
-        return dict(sorted(found.items()))
+            named |= {module.name: package for module in iter_modules(places or []) if not module.name.startswith("_")}
+        return dict(sorted(named.items()))
 
     def _of_module(self, module: ModuleType) -> type:
         here = [value for value in vars(module).values() if inspect.isclass(value) and "Settings" in dir(value)]
