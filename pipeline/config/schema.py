@@ -26,10 +26,7 @@ def leaves(section: Section | None = None, prefix: str = "") -> Iterator[tuple[s
         path = f"{prefix}{name}"
         if isinstance(value, Section):
             yield from leaves(value, f"{path}.")
-        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
-            for place, element in enumerate(value):
-                yield from leaves(element, f"{path}.{place}.")
-        elif _is_plain(schema):
+        elif _is_plain(schema) or isinstance(value, tuple):
             kinds = _kinds(section, path)
             chosen = {"enum": kinds, "type": "string", **OPERATOR} if kinds else schema
             yield path, {**chosen, "default": section.model_dump(mode="json")[name]}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import OPERATOR, Section, Share
+from pipeline.config.base import ADVANCED, OPERATOR, Section, Share
 from pipeline.config.encoders import Extract
 from pipeline.config.fuse import FuseOfKind
 from pipeline.config.rerank import Rerank
@@ -31,7 +31,9 @@ class Source(Section):
 class Ingest(Section):
     """Staging: cleaning, buckets and the split."""
 
-    rows_per_bucket: int = Field(4096, ge=1, description="sets the number of buckets at the first run; kept after")
+    rows_per_bucket: int = Field(
+        4096, ge=1, description="sets the number of buckets at the first run; kept after", json_schema_extra=ADVANCED
+    )
     min_user_interactions: int = Field(
         1, ge=1, description="k-core: users with fewer interactions are dropped", json_schema_extra=OPERATOR
     )
@@ -80,11 +82,15 @@ class Evaluate(Section):
     bootstrap_samples: int = Field(
         1000, ge=10, description="resamples of users behind each 95 % interval", json_schema_extra=OPERATOR
     )
-    cold_user_choices: int = Field(5, ge=0, description="segment cold_users: at most so many choices in training")
+    cold_user_choices: int = Field(
+        5, ge=0, description="segment cold_users: at most so many choices in training", json_schema_extra=ADVANCED
+    )
     window_choices: int = Field(
         10, ge=1, le=1000, description="segment co_choice: choices of a user this many apart at most count as together"
     )
-    head_choice_share: Share = Field(0.5, description="segment head: the most chosen items, with this share of choices")
+    head_choice_share: Share = Field(
+        0.5, description="segment head: the most chosen items, with this share of choices", json_schema_extra=ADVANCED
+    )
     ablation: Literal["off", "inference", "refit"] = Field(
         "inference",
         description="score again without one modality's content; refit: train again without it",
@@ -110,7 +116,9 @@ class Index(Section):
         description="recall@10 against exact search that an approximate index must reach",
         json_schema_extra=OPERATOR,
     )
-    queries: int = Field(200, ge=1, description="user vectors that latency and recall are measured with")
+    queries: int = Field(
+        200, ge=1, description="user vectors that latency and recall are measured with", json_schema_extra=ADVANCED
+    )
     recommendations: int = Field(
         20, ge=1, description="items of each user in recommendations.parquet, at most", json_schema_extra=OPERATOR
     )
@@ -121,7 +129,7 @@ class Gate(Section):
 
     metric: str = Field("ndcg@10", description="a metric of metrics.json", json_schema_extra=OPERATOR)
     segment: str = Field("all", description="a segment of metrics.json", json_schema_extra=OPERATOR)
-    baseline: str = Field("popularity", description="a model of evaluate.baselines")
+    baseline: str = Field("popularity", description="a model of evaluate.baselines", json_schema_extra=OPERATOR)
     min_ratio: float = Field(
         1.0, ge=0, description="the model's mean must exceed this times the baseline's", json_schema_extra=OPERATOR
     )
@@ -144,7 +152,7 @@ class Nightly(Section):
 
     schedule: str = Field("@daily", description="cron expression or preset")
     retries: int = Field(2, ge=0)
-    retry_delay_seconds: int = Field(60, ge=0)
+    retry_delay_seconds: int = Field(60, ge=0, json_schema_extra=ADVANCED)
     timeout_seconds: int = Field(14_400, ge=1, description="longest time one task may take")
 
 
