@@ -25,7 +25,7 @@ from tests.reference import PAGE, kinds, reference
 README = ROOT / "README.md"
 # One config is one kind's: what other kinds have is known by the kinds' own settings.
 SETTING = re.compile(
-    r"`(?:-s )?((?:source|ingest|extract|fuse|train|tune|rerank|evaluate|index|publish|nightly)\.[a-z_.]+)"
+    r"`(?:-s )?((?:source|ingest|extract|fuse|train|tune|rerank|evaluate|index|publish|nightly)\.[a-z0-9_.]+)"
 )
 
 
