@@ -21,6 +21,13 @@ RUN = {
     "own data": ("README.md", "sh", "medley status"),
     "second day": ("README.md", "sh", "--as-of"),
     "six lines": ("README.md", "python", "read_index"),
+    "own encoder": ("pipeline/encoders/README.md", "python", "class Trigrams"),
+    "own encoder's package": ("pipeline/encoders/README.md", "toml", "entry-points"),
+    "own encoder's yaml": ("pipeline/encoders/README.md", "yaml", "acme_trigrams"),
+    "own fusion": ("pipeline/fusion/README.md", "python", "class "),
+    "own fusion's package": ("pipeline/fusion/README.md", "toml", "entry-points"),
+    "own recommender": ("pipeline/recommend/README.md", "python", "class "),
+    "own recommender's package": ("pipeline/recommend/README.md", "toml", "entry-points"),
     "metric": ("pipeline/evaluation/README.md", "python", "precision@k"),
 }
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,21 @@ def test_the_six_lines_open_the_index_and_rank_by_its_vectors(own_data: Path) ->
     card: dict[str, Any] = json.loads((folder / "card.json").read_text())
     if card["recommended"]["score"] == "inner product":
         assert shown == listed[:10]
+
+
+@pytest.mark.parametrize(
+    ("package", "code"),
+    [
+        (block("own encoder's package"), block("own encoder")),
+        (block("own fusion's package"), block("own fusion")),
+        (block("own recommender's package"), block("own recommender")),
+    ],
+)
+def test_an_entry_point_that_a_page_shows_names_the_class_that_it_shows(package: str, code: str) -> None:
+    ((group, points),) = tomllib.loads(package)["project"]["entry-points"].items()
+    (target,) = points.values()
+    assert group in ("medley.encoders", "medley.fusions", "medley.recommenders")
+    assert f"class {target.split(':')[1]}(" in code
 
 
 def test_a_metric_is_a_module_as_the_page_says() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +17,11 @@ from pipeline.encoders.image.kinds.own import OwnImage
 from pipeline.encoders.own import find
 from pipeline.encoders.text.kinds.own import OwnText
 from pipeline.errors import ConfigError, MediaError
-from tests.conftest import ROOT
+from tests.documents import block
 from tests.text_items import item, one_by_one, unit, vectors
 
-TEXT = (ROOT / "pipeline" / "encoders" / "README.md").read_text("utf-8")
-EXAMPLE, *_ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-SETTINGS, *_ = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLE = block("own encoder")
+SETTINGS = block("own encoder's yaml")
 # The same without settings of its own, for the kind `own`.
 PLAIN = EXAMPLE.replace("settings.width", 'settings.options.get("width", 512)')
 Install = Callable[..., None]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +14,10 @@ from pipeline.errors import ConfigError
 from pipeline.fusion.fit import fit
 from pipeline.fusion.saved import load_catalogue, save_catalogue
 from pipeline.steps.fuse import write_items
-from tests.conftest import ROOT
+from tests.documents import block
 from tests.fusion.planted import planted
 
-EXAMPLE = re.findall(r"```python\n(.*?)```", (ROOT / "pipeline/fusion/README.md").read_text("utf-8"), re.DOTALL)[0]
+EXAMPLE = block("own fusion")
 
 
 @pytest.fixture

@@ -19,11 +19,12 @@ from pipeline.fusion.kinds.linear import LinearSettings
 from pipeline.recommend import kind_of
 from pipeline.steps import evaluate, fuse, rerank, train
 from tests.conftest import ROOT
+from tests.documents import block
 from tests.planted_night import CONFIG, planted_night, publish
 
 PAGE = (ROOT / "pipeline/recommend/README.md").read_text("utf-8")
 FUSE_OTHERWISE = LinearSettings(width=8)
-EXAMPLE = PAGE.split("```python\n")[1].split("```")[0]
+EXAMPLE = block("own recommender")
 
 
 @pytest.fixture
