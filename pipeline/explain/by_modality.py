@@ -55,14 +55,14 @@ class ModalityGames:
     def codes(self, ids: Iterable[str]) -> dict[str, int]:
         """The codes of those of the ids that the catalogue has."""
         wanted = pa.array(sorted(set(ids)), pa.string())
-        found: dict[str, int] = {}
+        places: dict[str, int] = {}
         for bucket in range(len(self._shards)):
-            if len(found) == len(wanted):
+            if len(places) == len(wanted):
                 break
             rows = pc.index_in(wanted, self._shards.ids(bucket).combine_chunks().cast(pa.string())).to_pylist()
             start = int(self._shards.starts[bucket])
-            found |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
-        return found
+            places |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
+        return places
 
     def missing(self, code: int) -> dict[str, str]:
         """The modalities that an item lacks, and why, as its shards say."""
@@ -103,8 +103,8 @@ class ModalityGames:
     def _fused(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
         """Of every subset the fused vectors from it alone, (n, w), NaN where nothing is left; and who has what."""
         chunks = [self._chunk(codes[start : start + CHUNK_ITEMS]) for start in range(0, len(codes), CHUNK_ITEMS)]
-        found = {chosen: np.concatenate([vectors[chosen] for vectors, _ in chunks]) for chosen in chunks[0][0]}
-        return found, np.concatenate([held for _, held in chunks])
+        by_subset = {chosen: np.concatenate([vectors[chosen] for vectors, _ in chunks]) for chosen in chunks[0][0]}
+        return by_subset, np.concatenate([held for _, held in chunks])
 
     def _chunk(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
         every = sorted(subsets(self._players), key=len, reverse=True)

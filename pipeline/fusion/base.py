@@ -108,11 +108,13 @@ class Frontend:
 class Fusion(ABC):
     """A kind of fusion: vectors of any subset of an item's modalities become one vector of unit norm.
 
-    Settings: its section of the configuration, whose `kind` is the kind's name. A kind that finds nothing out by
+    Settings: its section of the configuration, whose `kind` is the kind's name. meaning: how it fuses, and what its
+    shares are, in a sentence for the report. A kind that finds nothing out by
     itself has only `combine`; one that does has `fit`, and says in `tensors` and `restore` what it found.
     """
 
     Settings: ClassVar[type[Fuse]]
+    meaning: ClassVar[str] = ""
 
     def __init__(self, frontend: Frontend, settings: Fuse) -> None:
         """settings: of the class's own `Settings`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# A difference this unlikely by chance, whose interval leaves out 0, is told.
+# A difference this unlikely by chance, whose interval leaves out 0, has a direction.
 LEVEL = 0.05
 
 
@@ -22,7 +22,7 @@ class Difference:
     users: int
 
     @property
-    def told(self) -> str:
+    def direction(self) -> str:
         """`above`, `below`, or empty where chance would do as well."""
         if self.p >= LEVEL or self.low <= 0 <= self.high:
             return ""

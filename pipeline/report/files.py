@@ -82,9 +82,9 @@ def dataset(path: Path) -> ds.Dataset:
 
 def rows_of(path: Path, key: str, values: Iterable[str], columns: list[str] | None = None) -> pa.Table:
     """Returns the rows of `path` whose `key` is among `values`."""
-    found = dataset(path)
-    wanted = pa.array(list(values), pa.string()).cast(found.schema.field(key).type)
-    return found.to_table(columns=columns, filter=ds.field(key).isin(wanted))
+    rows = dataset(path)
+    wanted = pa.array(list(values), pa.string()).cast(rows.schema.field(key).type)
+    return rows.to_table(columns=columns, filter=ds.field(key).isin(wanted))
 
 
 def number(value: object) -> float | None:

@@ -58,18 +58,18 @@ def _reasons(name: str, documents: list[Document], titles: Mapping[str, str]) ->
     examples: dict[str, list[Example]] = {}
     for document in documents:
         errors = section(section(document, "details"), "errors")
-        for reason, found in errors.items():
-            rows[_kind(reason)] += count(found)
+        for reason, n in errors.items():
+            rows[_kind(reason)] += count(n)
         for item_id, reason in _examples(document):
             examples.setdefault(_kind(reason), []).append(Example(item_id, titles.get(item_id, item_id), reason))
     ranked = sorted(rows.items(), key=lambda entry: (-entry[1], entry[0]))
     shown = [
-        Reason(text, found, text == f"no {name}", tuple(examples.get(text, ())[:MAX_EXAMPLES]))
-        for text, found in ranked[:MAX_REASONS]
+        Reason(text, n, text == f"no {name}", tuple(examples.get(text, ())[:MAX_EXAMPLES]))
+        for text, n in ranked[:MAX_REASONS]
     ]
     rest = ranked[MAX_REASONS:]
     if rest:
-        shown.append(Reason(f"{len(rest)} rarer reasons", sum(found for _, found in rest), False, ()))
+        shown.append(Reason(f"{len(rest)} rarer reasons", sum(n for _, n in rest), False, ()))
     return tuple(shown)
 
 
@@ -80,8 +80,8 @@ def _kind(reason: str) -> str:
 
 
 def _examples(document: Document) -> list[tuple[str, str]]:
-    found = section(document, "details").get("examples")
-    pairs = found if isinstance(found, list) else []
+    examples = section(document, "details").get("examples")
+    pairs = examples if isinstance(examples, list) else []
     return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
 
 

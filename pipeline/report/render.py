@@ -17,6 +17,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.config.fuse import FUSIONS
 from pipeline.config.train import RECOMMENDERS
 from pipeline.evaluation.hits import HITS
 from pipeline.recommend import kind_of
@@ -49,14 +50,6 @@ ABLATIONS = {
     "inference": "The trained model, its items made again from what is left, where they are made of content.",
     "refit": "The model trained again without it.",
 }
-FUSIONS = {
-    "linear": "It is a weighted sum of the modalities; the shares are the weights.",
-    "concat": "Modalities stand one after the other and are turned to their principal axes.",
-    "dnn": "A network reads all modalities at once; the shares are exact Shapley values.",
-    "attention": "Modalities attend to each other, and a gate weighs them for each item; the shares are its weights.",
-    "gnn": "Modalities are nodes in a graph of like and co-chosen items; the shares are exact Shapley values.",
-    "align": "Each modality has learned to land near the others; the shares are the learned weights.",
-}
 GROUPS = {
     "first_stage": "the first stage’s score",
     "popularity_and_age": "its popularity and age",
@@ -83,7 +76,7 @@ def render(report: Report) -> str:
             report=report,
             families=FAMILIES,
             segments=_segments(report),
-            fusions=FUSIONS,
+            fusion=_meaning(report.blend.kind),
             ablations=ABLATIONS,
             parts=PARTS,
             style=Markup(_asset("style.css")),
@@ -131,6 +124,11 @@ def _environment(report: Report) -> Environment:
 def largest(rows: Mapping[str, int]) -> list[tuple[str, int]]:
     """The reasons that rows have, most frequent first."""
     return sorted(((reason, n) for reason, n in rows.items() if n), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _meaning(fusion: str) -> str:
+    """What a kind of fusion says of itself; empty for one that is not installed any more."""
+    return str(getattr(FUSIONS.find(fusion), "meaning", "")) if fusion in FUSIONS.names() else ""
 
 
 def _segments(report: Report) -> dict[str, tuple[str, str]]:

@@ -52,10 +52,10 @@ def parts_of(run: RunFiles, entries: Sequence[Recommendation]) -> dict[Recommend
 
 def _parts(game: Game, scores: np.ndarray, probability: bool, modalities: Sequence[str]) -> list[ScoreParts]:
     added, totals = game.contributions(), game.values[frozenset(game.players)]
-    found = []
+    rows = []
     for row, score in enumerate(scores):
         held = [name for column, name in enumerate(game.players) if game.held[row, column]]
         parts = tuple((name, float(added[name][row])) for name in held)
         missing = tuple(name for name in modalities if name not in held)
-        found.append(ScoreParts(float(score), float(totals[row]), probability, float(game.base[row]), parts, missing))
-    return found
+        rows.append(ScoreParts(float(score), float(totals[row]), probability, float(game.base[row]), parts, missing))
+    return rows

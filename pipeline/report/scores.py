@@ -150,12 +150,13 @@ def _epochs(document: Document, fit: str) -> tuple[Epoch, ...]:
 def paired_of(metrics: Document, trained: str) -> Paired | None:
     """Reads the comparison, None where there is none."""
     document = section(metrics, "paired")
-    found = {name: _difference(section(section(document, "models"), name)) for name in section(document, "models")}
-    models = tuple(Versus(name, told) for name, told in sorted(found.items()) if told)
-    if not models:
+    models = section(document, "models")
+    differences = {name: _difference(section(models, name)) for name in sorted(models)}
+    compared = [Versus(name, difference) for name, difference in differences.items() if difference]
+    if not compared:
         return None
     # Sorting is stable: after the trained model, the best come first.
-    ordered = sorted(models, key=lambda versus: (versus.model != trained, -versus.difference.mean))
+    ordered = sorted(compared, key=lambda versus: (versus.model != trained, -versus.difference.mean))
     metric, segment, baseline = (str(document.get(key) or "") for key in ("metric", "segment", "baseline"))
     return Paired(metric, segment, baseline, bool(section(document, "validation")), tuple(ordered))
 
@@ -165,9 +166,9 @@ def ablation_of(metrics: Document, wanted: str) -> Ablation | None:
     document = section(metrics, "ablation")
     tables = []
     for segment in section(document, "segments"):
-        told = section(section(document, "segments"), segment)
-        metric = _metric(told, wanted)
-        rows = [_without(modality, section(section(told, modality), metric)) for modality in told]
+        modalities = section(section(document, "segments"), segment)
+        metric = _metric(modalities, wanted)
+        rows = [_without(modality, section(section(modalities, modality), metric)) for modality in modalities]
         tables.append(AblationTable(segment, metric, tuple(row for row in rows if row)))
     shown = tuple(table for table in tables if table.rows)
     return Ablation(str(document.get("model") or ""), str(document.get("way") or ""), shown) if shown else None
@@ -184,13 +185,13 @@ def reranked_of(metrics: Document) -> Reranked | None:
         )
         gain = _difference(section(section(test, "gain"), metric))
         if before is not None and after is not None and gain:
-            told = (number(chances.get(key)) for key in ("auc", "log_loss", "constant_log_loss", "ece"))
-            return Reranked(bool(document.get("used")), of_shown, metric, before, after, gain, *told)
+            quality = (number(chances.get(key)) for key in ("auc", "log_loss", "constant_log_loss", "ece"))
+            return Reranked(bool(document.get("used")), of_shown, metric, before, after, gain, *quality)
     return None
 
 
-def _metric(told: Document, wanted: str) -> str:
-    names = sorted({metric for modality in told for metric in section(told, modality)})
+def _metric(modalities: Document, wanted: str) -> str:
+    names = sorted({metric for modality in modalities for metric in section(modalities, modality)})
     return wanted if wanted in names else next(iter(names), "")
 
 

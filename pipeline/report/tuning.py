@@ -97,7 +97,7 @@ def _trial(trial: Document, best: int) -> Trial:
         state=str(trial.get("state", "")),
         epochs=count(trial.get("epochs")),
         seconds=number(trial.get("seconds")) or 0.0,
-        settings=tuple((_name(name), _told(value)) for name, value in section(trial, "settings").items()),
+        settings=tuple((_name(name), _text(value)) for name, value in section(trial, "settings").items()),
     )
 
 
@@ -108,11 +108,11 @@ def _axis(document: Document, setting: str, low: float, high: float) -> Axis:
     for trial in listing(document, "trials"):
         value, score = section(trial, "settings").get(setting), number(trial.get("value"))
         if value is not None and score is not None:
-            told = _trial(trial, best)
-            tip = f"{_name(setting)} {_told(value)}: {score:.4f}"
-            dots.append(Dot(_place(given, value), (score - low) / ((high - low) or 1.0), told.role, tip))
+            role = _trial(trial, best).role
+            tip = f"{_name(setting)} {_text(value)}: {score:.4f}"
+            dots.append(Dot(_place(given, value), (score - low) / ((high - low) or 1.0), role, tip))
     ends = (given[0], given[-1]) if isinstance(given, list) else (given["low"], given["high"])  # type: ignore[index]
-    return Axis(_name(setting), _told(ends[0]), _told(ends[1]), tuple(sorted(dots, key=lambda dot: dot.role == "best")))
+    return Axis(_name(setting), _text(ends[0]), _text(ends[1]), tuple(sorted(dots, key=lambda dot: dot.role == "best")))
 
 
 def _place(given: object, value: object) -> float:
@@ -130,5 +130,5 @@ def _name(setting: str) -> str:
     return setting.removeprefix("train.")
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

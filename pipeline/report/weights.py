@@ -67,19 +67,19 @@ def _total(bucket: pa.Table, modalities: list[str]) -> Sums:
 
 def _added(held: dict[str, Sums], bucket: pa.Table, name: str, modalities: list[str]) -> dict[str, Sums]:
     grouped = bucket.group_by(f"column {name}").aggregate([("item_id", "count"), *((m, "sum") for m in modalities)])
-    found = dict(held)
+    sums = dict(held)
     for row in grouped.to_pylist():
         value = "" if row[f"column {name}"] is None else shown(row[f"column {name}"])
         more = np.array([row["item_id_count"], *(row[f"{m}_sum"] for m in modalities)])
-        found[value] = found.get(value, 0) + more
-    return found
+        sums[value] = sums.get(value, 0) + more
+    return sums
 
 
 def _by_decade(held: dict[str, Sums]) -> dict[str, Sums]:
-    found: dict[str, Sums] = {}
+    merged: dict[str, Sums] = {}
     for value, sums in zip(decades(list(held)), held.values(), strict=True):
-        found[value] = found.get(value, 0) + sums
-    return found
+        merged[value] = merged.get(value, 0) + sums
+    return merged
 
 
 def _ordered(held: dict[str, Sums], modalities: list[str]) -> tuple[Weighed, ...]:

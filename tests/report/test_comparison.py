@@ -53,7 +53,7 @@ def test_one_sentence_says_whether_the_model_is_better(write_run: WriteRun, lead
     [(0.1, 0.05, 0.01, "above"), (-0.1, 0.05, 0.01, "below"), (0.1, 0.2, 0.01, ""), (0.1, 0.05, 0.06, "")],
 )
 def test_a_difference_is_told_where_interval_and_p_agree(mean: float, half: float, p: float, told: str) -> None:
-    assert Difference(mean, mean - half, mean + half, p, 9).told == told
+    assert Difference(mean, mean - half, mean + half, p, 9).direction == told
 
 
 def test_the_trained_model_comes_first_and_then_the_best(write_run: WriteRun) -> None:
@@ -88,7 +88,7 @@ def test_what_a_modality_adds_is_a_row(write_run: WriteRun) -> None:
     report = gather(write_run())
     assert report.ablation is not None
     (table,) = report.ablation.tables
-    assert [(row.modality, row.change.told) for row in table.rows] == [("text", ""), ("image", "below")]
+    assert [(row.modality, row.change.direction) for row in table.rows] == [("text", ""), ("image", "below")]
     assert "its items made again from what is left" in render(report)
 
 
@@ -99,7 +99,7 @@ def test_what_a_modality_adds_is_a_row(write_run: WriteRun) -> None:
 def test_what_re_ordering_is_worth_is_shown(write_run: WriteRun, used: bool, sentence: str) -> None:
     report = gather(changed(write_run(), lambda metrics: metrics["ranker"].update(used=used)))
     assert report.reranked is not None
-    assert (report.reranked.after, report.reranked.gain.told) == (0.23, "above")
+    assert (report.reranked.after, report.reranked.gain.direction) == (0.23, "above")
     page = render(report)
     assert sentence in page
     assert "log-loss 0.0890 (one chance for all: 0.0960)" in page

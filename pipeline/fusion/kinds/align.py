@@ -32,6 +32,7 @@ class AlignFusion(LearnedFusion):
     """See `networks.Align`."""
 
     Settings: ClassVar[type[Fuse]] = AlignSettings
+    meaning: ClassVar[str] = "Each modality has learned to land near the others; the shares are the learned weights."
     settings: AlignSettings
 
     def build(self, weights: Tensor) -> Network:

@@ -23,6 +23,9 @@ class AttentionFusion(LearnedFusion):
     """See `networks.Attention`."""
 
     Settings: ClassVar[type[Fuse]] = AttentionSettings
+    meaning: ClassVar[str] = (
+        "Modalities attend to each other, and a gate weighs them for each item; the shares are its weights."
+    )
     settings: AttentionSettings
 
     def build(self, weights: Tensor) -> Network:

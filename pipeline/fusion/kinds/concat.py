@@ -39,6 +39,7 @@ class ConcatFusion(Fusion):
     """One linear map of the concatenated modalities: mean (m·w,) and axes (m·w, w)."""
 
     Settings: ClassVar[type[Fuse]] = ConcatSettings
+    meaning: ClassVar[str] = "Modalities stand one after the other and are turned to their principal axes."
 
     def __init__(self, frontend: Frontend, settings: Fuse) -> None:
         super().__init__(frontend, settings)

@@ -23,6 +23,7 @@ class DnnFusion(LearnedFusion):
     """See `networks.Dnn`."""
 
     Settings: ClassVar[type[Fuse]] = DnnSettings
+    meaning: ClassVar[str] = "A network reads all modalities at once; the shares are exact Shapley values."
     settings: DnnSettings
     explained_by_weights: ClassVar[bool] = False
 

@@ -42,6 +42,9 @@ class GnnFusion(LearnedFusion):
     """A network that reads an item's neighbours too."""
 
     Settings: ClassVar[type[Fuse]] = GnnSettings
+    meaning: ClassVar[str] = (
+        "Modalities are nodes in a graph of like and co-chosen items; the shares are exact Shapley values."
+    )
     settings: GnnSettings
     explained_by_weights: ClassVar[bool] = False
 

@@ -30,6 +30,7 @@ class LinearFusion(Fusion):
     """Weights that are the same for every item, renormalised over what the item has."""
 
     Settings: ClassVar[type[Fuse]] = LinearSettings
+    meaning: ClassVar[str] = "It is a weighted sum of the modalities; the shares are the weights."
 
     def __init__(self, frontend: Frontend, settings: Fuse) -> None:
         super().__init__(frontend, settings)
