@@ -29,6 +29,7 @@ from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import PARTS, Log, OpenedLog
 from pipeline.artefacts.staged import open_test
 from pipeline.artefacts.vectors import read_vectors
+from pipeline.config.train import RECOMMENDERS
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics
 from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall
@@ -70,9 +71,11 @@ def run(night: Night) -> StepReceipt:
     trained = night.receipt("train")
     log_digest = staged_of(night).digest("interactions", "shown")
     config = night.config
-    gate, digests = config.publish.gate, [trained.digest, night.receipt("rerank").digest, log_digest]
+    steps = [trained, night.receipt("rerank"), night.receipt("fuse")]
+    gate, digests = config.publish.gate, [*(step.digest for step in steps), log_digest]
+    own = [RECOMMENDERS.identity(settings.model) for settings in config.evaluate.baselines]
     gate_reads = [gate.metric, gate.segment, gate.baseline]
-    key = digest("evaluate", VERSION, config.evaluate, config.seed, gate_reads, *digests)
+    key = digest("evaluate", VERSION, config.evaluate, config.seed, gate_reads, own, *digests)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/{FILE}")
     night.workspace.write_json(f"{night.folder}/{FILE}", metrics)

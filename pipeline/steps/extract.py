@@ -89,6 +89,11 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
     return receipts
 
 
+def shard_paths(night: Night) -> list[str]:
+    """Every modality's shards, by their paths, which name what they hold: for the digest of who reads their vectors."""
+    return [receipt.path for name in night.config.extract.modalities() for receipt in summarise(night, name)]
+
+
 def modality_vectors(night: Night) -> Iterator[tuple[Modality, Floats]]:
     """Each modality and its vectors, (n_items, d) float32, in the catalogue's order, NaN rows where missing."""
     for modality in night.config.extract.modalities():

@@ -25,7 +25,7 @@ from pipeline.rerank.fit import Part, fit_ranker
 from pipeline.rerank.snapshot import Catalogue, Modalities
 from pipeline.runtime import threads
 from pipeline.steps import train
-from pipeline.steps.extract import modality_vectors
+from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
@@ -66,7 +66,7 @@ def _key(night: Night) -> str:
     staged = staged_of(night).digest("interactions", "shown")
     read = settings.model_dump(mode="json", exclude={"enabled", "candidates", *UNREAD.get(settings.learn_from, ())})
     rules = [read, _candidates(night.config), night.config.seed]
-    return digest("rerank", VERSION, *rules, night.receipt("train").digest, staged)
+    return digest("rerank", VERSION, *rules, night.receipt("train").digest, shard_paths(night), staged)
 
 
 def _candidates(config: Config) -> int:

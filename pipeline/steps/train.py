@@ -27,7 +27,7 @@ from pipeline.recommend import kind_of, parts, reads, recommender
 from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.user_sides import save_model
 from pipeline.runtime import threads
-from pipeline.steps.extract import modality_vectors, summarise
+from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.fits import drop_scratch, scratch_folder, shown
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
@@ -97,9 +97,7 @@ def _key(night: Night, before: str, processes: int) -> str:
     if "fused" in seen:
         read["fused"] = night.receipt("fuse").digest
     if "modalities" in seen:
-        read["modalities"] = [
-            receipt.path for m in night.config.extract.modalities() for receipt in summarise(night, m)
-        ]
+        read["modalities"] = shard_paths(night)
     if "titles" in seen:
         read["titles"] = staged.digest("items/")
     if any(kind.seeded for kind in kinds):
