@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.evaluation.metrics import Task, evaluate
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.recommend.base import Content
+from pipeline.recommend.base import Content, PastOf
 from pipeline.recommend.content import ContentRecommender
 from pipeline.recommend.models.content import ContentSettings
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.recommend.two_tower import TwoTower
+from pipeline.recommend.user_sides import SummedUser, save_model
 
 USERS, ITEMS, KINDS, CHOICES, WIDTH = 240, 120, 6, 8, 16
 NEW = np.arange(0, USERS, 4)
@@ -75,3 +78,18 @@ def test_a_user_of_whom_nothing_is_known_is_given_what_suits_everyone() -> None:
     vectors = model.user_vectors(train)
     assert np.count_nonzero(vectors[NEW[0]]) == 1
     assert np.count_nonzero(vectors[NEW[1]]) > WIDTH
+
+
+def test_a_score_of_who_has_chosen_nothing_is_explained_by_the_profile_alone(tmp_path: Path) -> None:
+    content, train, _ = told()
+    model = ContentRecommender(ContentSettings())
+    model.fit(content, train)
+    save_model(model, tmp_path)
+    user, item = model.user_vectors(train)[NEW[0]], model.item_vectors[3]
+    nothing = np.empty(0, np.int32)
+    history = Interactions(nothing, nothing, np.empty(0), np.empty(0, np.float32), 1, 0)
+    assert content.pooling.profiles is not None
+    past = PastOf(history, np.empty(0, np.int64), content.pooling.profiles[NEW[0]])
+    split = SummedUser(tmp_path, "content").split(user, item, past)
+    assert split.rest["profile"] == pytest.approx(float(user @ item), abs=1e-6)
+    assert split.base == pytest.approx(0, abs=1e-6)
