@@ -57,7 +57,7 @@ from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 8
+VERSION = 9
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 FIRST_STAGE, REORDERED = "first_stage", "reordered"
@@ -162,7 +162,7 @@ def _second_stage(
     snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"))
     ranker = load_ranker(reranked.evaluated, catalogue, threads(night.config))
     targets = np.concatenate([task.targets.user for task in asked.tasks.values()])
-    users = np.intersect1d(targets, snapshot.known_users())
+    users = np.intersect1d(targets, np.flatnonzero(vectors.users.any(axis=1)))
     scorer = Reordered(vectors, users.astype(np.int32), ranked_lists(snapshot, ranker, users, reranked.candidates))
     after = measure.ranked(asked.rankings, {REORDERED: scorer}, {"all": asked.lists})[REORDERED]
     pages = labelled(log.shown("test"), log.of(*PARTS), settings.chosen_within_days)
