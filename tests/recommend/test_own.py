@@ -63,7 +63,7 @@ def test_the_example_of_the_page_is_trained_judged_published_and_explained(insta
     publish(night)
     users, vectors = trained.published.users()
     user = users[int(np.flatnonzero(vectors.any(axis=1))[0])]
-    told = explain(tmp_path / "workspace", Question(trained.published.items()[0][0], user)).as_json()
+    told = explain(tmp_path / "workspace", Question(trained.published.items()[0][0], user)).as_json()["first_stage"]
     assert told["score"] == pytest.approx(told["history"]["base"] + sum(c["share"] for c in told["history"]["choices"]))
     assert train.run(night).skipped
     (installed / "acme_recommenders-1.0.dist-info").rename(installed / "acme_recommenders-1.1.dist-info")
