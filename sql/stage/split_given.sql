@@ -11,5 +11,4 @@ with trained as (
 )
 select items.* replace (trained.item_id is null as cold)
 from items
-left join trained using (item_id)
-order by bucket, items.item_id;
+left join trained using (item_id);
