@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pipeline.report.number_formats import probability, signed
 
 BASE = "base"
+Shown = TypeVar("Shown", float, str)
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,17 @@ class ScoreParts:
 
     @property
     def strip(self) -> tuple[tuple[str, float, str], ...]:
-        """Name, size and kind of each piece of the bar, the base last; the kind of what counts against says so."""
-        pieces = (*self.parts, (BASE, self.base))
-        return tuple((name, abs(value), name if value >= 0 else f"{name} against") for name, value in pieces)
+        """Name, size and kind of each piece of the bar, the base last; the kind of what counts against says so.
+
+        The base of a logit has no piece: it is the same for every score, and larger than what tells them apart.
+        """
+        pieces = self.parts if self.is_probability else (*self.parts, (BASE, self.base))
+        return tuple(_piece(name, value, abs(value)) for name, value in pieces)
 
     @property
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """The same pieces, with what each adds as text in place of its size."""
-        values = (*(value for _, value in self.parts), self.base)
-        return tuple((name, signed(value), kind) for (name, _, kind), value in zip(self.strip, values, strict=True))
+        return tuple(_piece(name, value, signed(value)) for name, value in (*self.parts, (BASE, self.base)))
 
     @property
     def sum(self) -> tuple[str, str]:
@@ -87,6 +91,10 @@ class ScoreParts:
     def meaning(self) -> str:
         """The score itself, where it is not the sum."""
         return f"the chance that belongs to this logit: {probability(self.score)}" if self.is_probability else ""
+
+
+def _piece(name: str, value: float, shown: Shown) -> tuple[str, Shown, str]:
+    return name, shown, name if value >= 0 else f"{name} against"
 
 
 @dataclass(frozen=True)

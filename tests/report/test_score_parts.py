@@ -71,6 +71,8 @@ def test_what_counts_against_an_item_is_drawn_as_such() -> None:
 def test_a_probability_is_shown_beside_the_logit_that_its_parts_add_up_to() -> None:
     parts = ScoreParts(0.0474, -3.0, True, -4.0, (("first_stage", 1.0),), ())
     assert parts.sum == ("logit", "\u22123.00")
+    assert parts.strip == (("first_stage", 1.0, "first_stage"),)
+    assert [name for name, _, _ in parts.rows] == ["first_stage", "base"]
     assert parts.meaning.replace("\u00a0", " ").endswith("4.7 %")
 
 
