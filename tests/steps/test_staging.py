@@ -255,11 +255,13 @@ def test_users_and_items_are_coded_in_their_orders_and_parts_by_their_places() -
     log = [entry("v", "b", 1, "train"), entry("u", "a", 2, "held_out"), entry("v", "c", 3, "test")]
     log += [entry("u", "c", 2, "validation")]
     tables = Tables().fill("interactions", PARTED, log).fill("shown", PARTED, log[::-1])
+    # Who has chosen nothing yet comes after those who have.
+    tables.fill("users", "user_id varchar, profile varchar", [("a", "likes dub"), ("v", "likes folk")])
     # Items are in the order of buckets, and of ids within one.
     tables.fill("items", f"{CATALOGUE}, bucket integer", [("a", False, 2), ("b", False, 0), ("c", False, 0)]).stage(
         "code"
     )
-    assert sorted(tables.rows("from user_codes")) == [("u", 0), ("v", 1)]
+    assert sorted(tables.rows("select user_id, user_code from user_codes")) == [("a", 2), ("u", 0), ("v", 1)]
     assert sorted(tables.rows("from item_codes")) == [("a", 2), ("b", 0), ("c", 1)]
     micro = [int((at(day) - datetime(1970, 1, 1)).total_seconds()) * 1_000_000 for day in range(1, 4)]
     coded = [(0, 1, micro[1], 1.0, 1), (0, 2, micro[1], 1.0, 3), (1, 0, micro[0], 1.0, 0), (1, 1, micro[2], 1.0, 2)]
