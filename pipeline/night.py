@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.artefacts.runs import runs
 from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.workspace import Artefact, Json, Workspace
@@ -180,13 +181,6 @@ def resume(config: Config, run_id: str | None, full: bool = False) -> Night:
     if opened is None or name is None:
         raise StepFailed(f"workspace {workspace.root} has no run {name or ''}: begin one with `medley ingest`")
     return Night(config, workspace, name, parse_time(str(opened["as_of"])), full)
-
-
-def runs(workspace: Workspace) -> list[Json]:
-    """The `run.json` of every run in the workspace, oldest first."""
-    paths = workspace.root.glob("runs/*/run.json")
-    documents = [workspace.read_json(str(path.relative_to(workspace.root))) for path in paths]
-    return sorted((document for document in documents if document), key=lambda document: str(document["started_at"]))
 
 
 def newest_with(workspace: Workspace, step: str) -> str | None:

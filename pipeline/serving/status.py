@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import current
-from pipeline.night import runs
+from pipeline.artefacts.runs import runs
 from pipeline.workspace import Json, Workspace, read_json
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")

@@ -16,7 +16,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.artefacts.published import CURRENT
-from pipeline.night import Night, runs
+from pipeline.artefacts.runs import runs
+from pipeline.night import Night
 from pipeline.workspace import Workspace, read_json
 
 log = logging.getLogger("medley")
