@@ -49,9 +49,7 @@ from pipeline.workspace import Json, Workspace
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 MEDIA = ("image", "audio")
-READERS = 8
-ROWS_PER_GROUP = 16_384
-ROWS_PER_BATCH = 65_536
+READERS, ROWS_PER_GROUP, ROWS_PER_BATCH = 8, 16_384, 65_536
 # What DuckDB may hold before it spills; Arrow, and what is written, come on top.
 MEMORY_SHARE = 0.5
 LOG_TYPES = {
