@@ -19,9 +19,10 @@ class RankerFit:
     """How the fit of a re-ranker went.
 
     learned_from: `shown` or `sampled`. pairs: learned from; chosen_pairs: those that were chosen. used: whether
-    re-ordering helps. users: of the validation part that this was decided on. before and after: their NDCG@10 by the
-    first stage, and re-ordered. error: of the mean difference, paired. curve: `epoch`, `loss` and `ndcg@10` of each
-    epoch. by_source: the best NDCG@10 of the other half of those users, learned from either kind of pairs.
+    re-ordering helps. metric: what validation chose by. users: of the validation part that this was decided on. before
+    and after: their mean of the metric by the first stage, and re-ordered. error: of the mean difference, paired.
+    curve: `epoch`, `loss` and the metric of each epoch. by_source: the best of the other half of those users, learned
+    from either kind of pairs.
     """
 
     learned_from: str
@@ -29,6 +30,7 @@ class RankerFit:
     pairs: int
     chosen_pairs: int
     used: bool = False
+    metric: str = ""
     users: int = 0
     before: float = 0.0
     after: float = 0.0

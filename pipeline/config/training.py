@@ -31,6 +31,9 @@ Precision = Annotated[
 ]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
+# What validation chooses by, and the gate judges by, unless set otherwise.
+DEFAULT_METRIC = "ndcg@10"
+
 
 class Schedule(Section):
     """How a fit goes on, and how long; what learns overrides the defaults that differ."""

@@ -8,17 +8,21 @@ Equal scores are ordered as `pipeline.evaluation.top_k` says.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
+from pipeline.config.training import DEFAULT_METRIC
 from pipeline.errors import StepFailed
 from pipeline.evaluation.hits import HITS, Values
 from pipeline.evaluation.ranking import InnerProduct, Scorer, best_of
 from pipeline.evaluation.top_k import Columns
 from pipeline.interactions import Codes, Floats, Interactions, Mask
 
+log = logging.getLogger("medley")
 CUTOFFS = (5, 10, 20, 50)
 # User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
 # further metrics of each user, (b,) each.
@@ -184,6 +188,30 @@ def _distinct(pairs: Columns) -> Columns:
 def _among(pairs: Columns, others: Columns) -> Mask:
     found: Mask = np.isin(pairs, others, assume_unique=True)
     return found
+
+
+def cutoff_of(metric: str) -> int:
+    """The k of a metric@k."""
+    return int(metric.partition("@")[2])
+
+
+@cache
+def validation_metric(metric: str) -> str:
+    """What validation chooses by where the gate judges by this: the same, if it can be measured user by user.
+
+    Else DEFAULT_METRIC, which a line of the log then says.
+    """
+    name, _, cutoff = metric.partition("@")
+    if name in HITS and cutoff.isdecimal() and int(cutoff):
+        return metric
+    log.warning("validation chooses by %s: the gate's %s is no metric of single users", DEFAULT_METRIC, metric)
+    return DEFAULT_METRIC
+
+
+def total_of(scorer: Scorer, task: Task, metric: str) -> tuple[float, int]:
+    """The sum of a metric over the users who have a target, and how many those are."""
+    values = rank(scorer, task, (cutoff_of(metric),)).values[metric]
+    return float(values.sum()), len(values)
 
 
 def of_lists(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:

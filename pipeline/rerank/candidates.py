@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.evaluation.hits import Values, ndcg
+from pipeline.evaluation.hits import Values
+from pipeline.evaluation.metrics import cutoff_of, of_lists
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.recommend.propagation import pairs
 from pipeline.rerank.network import Ranker
@@ -12,7 +13,6 @@ from pipeline.rerank.snapshot import NOTHING, Snapshot
 
 # More users than these are thinned out evenly: their mean is known well enough.
 MAX_USERS = 10_000
-CUTOFF = 10
 
 
 class Candidates:
@@ -37,9 +37,12 @@ class Candidates:
         """What a ranker says of the candidates, (b, k) float32, -inf where there is none."""
         return ranker.of_lists(self.snapshot, self.users, self.lists, self._scalars)
 
-    def ndcg(self, scores: Floats | None = None) -> Values:
-        """Each user's NDCG@10 of the candidates by scores, (b, k), or as the first stage has them: (b,) float64."""
+    def values(self, metric: str, scores: Floats | None = None) -> Values:
+        """Each user's metric of the candidates by scores, (b, k), or as the first stage has them: (b,) float64.
+
+        metric: one of `evaluation.metrics.of_lists`.
+        """
         hits = self.chosen
         if scores is not None:
             hits = np.take_along_axis(hits, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-        return ndcg.values(hits[:, :CUTOFF], self.wanted, CUTOFF)
+        return of_lists(hits, self.wanted, (cutoff_of(metric),))[metric]

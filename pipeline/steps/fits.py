@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.evaluation.metrics import validation_metric
 from pipeline.night import Night
 from pipeline.runtime import threads
 from pipeline.training.context import Context, OnEpoch, Scratch
@@ -40,4 +41,5 @@ def fitting(night: Night, key: str, name: str, epochs: int) -> Iterator[Context]
     """A fit's context, while it is shown. key: as in `scratch_folder`."""
     scratch = Scratch(scratch_folder(night, key) / f"{name}.safetensors", night.config.train.checkpoint_seconds)
     with shown(night, name, epochs) as on_epoch:
-        yield Context(night.config.seed, threads(night.config), scratch=scratch, on_epoch=on_epoch)
+        metric = validation_metric(night.config.publish.gate.metric)
+        yield Context(night.config.seed, threads(night.config), scratch=scratch, on_epoch=on_epoch, metric=metric)

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.artefacts.log import LEARNT, Log
 from pipeline.artefacts.reranked import Reranked
 from pipeline.config import Config
+from pipeline.evaluation.metrics import validation_metric
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import reads, recommender
@@ -26,6 +27,7 @@ from pipeline.rerank.snapshot import Catalogue, Modalities
 from pipeline.runtime import threads
 from pipeline.steps import train
 from pipeline.steps.extract import modality_vectors, shard_paths
+from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
@@ -42,7 +44,10 @@ BETTER = "better than the first stage on validation, by more than chance"
 
 def run(night: Night) -> StepReceipt:
     """Writes `reranked/<digest>/`, see `pipeline.artefacts.reranked`."""
-    return night.step("rerank", "reranked", _key(night), lambda folder: _build(night, folder))
+    key = _key(night)
+    receipt = night.step("rerank", "reranked", key, lambda folder: _build(night, folder, key))
+    drop_scratch(night, key)
+    return receipt
 
 
 def read(night: Night) -> Reranked:
@@ -65,7 +70,8 @@ def _key(night: Night) -> str:
         return digest("rerank", VERSION, OFF)
     staged = staged_of(night).digest("interactions", "shown")
     read = settings.model_dump(mode="json", exclude={"enabled", "candidates", *UNREAD.get(settings.learn_from, ())})
-    rules = [read, _candidates(night.config), night.config.seed]
+    metric = validation_metric(night.config.publish.gate.metric)
+    rules = [read, _candidates(night.config), night.config.seed, metric]
     return digest("rerank", VERSION, *rules, night.receipt("train").digest, shard_paths(night), staged)
 
 
@@ -74,24 +80,24 @@ def _candidates(config: Config) -> int:
     return max(config.rerank.candidates, config.index.recommendations)
 
 
-def _build(night: Night, folder: Path) -> Json:
-    reranked = _fitted(night, folder) if night.config.rerank.enabled else Reranked(folder, False, OFF, 0)
+def _build(night: Night, folder: Path, key: str) -> Json:
+    reranked = _fitted(night, folder, key) if night.config.rerank.enabled else Reranked(folder, False, OFF, 0)
     reranked.write()
     fit = reranked.fit
     pairs = {} if fit is None else {"learned_from": fit.learned_from, "before": fit.before, "after": fit.after}
     return {"rows": fit.pairs if fit else 0, "used": reranked.used, "reason": reranked.reason, **pairs}
 
 
-def _fitted(night: Night, folder: Path) -> Reranked:
+def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     snapshot, count = staged_of(night), _candidates(night.config)
     staged = snapshot.read_log()
     settings = night.config.rerank.model_copy(update={"candidates": count})
-    modalities, common = modality_inputs(night), (night.config.seed, threads(night.config))
-    whole = np.ones(len(staged.items), bool)
+    modalities, whole = modality_inputs(night), np.ones(len(staged.items), bool)
     train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
     model = _restored(night, staged, "evaluated", train.chosen)
     catalogue = Catalogue(model.item_vectors, modalities, whole)
-    fitted = fit_ranker(catalogue, model.user_vectors, train, settings, *common, validation)
+    with fitting(night, key, "rerank-evaluated", settings.max_epochs) as context:
+        fitted = fit_ranker(catalogue, model.user_vectors, train, settings, context, validation)
     if fitted is None:
         reason = NOTHING_SHOWN if settings.learn_from == "shown" else NOTHING_LATER
         log.warning("rerank: %s", reason)
@@ -99,22 +105,19 @@ def _fitted(night: Night, folder: Path) -> Reranked:
     ranker, fit = fitted
     ranker.save(folder / "evaluated")
     log.info(
-        "rerank of %s pairs, validation NDCG@10 %.4f re-ordered, %.4f before", fit.learned_from, fit.after, fit.before
-    )
+        "rerank of %s pairs, validation %s %.4f re-ordered, %.4f before",
+        fit.learned_from, fit.metric, fit.after, fit.before,
+    )  # fmt: skip
     if not fit.used:
         return Reranked(folder, False, f"not {BETTER}", count, fit)
     everything = snapshot.read_everything()
     model = _restored(night, staged, "published", everything)
     shown = fit.learned_from == "shown"
     past = Part(everything, snapshot.read_all_shown()) if shown else Part.without_shown(everything)
-    again = fit_ranker(
-        Catalogue(model.item_vectors, modalities, whole),
-        model.user_vectors,
-        past,
-        settings.model_copy(update={"learn_from": fit.learned_from}),
-        *common,
-        chosen=(max(fit.epochs, 1), ranker),
-    )
+    catalogue = Catalogue(model.item_vectors, modalities, whole)
+    settings, epochs = settings.model_copy(update={"learn_from": fit.learned_from}), max(fit.epochs, 1)
+    with fitting(night, key, "rerank-published", epochs) as context:
+        again = fit_ranker(catalogue, model.user_vectors, past, settings, context, chosen=(epochs, ranker))
     if again is None:
         return Reranked(folder, False, NOTHING_SHOWN, count, replace(fit, used=False))
     again[0].save(folder / "published")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.config.training import DEFAULT_METRIC
 from pipeline.training.distributed import ALONE, Processes
 
 # One entry of a curve: `epoch`, `loss`, and what validation measured, by name.
@@ -23,10 +24,11 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Context:
-    """How a fit runs, which is no part of what it learns, but for `seed`.
+    """How a fit runs, which is no part of what it learns, but for `seed` and `metric`.
 
-    processes: those that fit together, all in the same way. scratch: None where a killed fit begins anew. on_epoch:
-    called after every epoch with its entry of the curve, and on going on with those before.
+    metric: what validation chooses by, where it ranks items. processes: those that fit together, all in the same way.
+    scratch: None where a killed fit begins anew. on_epoch: called after every epoch with its entry of the curve, and
+    on going on with those before.
     """
 
     seed: int = 0
@@ -34,3 +36,11 @@ class Context:
     processes: Processes = ALONE
     scratch: Scratch | None = None
     on_epoch: OnEpoch | None = None
+    metric: str = DEFAULT_METRIC
+
+    def named(self, name: str) -> Context:
+        """The context of one of several fits, which has a scratch file of its own."""
+        scratch = self.scratch and replace(
+            self.scratch, path=self.scratch.path.with_name(f"{name}-{self.scratch.path.name}")
+        )
+        return replace(self, scratch=scratch)

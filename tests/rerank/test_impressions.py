@@ -14,6 +14,7 @@ from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
+from pipeline.training.context import Context
 
 USERS, ITEMS, GROUPS, VISITS, PAGE = 60, 60, 4, 14, 5
 HOUR = 1 / 24
@@ -66,7 +67,7 @@ def world() -> World:
 
 
 def fit(world: World, settings: Settings = SETTINGS, train: Part | None = None) -> tuple[bytes, RankerFit]:
-    found = fit_ranker(world.items, world.users, train or world.train, settings, 0, 1, world.validation)
+    found = fit_ranker(world.items, world.users, train or world.train, settings, Context(), world.validation)
     assert found is not None
     return b"".join(value.numpy().tobytes() for value in found[0].network.state_dict().values()), found[1]
 
@@ -145,7 +146,7 @@ def test_it_learns_what_users_choose_of_what_they_are_shown_and_says_how_likely(
     _, how = fit(world)
     assert (how.learned_from, how.used) == ("shown", True)
     assert how.chosen_pairs * (PAGE - 1) < how.pairs < how.chosen_pairs * (PAGE + 1)
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, world.validation)
+    found = fit_ranker(world.items, world.users, world.train, SETTINGS, Context(), world.validation)
     assert found is not None
     snapshot = Snapshot(world.items, world.users(world.train.chosen), world.train.chosen)
     told = labelled(world.validation.shown, world.train.chosen.concat(world.validation.chosen), 0.5)
@@ -180,9 +181,9 @@ def test_where_nothing_was_shown_or_all_of_it_chosen_there_is_nothing_to_learn_f
     nothing = Part.without_shown(world.train.chosen)
     all_chosen = Part(world.train.chosen, world.train.chosen)
     for train in (nothing, all_chosen):
-        assert fit_ranker(world.items, world.users, train, SETTINGS, 0, 1, world.validation) is None
+        assert fit_ranker(world.items, world.users, train, SETTINGS, Context(), world.validation) is None
     found = fit_ranker(
-        world.items, world.users, world.train, SETTINGS, 0, 1, Part.without_shown(world.validation.chosen)
+        world.items, world.users, world.train, SETTINGS, Context(), Part.without_shown(world.validation.chosen)
     )
     assert found is not None
     snapshot = Snapshot(world.items, world.users(world.train.chosen), world.train.chosen)
@@ -192,9 +193,9 @@ def test_where_nothing_was_shown_or_all_of_it_chosen_there_is_nothing_to_learn_f
 
 
 def test_the_published_fit_repeats_it(world: World) -> None:
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, world.validation)
+    found = fit_ranker(world.items, world.users, world.train, SETTINGS, Context(), world.validation)
     assert found is not None
-    again = fit_ranker(world.items, world.users, world.train, SETTINGS, 0, 1, chosen=(found[1].epochs, found[0]))
+    again = fit_ranker(world.items, world.users, world.train, SETTINGS, Context(), chosen=(found[1].epochs, found[0]))
     assert again is not None
     for name, value in again[0].network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), found[0].network.state_dict()[name].numpy(), err_msg=name)

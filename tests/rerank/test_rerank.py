@@ -16,6 +16,7 @@ from pipeline.rerank.fit import Part, RankerFit, fit_ranker
 from pipeline.rerank.network import Ranker, load_ranker
 from pipeline.rerank.pairs import drawn, rounds
 from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
+from pipeline.training.context import Context
 
 USERS, ITEMS, GROUPS, LENGTH = 80, 60, 4, 10
 SETTINGS = Settings(candidates=30, rounds=2, max_epochs=8, width=8, hidden=16, batch_pairs=128)
@@ -71,7 +72,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def fitted(world: World) -> tuple[Ranker, RankerFit]:
-    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, bare(world.validation))
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context(), bare(world.validation))
     assert found is not None
     return found
 
@@ -98,13 +99,13 @@ def test_where_it_does_not_help_the_first_stages_order_is_kept(world: World) -> 
 
     perfect = Catalogue(np.eye(GROUPS, dtype=np.float32)[np.arange(ITEMS) % GROUPS], {}, np.ones(ITEMS, bool))
     settings = SETTINGS.model_copy(update={"candidates": 5})
-    found = fit_ranker(perfect, tastes, bare(world.train), settings, 0, 1, bare(world.validation))
+    found = fit_ranker(perfect, tastes, bare(world.train), settings, Context(), bare(world.validation))
     assert found is not None
     assert not found[1].used
 
 
 def test_without_a_validation_part_it_is_not_used(world: World) -> None:
-    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1)
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context())
     assert found is not None
     assert not found[1].used
 
@@ -113,7 +114,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     world: World, fitted: tuple[Ranker, RankerFit], tmp_path: Path
 ) -> None:
     ranker, fit = fitted
-    again = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, bare(world.validation))
+    again = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context(), bare(world.validation))
     assert again is not None
     assert again[1] == fit
     (tmp_path / "again").mkdir()
@@ -163,7 +164,7 @@ def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
 
 def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
     ranker, fit = fitted
-    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, 0, 1, chosen=(fit.epochs, ranker))
+    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context(), chosen=(fit.epochs, ranker))
     assert found is not None
     # The same log, seed and epochs: the same network.
     for name, value in found[0].network.state_dict().items():
@@ -175,7 +176,8 @@ def test_validation_moves_nothing_but_the_epoch_and_two_numbers(world: World) ->
     one_epoch = SETTINGS.model_copy(update={"max_epochs": 1})
     train = bare(world.train)
     found = [
-        fit_ranker(world.items, world.users, train, one_epoch, 0, 1, bare(part)) for part in (world.validation, other)
+        fit_ranker(world.items, world.users, train, one_epoch, Context(), bare(part))
+        for part in (world.validation, other)
     ]
     first, second = (one[0].network.state_dict() for one in found if one)
     for name in first:
