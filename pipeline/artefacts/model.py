@@ -37,12 +37,14 @@ class Chosen:
 class FitDetails(Chosen):
     """What the receipt of `train` notes.
 
-    rows: interactions that the published fit learned from. model: the kind. before: the path of the earlier model that
-    it learned from, empty for none. members: what those of a blend chose. fit_seconds: of both fits.
+    rows: interactions that the published fit learned from. model: the kind. metric: what validation chose by. before:
+    the path of the earlier model that it learned from, empty for none. members: what those of a blend chose.
+    fit_seconds: of both fits.
     """
 
     rows: int = 0
     model: str = ""
+    metric: str = ""
     inductive: bool = False
     before: str = ""
     members: Mapping[str, Chosen] = field(default_factory=dict)
@@ -110,5 +112,11 @@ def write_curves(folder: Path, details: FitDetails, curves: Mapping[str, tuple[C
     """Writes `curves.json`. curves: of the model, under its kind's name, and of the members of a blend, both fits'."""
     both = {name: {"evaluated": first, "published": second} for name, (first, second) in curves.items()}
     own = both.pop(details.model)
-    document = {"model": details.model, "chosen_epochs": details.chosen_epochs, **own, "members": both}
+    document = {
+        "model": details.model,
+        "metric": details.metric,
+        "chosen_epochs": details.chosen_epochs,
+        **own,
+        "members": both,
+    }
     (folder / "curves.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")

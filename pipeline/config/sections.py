@@ -11,6 +11,7 @@ from pipeline.config.encoders import Extract
 from pipeline.config.fuse import FuseOfKind
 from pipeline.config.rerank import Rerank
 from pipeline.config.train import Baselines, Train
+from pipeline.config.training import DEFAULT_METRIC
 from pipeline.config.tune import Tune
 
 
@@ -127,7 +128,7 @@ class Index(Section):
 class Gate(Section):
     """What must hold before the published index is replaced."""
 
-    metric: str = Field("ndcg@10", description="a metric of metrics.json", json_schema_extra=OPERATOR)
+    metric: str = Field(DEFAULT_METRIC, description="a metric of metrics.json", json_schema_extra=OPERATOR)
     segment: str = Field("all", description="a segment of metrics.json", json_schema_extra=OPERATOR)
     baseline: str = Field("popularity", description="a model of evaluate.baselines", json_schema_extra=OPERATOR)
     min_ratio: float = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.config.train import RECOMMENDERS, TrainSettings
+from pipeline.config.training import DEFAULT_METRIC
 from pipeline.recommend.kind import Kind
 
 if TYPE_CHECKING:
@@ -22,18 +23,20 @@ def kind_of(name: str) -> type[Kind]:
     return found
 
 
-def build(settings: TrainSettings, seed: int, threads: int = 1) -> Model:
-    """A model that is not fitted yet."""
+def build(settings: TrainSettings, seed: int, threads: int = 1, metric: str = DEFAULT_METRIC) -> Model:
+    """A model that is not fitted yet. metric: what validation chooses by."""
     model = kind_of(settings.model).make(settings, seed, threads)
     model.name = settings.model
+    for part in (model, *getattr(model, "members", {}).values()):
+        part.metric = metric
     return model
 
 
-def recommender(settings: TrainSettings, seed: int, threads: int = 1) -> Recommender:
+def recommender(settings: TrainSettings, seed: int, threads: int = 1, metric: str = DEFAULT_METRIC) -> Recommender:
     """As `build`, of a kind whose scores are products of vectors. Raises ValueError for any other."""
     from pipeline.recommend.base import Recommender
 
-    model = build(settings, seed, threads)
+    model = build(settings, seed, threads, metric)
     if not isinstance(model, Recommender):
         raise ValueError(f"{settings.model} has no vectors")
     return model

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.training import DEFAULT_METRIC
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats, Interactions, Mask
@@ -53,7 +54,7 @@ class Fit:
     """How a fit went.
 
     chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
-    curve: one entry an epoch: `epoch`, `loss`, and `ndcg@10` where there was a validation part.
+    curve: one entry an epoch: `epoch`, `loss`, and the model's `metric` where there was a validation part.
     settings: what else was chosen on validation. members: the fits of the models that this one is made of.
     """
 
@@ -68,10 +69,11 @@ class Model(Kind, ABC):
     """What scores every item for every user.
 
     What is true of the kind, see `Kind`, is true of it.
-    name: as in the configuration and in metrics.json.
+    name: as in the configuration and in metrics.json. metric: what validation chooses by.
     """
 
     name: str = ""
+    metric: str = DEFAULT_METRIC
 
     @abstractmethod
     def fit(
@@ -84,7 +86,7 @@ class Model(Kind, ABC):
     ) -> Fit:
         """Learns from the training interactions; afterwards `scorer` can be asked for.
 
-        validation: choose settings, or the number of epochs, by NDCG@10 on these, given the training ones as history.
+        validation: choose settings, or the number of epochs, by `metric` on these, given the training ones as history.
         epochs: run exactly so many, for the fit that is published; goes before `validation`.
         on_epoch: called after every epoch with its entry of the curve, for a progress display.
         """

@@ -5,7 +5,7 @@
 
 C is the covariance of the member's vectors of items that were chosen in training, and the users are those of the
 training history, so that σ needs no table of scores. Each member is fitted as it would be alone. The weights are those
-of the best NDCG@10 on the validation part; a member whose weight is 0 is left out of what is published.
+of the best `metric` on the validation part; a member whose weight is 0 is left out of what is published.
 
 What a member cannot score, it has no say in: an item that nobody has chosen yet, where the member knows ids alone, and
 an item with a zero vector get the mean of the member's other vectors, that is, of every user the mean score. Left at
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, total_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend import recommender
 from pipeline.recommend.base import Content, Fit, OnEpoch, Recommender
@@ -32,7 +32,6 @@ from pipeline.recommend.item_sides import BLEND_FILE
 from pipeline.recommend.models.blend import BlendKind, BlendSettings
 from pipeline.recommend.user_sides import save_model
 
-METRIC = "ndcg@10"
 FIRST_STEP, LAST_STEP = 1 / 4, 1 / 16
 Weights = npt.NDArray[np.float64]
 
@@ -144,19 +143,19 @@ class BlendModel(BlendKind, Recommender):
         )
 
     def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
-        """The weights of the best NDCG@10 on every k-th user of the validation part."""
+        """The weights of the best `metric` on every k-th user of the validation part."""
         judged = np.unique(validation.user)
         judged = judged[:: -(-len(judged) // self.settings.search_users)]
         task = Task(train, validation.subset(np.isin(validation.user, judged)))
-        users = [side.model.user_vectors(train) / side.deviation for side in self._sides.values()]
+        vectors = [side.model.user_vectors(train) / side.deviation for side in self._sides.values()]
         items = np.concatenate([side.items for side in self._sides.values()], axis=1)
 
         def score(weights: Weights) -> float:
-            blended = np.concatenate([own * np.float32(w) for own, w in zip(users, weights, strict=True)], axis=1)
-            values = evaluate(blended, items, task, (10,)).values[METRIC]
-            return float(values.mean()) if len(values) else 0.0
+            blended = np.concatenate([own * np.float32(w) for own, w in zip(vectors, weights, strict=True)], axis=1)
+            total, users = total_of(inner_product(blended, items), task, self.metric)
+            return total / users if users else 0.0
 
-        return dict(zip(self._sides, (float(weight) for weight in best_weights(score, len(users))), strict=True))
+        return dict(zip(self._sides, (float(weight) for weight in best_weights(score, len(vectors))), strict=True))
 
 
 def side_of(model: Recommender, train: Interactions) -> Side:

@@ -10,12 +10,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from pipeline.evaluation.metrics import Scorer, Task, rank
+from pipeline.evaluation.metrics import Scorer, Task, total_of
 from pipeline.interactions import Interactions
 from pipeline.recommend.base import Content, Fit, Model, OnEpoch
 
 State = TypeVar("State")
-METRIC, CUTOFF = "ndcg@10", 10
 Settings = Mapping[str, float]
 SEARCH_USERS = 5000
 
@@ -48,7 +47,7 @@ class Searched(Model, Generic[State]):
         epochs: int | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> Fit:
-        """Fits every combination of the grid, and keeps the best by NDCG@10 on `validation`; without, the first."""
+        """Fits every combination of the grid, and keeps the best by `metric` on `validation`; without, the first."""
         started = time.perf_counter()
         combinations = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
         if validation is None or not len(validation):
@@ -76,8 +75,8 @@ class Searched(Model, Generic[State]):
         return self.scorer_of(self.state, history)
 
     def _score(self, state: State, task: Task) -> float:
-        values = rank(self.scorer_of(state, task.history), task, (CUTOFF,)).values[METRIC]
-        return float(values.mean()) if len(values) else 0.0
+        total, users = total_of(self.scorer_of(state, task.history), task, self.metric)
+        return total / users if users else 0.0
 
 
 def _task(train: Interactions, validation: Interactions) -> Task:

@@ -25,7 +25,8 @@ class Kind:
     vectors: whether a score is the product of two vectors, so that it can be published.
     inductive: whether an item nobody has chosen yet can be scored, from its content.
     reads: what of the items it looks at: `fused`, `modalities`, `titles`; of nothing else may it depend.
-    seeded: whether it draws at random. shared: whether several processes can fit it together.
+    seeded: whether it draws at random. validated: whether validation chooses anything of it.
+    shared: whether several processes can fit it together.
     remade: whether its items are a function of content once it is fitted, which `item_side` gives.
     not_remade: why not, after its name. ids: whether an item has a part of its own, which no content gives.
     version: raised where the same settings come to give another model.
@@ -40,6 +41,7 @@ class Kind:
     inductive: ClassVar[bool] = False
     reads: ClassVar[frozenset[str]] = frozenset()
     seeded: ClassVar[bool] = True
+    validated: ClassVar[bool] = True
     shared: ClassVar[bool] = False
     remade: ClassVar[bool] = False
     not_remade: ClassVar[str] = "knows ids alone"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.artefacts.read import readable
 from pipeline.config.training import Schedule
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, total_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Fit, OnEpoch, Recommender
 from pipeline.recommend.item_sides import FILE
@@ -22,7 +22,6 @@ from pipeline.training.context import Context
 from pipeline.training.loop import Learner, Validation, fit
 from pipeline.training.torch_runtime import reproducible
 
-METRIC = "ndcg@10"
 Batch = TypeVar("Batch")
 
 
@@ -60,7 +59,7 @@ class Trained(Recommender, Learner[Batch]):
         epochs: int | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> Fit:
-        """Trains for `epochs`, or until NDCG@10 on `validation` has not risen for `patience_epochs`.
+        """Trains for `epochs`, or until `metric` on `validation` has not risen for `patience_epochs`.
 
         Goes on from the last epoch that a killed fit left in `scratch`. Raises StepFailed if the log leaves nothing
         to learn from.
@@ -98,8 +97,8 @@ class Trained(Recommender, Learner[Batch]):
 
         def measure() -> dict[str, float]:
             self._freeze()
-            values = evaluate(self.user_vectors(task.history), self.item_vectors, task, (10,)).values[METRIC]
-            total, users = self.processes.sum([values.sum(), len(values)])
-            return {METRIC: total / users if users else 0.0}
+            scorer = inner_product(self.user_vectors(task.history), self.item_vectors)
+            total, users = self.processes.sum(total_of(scorer, task, self.metric))
+            return {self.metric: total / users if users else 0.0}
 
-        return Validation(METRIC, measure)
+        return Validation(self.metric, measure)

@@ -157,14 +157,15 @@ class Epoch:
 
     epoch: int
     loss: float | None
-    ndcg: float | None
+    validation: float | None
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The evaluated fit, the published fit, and the number of epochs that validation chose (None if untrained)."""
+    """The evaluated fit, the published fit, and the number of epochs that validation chose by its metric, if any."""
 
     model: str
+    metric: str
     evaluated: tuple[Epoch, ...]
     published: tuple[Epoch, ...]
     chosen: int | None

@@ -187,6 +187,6 @@ def _point(point: MapPoint) -> dict[str, object]:
 def _curves(curves: Curves) -> dict[str, object]:
     return {
         "chosen": curves.chosen,
-        "evaluated": [(epoch.epoch, epoch.loss, epoch.ndcg) for epoch in curves.evaluated],
+        "evaluated": [(epoch.epoch, epoch.loss, epoch.validation) for epoch in curves.evaluated],
         "published": [(epoch.epoch, epoch.loss) for epoch in curves.published],
     }

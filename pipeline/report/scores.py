@@ -131,18 +131,19 @@ def headline_of(metrics: Document, trained: str, judged: tuple[str, str], baseli
 
 def curves_of(document: Document) -> Curves:
     """Reads `curves.json`."""
-    chosen = number(document.get("chosen_epochs"))
+    chosen, metric = number(document.get("chosen_epochs")), str(document.get("metric") or "")
     return Curves(
         model=str(document.get("model") or ""),
-        evaluated=_epochs(document, "evaluated"),
-        published=_epochs(document, "published"),
+        metric=metric,
+        evaluated=_epochs(document, "evaluated", metric),
+        published=_epochs(document, "published", metric),
         chosen=int(chosen) if chosen else None,
     )
 
 
-def _epochs(document: Document, fit: str) -> tuple[Epoch, ...]:
+def _epochs(document: Document, fit: str, metric: str) -> tuple[Epoch, ...]:
     return tuple(
-        Epoch(count(entry.get("epoch")), number(entry.get("loss")), number(entry.get("ndcg@10")))
+        Epoch(count(entry.get("epoch")), number(entry.get("loss")), number(entry.get(metric)))
         for entry in listing(document, fit)
     )
 

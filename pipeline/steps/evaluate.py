@@ -52,6 +52,7 @@ from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps import rerank, train
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.fits import metric_of
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
@@ -190,7 +191,7 @@ def _fitted(night: Night, log: Log) -> Fitted:
     content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
     for name, settings in beside.items():
         if name != trained:
-            model = build(settings, night.config.seed, threads(night.config))
+            model = build(settings, night.config.seed, threads(night.config), metric_of(night))
             model.fit(content, log.of("train"), log.of("validation"))
             models[name] = model.scorer(history)
             if name in baselines:
@@ -209,7 +210,7 @@ def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Sco
     """Each modality, and the trained model's scorer without it."""
 
     def fitted(content: Content) -> Scorer:
-        again = recommender(night.config.train, night.config.seed, threads(night.config))
+        again = recommender(night.config.train, night.config.seed, threads(night.config), metric_of(night))
         again.fit(content, log.of("train"), log.of("validation"))
         return again.scorer(log.of("train", "validation"))
 

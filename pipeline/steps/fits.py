@@ -18,6 +18,11 @@ from pipeline.training.context import Context, OnEpoch, Scratch
 from pipeline.training.progress import watched
 
 
+def metric_of(night: Night) -> str:
+    """What validation chooses by: the gate's metric, see `validation_metric`."""
+    return validation_metric(night.config.publish.gate.metric)
+
+
 def scratch_folder(night: Night, key: str) -> Path:
     """The folder of a step's checkpoints. key: what names the step's artefact."""
     return night.workspace.path(".tmp", f"fit-{key}")
@@ -41,5 +46,5 @@ def fitting(night: Night, key: str, name: str, epochs: int) -> Iterator[Context]
     """A fit's context, while it is shown. key: as in `scratch_folder`."""
     scratch = Scratch(scratch_folder(night, key) / f"{name}.safetensors", night.config.train.checkpoint_seconds)
     with shown(night, name, epochs) as on_epoch:
-        metric = validation_metric(night.config.publish.gate.metric)
-        yield Context(night.config.seed, threads(night.config), scratch=scratch, on_epoch=on_epoch, metric=metric)
+        running = night.config.seed, threads(night.config)
+        yield Context(*running, scratch=scratch, on_epoch=on_epoch, metric=metric_of(night))

@@ -16,7 +16,6 @@ import numpy as np
 from pipeline.artefacts.log import LEARNT, Log
 from pipeline.artefacts.reranked import Reranked
 from pipeline.config import Config
-from pipeline.evaluation.metrics import validation_metric
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import reads, recommender
@@ -27,7 +26,7 @@ from pipeline.rerank.snapshot import Catalogue, Modalities
 from pipeline.runtime import threads
 from pipeline.steps import train
 from pipeline.steps.extract import modality_vectors, shard_paths
-from pipeline.steps.fits import drop_scratch, fitting
+from pipeline.steps.fits import drop_scratch, fitting, metric_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
@@ -70,8 +69,7 @@ def _key(night: Night) -> str:
         return digest("rerank", VERSION, OFF)
     staged = staged_of(night).digest("interactions", "shown")
     read = settings.model_dump(mode="json", exclude={"enabled", "candidates", *UNREAD.get(settings.learn_from, ())})
-    metric = validation_metric(night.config.publish.gate.metric)
-    rules = [read, _candidates(night.config), night.config.seed, metric]
+    rules = [read, _candidates(night.config), night.config.seed, metric_of(night)]
     return digest("rerank", VERSION, *rules, night.receipt("train").digest, shard_paths(night), staged)
 
 

@@ -28,7 +28,7 @@ from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.user_sides import save_model
 from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors, shard_paths
-from pipeline.steps.fits import drop_scratch, scratch_folder, shown
+from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
 from pipeline.training.context import Scratch
@@ -102,6 +102,8 @@ def _key(night: Night, before: str, processes: int) -> str:
         read["titles"] = staged.digest("items/")
     if any(kind.seeded for kind in kinds):
         read["seed"] = night.config.seed
+    if any(kind.validated for kind in kinds):
+        read["metric"] = metric_of(night)
     if before:
         read["before"] = [before, settings.warm_start]
     if processes > 1:  # several add up in another order, which other bytes come of
@@ -141,7 +143,7 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
 
     def made(part: str) -> Recommender:
-        model = recommender(settings, night.config.seed, threads(night.config))
+        model = recommender(settings, night.config.seed, threads(night.config), metric_of(night))
         for name, one in {"": model, **model.members}.items():
             one.scratch = Scratch(scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds)
             if before:
@@ -172,6 +174,7 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         dict(chosen.settings),
         rows=len(fits.everything),
         model=night.config.train.model,
+        metric=fits.judged.metric,
         inductive=fits.judged.inductive,
         before=before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},

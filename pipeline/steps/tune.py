@@ -9,13 +9,14 @@ from functools import cache, partial
 
 from pipeline.errors import StepFailed
 from pipeline.night import Night
+from pipeline.steps.fits import metric_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.tuning.search_space import Space, space_of
 from pipeline.tuning.tune import Material, Place, search
 from pipeline.workspace import Json, digest
 
-VERSION = 2
+VERSION = 3
 
 
 def run(night: Night) -> Json:
@@ -34,5 +35,10 @@ def run(night: Night) -> Json:
 def _key(night: Night, space: Space) -> str:
     """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
     config, log = night.config, staged_of(night).digest("interactions")
-    how = [config.tune.random_trials, config.tune.prune, {name: one.described() for name, one in space.items()}]
+    how = [
+        metric_of(night),
+        config.tune.random_trials,
+        config.tune.prune,
+        {name: one.described() for name, one in space.items()},
+    ]
     return digest("tune", VERSION, how, config.train.meaning(), config.seed, night.receipt("fuse").digest, log)

@@ -9,7 +9,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.workspace import Json
 
-METRIC = "ndcg@10"
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -29,10 +28,10 @@ def described(trial: FrozenTrial) -> Json:
     }
 
 
-def line(trial: Json, wanted: int) -> str:
+def line(trial: Json, wanted: int, metric: str) -> str:
     """One line for the log."""
     settings = " ".join(f"{name.removeprefix('train.')}={_short(value)}" for name, value in trial["settings"].items())
-    result = trial["problem"] or trial["state"] if trial["value"] is None else f"{METRIC}={trial['value']:.4f}"
+    result = trial["problem"] or trial["state"] if trial["value"] is None else f"{metric}={trial['value']:.4f}"
     return f"tune trial {trial['number'] + 1}/{wanted} {result} {trial['seconds']} s {settings}"
 
 

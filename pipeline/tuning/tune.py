@@ -27,17 +27,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config import Config
 from pipeline.errors import StepFailed
-from pipeline.evaluation.metrics import Task, rank
+from pipeline.evaluation.metrics import Task, total_of, validation_metric
 from pipeline.interactions import Interactions
 from pipeline.recommend import reads, recommender
 from pipeline.recommend.base import Content, Fit, OnEpoch
 from pipeline.runtime import threads
 from pipeline.tuning.search_space import Space, applied, configured, suggest
-from pipeline.tuning.trials import METRIC, STATES, described, line
+from pipeline.tuning.trials import STATES, described, line
 from pipeline.workspace import Json, Workspace, digest
 
 log = logging.getLogger("medley")
-CUTOFF = 10
 DOCUMENT, JOURNAL, LOCK = "tune.json", "journal.log", "lock"
 
 
@@ -68,14 +67,15 @@ def judge(
     validation: Interactions,
     on_epoch: OnEpoch | None = None,
 ) -> tuple[float, Fit]:
-    """Mean NDCG@10 on the validation part of a model fitted on the training part, and how the fit went.
+    """The mean of the gate's metric on validation of a model fitted on the training part, and how the fit went.
 
     These two parts are all it is handed of the log; the training part is the history that users are ranked from.
     """
-    model = recommender(config.train, config.seed, threads(config))
+    metric = validation_metric(config.publish.gate.metric)
+    model = recommender(config.train, config.seed, threads(config), metric)
     fit = model.fit(content, train, validation, on_epoch=on_epoch)
-    values = rank(model.scorer(train), Task(train, validation), (CUTOFF,)).values[METRIC]
-    return (float(values.mean()) if len(values) else math.nan), fit
+    total, users = total_of(model.scorer(train), Task(train, validation), metric)
+    return (total / users if users else math.nan), fit
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,11 @@ class _Search:
         return document
 
     @property
+    def metric(self) -> str:
+        """What trials are compared by."""
+        return validation_metric(self.config.publish.gate.metric)
+
+    @property
     def _path(self) -> str:
         return f"{self.place.path}/{DOCUMENT}"
 
@@ -142,7 +147,7 @@ class _Search:
             content = self.material.content(reads(config.train))
             value, fit = judge(config, content, self.material.train, self.material.validation, self._watch(trial))
             if not math.isfinite(value):
-                raise StepFailed("its NDCG@10 on the validation part is no number")
+                raise StepFailed(f"its {self.metric} on the validation part is no number")
             trial.set_user_attr("epochs", fit.chosen_epochs)
             state = TrialState.COMPLETE
         except optuna.TrialPruned:
@@ -152,15 +157,15 @@ class _Search:
             value, state = None, TrialState.FAIL
         trial.set_user_attr("seconds", round(time.perf_counter() - begin, 2))
         self.study.tell(trial, value, state=state)
-        log.info("%s", line(self._trials()[-1], self.config.tune.trials))
+        log.info("%s", line(self._trials()[-1], self.config.tune.trials, self.metric))
 
     def _watch(self, trial: optuna.Trial) -> OnEpoch | None:
         if not self.config.tune.prune:
             return None
 
         def on_epoch(epoch: dict[str, float]) -> None:
-            if METRIC in epoch:
-                trial.report(epoch[METRIC], int(epoch["epoch"]))
+            if self.metric in epoch:
+                trial.report(epoch[self.metric], int(epoch["epoch"]))
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
@@ -172,7 +177,7 @@ class _Search:
         return {
             "run_id": self.place.run_id,
             "path": self._path,
-            "metric": METRIC,
+            "metric": self.metric,
             "model": config.train.model,
             "seed": config.seed,
             "wanted_trials": config.tune.trials,

@@ -28,6 +28,7 @@ class ContentKind(Kind):
     inductive = True
     reads = frozenset({"fused"})
     seeded = False
+    validated = False
     remade = True
     ids = False
 

@@ -22,3 +22,4 @@ class RandomKind(Kind):
     purpose = "the floor that any model must clear"
     implementation = "pipeline.recommend.baselines:Random"
     inductive = True
+    validated = False
