@@ -175,7 +175,7 @@ def _documents(run: RunFiles, night: Night) -> None:
     published = [{"epoch": e, "loss": 4.8 / e} for e in range(1, 7)]
     learned = {"evaluated": evaluated, "published": published, "chosen_epochs": 6}
     trained = learned if night.trained == "two_tower" else {"evaluated": [], "published": [], "chosen_epochs": 0}
-    dump(run.model / "curves.json", {"model": night.trained, "seconds": 3.5, **trained})
+    dump(run.model / "curves.json", {"model": night.trained, "metric": "ndcg@10", "seconds": 3.5, **trained})
     for receipt in _receipts(night):
         bucket = f".bucket-{receipt.pop('bucket'):05d}" if "bucket" in receipt else ""
         dump(run.folder / "steps" / f"{receipt['step']}{bucket}.json", receipt)

@@ -51,7 +51,7 @@ def fit(name: str, processes: Processes) -> list[np.ndarray]:
 
 
 def fit_all(folder: Path) -> None:
-    """What every process of a processes has, of each model."""
+    """What every process has, of each model."""
     with joined() as processes:
         for name in (*ALIKE, "blend"):
             np.savez(folder / f"{name}-{processes.rank}.npz", *fit(name, processes))
