@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from pipeline.config.text import TransformerText
 from pipeline.config.training import Schedule
 from pipeline.encoders.finetune import adapt
+from pipeline.encoders.text.kinds.transformer import TransformerText
 from pipeline.encoders.weights import locate
 from pipeline.evaluation.metrics import validation_metric
 from pipeline.fusion.fit import fit as fit_fusion
