@@ -25,7 +25,7 @@ TESTS = {
     "evaluation/beyond_accuracy": ("evaluation/test_beyond_accuracy.py",),
     "evaluation/item_similarity": ("evaluation/test_item_similarity.py",),
     "evaluation/top_k": ("evaluation/test_top_k.py",),
-    "evaluation/ranking": ("evaluation/test_metrics.py",),
+    "evaluation/ranking": ("evaluation/test_ranking.py", "evaluation/test_metrics.py"),
     "evaluation/metrics": ("evaluation/test_metrics.py",),
     "evaluation/hits/*": ("evaluation/test_hits.py",),
     "evaluation/segments": ("evaluation/test_segments.py",),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.ranking import InnerProduct, Reordered, best_of
+from pipeline.evaluation import ranking
+from pipeline.evaluation.ranking import Best, BestByNorm, InnerProduct, Reordered, best_of
 
 USERS, ITEMS, LISTED = 40, 6_000, 30
 
@@ -49,3 +50,31 @@ def test_fewer_items_than_places_leave_places_empty() -> None:
     assert codes[0, 0] == 3
     assert np.isfinite(scores[0]).sum() == 3
     assert set(codes[0, :3].tolist()) == {0, 2, 3}
+
+
+@pytest.mark.parametrize("head", [1, 3, 8])
+def test_lists_by_norm_are_those_of_the_full_product_whatever_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, head: int
+) -> None:
+    monkeypatch.setattr(ranking, "HEAD", head)
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", 60)
+    monkeypatch.setattr(ranking, "FEWEST_ROWS", 1)
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        users, items = (generator.integers(-2, 3, (n, 3)).astype(np.float32) for n in (9, 30))
+        users[0] = 0
+        # All that a user has no liking for: the best of its scores is below 0.
+        users[1], items[:, 0] = [-2, 0, 0], np.abs(items[:, 0]) + 0.5
+        items *= 2.0 ** generator.integers(0, 5, (30, 1))
+        columns = np.flatnonzero(generator.random(30) < 0.9)
+        product, codes = InnerProduct(users, items), generator.permutation(9).astype(np.int32)
+        scores = product(codes)[:, columns]
+        # The first user of the block has seen nothing; the others what they would like best, and more.
+        seen = [np.argsort(-row)[: generator.integers(0, 12)] for row in scores]
+        seen[0] = seen[0][:0] if seed % 2 else np.arange(len(columns))[::2]
+        hidden = np.repeat(np.arange(9), [len(row) for row in seen]), np.concatenate(seen).astype(np.int64)
+        for depth in (1, 4, 40):
+            whole, plain = Best(product, columns).of(codes, hidden, depth)
+            lists, found = BestByNorm(product, columns).of(codes, hidden, depth)
+            np.testing.assert_array_equal(np.where(found > -np.inf, lists, -1), np.where(plain > -np.inf, whole, -1))
+            np.testing.assert_allclose(found, plain, rtol=1e-5)
