@@ -232,10 +232,11 @@ def test_choices_of_one_moment_are_ordered_by_a_seeded_hash(seed: str) -> None:
 
 def test_a_given_split_stays_and_what_is_never_in_train_is_cold() -> None:
     log = [entry("u", "a", 1, given="train"), entry("u", "b", 2, given="validation"), entry("v", "a", 3, given="test")]
+    log.append(entry("w", "a", 4, given="train"))
     tables = (
         Tables().fill("log", LOG, log).fill("items", CATALOGUE, known("a", "b", "c", cold="a")).stage("split_given")
     )
-    assert parts(tables) == ["ua1 train", "ub2 validation", "va3 test"]
+    assert parts(tables) == ["ua1 train", "ub2 validation", "va3 test", "wa4 train"]
     assert sorted(tables.rows("from items")) == [("a", False), ("b", True), ("c", True)]
     assert tables.rows("from cuts") == [(None, None)]
 
@@ -296,6 +297,7 @@ HISTORY = [entry("u", "a", 2, "train"), entry("u", "b", 4, "validation"), entry(
         (("u", "", "2024-01-01"), "no item_id"),
         (("u", "c", "2024-01-01"), "item_id is not in the catalogue"),
         (("u", "a", None), "no readable time"),
+        (("u", "a", "yesterday"), "no readable time"),
         (("u", "a", "1989-12-31 23:59:59"), "time before 1990"),
         (("u", "a", "1990-01-01"), None),
         (("u", "a", "2024-06-01"), "time at or after the night's as-of"),
