@@ -54,4 +54,4 @@ print(json.dumps([[dag.dag_id, dag.schedule, len(dag.tasks)] for dag in dags]))
 """,
         *map(str, files),
     )
-    assert found == [["medley_nightly", None, 8]] * len(files) + [["medley_tune", None, 1]] * len(files)
+    assert found == [["medley_nightly", None, 9]] * len(files) + [["medley_tune", None, 1]] * len(files)

@@ -83,7 +83,7 @@ def test_a_user_who_chose_nothing_but_has_a_vector_gets_a_list(night: Night) -> 
     more = np.concatenate([users, users[:1]])
     snapshot = Snapshot(catalogue, more, replace(history, n_users=len(more)))
     newcomer = np.array([len(users)])
-    ranker = load_ranker(Reranked.read(night.workspace.path(rerank.run(night).path)).evaluated, catalogue, RERANK, 1)
+    ranker = load_ranker(Reranked.read(night.workspace.path(rerank.run(night).path)).evaluated, catalogue, 1)
     for second_stage in (None, ranker):
         (own,) = ranked_lists(snapshot, second_stage, newcomer, 30)
         assert len(set(own.tolist())) == 30
