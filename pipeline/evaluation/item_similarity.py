@@ -59,15 +59,15 @@ def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int =
         seen = np.zeros(len(log.items), bool)
         seen[log.of("train").item] = True
         tested = (log.part[right] == PARTS.index("test")) & _new(log)[right]
-        found = pairs.take(np.flatnonzero(tested & seen[pairs.asked] & seen[pairs.answer]))
+        pairs = pairs.take(np.flatnonzero(tested & seen[pairs.asked] & seen[pairs.answer]))
     else:
-        told = np.flatnonzero(cold_asked != cold_answer)
-        turn = cold_asked[told]
-        asked, answer = pairs.asked[told], pairs.answer[told]
-        found = Questions(pairs.user[told], np.where(turn, answer, asked), np.where(turn, asked, answer))
-    if len(found) > limit:
-        found = found.take(np.sort(np.random.default_rng(seed).permutation(len(found))[:limit]))
-    return found
+        mixed = np.flatnonzero(cold_asked != cold_answer)
+        turn = cold_asked[mixed]
+        earlier, later = pairs.asked[mixed], pairs.answer[mixed]
+        pairs = Questions(pairs.user[mixed], np.where(turn, later, earlier), np.where(turn, earlier, later))
+    if len(pairs) > limit:
+        pairs = pairs.take(np.sort(np.random.default_rng(seed).permutation(len(pairs))[:limit]))
+    return pairs
 
 
 def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = None) -> Scores:

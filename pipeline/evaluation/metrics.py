@@ -89,10 +89,10 @@ class Rankings:
         self, scorer: Scorer, cutoffs: Sequence[int] = CUTOFFS, per_list: Mapping[str, PerList] | None = None
     ) -> dict[str, Scores]:
         """Every task's scores, in the tasks' order. per_list: further metrics of the lists, by task."""
-        found: dict[str, Scores] = {}
+        scores: dict[str, Scores] = {}
         for ranking in self._rankings:
-            found |= ranking.of(scorer, cutoffs, per_list or {})
-        return {name: found[name] for name in self._names}
+            scores |= ranking.of(scorer, cutoffs, per_list or {})
+        return {name: scores[name] for name in self._names}
 
     def users(self, task: str) -> Codes:
         """(m,) int32, the users who have a target in a task."""
@@ -159,12 +159,12 @@ class _Tally:
 
     def add(self, block: Codes, targets: Columns, best: Columns, filled: Mask, hits: Mask) -> None:
         """targets: (b,) how many the task wants of each user. hits: (b, depth) bool, which places hold one."""
-        asked = np.flatnonzero(targets)
-        users, best, filled = block[asked], best[asked], filled[asked]
+        rows = np.flatnonzero(targets)
+        users, best, filled = block[rows], best[rows], filled[rows]
         self.users.append(users)
         for k, shown in self.shown.items():
             shown[best[:, :k][filled[:, :k]]] = True
-        values = of_lists(hits[asked], targets[asked], self.cutoffs)
+        values = of_lists(hits[rows], targets[rows], self.cutoffs)
         self.values.append(values | (self.per_list(users, best, filled) if self.per_list else {}))
 
     def scores(self, candidates: int) -> Scores:
@@ -186,8 +186,8 @@ def _distinct(pairs: Columns) -> Columns:
 
 
 def _among(pairs: Columns, others: Columns) -> Mask:
-    found: Mask = np.isin(pairs, others, assume_unique=True)
-    return found
+    mask: Mask = np.isin(pairs, others, assume_unique=True)
+    return mask
 
 
 def cutoff_of(metric: str) -> int:

@@ -114,10 +114,10 @@ class BestByNorm(Best):
         head = min(max(HEAD, depth), len(self.codes))
         codes, scores = self._among(head, vectors, users, hidden, depth)
         reach = self._reach(vectors, scores[:, -1])
-        left = np.argsort(-reach, kind="stable")[: np.count_nonzero(reach > head)]
-        while len(left):
-            width = int(reach[left[0]])
-            rows, left = np.split(left, [block_rows(width)])
+        queue = np.argsort(-reach, kind="stable")[: np.count_nonzero(reach > head)]
+        while len(queue):
+            width = int(reach[queue[0]])
+            rows, queue = np.split(queue, [block_rows(width)])
             place = np.full(len(users), -1)
             place[rows] = np.arange(len(rows))
             of = place[hidden[0]]
@@ -135,8 +135,8 @@ class BestByNorm(Best):
         """How many items, in their order, could have a score of `bound`: (b,)."""
         lengths = np.linalg.norm(vectors, axis=1) * SLACK
         needed = np.divide(bound, lengths, out=np.zeros_like(bound), where=(bound > 0) & (lengths > 0))
-        found: Columns = np.searchsorted(-self.norms, -needed, side="right")
-        return found
+        counts: Columns = np.searchsorted(-self.norms, -needed, side="right")
+        return counts
 
 
 class BestReordered(Best):

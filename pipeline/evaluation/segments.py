@@ -44,10 +44,10 @@ def tasks_of(
     # A held-out item that the user chose before the test is no recommendation to be judged either way.
     hidden = log.of("train", "validation", "held_out")
     new = np.zeros_like(known) if profiles is None else profiles & ~known
-    asked = {"all": test, "new_users": _of(log.of("test"), new)}
-    asked |= {name: test.subset(own) for name, own in _kept(log, test, settings, present).items()}
-    kept = {name: targets for name, targets in asked.items() if len(targets) or name in ("all", "warm")}
-    among_all = {name: Task(hidden, targets) for name, targets in kept.items()}
+    segments = {"all": test, "new_users": _of(log.of("test"), new)}
+    segments |= {name: test.subset(own) for name, own in _masks(log, test, settings, present).items()}
+    segments = {name: targets for name, targets in segments.items() if len(targets) or name in ("all", "warm")}
+    among_all = {name: Task(hidden, targets) for name, targets in segments.items()}
     candidates = log.cold if log.cold.any() else np.ones_like(log.cold)
     return among_all | {"cold": Task(seen, held_out, candidates), "cold_among_all": Task(seen, held_out)}
 
@@ -56,14 +56,14 @@ def _of(log: Interactions, users: Mask) -> Interactions:
     return log.subset(users[log.user])
 
 
-def _kept(log: OpenedLog, test: Interactions, settings: Evaluate, present: Mapping[str, Mask]) -> dict[str, Mask]:
-    """Segment to which test interactions are its own, (n,) bool."""
+def _masks(log: OpenedLog, test: Interactions, settings: Evaluate, present: Mapping[str, Mask]) -> dict[str, Mask]:
+    """Each segment's mask over the test interactions: (n,) bool."""
     train = log.of("train")
     choices = np.bincount(train.user, minlength=train.n_users)
     head = _head(np.bincount(train.item, minlength=train.n_items), settings.head_choice_share)
     items = {"warm": ~log.cold, "head": head & ~log.cold, "tail": ~head & ~log.cold} | _by_modality(present)
-    found = {name: mask[test.item] for name, mask in items.items()}
-    return found | {"cold_users": choices[test.user] <= settings.cold_user_choices}
+    masks = {name: mask[test.item] for name, mask in items.items()}
+    return masks | {"cold_users": choices[test.user] <= settings.cold_user_choices}
 
 
 def _head(choices: np.ndarray, share: float) -> Mask:

@@ -76,8 +76,8 @@ def _times_drawn(users: int, samples: int, seed: int) -> Iterator[Values]:
     """How often each resample draws each user, in blocks of resamples (b, users)."""
     rows = max(1, BLOCK_DRAWS // users)
     if samples * users <= KEPT_DRAWS:
-        kept = _kept(users, samples, seed)
-        yield from (kept[at : at + rows].astype(np.float64) for at in range(0, samples, rows))
+        draws = _draws(users, samples, seed)
+        yield from (draws[at : at + rows].astype(np.float64) for at in range(0, samples, rows))
         return
     generator = np.random.default_rng(seed)
     for at in range(0, samples, rows):
@@ -85,7 +85,7 @@ def _times_drawn(users: int, samples: int, seed: int) -> Iterator[Values]:
 
 
 @lru_cache(maxsize=16)
-def _kept(users: int, samples: int, seed: int) -> npt.NDArray[np.uint8]:
+def _draws(users: int, samples: int, seed: int) -> npt.NDArray[np.uint8]:
     return _counted(np.random.default_rng(seed), users, samples)
 
 

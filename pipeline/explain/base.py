@@ -46,7 +46,7 @@ def published_game(
             "the published scores do not follow from their shards, fusion and models; run the night with --full"
         )
     everything = {
-        chosen: np.where((held & ~np.isin(players, list(chosen))).any(axis=1), found, scores)
-        for chosen, found in values.items()
+        chosen: np.where((held & ~np.isin(players, list(chosen))).any(axis=1), worth, scores)
+        for chosen, worth in values.items()
     }
     return Game(players, everything, held)

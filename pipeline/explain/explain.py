@@ -44,7 +44,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Subject:
     """The published index, and the items asked about in it; codes: their places in the catalogue."""
 
     digest: str
@@ -70,32 +70,32 @@ def explain(workspace: Path, question: Question) -> ListedItem | AlikeItems:
     codes = modalities.codes(items)
     if set(codes) != set(items):
         raise ShardCorrupt(f"index {index.folder}: it has items that its shards have not; run the night with --full")
-    asked = _Asked(index.digest, sources, modalities, items, titles, [codes[item] for item in items])
-    return _alike(asked) if user is None else _listed(asked, str(question.user), user)
+    subject = _Subject(index.digest, sources, modalities, items, titles, [codes[item] for item in items])
+    return _alike(subject) if user is None else _listed(subject, str(question.user), user)
 
 
-def _alike(asked: _Asked) -> AlikeItems:
-    first, second = (np.nan_to_num(_vector(asked.sources.fused.folder / "items", item)) for item in asked.items)
+def _alike(subject: _Subject) -> AlikeItems:
+    first, second = (np.nan_to_num(_vector(subject.sources.fused.folder / "items", item)) for item in subject.items)
     score = float(first.astype(np.float64) @ second)
-    game = asked.modalities.of_items(np.array(asked.codes), score)
-    return AlikeItems(asked.digest, asked.items, asked.titles, score, _missing(asked), game)
+    game = subject.modalities.of_items(np.array(subject.codes), score)
+    return AlikeItems(subject.digest, subject.items, subject.titles, score, _missing(subject), game)
 
 
-def _listed(asked: _Asked, user: str, row: pa.Table) -> ListedItem:
-    (item,), codes = asked.items, np.array(asked.codes)
-    entries = [entry for entry in asked.sources.index.lists([user]).to_pylist() if entry["item_id"] == item]
+def _listed(subject: _Subject, user: str, row: pa.Table) -> ListedItem:
+    (item,), codes = subject.items, np.array(subject.codes)
+    entries = [entry for entry in subject.sources.index.lists([user]).to_pylist() if entry["item_id"] == item]
     rank, score = (entries[0]["rank"], float(entries[0]["score"])) if entries else (None, None)
-    groups, game = group_games(asked.sources, asked.modalities), None
-    first = _first_stage(asked, user, matrix(row["vector"])[0], score if groups is None else None)
+    groups, game = group_games(subject.sources, subject.modalities), None
+    first = _first_stage(subject, user, matrix(row["vector"])[0], score if groups is None else None)
     if groups is not None:
         score = float(groups.scores([user], codes)[0]) if score is None else score
         game = groups.of_pairs([user], codes, np.array([score]))
     return ListedItem(
-        index=asked.digest,
-        items=asked.items,
-        titles=asked.titles,
+        index=subject.digest,
+        items=subject.items,
+        titles=subject.titles,
         score=first.score if score is None else score,
-        missing=_missing(asked),
+        missing=_missing(subject),
         user=user,
         chosen=item in row["seen"][0].as_py(),
         rank=rank,
@@ -104,12 +104,12 @@ def _listed(asked: _Asked, user: str, row: pa.Table) -> ListedItem:
     )
 
 
-def _first_stage(asked: _Asked, user: str, vector: Vectors, listed: float | None) -> FirstStage:
+def _first_stage(subject: _Subject, user: str, vector: Vectors, listed: float | None) -> FirstStage:
     """listed: the score in the user's list, if that is the first stage's, of 32 bits."""
-    sources, games = asked.sources, asked.modalities
-    item = _vector(sources.trained / "published" / "item_vectors.parquet", asked.items[0])
+    sources, games = subject.sources, subject.modalities
+    item = _vector(sources.trained / "published" / "item_vectors.parquet", subject.items[0])
     score = float(vector.astype(np.float64) @ item) if listed is None else listed
-    codes = np.array(asked.codes)
+    codes = np.array(subject.codes)
     return FirstStage(
         model=sources.model,
         fixed=() if games.items is None else games.items.fixed,
@@ -119,14 +119,14 @@ def _first_stage(asked: _Asked, user: str, vector: Vectors, listed: float | None
     )
 
 
-def _missing(asked: _Asked) -> dict[str, str]:
+def _missing(subject: _Subject) -> dict[str, str]:
     """Why a modality is missing; of two items, which one lacks it."""
-    lacking = {item: asked.modalities.missing(code) for item, code in zip(asked.items, asked.codes, strict=True)}
+    lacking = {item: subject.modalities.missing(code) for item, code in zip(subject.items, subject.codes, strict=True)}
     if len(lacking) == 1:
         return next(iter(lacking.values()))
     reasons = {
         modality: [f"{item}: {lacks[modality]}" for item, lacks in lacking.items() if modality in lacks]
-        for modality in asked.modalities.modalities
+        for modality in subject.modalities.modalities
     }
     return {modality: "; ".join(sentences) for modality, sentences in reasons.items() if sentences}
 

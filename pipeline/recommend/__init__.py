@@ -19,8 +19,8 @@ __all__ = ["Kind", "build", "kind_of", "parts", "reads", "recommender"]
 
 def kind_of(name: str) -> type[Kind]:
     """What a recommender says of itself. Raises ConfigError if there is none of that name."""
-    found: type[Kind] = RECOMMENDERS.find(name)
-    return found
+    kind: type[Kind] = RECOMMENDERS.find(name)
+    return kind
 
 
 def build(settings: TrainSettings, seed: int, threads: int = 1, metric: str = DEFAULT_METRIC) -> Model:

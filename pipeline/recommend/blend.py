@@ -133,8 +133,8 @@ class BlendModel(BlendKind, Recommender):
                 model.scratch = replace(self.scratch, path=path.with_name(f"{name}-{path.name}"))
 
     def _weighed(self) -> list[tuple[Side, np.float32]]:
-        found = [(self._sides[name], weight) for name, weight in self.weights.items() if weight > 0]
-        return [(side, np.float32(np.sqrt(weight / side.deviation))) for side, weight in found]
+        sides = [(self._sides[name], weight) for name, weight in self.weights.items() if weight > 0]
+        return [(side, np.float32(np.sqrt(weight / side.deviation))) for side, weight in sides]
 
     def _agreed(self, weights: dict[str, float]) -> dict[str, float]:
         """Those of the first process: whether a member is fitted again must not hang on a rounding of one of them."""
@@ -144,9 +144,9 @@ class BlendModel(BlendKind, Recommender):
 
     def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
         """The weights of the best `metric` on every k-th user of the validation part."""
-        judged = np.unique(validation.user)
-        judged = judged[:: -(-len(judged) // self.settings.search_users)]
-        task = Task(train, validation.subset(np.isin(validation.user, judged)))
+        search_users = np.unique(validation.user)
+        search_users = search_users[:: -(-len(search_users) // self.settings.search_users)]
+        task = Task(train, validation.subset(np.isin(validation.user, search_users)))
         vectors = [side.model.user_vectors(train) / side.deviation for side in self._sides.values()]
         items = np.concatenate([side.items for side in self._sides.values()], axis=1)
 
@@ -194,9 +194,9 @@ def best_weights(score: Callable[[Weights], float], members: int) -> Weights:
     best = max([*np.eye(members), np.full(members, 1 / members)], key=value)
     step = FIRST_STEP
     while step >= LAST_STEP:
-        found = max([best, *_moves(best, step)], key=value)
-        step = step / 2 if found is best else step
-        best = found
+        candidate = max([best, *_moves(best, step)], key=value)
+        step = step / 2 if candidate is best else step
+        best = candidate
     return best
 
 

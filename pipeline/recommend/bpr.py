@@ -150,9 +150,9 @@ class VBPR(VbprKind, Factors):
         ]
 
     def _content_maps(self, content: Content, users: int, generator: torch.Generator) -> dict[str, Tensor]:
-        found = modalities(content)
-        self._features = torch.from_numpy(np.concatenate([vectors for vectors, _ in found.values()], axis=1))
-        self._widths = {name: vectors.shape[1] for name, (vectors, _) in found.items()}
+        by_modality = modalities(content)
+        self._features = torch.from_numpy(np.concatenate([vectors for vectors, _ in by_modality.values()], axis=1))
+        self._widths = {name: vectors.shape[1] for name, (vectors, _) in by_modality.items()}
         inputs, width = self._features.shape[1], self.settings.content_width
         self._ids["content_users"] = torch.randn(users, width, generator=generator) * INITIAL
         projection = torch.randn(inputs, width, generator=generator) * inputs**-0.5
@@ -173,6 +173,6 @@ class VBPR(VbprKind, Factors):
         ids = super()._item_rows(torch.arange(len(self._known)))
         own = torch.cat([ids[:, :-1], torch.zeros(len(ids), self.settings.content_width), ids[:, -1:]], dim=1)
         read = torch.cat([self._maps["projection"], self._maps["content_bias"]], dim=1)
-        blocks = (one.split(list(self._widths.values()), dim=at) for one, at in ((self._features, 1), (read, 0)))
+        blocks = (matrix.split(list(self._widths.values()), dim=at) for matrix, at in ((self._features, 1), (read, 0)))
         parts = {name: f @ w for name, f, w in zip(self._widths, *blocks, strict=True)}
         save_parts(folder, own.numpy(), {name: part.numpy() for name, part in parts.items()})

@@ -19,8 +19,8 @@ def modalities(content: Content) -> Modalities:
     Where the content is not told apart, the fused vectors are the only modality. What an item without a modality has
     in its row is never read: the row comes back as zeros.
     """
-    found = content.modalities or {"fused": (content.vectors, content.present)}
-    return {name: (prepared(*found[name]), found[name][1]) for name in sorted(found)}
+    by_modality = content.modalities or {"fused": (content.vectors, content.present)}
+    return {name: (prepared(*by_modality[name]), by_modality[name][1]) for name in sorted(by_modality)}
 
 
 def prepared(vectors: Floats, present: Mask) -> Floats:
@@ -42,10 +42,10 @@ def rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
 
     An item's row has the item and its `count` nearest, these by their cosine, and is empty where it lacks the modality.
     """
-    found = []
+    matrices = []
     for vectors, present in modalities(content).values():
         near = neighbours(vectors, present, count)
         rows = np.repeat(np.arange(len(vectors)), np.diff(near.indptr))
         near.data = np.maximum(np.einsum("nd,nd->n", vectors[rows], vectors[near.indices]), 0)
-        found.append((near + sp.diags(present.astype(np.float32))).tocsr())
-    return found
+        matrices.append((near + sp.diags(present.astype(np.float32))).tocsr())
+    return matrices

@@ -52,18 +52,18 @@ def descend(
     total, shrink = 0.0, np.float32(2) * rate * l2
     for n in range(len(weight)):
         i, j = codes[1][n], codes[2][n]
-        user, one, two, seen = users[codes[0][n]], items[i], items[j], known[j, 0]
+        user, positive, negative, seen = users[codes[0][n]], items[i], items[j], known[j, 0]
         score = biases[i, 0] - seen * biases[j, 0]
         for k in range(len(user)):
-            score += user[k] * (one[k] - seen * two[k])
+            score += user[k] * (positive[k] - seen * negative[k])
         total += weight[n] * (max(-score, np.float32(0)) + np.log1p(np.exp(-abs(score))))
         step = rate * weight[n] / (np.float32(1) + np.exp(score))
         other, shrink_other = seen * step, seen * shrink
         for k in range(len(user)):
-            own, chosen, drawn = user[k], one[k], two[k]
+            own, chosen, drawn = user[k], positive[k], negative[k]
             user[k] = own + step * (chosen - seen * drawn) - shrink * own
-            one[k] = chosen + step * own - shrink * chosen
-            two[k] = drawn - other * own - shrink_other * drawn
+            positive[k] = chosen + step * own - shrink * chosen
+            negative[k] = drawn - other * own - shrink_other * drawn
         biases[i, 0] += step - shrink * biases[i, 0]
         biases[j, 0] -= other + shrink_other * biases[j, 0]
     return total / len(weight)

@@ -97,9 +97,9 @@ class GraphRecommender(GraphKind, Trained[Hidden]):
         self._item_degrees = degrees(self._chosen, 0)
         self._known = np.flatnonzero(self._item_degrees)
         self._counted = np.maximum(self._item_degrees, self._item_degrees[self._known].min())
-        found = modalities(content)
-        self._features = {name: torch.from_numpy(vectors) for name, (vectors, _) in found.items()}
-        self._likeness = [Graph(neighbours(*one, self.settings.neighbours)) for one in found.values()]
+        by_modality = modalities(content)
+        self._features = {name: torch.from_numpy(vectors) for name, (vectors, _) in by_modality.items()}
+        self._likeness = [Graph(neighbours(*features, self.settings.neighbours)) for features in by_modality.values()]
         self._ids = torch.randn(train.n_items, self.settings.width, generator=generator) * INITIAL
         self._has_id = torch.from_numpy((self._item_degrees > 0).astype(np.float32))[:, None]
         self._bias = torch.zeros(train.n_items)
@@ -170,8 +170,8 @@ class GraphRecommender(GraphKind, Trained[Hidden]):
         place[codes] = np.arange(len(codes))
         rows, columns = _entries(batch.hidden, place)
         log_sums = log_sum_exp(left, right, *_entries(batch.shown, place))
-        found = (embedding(rows, left) * embedding(columns, right)).sum(dim=1)
-        return (log_sums[rows] - found).mean() * batch.part
+        logits = (embedding(rows, left) * embedding(columns, right)).sum(dim=1)
+        return (log_sums[rows] - logits).mean() * batch.part
 
     def _candidates(self, targets: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Codes that a softmax is over, and what is added to their scores: all known items, or a part of them.
@@ -204,5 +204,5 @@ def _part(matrix: sp.csr_matrix, keep: np.ndarray) -> sp.csr_matrix:
 def _entries(matrix: sp.csr_matrix, place: np.ndarray) -> tuple[Tensor, Tensor]:
     """Rows and columns of the entries, a column being the place of its item among the candidates, if it has one."""
     rows, columns = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), place[matrix.indices]
-    found = columns >= 0
-    return torch.from_numpy(rows[found]), torch.from_numpy(columns[found])
+    placed = columns >= 0
+    return torch.from_numpy(rows[placed]), torch.from_numpy(columns[placed])

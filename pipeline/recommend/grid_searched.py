@@ -82,5 +82,5 @@ class Searched(Model, Generic[State]):
 def _task(train: Interactions, validation: Interactions) -> Task:
     """Every k-th user of the validation part, so that a search costs no more than its fits where users are many."""
     users = np.unique(validation.user)
-    judged = users[:: -(-len(users) // SEARCH_USERS)]
-    return Task(train, validation.subset(np.isin(validation.user, judged)))
+    sample = users[:: -(-len(users) // SEARCH_USERS)]
+    return Task(train, validation.subset(np.isin(validation.user, sample)))

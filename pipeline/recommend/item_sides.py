@@ -82,9 +82,9 @@ class SequenceItems(ItemSide):
         if self._shared is None:
             return np.zeros((len(content.vectors), len(self._weight)), np.float32)
         centroids, table = self._shared
-        told = Codebooks(centroids).codes(content.vectors, content.present)
-        found: Floats = table[np.arange(told.shape[1]), np.maximum(told, 0)].sum(axis=1) * content.present[:, None]
-        return found
+        codes = Codebooks(centroids).codes(content.vectors, content.present)
+        sums: Floats = table[np.arange(codes.shape[1]), np.maximum(codes, 0)].sum(axis=1) * content.present[:, None]
+        return sums
 
 
 class SummedItems(ItemSide):
@@ -105,12 +105,12 @@ class SummedItems(ItemSide):
         """See ItemSide: (n, d) float32."""
         names = sorted(self._names & {f"part.{name}" for name in kept})
         own, *parts = self._file.read(("own", *names), codes)
-        found = own.copy()
+        sums = own.copy()
         for part in parts:
-            found[:, -part.shape[1] :] += part
+            sums[:, -part.shape[1] :] += part
         if self._unit:
-            found[:, :-1] = unit_rows(found[:, :-1])
-        return found
+            sums[:, :-1] = unit_rows(sums[:, :-1])
+        return sums
 
 
 def save_parts(folder: Path, own: Floats, parts: Mapping[str, Floats]) -> None:
@@ -133,13 +133,13 @@ class BlendItems(ItemSide):
         """See ItemSide: (n, sum of the members' widths) float32."""
         return np.concatenate([self._member(name, content, codes, kept) for name in self.sides], axis=1)
 
-    def _member(self, name: str, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def _member(self, name: str, content: Content, codes: Rows, modalities: Collection[str]) -> Floats:
         factor, neutral = self._file.read((f"{name}.factor", f"{name}.neutral"))
         side = self.sides[name]
         if side is None:
             (items,) = self._file.read((f"{name}.items",), codes)
         else:
-            items = side.vectors(content, codes, kept)
+            items = side.vectors(content, codes, modalities)
             items = np.where(items.any(axis=1, keepdims=True), items, neutral)
         return (items * factor).astype(np.float32)
 

@@ -91,25 +91,25 @@ class Ease(EaseKind, Searched[tuple[Floats, Rows]]):
         """W (k, k) float32, and the codes of the k items that it is of."""
         chosen = _binary(train)
         counts = np.bincount(chosen.indices, minlength=train.n_items)
-        kept = np.sort(np.argsort(-counts, kind="stable")[: min(self.max_items, np.count_nonzero(counts))])
-        if len(kept) < np.count_nonzero(counts):
-            log.warning("ease reads the %d items most often chosen; see its max_items", len(kept))
-        gram = (chosen[:, kept].T @ chosen[:, kept]).toarray().astype(np.float32)
+        codes = np.sort(np.argsort(-counts, kind="stable")[: min(self.max_items, np.count_nonzero(counts))])
+        if len(codes) < np.count_nonzero(counts):
+            log.warning("ease reads the %d items most often chosen; see its max_items", len(codes))
+        gram = (chosen[:, codes].T @ chosen[:, codes]).toarray().astype(np.float32)
         gram[np.diag_indices_from(gram)] += np.float32(settings["regularization"])
         inverse = _inverse(gram)
         weights = inverse / -np.diag(inverse)
         weights[np.diag_indices_from(weights)] = 0
-        return weights, kept
+        return weights, codes
 
     def scorer_of(self, state: tuple[Floats, Rows], history: Interactions) -> Scorer:
         """Scores are x W, float32, and 0 for an item that W is not of."""
-        weights, kept = state
-        rows = history.matrix()[:, kept]
+        weights, codes = state
+        rows = history.matrix()[:, codes]
 
         def scores(users: Codes) -> Floats:
-            found = np.zeros((len(users), history.n_items), np.float32)
-            found[:, kept] = rows[users] @ weights
-            return found
+            block = np.zeros((len(users), history.n_items), np.float32)
+            block[:, codes] = rows[users] @ weights
+            return block
 
         return scores
 

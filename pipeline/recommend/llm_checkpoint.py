@@ -53,8 +53,8 @@ def language_model(settings: LlmSettings, titles: Sequence[str], seed: int) -> t
 
 def _prepared(network: Any, settings: LlmSettings) -> Any:
     network.requires_grad_(settings.tuning == "full")
-    asked = settings.frozen_precision
-    low = computes_bf16() if asked == "auto" else asked == "bfloat16"
+    precision = settings.frozen_precision
+    low = computes_bf16() if precision == "auto" else precision == "bfloat16"
     if settings.tuning != "full" and low:
         network.to(torch.bfloat16)
     if settings.tuning == "lora":

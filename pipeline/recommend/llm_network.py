@@ -53,8 +53,8 @@ class Titles:
         self.prompt = np.asarray(tokenizer(settings.prompt, add_special_tokens=False)["input_ids"], np.int64)
         read = list(titles) if settings.title_tokens else [""] * len(titles)
         ids = tokenizer(read, add_special_tokens=False)["input_ids"] if read else []
-        cut = [np.asarray(one[: settings.title_tokens], np.int64) for one in ids]
-        self.size = np.array([len(one) for one in cut], np.int64)
+        cut = [np.asarray(tokens[: settings.title_tokens], np.int64) for tokens in ids]
+        self.size = np.array([len(tokens) for tokens in cut], np.int64)
         self.start = np.cumsum(self.size) - self.size
         self.tokens = np.concatenate([np.zeros(0, np.int64), *cut])
 
@@ -110,12 +110,12 @@ class Reader(nn.Module):
 
     @torch.no_grad()
     def _start(self, content: Content) -> None:
-        told = np.flatnonzero(content.present & (self.titles.size > 0))
+        items = np.flatnonzero(content.present & (self.titles.size > 0))
         self.soft.weight.zero_()
         self.soft.bias.zero_()
-        if len(told):
-            words = self._mean_words(told)
-            vectors = self.content[torch.from_numpy(told)]
+        if len(items):
+            words = self._mean_words(items)
+            vectors = self.content[torch.from_numpy(items)]
             middle, mean = vectors.mean(dim=0), words.mean(dim=0)
             gram = (vectors - middle).T @ (vectors - middle)
             gram += (RIDGE * gram.trace() / len(gram) + 1e-6) * torch.eye(len(gram))

@@ -56,15 +56,15 @@ class Codebooks:
 
     def codes(self, vectors: Floats, present: Mask) -> Codes:
         """(n, levels) int64: each level's code, or -1 for an item without a vector."""
-        found = np.full((len(vectors), len(self.centroids)), -1, np.int64)
+        codes = np.full((len(vectors), len(self.centroids)), -1, np.int64)
         for start in range(0, len(vectors), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
             residual = np.asarray(vectors[part], np.float32)
             for level, centroids in enumerate(self.centroids if self.centroids.size else ()):
-                found[part, level] = _nearest(residual, centroids)
-                residual = residual - centroids[found[part, level]]
-        found[~present] = -1
-        return found
+                codes[part, level] = _nearest(residual, centroids)
+                residual = residual - centroids[codes[part, level]]
+        codes[~present] = -1
+        return codes
 
 
 def _nearest(vectors: Floats, centroids: Floats) -> Codes:

@@ -15,8 +15,8 @@ def top_of_rows(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     lengths = np.diff(matrix.indptr)
     row = np.repeat(np.arange(len(lengths)), lengths)
     order = np.lexsort((matrix.indices, -matrix.data, row))
-    kept = order[np.arange(len(order)) - matrix.indptr[row] < k]
-    top = sp.csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), shape=matrix.shape)
+    entries = order[np.arange(len(order)) - matrix.indptr[row] < k]
+    top = sp.csr_matrix((matrix.data[entries], (row[entries], matrix.indices[entries])), shape=matrix.shape)
     top.sort_indices()
     return top
 

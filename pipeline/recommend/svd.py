@@ -58,8 +58,8 @@ class Svd(SvdKind, Searched[State], Recommender):
         self._degrees = degrees(rows, 0)
         width = min(int(max(self.settings.widths)), min(rows.shape))
         with threadpool_limits(self.threads):
-            found = randomized_svd(symmetric(rows), width, n_iter=POWER_ITERATIONS, random_state=self.seed)
-        self._q, self._sigma = np.ascontiguousarray(found[2].T, np.float32), np.asarray(found[1], np.float32)
+            _, sigma, vt = randomized_svd(symmetric(rows), width, n_iter=POWER_ITERATIONS, random_state=self.seed)
+        self._q, self._sigma = np.ascontiguousarray(vt.T, np.float32), np.asarray(sigma, np.float32)
 
     def learn(self, content: Content, train: Interactions, settings: Settings) -> State:
         """d^β q and d^-β Σ^γ q of every item, (n_items, width) float32 each."""

@@ -155,8 +155,8 @@ def _chose(chosen: sp.csr_matrix, items: Rows) -> Mask:
     if not items.size:
         return np.zeros(items.shape, bool)
     rows = np.repeat(np.arange(len(items)), items.shape[1])
-    found: Mask = np.asarray(chosen[rows, np.maximum(items, 0).ravel()]).reshape(items.shape) > 0
-    return found
+    mask: Mask = np.asarray(chosen[rows, np.maximum(items, 0).ravel()]).reshape(items.shape) > 0
+    return mask
 
 
 def _places(*codes: Rows) -> tuple[Tensor, list[Tensor]]:

@@ -96,14 +96,14 @@ class SummedUser(UserSide):
         if "gram" in self._names:
             (gram,) = self._file.read(("gram",))
             rows = np.linalg.solve(gram + (rows.T * (counts - 1)) @ rows, rows.T).T
-        told = {} if past.profile is None or not profiles else {"profile": past.profile}
-        sums = np.stack([counts @ rows, *told.values()])
-        left = user.astype(np.float64) - base
-        scale, *others = np.linalg.lstsq(sums.T, left)[0]
-        if np.linalg.norm(left - [scale, *others] @ sums) > TOLERANCE * np.linalg.norm(user):
+        extras = {} if past.profile is None or not profiles else {"profile": past.profile}
+        sums = np.stack([counts @ rows, *extras.values()])
+        target = user.astype(np.float64) - base
+        scale, *others = np.linalg.lstsq(sums.T, target)[0]
+        if np.linalg.norm(target - [scale, *others] @ sums) > TOLERANCE * np.linalg.norm(user):
             raise ShardCorrupt("the published user does not follow from log and model; run the night with --full")
         choices = scale * counts * (rows @ item)
-        rest = {name: float(other * (own @ item)) for (name, own), other in zip(told.items(), others, strict=True)}
+        rest = {name: float(other * (own @ item)) for (name, own), other in zip(extras.items(), others, strict=True)}
         score = float(user.astype(np.float64) @ item)
         return Split(score - float(choices.sum()) - sum(rest.values()), choices, rest)
 
@@ -133,6 +133,6 @@ class BlendedUser(UserSide):
             if side is None:
                 rest[name] = float(user[part].astype(np.float64) @ item[part])
                 continue
-            found = side.split(user[part] / factor, item[part] * factor, past)
-            base, choices, rest = base + found.base, choices + found.choices, rest | found.rest
+            split = side.split(user[part] / factor, item[part] * factor, past)
+            base, choices, rest = base + split.base, choices + split.choices, rest | split.rest
         return Split(base, choices, rest)

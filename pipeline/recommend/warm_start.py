@@ -69,8 +69,8 @@ class Before:
                 if len(earlier) != starts[-1]:
                     continue
                 parts = [np.where(self.rows[of] < 0, -1, self.rows[of] + at) for of, at in zip(tables[name], starts)]  # noqa: B905
-                found = torch.from_numpy(np.concatenate(parts))
-                weight[(found >= 0).to(weight.device)] = earlier[found[found >= 0]].to(weight)
+                places = torch.from_numpy(np.concatenate(parts))
+                weight[(places >= 0).to(weight.device)] = earlier[places[places >= 0]].to(weight)
             elif earlier.shape == weight.shape:
                 weight.copy_(earlier)
 
@@ -84,23 +84,23 @@ class Before:
         vectors = self.item_vectors[rows[codes]]
         place = np.full(train.n_items, -1)
         place[codes] = np.arange(len(codes))
-        found = np.full((train.n_users, count), -1, np.int32)
+        lists = np.full((train.n_users, count), -1, np.int32)
         for block in train.user_blocks(BLOCK_ROWS):
             log, earlier = train.of_users(block), self.rows["users"][block.start : block.stop]
             known = np.flatnonzero(earlier >= 0) if len(codes) else np.empty(0, np.int64)
             chosen = log.matrix()
             users = self.user_vectors[np.maximum(earlier, 0)]
             ranked = best_of(InnerProduct(users, vectors), np.arange(len(codes)))
-            for some in np.split(known, range(ranked.rows, len(known), ranked.rows)):
-                told = chosen[some]
-                seen = np.repeat(np.arange(len(some)), np.diff(told.indptr)), place[told.indices]
+            for part in np.split(known, range(ranked.rows, len(known), ranked.rows)):
+                history = chosen[part]
+                seen = np.repeat(np.arange(len(part)), np.diff(history.indptr)), place[history.indices]
                 hidden = seen[0][seen[1] >= 0], seen[1][seen[1] >= 0]
-                best, scores = ranked.of(some.astype(np.int32), hidden, count)
-                kept = np.where(np.isfinite(scores), codes[best], -1)
-                found[block.start + some, : best.shape[1]] = kept
-        return found
+                best, scores = ranked.of(part.astype(np.int32), hidden, count)
+                items = np.where(np.isfinite(scores), codes[best], -1)
+                lists[block.start + part, : best.shape[1]] = items
+        return lists
 
 
 def _places(ids: list[str], earlier: list[str]) -> Rows:
-    found = pc.index_in(pa.array(ids, pa.string()), pa.array(earlier, pa.string()))
-    return np.asarray(pc.fill_null(found, -1).to_numpy(), np.int64)
+    places = pc.index_in(pa.array(ids, pa.string()), pa.array(earlier, pa.string()))
+    return np.asarray(pc.fill_null(places, -1).to_numpy(), np.int64)

@@ -31,7 +31,7 @@ def gather(run: RunFiles) -> Report:
     curves, documents = curves_of(read_json(run.model / "curves.json")), receipts(run)
     modalities = Fused(run.fused).modalities()
     studio = Studio(run.media_root, run.max_image_bytes, run.max_image_pixels)
-    chosen, judged = popularity(run), (run.headline_metric, run.headline_segment)
+    chosen, headline = popularity(run), (run.headline_metric, run.headline_segment)
     shelves, tiles = shelves_of(run, drawn(run), studio, chosen)
     titles = {item_id: item.title for item_id, item in items_of(run, example_ids(documents)).items()}
     return Report(
@@ -44,9 +44,9 @@ def gather(run: RunFiles) -> Report:
         gate=Gate(run.published, run.gate),
         source=Staged(run.staged).summary,
         without_vector=without_vector_of(documents),
-        headline=headline_of(metrics, curves.model, judged, run.gate_baseline),
+        headline=headline_of(metrics, curves.model, headline, run.gate_baseline),
         modalities=modalities_of(documents, modalities, titles),
-        metrics=metrics_of(metrics, curves.model, judged),
+        metrics=metrics_of(metrics, curves.model, headline),
         paired=paired_of(metrics, curves.model),
         ablation=ablation_of(metrics, run.headline_metric),
         reranked=reranked_of(metrics),

@@ -71,8 +71,8 @@ def shown(value: object) -> str:
 
 def decades(values: list[str]) -> list[str]:
     """Turns years into decades, so that they are few; anything else stays as it is."""
-    given = set(values) - {""}
-    years = len(given) > MAX_VALUES and all(len(value) == 4 and value.isdecimal() for value in given)
+    texts = set(values) - {""}
+    years = len(texts) > MAX_VALUES and all(len(value) == 4 and value.isdecimal() for value in texts)
     return [f"{value[:3]}0s" if years and value else value for value in values]
 
 

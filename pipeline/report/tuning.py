@@ -102,7 +102,7 @@ def _trial(trial: Document, best: int) -> Trial:
 
 
 def _axis(document: Document, setting: str, low: float, high: float) -> Axis:
-    given = section(document, "space")[setting]
+    domain = section(document, "space")[setting]
     best = count(section(document, "best").get("number"))
     dots = []
     for trial in listing(document, "trials"):
@@ -110,18 +110,18 @@ def _axis(document: Document, setting: str, low: float, high: float) -> Axis:
         if value is not None and score is not None:
             role = _trial(trial, best).role
             tip = f"{_name(setting)} {_text(value)}: {score:.4f}"
-            dots.append(Dot(_place(given, value), (score - low) / ((high - low) or 1.0), role, tip))
-    ends = (given[0], given[-1]) if isinstance(given, list) else (given["low"], given["high"])  # type: ignore[index]
+            dots.append(Dot(_place(domain, value), (score - low) / ((high - low) or 1.0), role, tip))
+    ends = (domain[0], domain[-1]) if isinstance(domain, list) else (domain["low"], domain["high"])  # type: ignore[index]
     return Axis(_name(setting), _text(ends[0]), _text(ends[1]), tuple(sorted(dots, key=lambda dot: dot.role == "best")))
 
 
-def _place(given: object, value: object) -> float:
+def _place(domain: object, value: object) -> float:
     """Where a value stands between the ends of its axis, 0 to 1; choices stand evenly apart."""
-    if isinstance(given, list):
-        return (given.index(value) if value in given else 0) / max(len(given) - 1, 1)
-    assert isinstance(given, dict)
-    low, high, at = (float(end) for end in (given["low"], given["high"], value))  # type: ignore[arg-type]
-    if given.get("log"):
+    if isinstance(domain, list):
+        return (domain.index(value) if value in domain else 0) / max(len(domain) - 1, 1)
+    assert isinstance(domain, dict)
+    low, high, at = (float(end) for end in (domain["low"], domain["high"], value))  # type: ignore[arg-type]
+    if domain.get("log"):
         low, high, at = math.log(low), math.log(high), math.log(at)
     return min(max((at - low) / (high - low), 0.0), 1.0)
 

@@ -74,19 +74,19 @@ def ask(workspace: Path, query: Query) -> Answer:
     Raises ConfigError if the query names nothing, or a user together with anything else, or an unknown user or item;
     MediaError if its picture or clip cannot be read.
     """
-    given = query.given()
-    if not given or ("user" in given and len(given) > 1) or query.k < 1:
+    inputs = query.given()
+    if not inputs or ("user" in inputs and len(inputs) > 1) or query.k < 1:
         raise ConfigError("ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more")
     index = published(workspace)
     if query.user is None:
-        return Answer(index.digest, given, _for_content(index, query))
+        return Answer(index.digest, inputs, _for_content(index, query))
     hits = _for_user(index, query.user)
     note = (
         f"the list of {query.user} has {len(hits)} items; index.recommendations sets how many"
         if query.k > len(hits)
         else ""
     )
-    return Answer(index.digest, given, hits[: query.k], note)
+    return Answer(index.digest, inputs, hits[: query.k], note)
 
 
 def _for_user(index: Published, user: str) -> list[Hit]:
@@ -156,9 +156,9 @@ def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:
             raise ConfigError(
                 f"--{modality}: the published index was made without {modality}; it has {', '.join(made_with)}"
             )
-        if (given := made_with[modality]["settings"])["encoder"] == "array":
+        if (extract := made_with[modality]["settings"])["encoder"] == "array":
             raise ConfigError(
-                f"--{modality}: the published index has its vectors from {given['file']}, and nothing makes one of a "
+                f"--{modality}: the published index has its vectors from {extract['file']}, and nothing makes one of a "
                 "query; ask by --item or --user"
             )
         # One query is encoded by torch in fp32, which every chosen precision keeps close to.

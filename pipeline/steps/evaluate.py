@@ -123,13 +123,13 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     models: dict[str, Scorer] = {**fitted.models, FIRST_STAGE: fitted.first_stage}
     scores = measure.ranked(rankings, models, {"all": lists})
     first = scores.pop(FIRST_STAGE)
-    judged, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
+    stage_scores, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
     ablation_of = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
     Evaluated(
-        test=measure.segments(scores | judged) | _similarity(night, log, spaces, measure),
+        test=measure.segments(scores | stage_scores) | _similarity(night, log, spaces, measure),
         trained=fitted.trained,
-        paired=measure.paired(scores | judged, fitted.strongest, fitted.validation),
+        paired=measure.paired(scores | stage_scores, fitted.strongest, fitted.validation),
         ablation=ablation_of if ablation else {},
         ranker=ranker,
     ).write(folder)
@@ -140,7 +140,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """What is asked for, further metrics of the lists of all, and the first stage's scores by segment."""
+    """The rankings by segment, further metrics of `all`'s lists, and the first stage's scores by segment."""
 
     rankings: Rankings
     tasks: Mapping[str, Task]
@@ -149,35 +149,37 @@ class _Ranked:
 
 
 def _second_stage(
-    night: Night, log: OpenedLog, fitted: Fitted, asked: _Ranked
+    night: Night, log: OpenedLog, fitted: Fitted, evaluation: _Ranked
 ) -> tuple[dict[str, dict[str, Scores]], Json]:
     """The scores of the lists that go out under the trained model's name, and beside them, where they are re-ordered,
     the first stage's; and what the re-ranker is worth, empty where there is none.
     """
     reranked = rerank.read(night)
     if reranked.fit is None:
-        return {fitted.trained: asked.first}, {}
+        return {fitted.trained: evaluation.first}, {}
     measure, settings, seed = _measure(night), night.config.rerank, night.config.seed
     vectors = fitted.first_stage
     catalogue = Catalogue(vectors.items, rerank.modality_inputs(night), np.ones(len(vectors.items), bool))
     snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"))
     ranker = load_ranker(reranked.evaluated, catalogue, threads(night.config))
-    targets = np.concatenate([task.targets.user for task in asked.tasks.values()])
+    targets = np.concatenate([task.targets.user for task in evaluation.tasks.values()])
     users = np.intersect1d(targets, np.flatnonzero(vectors.users.any(axis=1)))
     scorer = Reordered(vectors, users.astype(np.int32), ranked_lists(snapshot, ranker, users, reranked.candidates))
-    after = measure.ranked(asked.rankings, {REORDERED: scorer}, {"all": asked.lists})[REORDERED]
+    after = measure.ranked(evaluation.rankings, {REORDERED: scorer}, {"all": evaluation.lists})[REORDERED]
     pages = labelled(log.shown("test"), log.of(*PARTS), settings.chosen_within_days)
-    chosen = asked.tasks["all"].targets
+    chosen = evaluation.tasks["all"].targets
     worth: Json = {
         "used": reranked.used,
         "learned_from": reranked.fit.learned_from,
-        "test": measure.gain(asked.first["all"], after["all"]),
+        "test": measure.gain(evaluation.first["all"], after["all"]),
         "candidates": of_candidates(ranker, snapshot, chosen, reranked.candidates),
         "shown": of_shown(ranker, snapshot, pages, settings, seed),
     }
     if reranked.fit.learned_from == "sampled":
         worth["drawn"] = of_drawn(ranker, snapshot, chosen, settings, seed)
-    return {FIRST_STAGE: asked.first, fitted.trained: after} if reranked.used else {fitted.trained: asked.first}, worth
+    if not reranked.used:
+        return {fitted.trained: evaluation.first}, worth
+    return {FIRST_STAGE: evaluation.first, fitted.trained: after}, worth
 
 
 def _fitted(night: Night, log: Log) -> Fitted:

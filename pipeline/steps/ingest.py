@@ -286,8 +286,8 @@ def _summary(
 def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> TableIntake:
     counts = {reason: rows for name, reason, rows in connection.execute("from intake").fetchall() if name == table}
     rows = sum(counts.values())
-    kept = counts.pop(None, 0)
-    return TableIntake(table, rows, kept, dict(sorted(counts.items())))
+    valid = counts.pop(None, 0)
+    return TableIntake(table, rows, valid, dict(sorted(counts.items())))
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:

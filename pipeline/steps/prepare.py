@@ -90,9 +90,9 @@ def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
     ready = _ready(night, modality)
     base = _base(night, ready.encoder)
     parent, name = f"encoders/{modality}", _step(modality)
-    kept = None if night.full else _earlier(night, parent, base)
-    if kept:
-        receipt = night.step(name, parent, kept, lambda folder: {})
+    earlier = None if night.full else _earlier(night, parent, base)
+    if earlier:
+        receipt = night.step(name, parent, earlier, lambda folder: {})
         ready.encoder.prepared = restore(night.workspace.path(receipt.path))
         return receipt, ready
     receipt = night.content_step(name, parent, lambda folder: _build(night, ready, base, folder))

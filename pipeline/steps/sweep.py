@@ -58,12 +58,12 @@ def sweep(night: Night) -> None:
     workspace, before = night.workspace, time.time() - GRACE_SECONDS
     current = workspace.read_json(CURRENT) or {}
     began = {str(run["run_id"]): datetime.fromisoformat(str(run["started_at"])) for run in runs(workspace)}
-    kept = kept_runs(list(began), night.config.publish.keep_runs, {night.run_id, str(current.get("run_id"))})
-    for run_id in began.keys() - kept:
+    kept_ids = kept_runs(list(began), night.config.publish.keep_runs, {night.run_id, str(current.get("run_id"))})
+    for run_id in began.keys() - kept_ids:
         shutil.rmtree(workspace.path("runs", run_id), ignore_errors=True)
-    oldest = min(began[run_id] for run_id in kept).timestamp()
+    oldest = min(began[run_id] for run_id in kept_ids).timestamp()
     named = {str(current.get("index")), *kept_searches(_changed(workspace, "tunes/*/*"), oldest)}
-    for run_id in kept:
+    for run_id in kept_ids:
         receipts = workspace.path("runs", run_id, "steps").glob("*.json")
         named |= {str((read_json(receipt) or {}).get("path")) for receipt in receipts}
     for name in unnamed(_changed(workspace, *SWEPT), named, before):

@@ -144,25 +144,27 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
 
     def made(part: str) -> Recommender:
         model = recommender(settings, night.config.seed, threads(night.config), metric_of(night))
-        for name, one in {"": model, **model.members}.items():
-            one.scratch = Scratch(scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds)
+        for name, member in {"": model, **model.members}.items():
+            member.scratch = Scratch(
+                scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds
+            )
             if before:
                 from pipeline.recommend.warm_start import Before
 
                 earlier = night.workspace.path(before, part)
-                one.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
-            one.processes = group
+                member.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
+            member.processes = group
         return model
 
-    judged = made("evaluated")
+    evaluated = made("evaluated")
     longest = max(getattr(part, "max_epochs", 1) for part in parts(settings))
     with nullcontext() if group.rank else shown(night, "evaluated", longest) as on_epoch:
-        chosen = judged.fit(content, training, log.of("validation"), on_epoch=on_epoch)
+        chosen = evaluated.fit(content, training, log.of("validation"), on_epoch=on_epoch)
     published = made("published")
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
     with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
-    return Fits(log, everything, judged, chosen, published, final)
+    return Fits(log, everything, evaluated, chosen, published, final)
 
 
 def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:

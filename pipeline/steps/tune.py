@@ -39,6 +39,6 @@ def _key(night: Night, space: Space) -> str:
         metric_of(night),
         config.tune.random_trials,
         config.tune.prune,
-        {name: one.described() for name, one in space.items()},
+        {name: dimension.described() for name, dimension in space.items()},
     ]
     return digest("tune", VERSION, how, config.train.meaning(), config.seed, night.receipt("fuse").digest, log)

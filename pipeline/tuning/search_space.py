@@ -66,11 +66,11 @@ def space_of(config: Config) -> Space:
     names = wanted.get(MODEL)
     models = [applied(config, {MODEL: name}) for name in (names if isinstance(names, list) else [config.train.model])]
     space: Space = {}
-    for name, given in wanted.items():
+    for name, domain in wanted.items():
         having = [model for model in models if name in _settings(model)]
         if not having:
             raise ConfigError(f"tune.space: {name} is no setting of train; the README lists them (train.width, …)")
-        space[name] = _dimension(name, given, str(_settings(having[0])[name].get("type")))
+        space[name] = _dimension(name, domain, str(_settings(having[0])[name].get("type")))
         for value in space[name].choices or (space[name].low, space[name].high):
             for model in having:
                 applied(model, {name: int(value) if space[name].whole else value})
@@ -126,9 +126,9 @@ def _own(settings: TrainSettings) -> dict[str, Any]:
     else:
         prefixes = ["train."]
     return {
-        prefix + name: given
+        prefix + name: domain
         for prefix, part in zip(prefixes, parts(settings), strict=True)
-        for name, given in _space_of_one(part).items()
+        for name, domain in _space_of_one(part).items()
     }
 
 
@@ -139,9 +139,9 @@ def _space_of_one(settings: TrainSettings) -> dict[str, Any]:
     return space or ({"learning_rate": {"low": rate / 10, "high": rate * 10, "log": True}} if rate else {})
 
 
-def _dimension(name: str, given: Any, kind: str) -> Dimension:
-    if isinstance(given, list):
-        return Dimension(choices=tuple(given))
+def _dimension(name: str, domain: Any, kind: str) -> Dimension:
+    if isinstance(domain, list):
+        return Dimension(choices=tuple(domain))
     if kind not in ("integer", "number"):
         raise ConfigError(f"tune.space: {name} is no number; give a list of choices instead of a range")
-    return Dimension(**{"log": False, **given}, whole=kind == "integer")
+    return Dimension(**{"log": False, **domain}, whole=kind == "integer")
