@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pipeline.config.shared import MediaSettings
 from pipeline.encoders.kind import Kind
+from pipeline.training.batches import padded_runs
 from pipeline.workspace import digest
 
 # What `decode` makes of one item: the parts that are encoded and averaged, most often a single one.
@@ -132,7 +133,8 @@ class Encoder(Kind, ABC):
         parts.sort(key=lambda one: one[0])
         costs = np.asarray([cost for cost, _, _ in parts])
         rows = np.asarray([row for _, row, _ in parts])
-        vectors = self.encode_all([[parts[i][2] for i in batch] for batch in batches(costs.tolist(), self.batch_cost)])
+        runs = padded_runs(costs.tolist(), self.batch_cost)
+        vectors = self.encode_all([[parts[i][2] for i in run] for run in runs])
         encoded = np.concatenate(vectors) if vectors else np.zeros((0, self.width), np.float32)
         if len(parts) == len(inputs):
             return np.ascontiguousarray(encoded[np.argsort(rows, kind="stable")], dtype=np.float32)
@@ -140,12 +142,3 @@ class Encoder(Kind, ABC):
         total = np.zeros((len(inputs), encoded.shape[1]), np.float64)
         np.add.at(total, rows, encoded * weights[:, None])
         return (total / np.bincount(rows, weights, len(inputs))[:, None]).astype(np.float32)
-
-
-def batches(costs: Sequence[int], budget: int) -> Iterator[range]:
-    """Cuts costs in ascending order into runs whose length times largest cost stays within the budget."""
-    start = 0
-    for end in range(1, len(costs) + 1):
-        if end == len(costs) or (end + 1 - start) * costs[end] > budget:
-            yield range(start, end)
-            start = end

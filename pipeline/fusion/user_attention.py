@@ -14,7 +14,6 @@ Shapes are in brackets: b moments of users, h history, d width, n items.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from torch.nn.functional import softplus
 
 from pipeline.artefacts.read import readable
 from pipeline.interactions import Floats, Interactions
+from pipeline.training.batches import padded_batches
 from pipeline.training.torch_runtime import reproducible
 from pipeline.training.windows import windows
 
@@ -122,20 +122,7 @@ def pool(attention: HistoryAttention, items: Floats, history: Interactions) -> F
     vectors = torch.from_numpy(items)
     # One thread, so that the bytes are the same on any number of cores.
     with reproducible(1):
-        for block in _blocks(sizes):
+        for block in padded_batches(sizes, BLOCK_ROWS):
             past = past_of(history, block, ends[block], int(sizes[block].max()), attention.half_life_days)
             users[block] = attention(vectors[past.item], past).numpy()
     return users
-
-
-def _blocks(sizes: Rows) -> Iterator[Rows]:
-    """Users with a history, those of like length together, so that memory is bounded by a block."""
-    order = np.argsort(sizes, kind="stable")
-    order = order[sizes[order] > 0]
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * sizes[order[stop]] <= BLOCK_ROWS:
-            stop += 1
-        yield order[start:stop]
-        start = stop

@@ -35,10 +35,11 @@ from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
 from pipeline.recommend.models.llm import LlmKind, LlmSettings
 from pipeline.recommend.models.sequence import SequenceSettings
-from pipeline.recommend.sequence import Batch, Pieces, _groups, shared_axes
+from pipeline.recommend.sequence import Batch, Pieces, shared_axes
 from pipeline.recommend.sequence_network import ItemVectors, SoftmaxLoss, code_vectors
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.two_tower_network import Dropout
+from pipeline.training.batches import padded_batches
 from pipeline.training.checkpoint import Generators
 from pipeline.training.distributed import Processes
 from pipeline.training.torch_runtime import device, full_precision, reproducible
@@ -121,14 +122,11 @@ class LanguageModel(LlmKind, Trained[Batch]):
         users = np.zeros((history.n_users, self._items.shape[1]), np.float32)
         ends = history.offsets()[1:]
         sizes = np.minimum(np.diff(history.offsets()), self.settings.history_items)
-        order = np.argsort(sizes, kind="stable")
-        order = order[sizes[order] > 0]
         self._network.eval()
         with reproducible(self.threads), torch.no_grad():
-            for start, stop in _groups(sizes[order], self.settings.batch_positions):
-                some = order[start:stop]
-                users[some, :-1] = self._last(history, ends[some] - sizes[some], sizes[some])
-                users[some, -1] = 1
+            for batch in padded_batches(sizes, self.settings.batch_positions):
+                users[batch, :-1] = self._last(history, ends[batch] - sizes[batch], sizes[batch])
+                users[batch, -1] = 1
         return users
 
     def save(self, folder: Path) -> None:

@@ -31,6 +31,7 @@ from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.models.sequence import SequenceKind, SequenceSettings
 from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer, code_vectors
 from pipeline.recommend.trained import Trained
+from pipeline.training.batches import padded_batches
 from pipeline.training.checkpoint import Generators
 from pipeline.training.distributed import ALONE, Processes
 from pipeline.training.negatives import Sampler
@@ -83,11 +84,9 @@ class Pieces:
         """Every interaction that has one before it is a target once."""
         log = self._shuffled_ties()
         mixed = self.generator.permutation(len(self._start))
-        mixed = mixed[np.argsort(self._size[mixed], kind="stable")]
-        groups = list(_groups(self._size[mixed], self._settings.batch_positions))
-        for group in self.generator.permutation(len(groups)):
-            start, stop = groups[group]
-            yield self._batch(log, mixed[start:stop])
+        batches = list(padded_batches(self._size[mixed], self._settings.batch_positions))
+        for place in self.generator.permutation(len(batches)):
+            yield self._batch(log, mixed[batches[place]])
 
     def _shuffled_ties(self) -> Interactions:
         log = self._train
@@ -164,13 +163,10 @@ class SequenceModel(SequenceKind, Trained[Batch]):
         users = np.zeros((history.n_users, self._items.shape[1]), np.float32)
         ends = history.offsets()[1:]
         sizes = np.minimum(np.diff(history.offsets()), self.settings.history_items)
-        order = np.argsort(sizes, kind="stable")
-        order = order[sizes[order] > 0]
         with reproducible(self.threads):
-            for start, stop in _groups(sizes[order], BLOCK_PLACES):
-                some = order[start:stop]
-                users[some, :-1] = self._read(history, ends[some] - sizes[some], sizes[some])
-                users[some, -1] = 1
+            for batch in padded_batches(sizes, BLOCK_PLACES):
+                users[batch, :-1] = self._read(history, ends[batch] - sizes[batch], sizes[batch])
+                users[batch, -1] = 1
         return users
 
     def save(self, folder: Path) -> None:
@@ -268,14 +264,3 @@ def _pieces(offsets: Rows, length: int) -> tuple[Rows, Rows]:
     stop = offsets[user] + inputs[user] - back * length
     start = np.maximum(stop - length, offsets[user])
     return start, stop - start
-
-
-def _groups(sizes: Rows, places: int) -> Iterator[tuple[int, int]]:
-    """Neighbours of ascending sizes, as many as fill `places` when padded to the longest, at least one."""
-    start = 0
-    while start < len(sizes):
-        stop = start + 1
-        while stop < len(sizes) and (stop + 1 - start) * sizes[stop] <= places:
-            stop += 1
-        yield start, stop
-        start = stop

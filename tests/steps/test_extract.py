@@ -10,13 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.config import Config
 from pipeline.config.shared import EncoderSettings
 from pipeline.encoders import Encoder, Input, Text, make
-from pipeline.encoders.base import batches
 from pipeline.encoders.inputs import Failure, Inputs, Row
 from pipeline.errors import ConfigError
 from tests.conftest import Shop, manifest
@@ -45,14 +42,6 @@ def shards(shop: Shop, modality: str, run_id: str) -> pa.Table:
 def encoded(shop: Shop, run_id: str) -> dict[str, int]:
     steps = manifest(shop.workspace, run_id)["steps"]
     return {name.split(".")[1]: step["encoded_rows"] for name, step in steps.items() if name.startswith("extract.")}
-
-
-@given(st.lists(st.integers(1, 300)), st.integers(300, 5000))
-def test_batches_keep_the_budget_and_every_row(costs: list[int], budget: int) -> None:
-    costs.sort()
-    cut = list(batches(costs, budget))
-    assert [row for batch in cut for row in batch] == list(range(len(costs)))
-    assert all(len(batch) * costs[batch[-1]] <= budget for batch in cut)
 
 
 def calls(work: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-"""What two_tower learns from: a log in blocks, mixed and hard negatives, and popular items kept in balance."""
+"""Padded batches, and what two_tower learns from: a log in blocks, mixed and hard negatives, and balanced items."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.artefacts.log import MICROSECONDS_PER_DAY, RowsWriter, map_rows
 from pipeline.config.training import Imbalance
@@ -18,6 +20,7 @@ from pipeline.recommend.sequence import Pieces
 from pipeline.recommend.two_tower import TwoTower, sampled_softmax
 from pipeline.recommend.two_tower_batches import BLOCK_ROWS, Batch, Batches
 from pipeline.recommend.warm_start import Before
+from pipeline.training.batches import padded_batches, padded_runs
 from pipeline.training.negatives import Sampler, Triples
 from pipeline.training.weighting import Balance
 from tests.recommend.test_recommenders import ITEMS, USERS, World, small
@@ -29,6 +32,22 @@ assert isinstance(SMALL, TwoTowerSettings)
 @pytest.fixture(scope="module")
 def world() -> World:
     return World()
+
+
+def test_padded_batches_hold_like_lengths_and_fill_no_more_than_their_places() -> None:
+    sizes = np.array([2, 0, 9, 1, 2, 3, 0, 2])
+    batches = [batch.tolist() for batch in padded_batches(sizes, 6)]
+    assert batches == [[3, 0, 4], [7, 5], [2]]  # in their order where as long; what is longer than a batch is alone
+    assert [batch.tolist() for batch in padded_batches(sizes, 9)] == [[3, 0, 4, 7], [5], [2]]
+    assert not list(padded_batches(np.zeros(3, np.int64), 6))
+
+
+@given(st.lists(st.integers(1, 300)), st.integers(300, 5000))
+def test_padded_runs_keep_within_their_places_and_have_every_row(sizes: list[int], places: int) -> None:
+    sizes.sort()
+    runs = list(padded_runs(sizes, places))
+    assert [row for run in runs for row in run] == list(range(len(sizes)))
+    assert all(len(run) * sizes[run[-1]] <= places for run in runs)
 
 
 def mapped(log: Interactions, folder: Path) -> Interactions:

