@@ -86,11 +86,17 @@ class Registry:
         return dict(sorted(named.items()))
 
     def _of_module(self, module: ModuleType) -> type:
-        here = [value for value in vars(module).values() if inspect.isclass(value) and "Settings" in dir(value)]
-        (kind,) = [
-            value for value in here if value.__module__ == module.__name__ and not value.__name__.startswith("_")
+        classes = [
+            value
+            for name, value in vars(module).items()
+            if inspect.isclass(value)
+            and value.__module__ == module.__name__
+            and "Settings" in vars(value)
+            and not name.startswith("_")
         ]
-        return kind
+        if len(classes) != 1:
+            raise ConfigError(f"{module.__name__}: it must have one class with `Settings`, and has {len(classes)}")
+        return classes[0]
 
     def _entry_point(self, name: str) -> EntryPoint:
         points = {(_package(point), point.value): point for point in entry_points(group=self.group, name=name)}
