@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -25,8 +26,8 @@ class Interactions:
     weight: (n,) float32 > 0.
     """
 
-    user: Codes
-    item: Codes
+    user: Int32s
+    item: Int32s
     age_days: npt.NDArray[np.float64]
     weight: Floats
     n_users: int
@@ -71,20 +72,20 @@ class Interactions:
         matrix.sum_duplicates()
         return matrix
 
-    def offsets(self) -> npt.NDArray[np.int64]:
+    def offsets(self) -> Int64s:
         """Where each user's interactions start: (n_users + 1,) int64, as in a CSR matrix."""
         return self._offsets
 
     @cached_property
-    def _offsets(self) -> npt.NDArray[np.int64]:
+    def _offsets(self) -> Int64s:
         return np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=self.n_users))]).astype(np.int64)
 
-    def item_counts(self) -> npt.NDArray[np.int64]:
+    def item_counts(self) -> Int64s:
         """How often each item was chosen: (n_items,) int64."""
         return np.bincount(self.item, minlength=self.n_items)
 
 
-def merged(logs: Sequence[Interactions]) -> tuple[Interactions, npt.NDArray[np.int64]]:
+def merged(logs: Sequence[Interactions]) -> tuple[Interactions, Int64s]:
     """Logs that share codes and the moment that ages are counted from as one, and its rows' places in them one by one.
 
     A single log stays as it is, not copied.

@@ -19,14 +19,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.evaluation.metrics import Values
-from pipeline.evaluation.top_k import Columns
-from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 
 
 class ListMetrics:
     """The metrics above, as `Rankings.of` asks for them."""
 
-    def __init__(self, known: Interactions, users: Codes, vectors: Floats, cutoffs: Sequence[int]) -> None:
+    def __init__(self, known: Interactions, users: Int32s, vectors: Floats, cutoffs: Sequence[int]) -> None:
         """known: what was chosen before the test. users: who is ranked for, each with a history.
 
         vectors: (n_items, d) float32 fused vectors of unit norm, NaN rows where missing.
@@ -42,7 +41,7 @@ class ListMetrics:
         self.vectors, self.present = np.nan_to_num(vectors), ~np.isnan(vectors[:, 0])
         self.cutoffs = cutoffs
 
-    def __call__(self, users: Codes, best: Columns, filled: Mask) -> dict[str, Values]:
+    def __call__(self, users: Int32s, best: Int64s, filled: Mask) -> dict[str, Values]:
         """See `PerList`."""
         paired = filled & self.present[best]
         vectors = self.vectors[best] * paired[:, :, None]
@@ -57,7 +56,7 @@ class ListMetrics:
         return values
 
 
-def _mean_distance(total: Floats, n: Columns) -> Values:
+def _mean_distance(total: Floats, n: Int64s) -> Values:
     """The mean of 1 - cosine over the pairs of n unit vectors that sum up to `total`; 0 for fewer than two."""
     pairs = n * (n - 1)
     cosines = np.square(total, dtype=np.float64).sum(axis=1) - n

@@ -23,7 +23,7 @@ import numpy as np
 from pipeline.artefacts.log import PARTS, OpenedLog
 from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.ranking import block_rows
-from pipeline.interactions import Codes, Floats, Mask
+from pipeline.interactions import Floats, Int32s, Mask
 
 LIMIT = 60_000
 MOST_PAIRS = 5_000_000
@@ -34,9 +34,9 @@ SEGMENTS = ("co_choice", "co_choice_cold")
 class Questions:
     """user, asked, answer: (q,) int32 codes; asked and answer are different items of one user."""
 
-    user: Codes
-    asked: Codes
-    answer: Codes
+    user: Int32s
+    asked: Int32s
+    answer: Int32s
 
     def __len__(self) -> int:
         return len(self.user)
@@ -98,7 +98,7 @@ def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = Non
     return Scores(users.astype(np.int32), {f"recall@{k}": values}, {})
 
 
-def _near(scores: Floats, answers: Codes, k: int) -> Mask:
+def _near(scores: Floats, answers: Int32s, k: int) -> Mask:
     right = scores[np.arange(len(scores)), answers][:, None]
     nearer = (scores > right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2
     near: Mask = nearer < k

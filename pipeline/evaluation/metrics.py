@@ -19,14 +19,13 @@ from pipeline.config.training import DEFAULT_METRIC
 from pipeline.errors import StepFailed
 from pipeline.evaluation.hits import HITS, Values
 from pipeline.evaluation.ranking import InnerProduct, Scorer, best_of
-from pipeline.evaluation.top_k import Columns
-from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 
 log = logging.getLogger("medley")
 CUTOFFS = (5, 10, 20, 50)
 # User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
 # further metrics of each user, (b,) each.
-PerList = Callable[[Codes, Columns, Mask], dict[str, Values]]
+PerList = Callable[[Int32s, Int64s, Mask], dict[str, Values]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Scores:
     users: (m,) int32 codes. values: metric@k to (m,) float64. coverage: coverage@k to one number.
     """
 
-    users: Codes
+    users: Int32s
     values: dict[str, Values]
     coverage: dict[str, float] = field(default_factory=dict)
 
@@ -94,7 +93,7 @@ class Rankings:
             scores |= ranking.of(scorer, cutoffs, per_list or {})
         return {name: scores[name] for name in self._names}
 
-    def users(self, task: str) -> Codes:
+    def users(self, task: str) -> Int32s:
         """(m,) int32, the users who have a target in a task."""
         return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.asked)
 
@@ -123,7 +122,7 @@ class _Ranking:
             np.searchsorted(self.columns, hidden % self.width),
         )
 
-    def users_of(self, task: str) -> Codes:
+    def users_of(self, task: str) -> Int32s:
         return _distinct(self.wanted[self.asked[task]] // self.width).astype(np.int32)
 
     def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
@@ -153,11 +152,11 @@ class _Tally:
 
     def __init__(self, cutoffs: Sequence[int], items: int, per_list: PerList | None) -> None:
         self.cutoffs, self.per_list = cutoffs, per_list
-        self.users: list[Codes] = [np.zeros(0, np.int32)]
+        self.users: list[Int32s] = [np.zeros(0, np.int32)]
         self.values: list[dict[str, Values]] = []
         self.shown = {k: np.zeros(items, bool) for k in cutoffs}
 
-    def add(self, block: Codes, targets: Columns, best: Columns, filled: Mask, hits: Mask) -> None:
+    def add(self, block: Int32s, targets: Int64s, best: Int64s, filled: Mask, hits: Mask) -> None:
         """targets: (b,) how many the task wants of each user. hits: (b, depth) bool, which places hold one."""
         rows = np.flatnonzero(targets)
         users, best, filled = block[rows], best[rows], filled[rows]
@@ -175,17 +174,17 @@ class _Tally:
         return Scores(np.concatenate(self.users), values, coverage)
 
 
-def _pairs(log: Interactions) -> Columns:
+def _pairs(log: Interactions) -> Int64s:
     return _distinct(log.user.astype(np.int64) * log.n_items + log.item)
 
 
-def _distinct(pairs: Columns) -> Columns:
+def _distinct(pairs: Int64s) -> Int64s:
     """Sorted and without repetition: `np.unique` hashes numbers, and takes ten times as long."""
     ordered = np.sort(pairs)
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
-def _among(pairs: Columns, others: Columns) -> Mask:
+def _among(pairs: Int64s, others: Int64s) -> Mask:
     mask: Mask = np.isin(pairs, others, assume_unique=True)
     return mask
 
@@ -214,7 +213,7 @@ def total_of(scorer: Scorer, task: Task, metric: str) -> tuple[float, int]:
     return float(values.sum()), len(values)
 
 
-def of_lists(hits: Mask, wanted: Columns, cutoffs: Sequence[int]) -> dict[str, Values]:
+def of_lists(hits: Mask, wanted: Int64s, cutoffs: Sequence[int]) -> dict[str, Values]:
     """Every metric of `hits` of ranked lists, (m,) float64 each, by metric@k.
 
     hits: (m, depth) bool, whether the list's place holds a target. wanted: (m,) number of targets, at least 1.

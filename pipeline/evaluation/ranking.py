@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.top_k import Columns, top_k
-from pipeline.interactions import Codes, Floats
+from pipeline.evaluation.top_k import top_k
+from pipeline.interactions import Floats, Int32s, Int64s
 
 # User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
-Scorer = Callable[[Codes], Floats]
+Scorer = Callable[[Int32s], Floats]
 # Rows of a block, in order, and columns of the candidates: (m,) each.
-Hidden = tuple[Columns, Columns]
+Hidden = tuple[Int64s, Int64s]
 # Item codes, best first, and their scores, -inf where no candidate was left: (b, min(depth, candidates)) each.
-Lists = tuple[Columns, Floats]
+Lists = tuple[Int64s, Floats]
 # Few enough to lie near the processor while they are ranked.
 BLOCK_SCORES, FEWEST_ROWS = 500_000, 64
 # Items, those of the largest norms, that set the bound, and how few a catalogue they are worth it in. Where most items
@@ -44,7 +44,7 @@ class InnerProduct:
     users: Floats
     items: Floats
 
-    def __call__(self, users: Codes) -> Floats:
+    def __call__(self, users: Int32s) -> Floats:
         """See Scorer."""
         return self.users[users] @ self.items.T
 
@@ -58,16 +58,16 @@ class Reordered:
     """
 
     first: Scorer
-    users: Codes
-    lists: Columns
+    users: Int32s
+    lists: Int64s
 
-    def of(self, users: Codes) -> Columns:
+    def of(self, users: Int32s) -> Int64s:
         """The lists of some users, -1 throughout for one who has none: (b, k)."""
         place = np.minimum(np.searchsorted(self.users, users), max(len(self.users) - 1, 0))
         own = self.users[place] == users if len(self.users) else np.zeros(len(users), bool)
         return np.where(own[:, None], self.lists[place] if len(self.users) else -1, -1)
 
-    def __call__(self, users: Codes) -> Floats:
+    def __call__(self, users: Int32s) -> Floats:
         """See Scorer: beside the first stage's scores, those of a list lie above, in even steps."""
         scores, lists = self.first(users), self.of(users)
         top = scores.max(axis=1, keepdims=True)
@@ -80,13 +80,13 @@ class Reordered:
 class Best:
     """What a scorer likes best of the candidates; `rows` are as many users as make a good block."""
 
-    def __init__(self, scorer: Scorer, columns: Columns) -> None:
+    def __init__(self, scorer: Scorer, columns: Int64s) -> None:
         """columns: (m,) item codes of the candidates, sorted."""
         self.scorer = scorer
         self.columns = columns
         self.rows = block_rows(len(columns))
 
-    def of(self, users: Codes, hidden: Hidden, depth: int) -> Lists:
+    def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """The lists of users (b,); hidden: what stands in none of them."""
         scores = self.scorer(users)
         if len(self.columns) < scores.shape[1]:
@@ -99,7 +99,7 @@ class BestByNorm(Best):
 
     scorer: InnerProduct
 
-    def __init__(self, scorer: InnerProduct, columns: Columns) -> None:
+    def __init__(self, scorer: InnerProduct, columns: Int64s) -> None:
         super().__init__(scorer, columns)
         norms = np.linalg.norm(scorer.items[columns], axis=1)
         order = np.argsort(-norms, kind="stable")
@@ -108,7 +108,7 @@ class BestByNorm(Best):
         self.items = scorer.items[self.codes]
         self.place = np.argsort(order)
 
-    def of(self, users: Codes, hidden: Hidden, depth: int) -> Lists:
+    def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """See Best."""
         vectors, hidden = self.scorer.users[users], (hidden[0], self.place[hidden[1]])
         head = min(max(HEAD, depth), len(self.codes))
@@ -125,17 +125,17 @@ class BestByNorm(Best):
             codes[rows], scores[rows] = self._among(width, vectors[rows], users[rows], own, depth)
         return codes, scores
 
-    def _among(self, width: int, vectors: Floats, users: Codes, hidden: Hidden, depth: int) -> Lists:
+    def _among(self, width: int, vectors: Floats, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """The best of the `width` items of the largest norms."""
         inside = hidden[1] < width
         own = hidden[0][inside], hidden[1][inside]
         return _listed(vectors @ self.items[:width].T, users, self.codes[:width], own, depth)
 
-    def _reach(self, vectors: Floats, bound: Floats) -> Columns:
+    def _reach(self, vectors: Floats, bound: Floats) -> Int64s:
         """How many items, in their order, could have a score of `bound`: (b,)."""
         lengths = np.linalg.norm(vectors, axis=1) * SLACK
         needed = np.divide(bound, lengths, out=np.zeros_like(bound), where=(bound > 0) & (lengths > 0))
-        counts: Columns = np.searchsorted(-self.norms, -needed, side="right")
+        counts: Int64s = np.searchsorted(-self.norms, -needed, side="right")
         return counts
 
 
@@ -144,12 +144,12 @@ class BestReordered(Best):
 
     scorer: Reordered
 
-    def __init__(self, scorer: Reordered, columns: Columns) -> None:
+    def __init__(self, scorer: Reordered, columns: Int64s) -> None:
         super().__init__(scorer, columns)
         self.first = best_of(scorer.first, columns)
         self.rows = self.first.rows
 
-    def of(self, users: Codes, hidden: Hidden, depth: int) -> Lists:
+    def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """See Best."""
         lists, width = self.scorer.of(users), len(self.columns)
         place = np.minimum(np.searchsorted(self.columns, lists), width - 1)
@@ -174,7 +174,7 @@ def _joined(hidden: Hidden, listed: Hidden) -> Hidden:
     return rows, columns
 
 
-def best_of(scorer: Scorer, columns: Columns) -> Best:
+def best_of(scorer: Scorer, columns: Int64s) -> Best:
     """What finds the scorer's lists soonest. columns: (m,) item codes of the candidates, sorted."""
     if isinstance(scorer, Reordered):
         return BestReordered(scorer, columns)
@@ -185,7 +185,7 @@ def best_of(scorer: Scorer, columns: Columns) -> Best:
     return Best(scorer, columns)
 
 
-def _listed(scores: Floats, users: Codes, codes: Columns, hidden: Hidden, depth: int) -> Lists:
+def _listed(scores: Floats, users: Int32s, codes: Int64s, hidden: Hidden, depth: int) -> Lists:
     scores[hidden] = -np.inf
     best = top_k(scores, depth, users, codes)
     return codes[best], np.take_along_axis(scores, best, axis=1)

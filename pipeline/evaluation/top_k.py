@@ -14,14 +14,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.interactions import Codes, Floats
+from pipeline.interactions import Floats, Int32s, Int64s
 
 # A row with more contenders than this many times k has many that tie.
 CROWD = 8
-Columns = npt.NDArray[np.int64]
 
 
-def top_k(scores: Floats, k: int, users: Codes, items: Columns | None = None) -> Columns:
+def top_k(scores: Floats, k: int, users: Int32s, items: Int64s | None = None) -> Int64s:
     """The columns of the k largest scores of each row, best first, equals ordered by `tie_break`.
 
     scores: (n, m). users: (n,) the rows' user codes. items: (m,) the columns' item codes, by default the columns.
@@ -59,7 +58,7 @@ def _lower_bound(scores: Floats, k: int) -> Floats:
     return bound
 
 
-def _order(rows: Columns, scores: Floats, users: Codes, items: Columns) -> Columns:
+def _order(rows: Int64s, scores: Floats, users: Int32s, items: Int64s) -> Int64s:
     """Of scores (c,) in rows (c,), the order by row, then the largest first, equals by `tie_break`.
 
     A row and a score fit into one integer, as the bits of positive numbers are in the numbers' order, and of negative
@@ -73,7 +72,7 @@ def _order(rows: Columns, scores: Floats, users: Codes, items: Columns) -> Colum
     return order
 
 
-def _top_of_row(scores: Floats, k: int, user: np.int32, items: Columns) -> Columns:
+def _top_of_row(scores: Floats, k: int, user: np.int32, items: Int64s) -> Int64s:
     last = np.partition(scores, -k)[-k]
     above, level = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
     keys = tie_break(user, items[level])
@@ -82,7 +81,7 @@ def _top_of_row(scores: Floats, k: int, user: np.int32, items: Columns) -> Colum
     return best[np.lexsort((tie_break(user, items[best]), -scores[best]))]
 
 
-def tie_break(users: Codes | np.int32, items: Columns) -> npt.NDArray[np.uint64]:
+def tie_break(users: Int32s | np.int32, items: Int64s) -> npt.NDArray[np.uint64]:
     """A fixed pseudo-random key of each pair of codes, the lower first among equal scores (SplitMix64's mixer)."""
     key = (np.asarray(users).astype(np.uint64) << np.uint64(32)) + np.asarray(items).astype(np.uint64)
     key = key + np.uint64(0x9E3779B97F4A7C15)

@@ -22,8 +22,9 @@ from pipeline.artefacts.model import Fitted
 from pipeline.artefacts.shards import Shards
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.explain.by_modality import CHUNK_ITEMS
-from pipeline.fusion.projected import Codes, FromShards
+from pipeline.fusion.projected import FromShards
 from pipeline.fusion.saved import load_catalogue
+from pipeline.interactions import Int64s
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
 
@@ -47,12 +48,12 @@ class PartialContent:
         self.modalities = self.fusion.frontend.modalities
         self._sides = FromShards(shards, self.fusion.frontend)
 
-    def chunks(self) -> list[Codes]:
+    def chunks(self) -> list[Int64s]:
         """All items, some at a time, in the catalogue's order."""
         every = np.arange(self._sides.shards.items)
         return np.split(every, range(CHUNK_ITEMS, len(every), CHUNK_ITEMS))
 
-    def without(self, modality: str, codes: Codes) -> Content:
+    def without(self, modality: str, codes: Int64s) -> Content:
         """The fused vectors of some items."""
         keep = np.array([name != modality for name in self.modalities])
         vectors, _ = self.fusion.vectors(self._sides, codes, np.tile(keep, (len(codes), 1)))
@@ -97,5 +98,5 @@ def refitted(
         )
 
 
-def _nothing(codes: Codes) -> Content:
+def _nothing(codes: Int64s) -> Content:
     return Content(np.zeros((len(codes), 0), np.float32), np.zeros(len(codes), bool))

@@ -18,7 +18,7 @@ from pipeline.explain.by_modality import ModalityGames
 from pipeline.explain.load import Sources
 from pipeline.fusion.projected import Mask
 from pipeline.fusion.shapley import Values, subsets
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Int64s
 from pipeline.rerank.network import Ranker, load_ranker
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 
@@ -36,11 +36,11 @@ class GroupGames:
         self._ranker, self._snapshot = ranker, snapshot
         self._codes = {user: code for code, user in enumerate(users)}
 
-    def scores(self, users: Sequence[str], items: Rows) -> Values:
+    def scores(self, users: Sequence[str], items: Int64s) -> Values:
         """The probabilities that the re-ranker gives n pairs, in a list or not: (n,) float64. items: codes."""
         return np.asarray(expit(self._logits(users, items, self.players)))
 
-    def of_pairs(self, users: Sequence[str], items: Rows, scores: Values) -> Game:
+    def of_pairs(self, users: Sequence[str], items: Int64s, scores: Values) -> Game:
         """One game for each user and item. items: (n,) codes. scores: (n,) published probabilities.
 
         Raises ShardCorrupt if the scores do not follow from the re-ranker.
@@ -51,11 +51,11 @@ class GroupGames:
         published = np.where(scores < NEAR_ONE, logit(np.minimum(scores, NEAR_ONE)), whole)
         return published_game(self.players, values, self._held(items), published, TOLERANCE)
 
-    def _logits(self, users: Sequence[str], items: Rows, present: Collection[str]) -> Values:
+    def _logits(self, users: Sequence[str], items: Int64s, present: Collection[str]) -> Values:
         codes = np.array([self._codes[user] for user in users], np.int64)
         return self._ranker.score_groups(self._snapshot, codes, items, present).astype(np.float64)
 
-    def _held(self, items: Rows) -> Mask:
+    def _held(self, items: Int64s) -> Mask:
         """(n, groups) bool: every item has all groups but the modalities that it lacks."""
         modalities = self._snapshot.catalogue.modalities
         return np.stack(

@@ -23,9 +23,10 @@ from pipeline.artefacts.shards import Shards
 from pipeline.explain.base import Game, Subset, published_game
 from pipeline.explain.load import Sources
 from pipeline.fusion.moments import Vectors
-from pipeline.fusion.projected import Codes, FromShards, Mask
+from pipeline.fusion.projected import FromShards, Mask
 from pipeline.fusion.saved import load_catalogue
 from pipeline.fusion.shapley import Values, subsets
+from pipeline.interactions import Int64s
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
 from pipeline.recommend.content_features import prepared
@@ -78,7 +79,7 @@ class ModalityGames:
             inputs[modality] = prepared(vectors, present), present
         return inputs
 
-    def of_users(self, users: Vectors, codes: Codes, scores: Values) -> Game:
+    def of_users(self, users: Vectors, codes: Int64s, scores: Values) -> Game:
         """One game for each user and item. users: (n, d) as published. codes: (n,). scores: (n,) as published.
 
         `items` must be there: no other model's items are made of content.
@@ -93,20 +94,20 @@ class ModalityGames:
             values[chosen] = np.einsum("nd,nd->n", users, items, dtype=np.float64)
         return published_game(self._players, values, held, scores, TOLERANCE)
 
-    def of_items(self, pair: Codes, score: float) -> Game:
+    def of_items(self, pair: Int64s, score: float) -> Game:
         """The game of two items, n = 1. pair: (2,) codes. score: their cosine as published."""
         fused, held = self._fused(pair)
         plain = {chosen: np.nan_to_num(vectors).astype(np.float64) for chosen, vectors in fused.items()}
         values = {chosen: np.array([vectors[0] @ vectors[1]]) for chosen, vectors in plain.items()}
         return published_game(self._players, values, np.atleast_2d(held.any(axis=0)), np.array([score]), TOLERANCE)
 
-    def _fused(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
+    def _fused(self, codes: Int64s) -> tuple[dict[Subset, Vectors], Mask]:
         """Of every subset the fused vectors from it alone, (n, w), NaN where nothing is left; and who has what."""
         chunks = [self._chunk(codes[start : start + CHUNK_ITEMS]) for start in range(0, len(codes), CHUNK_ITEMS)]
         by_subset = {chosen: np.concatenate([vectors[chosen] for vectors, _ in chunks]) for chosen in chunks[0][0]}
         return by_subset, np.concatenate([held for _, held in chunks])
 
-    def _chunk(self, codes: Codes) -> tuple[dict[Subset, Vectors], Mask]:
+    def _chunk(self, codes: Int64s) -> tuple[dict[Subset, Vectors], Mask]:
         every = sorted(subsets(self._players), key=len, reverse=True)
         keep = np.concatenate([np.tile(np.isin(self._players, list(chosen)), (len(codes), 1)) for chosen in every])
         vectors, _ = self._fusion.vectors(self._sides, np.tile(codes, len(every)), keep)

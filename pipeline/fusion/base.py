@@ -26,7 +26,8 @@ from pipeline.config.base import Modality
 from pipeline.config.fuse import Fuse
 from pipeline.errors import ConfigError
 from pipeline.fusion.moments import Moments, Projection, Vectors, rotation
-from pipeline.fusion.projected import Codes, Mask, Projected
+from pipeline.fusion.projected import Mask, Projected
+from pipeline.interactions import Int64s
 
 if TYPE_CHECKING:
     from pipeline.fusion.fit import Catalogue
@@ -133,7 +134,7 @@ class Fusion(ABC):
         counted (n, m), rows sum to 1, or are 0 where it has none.
         """
 
-    def catalogue(self, projected: Projected, codes: Codes) -> tuple[Vectors, Vectors]:
+    def catalogue(self, projected: Projected, codes: Int64s) -> tuple[Vectors, Vectors]:
         """Vectors and shares of some items of a catalogue, as `combine`."""
         return self.vectors(projected, codes)
 
@@ -150,7 +151,7 @@ class Fusion(ABC):
                 placed[:, place] = shares[:, self.frontend.modalities.index(modality)]
         return fused, placed
 
-    def vectors(self, projected: Projected, codes: Codes, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
+    def vectors(self, projected: Projected, codes: Int64s, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
         """Vectors and weights of some items of a catalogue, as `combine`.
 
         keep: (n, m) bool, the modalities to look at; all by default.

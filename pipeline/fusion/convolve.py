@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,8 @@ from torch.nn import functional
 
 from pipeline.fusion.graph import NOBODY, Graph
 from pipeline.fusion.networks import Align, masked_softmax, zeroed
-from pipeline.fusion.projected import Codes, Mask
+from pipeline.fusion.projected import Mask
+from pipeline.interactions import Int32s, Int64s
 
 with warnings.catch_warnings():
     # It calls torch.jit.script, which torch says is deprecated.
@@ -34,7 +34,6 @@ with warnings.catch_warnings():
 
 Edit = Callable[[Graph], Graph]
 EDGES = ("own", "like", "together")
-Nodes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Gnn(Align):
         return functional.normalize(vectors, dim=-1), weights
 
 
-def plan(graph: Graph, batch: Codes, layers: int, edit: Edit | None = None) -> tuple[Codes, list[tuple[int, Graph]]]:
+def plan(graph: Graph, batch: Int64s, layers: int, edit: Edit | None = None) -> tuple[Int64s, list[tuple[int, Graph]]]:
     """The items that `layers` convolutions of a batch read, the batch first, and each layer's targets with their lists.
 
     Lists hold places among the items read after the batch: an item that is somebody's neighbour is read again, so that
@@ -111,11 +110,11 @@ def plan(graph: Graph, batch: Codes, layers: int, edit: Edit | None = None) -> t
     return np.concatenate([batch, others]), placed
 
 
-def placed_among(lists: Graph, others: Codes, start: int) -> Graph:
+def placed_among(lists: Graph, others: Int64s, start: int) -> Graph:
     """Lists of codes as lists of places, the first of `others` being at `start`."""
     order = np.argsort(others, kind="stable")
 
-    def place(wanted: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def place(wanted: Int32s) -> Int32s:
         if not len(others):
             return wanted
         rows = np.searchsorted(others, np.maximum(wanted, 0), sorter=order).clip(max=len(others) - 1)
@@ -145,7 +144,7 @@ def edges_of(targets: int, lists: Graph | None, mask: Mask) -> Layer:
     return Layer(targets, {kind: _averaging(nodes, shape) for kind, nodes in ends.items()})
 
 
-def _averaging(ends: Nodes, shape: tuple[int, int]) -> Tensor:
+def _averaging(ends: Int64s, shape: tuple[int, int]) -> Tensor:
     source, target = ends
     degree = np.bincount(target, minlength=shape[0]).astype(np.float32)
     edges = sp.csr_matrix((1 / degree[target], (target, source)), shape=shape, dtype=np.float32)
@@ -158,7 +157,7 @@ def _averaging(ends: Nodes, shape: tuple[int, int]) -> Tensor:
         )
 
 
-def _own(mask: Mask) -> Nodes:
+def _own(mask: Mask) -> Int64s:
     modalities = mask.shape[1]
     ends = [np.zeros((2, 0), np.int64)]
     for source in range(modalities):

@@ -20,10 +20,9 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from pipeline.artefacts.read import readable
-from pipeline.fusion.projected import Codes, InFile, Mask
-from pipeline.interactions import Interactions
+from pipeline.fusion.projected import InFile, Mask
+from pipeline.interactions import Int32s, Int64s, Interactions
 
-Lists = npt.NDArray[np.int32]
 FILE = "graph.safetensors"
 NOBODY = -1
 CELL, PROBES, EXACT_BELOW = 1024, 2, 4096
@@ -44,15 +43,15 @@ class Size:
 class Graph:
     """Neighbour lists: like (n, m, neighbours) int32 per modality, together (n, co_chosen) int32; -1 is nobody."""
 
-    like: Lists
-    together: Lists
+    like: Int32s
+    together: Int32s
 
-    def around(self, codes: Codes) -> Codes:
+    def around(self, codes: Int64s) -> Int64s:
         """Every neighbour in the lists that is not among `codes`, each once, sorted."""
         neighbours = np.unique(np.concatenate([self.like.ravel(), self.together.ravel()]))
         return np.setdiff1d(neighbours[neighbours != NOBODY].astype(np.int64), codes)
 
-    def rows(self, codes: Codes) -> Graph:
+    def rows(self, codes: Int64s) -> Graph:
         """The lists of some items."""
         return Graph(self.like[codes], self.together[codes])
 
@@ -61,7 +60,7 @@ class Graph:
         gone = items[self.together] & (self.together != NOBODY)
         return Graph(self.like, np.where(gone | items[:, None], NOBODY, self.together).astype(np.int32))
 
-    def thinned(self, share: float, partners: Codes, rng: np.random.Generator) -> Graph:
+    def thinned(self, share: float, partners: Int64s, rng: np.random.Generator) -> Graph:
         """The lists without a share of their edges, for as many items without any, and for none with its partner.
 
         partners: whom the first items are to find; -1 is nobody.
@@ -84,7 +83,7 @@ def load(path: Path) -> Graph:
         return Graph(tensors["like"], tensors["together"])
 
 
-def _thin(lists: Lists, share: float, rng: np.random.Generator) -> Lists:
+def _thin(lists: Int32s, share: float, rng: np.random.Generator) -> Int32s:
     lost = rng.random(lists.shape) < share
     lost |= (rng.random(len(lists)) < share).reshape(-1, *[1] * (lists.ndim - 1))
     return np.where(lost, NOBODY, lists).astype(np.int32)
@@ -99,7 +98,7 @@ def build(projected: InFile, train: Interactions, size: Size) -> Graph:
     return Graph(like, _chosen_together(train, size.window_choices, size.co_chosen))
 
 
-def _fill_nearest(projected: InFile, place: int, like: Lists) -> None:
+def _fill_nearest(projected: InFile, place: int, like: Int32s) -> None:
     codes = np.flatnonzero(projected.mask[:, place])
     if len(codes) < 2:
         return
@@ -115,7 +114,7 @@ def _fill_nearest(projected: InFile, place: int, like: Lists) -> None:
         like[chunk, place, :count] = np.where(real, codes[nearest], NOBODY)
 
 
-def _index(projected: InFile, place: int, codes: Codes) -> faiss.Index:
+def _index(projected: InFile, place: int, codes: Int64s) -> faiss.Index:
     width = projected.read(codes[:1])[0].shape[2]
     flat = faiss.IndexFlatIP(width)
     index: faiss.Index = flat
@@ -130,11 +129,11 @@ def _index(projected: InFile, place: int, codes: Codes) -> faiss.Index:
     return index
 
 
-def _vectors(projected: InFile, place: int, codes: Codes) -> npt.NDArray[np.float32]:
+def _vectors(projected: InFile, place: int, codes: Int64s) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(projected.read(codes)[0][:, place])
 
 
-def _chosen_together(train: Interactions, window: int, length: int) -> Lists:
+def _chosen_together(train: Interactions, window: int, length: int) -> Int32s:
     n = train.n_items
     train = train.subset(train.some_users(MOST_PAIRS // window))
     counts = sp.csr_matrix((n, n), dtype=np.float32)

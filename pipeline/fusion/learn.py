@@ -27,9 +27,9 @@ from torch.nn import functional
 from pipeline.config.training import Schedule
 from pipeline.evaluation.hits import discount
 from pipeline.fusion.learned import LearnedFusion, Step
-from pipeline.fusion.pairs import CoChoices, Pairs
-from pipeline.fusion.projected import Codes, InFile, Mask
-from pipeline.interactions import Interactions
+from pipeline.fusion.pairs import CoChoices
+from pipeline.fusion.projected import InFile, Mask
+from pipeline.interactions import Int64s, Interactions
 from pipeline.training.checkpoint import Generators
 from pipeline.training.context import Context, Epoch
 from pipeline.training.contrastive import info_nce
@@ -54,10 +54,10 @@ class _Split:
     """Items to train on and items to stop by, the pairs of both, and those with several modalities."""
 
     pairs: CoChoices
-    several: Codes
-    held_out_pairs: Pairs
-    held_out_several: Codes
-    candidates: Codes
+    several: Int64s
+    held_out_pairs: Int64s
+    held_out_several: Int64s
+    candidates: Int64s
 
 
 def train(fusion: LearnedFusion, lesson: Lesson) -> list[Epoch]:
@@ -84,7 +84,7 @@ def train(fusion: LearnedFusion, lesson: Lesson) -> list[Epoch]:
     return state.curve
 
 
-class _Learner(Learner[Pairs]):
+class _Learner(Learner[Int64s]):
     """A fusion's network; a batch is pairs of items chosen together, and as many items of several modalities."""
 
     def __init__(self, fusion: LearnedFusion, lesson: Lesson) -> None:
@@ -103,7 +103,7 @@ class _Learner(Learner[Pairs]):
         # Dropout draws from torch's own.
         return [self.rng, torch.default_generator]
 
-    def _batches(self) -> Iterator[Pairs]:
+    def _batches(self) -> Iterator[Int64s]:
         settings, pairs = self.settings, self.split.pairs
         self.fusion.network.train()
         wanted = min(settings.pairs, pairs.count) if settings.co_choice else 0
@@ -114,7 +114,7 @@ class _Learner(Learner[Pairs]):
         batches = np.array_split(drawn, max(steps, 1))[:steps]
         return (batch for batch in batches if self.agrees or len(batch) > 1)
 
-    def _loss(self, batch: Pairs) -> Tensor:
+    def _loss(self, batch: Int64s) -> Tensor:
         terms = []
         if len(batch) > 1:
             terms.append(self.settings.co_choice * self._co_choice(batch))
@@ -122,7 +122,7 @@ class _Learner(Learner[Pairs]):
             terms.append(self.settings.agreement * self._agreement())
         return torch.stack(terms).sum()
 
-    def _co_choice(self, pairs: Pairs) -> Tensor:
+    def _co_choice(self, pairs: Int64s) -> Tensor:
         codes, partners = pairs.T.ravel(), pairs[:, ::-1].T.ravel()
         mask = self.lesson.projected.mask[codes]
         keep = hidden(mask, self.settings.modality_dropout, self.rng)

@@ -13,8 +13,9 @@ import numpy as np
 from pipeline.config.fuse import LearnedFuse
 from pipeline.fusion.base import Curve, Frontend, Fusion, Tensors, given_weights
 from pipeline.fusion.moments import Vectors
-from pipeline.fusion.projected import Codes, InMemory, Mask, Projected
+from pipeline.fusion.projected import InMemory, Mask, Projected
 from pipeline.fusion.shapley import shares_of_itself
+from pipeline.interactions import Int64s
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ class Step:
     """One step of training. partners: whom each item is to find, so that no edge may tell; None to use no graph."""
 
     rng: np.random.Generator
-    partners: Codes | None = None
+    partners: Int64s | None = None
 
 
 class LearnedFusion(Fusion):
@@ -74,7 +75,7 @@ class LearnedFusion(Fusion):
         return train(self, lesson)
 
     def batch(
-        self, projected: Projected, codes: Codes, keep: Mask | None = None, step: Step | None = None
+        self, projected: Projected, codes: Int64s, keep: Mask | None = None, step: Step | None = None
     ) -> tuple[Tensor, Tensor]:
         """Vectors (n, w) and weights (n, m) of some items, with gradients.
 
@@ -87,7 +88,7 @@ class LearnedFusion(Fusion):
         pair: tuple[Tensor, Tensor] = self.network(torch.from_numpy(rows), torch.from_numpy(present))
         return pair
 
-    def vectors(self, projected: Projected, codes: Codes, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
+    def vectors(self, projected: Projected, codes: Int64s, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
         """As `batch`, as arrays in batches of ROWS; NaN where an item has nothing to look at."""
         vectors = np.zeros((len(codes), self.frontend.width), np.float32)
         weights = np.zeros((len(codes), len(self.frontend.modalities)), np.float32)
@@ -100,7 +101,7 @@ class LearnedFusion(Fusion):
         """See `Fusion.combine`."""
         return self.catalogue(InMemory(projected, mask), np.arange(len(projected)))
 
-    def catalogue(self, projected: Projected, codes: Codes) -> tuple[Vectors, Vectors]:
+    def catalogue(self, projected: Projected, codes: Int64s) -> tuple[Vectors, Vectors]:
         """Vectors and shares of some items of a catalogue, as `combine`."""
         vectors, weights = self.vectors(projected, codes)
         if self.explained_by_weights:
@@ -125,7 +126,7 @@ class LearnedFusion(Fusion):
 
         return self.build(torch.from_numpy(given_weights(self.frontend, self.settings))).eval()
 
-    def _arrays(self, projected: Projected, codes: Codes, keep: Mask | None) -> tuple[Vectors, Vectors]:
+    def _arrays(self, projected: Projected, codes: Int64s, keep: Mask | None) -> tuple[Vectors, Vectors]:
         import torch
 
         with torch.no_grad():

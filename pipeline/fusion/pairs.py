@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.fusion.projected import Mask
-from pipeline.interactions import Interactions
+from pipeline.interactions import Int64s, Interactions
 
-Pairs = npt.NDArray[np.int64]
 TRIES = 50
 
 
@@ -31,9 +29,9 @@ class CoChoices:
         self.share = (drawn / max(drawn.sum(), 1)).astype(np.float32)
         """(n_items,) float32: the share of an item in all pairs, which is how often it is drawn."""
 
-    def draw(self, count: int, rng: np.random.Generator) -> Pairs:
+    def draw(self, count: int, rng: np.random.Generator) -> Int64s:
         """At most `count` pairs of item codes, (n, 2) int64, in random order and direction; none if there is none."""
-        batches: list[Pairs] = []
+        batches: list[Int64s] = []
         missing = count
         for _ in range(TRIES if self.count else 0):
             first = rng.integers(len(self.item), size=2 * missing + 64)

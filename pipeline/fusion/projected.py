@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.fusion.moments import Vectors
+from pipeline.interactions import Int64s
 
 if TYPE_CHECKING:
     from pipeline.artefacts.shards import Shards
     from pipeline.fusion.base import Frontend
 
 Mask = npt.NDArray[np.bool_]
-Codes = npt.NDArray[np.int64]
 BUCKETS_IN_MEMORY = 8
 
 
 class Projected(Protocol):
     """Where projected modalities are read from."""
 
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
+    def read(self, codes: Int64s) -> tuple[Vectors, Mask]:
         """Vectors (n, m, w) float32, zero where missing, and mask (n, m) of those items, the caller's to change."""
 
 
@@ -36,7 +36,7 @@ class InMemory:
     def __init__(self, vectors: Vectors, mask: Mask) -> None:
         self.vectors, self.mask = vectors, mask
 
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
+    def read(self, codes: Int64s) -> tuple[Vectors, Mask]:
         """See Projected."""
         return self.vectors[codes], self.mask[codes]
 
@@ -57,7 +57,7 @@ class InFile:
         self._file[start : start + len(vectors)] = vectors
         self.mask[start : start + len(vectors)] = mask
 
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
+    def read(self, codes: Int64s) -> tuple[Vectors, Mask]:
         """See Projected."""
         return self._file[codes].astype(np.float32), self.mask[codes]
 
@@ -74,7 +74,7 @@ class FromShards:
         self.shards, self.frontend = shards, frontend
         self._buckets: dict[int, tuple[Vectors, Mask]] = {}
 
-    def read(self, codes: Codes) -> tuple[Vectors, Mask]:
+    def read(self, codes: Int64s) -> tuple[Vectors, Mask]:
         """See Projected. Raises ShardCorrupt if a shard cannot be read."""
         buckets = np.searchsorted(self.shards.starts, codes, side="right") - 1
         shape = (len(codes), len(self.frontend.modalities))

@@ -18,22 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pipeline.artefacts.read import readable
-from pipeline.interactions import Floats, Interactions
+from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.training.batches import padded_batches
 from pipeline.training.torch_runtime import reproducible
 from pipeline.training.windows import windows
 
 LATEST = 3.0  # newer choices that halve a choice's part in the mean of the latest
 BLOCK_ROWS = 65_536
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def _softmax(logits: Tensor, present: Tensor) -> Tensor:
     return torch.softmax(logits.masked_fill(~present, -1e9), dim=1) * present
 
 
-def past_of(log: Interactions, users: Rows, ends: Rows, length: int, half_life_days: float) -> Past:
+def past_of(log: Interactions, users: Int64s, ends: Int64s, length: int, half_life_days: float) -> Past:
     """The last `length` interactions before row `ends` of the log, for each of `users`; see `towers.windows`."""
     window = windows(log, users, ends, length)
     rows = np.maximum(ends[:, None] - 1 - np.arange(length), 0)

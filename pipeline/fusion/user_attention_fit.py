@@ -19,8 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.config.training import Schedule
 from pipeline.evaluation.hits import discount
-from pipeline.fusion.user_attention import HistoryAttention, Rows, past_of
-from pipeline.interactions import Floats, Interactions
+from pipeline.fusion.user_attention import HistoryAttention, past_of
+from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.training.checkpoint import Generators
 from pipeline.training.context import Context
 from pipeline.training.loop import Learner, Validation
@@ -60,9 +60,9 @@ class _Moments:
     """Users (b,), the rows of a log (b,) that they are stopped before, and a choice that follows (b,)."""
 
     log: Interactions
-    users: Rows
-    ends: Rows
-    targets: Rows
+    users: Int64s
+    ends: Int64s
+    targets: Int64s
 
 
 def fit(items: Floats, train: Interactions, half_life_days: float, context: Context) -> Fitted:
@@ -90,7 +90,7 @@ class _Learner(Learner[_Moments]):
     """Attention, and the scale of the cosines that the softmax is over, from one seeded generator."""
 
     def __init__(
-        self, items: Tensor, train: Interactions, attention: HistoryAttention, learners: Rows, seed: int
+        self, items: Tensor, train: Interactions, attention: HistoryAttention, learners: Int64s, seed: int
     ) -> None:
         self.items, self.train, self.attention, self.learners = items, train, attention, learners
         self.generator = np.random.default_rng([seed, 1])
@@ -126,7 +126,7 @@ class _Learner(Learner[_Moments]):
             gains.append(discount(1 + (others > own).sum(dim=1).numpy()))
         return float(np.concatenate(gains).mean())
 
-    def _scores(self, moments: _Moments, candidates: Rows) -> tuple[Tensor, Tensor]:
+    def _scores(self, moments: _Moments, candidates: Int64s) -> tuple[Tensor, Tensor]:
         """Cosines with the target [b x 1] and with candidates [b x m], very low for what the user has chosen."""
         past = past_of(moments.log, moments.users, moments.ends, HISTORY_ITEMS, self.attention.half_life_days)
         users = self.attention(self.items[past.item], past)
@@ -134,7 +134,7 @@ class _Learner(Learner[_Moments]):
         chosen = torch.from_numpy(self.chosen[moments.users][:, candidates].toarray() > 0)
         return own, (users @ self.items[candidates].T).masked_fill(chosen, -1e9)
 
-    def moments(self, users: Rows) -> Iterator[_Moments]:
+    def moments(self, users: Int64s) -> Iterator[_Moments]:
         """Every user at up to MOMENTS moments, in batches; what shares a moment is shuffled, its order not known."""
         log = self.train
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))

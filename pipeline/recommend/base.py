@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.fusion.user_pooling import Pooling
-from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.recommend.kind import Kind
 from pipeline.training.context import Epoch, OnEpoch, Scratch
 from pipeline.training.distributed import ALONE, Processes
@@ -26,8 +26,6 @@ from pipeline.training.distributed import ALONE, Processes
 if TYPE_CHECKING:
     from pipeline.recommend.user_sides import AdditiveUsers
     from pipeline.recommend.warm_start import Before
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class ItemSide(ABC):
     fixed: tuple[str, ...] = ()
 
     @abstractmethod
-    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
         """The vectors that some items would have with other content: (n, d) float32, as in `item_vectors`.
 
         kept: the modalities that are left. content: the fused vectors that these make, of these items alone, row for
@@ -176,7 +174,7 @@ class PastOf:
     """
 
     history: Interactions
-    codes: Rows
+    codes: Int64s
     profile: Floats | None = None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Collection
 import numpy as np
 
 from pipeline.fusion.user_pooling import Pooling
-from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.base import Content, Fit, ItemSide, OnEpoch, Recommender, Rows
+from pipeline.interactions import Floats, Int64s, Interactions
+from pipeline.recommend.base import Content, Fit, ItemSide, OnEpoch, Recommender
 from pipeline.recommend.models.content import ContentKind, ContentSettings
 from pipeline.recommend.user_sides import AdditiveUsers
 
@@ -58,6 +58,6 @@ class ContentRecommender(ContentKind, Recommender):
 class FusedItems(ItemSide):
     """Items are their fused vectors: nothing was saved, and no content is a zero row."""
 
-    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, width) float32."""
         return content.vectors

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-from pipeline.interactions import Floats, Mask, unit_rows
+from pipeline.interactions import Floats, Int32s, Mask, unit_rows
 from pipeline.recommend.base import Content
 from pipeline.recommend.propagation import neighbours
 
@@ -32,7 +31,7 @@ def prepared(vectors: Floats, present: Mask) -> Floats:
     return made
 
 
-def known(items: npt.NDArray[np.int32], n_items: int) -> Mask:
+def known(items: Int32s, n_items: int) -> Mask:
     """Which items of the catalogue are among these codes: (n_items,) bool."""
     return np.bincount(items, minlength=n_items) > 0
 

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar, cast
 import numba
 import numpy as np
 
-from pipeline.interactions import Codes, Floats
+from pipeline.interactions import Floats, Int32s
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +37,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 def descend(
     weights: tuple[Floats, Floats, Floats],
     known: Floats,
-    codes: tuple[Codes, Codes, Codes],
+    codes: tuple[Int32s, Int32s, Int32s],
     weight: Floats,
     rate: np.float32,
     l2: np.float32,

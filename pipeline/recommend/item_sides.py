@@ -31,9 +31,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pipeline.artefacts.read import readable
-from pipeline.interactions import Floats, unit_rows
+from pipeline.interactions import Floats, Int64s, unit_rows
 from pipeline.recommend import kind_of
-from pipeline.recommend.base import Content, ItemSide, Rows
+from pipeline.recommend.base import Content, ItemSide
 from pipeline.recommend.semantic_ids import Codebooks
 
 FILE = "model.safetensors"
@@ -50,7 +50,7 @@ class TowerItems(ItemSide):
         shared = ("item.content.weight", "item.content.bias", "item.content_bias", "margin", "new_item_cosine")
         self._weight, self._bias, self._content_bias, self._margin, self._cosine = self._file.read(shared)
 
-    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, width + 1 + fused width) float32."""
         ids, id_bias, known, new = self._file.read(("item.ids", "item.id_bias", "known", "new"), codes)
         f, present = content.vectors, content.present.astype(np.float32)
@@ -70,7 +70,7 @@ class SequenceItems(ItemSide):
         names = ("items.shared.centroids", "items.shared.table")
         self._shared = self._file.read(names) if names[0] in self._file.names() else None
 
-    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, width + 1) float32."""
         ids, known, below = self._file.read(("items.ids", "known", "below"), codes)
         f = content.vectors * content.present[:, None]
@@ -101,7 +101,7 @@ class SummedItems(ItemSide):
         self._names = self._file.names()
         self._unit = unit
 
-    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, d) float32."""
         names = sorted(self._names & {f"part.{name}" for name in kept})
         own, *parts = self._file.read(("own", *names), codes)
@@ -129,11 +129,11 @@ class BlendItems(ItemSide):
         self.fixed = tuple(name for name, side in self.sides.items() if side is None)
         self.reads_fused = any(side.reads_fused for side in self.sides.values() if side is not None)
 
-    def vectors(self, content: Content, codes: Rows, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
         """See ItemSide: (n, sum of the members' widths) float32."""
         return np.concatenate([self._member(name, content, codes, kept) for name in self.sides], axis=1)
 
-    def _member(self, name: str, content: Content, codes: Rows, modalities: Collection[str]) -> Floats:
+    def _member(self, name: str, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         factor, neutral = self._file.read((f"{name}.factor", f"{name}.neutral"))
         side = self.sides[name]
         if side is None:
@@ -156,7 +156,7 @@ class SavedRows:
         with self._open() as file:
             return set(file.keys())
 
-    def read(self, names: tuple[str, ...], codes: Rows | None = None) -> list[Floats]:
+    def read(self, names: tuple[str, ...], codes: Int64s | None = None) -> list[Floats]:
         """The named tensors, or their rows of some items. Raises ShardCorrupt if they are not there."""
         with self._open() as file:
             if codes is None:
@@ -175,6 +175,6 @@ class SavedRows:
             yield file
 
 
-def _rows(table: object, codes: Rows) -> Floats:
+def _rows(table: object, codes: Int64s) -> Floats:
     read = [table[int(code) : int(code) + 1] for code in codes]  # type: ignore[index]
     return np.concatenate(read) if read else np.asarray(table[0:0])  # type: ignore[index]

@@ -19,8 +19,8 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from pipeline.evaluation.metrics import Scorer
-from pipeline.interactions import Codes, Floats, Interactions
-from pipeline.recommend.base import Content, Rows
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions
+from pipeline.recommend.base import Content
 from pipeline.recommend.grid_searched import Searched, Settings
 from pipeline.recommend.models.ease import EaseKind, EaseSettings
 from pipeline.recommend.models.item_knn import ItemKnnKind, ItemKnnSettings
@@ -76,7 +76,7 @@ class RP3Beta(Rp3BetaKind, ItemToItem):
         return top_of_product(to_user, to_item, int(settings["neighbours"]), adjust)
 
 
-class Ease(EaseKind, Searched[tuple[Floats, Rows]]):
+class Ease(EaseKind, Searched[tuple[Floats, Int64s]]):
     """See above; W = I - P / diag(P), P = (XᵀX + λI)⁻¹, whose diagonal is 0.
 
     P is dense over the items that somebody chose: time grows with their cube and memory with their square, so that
@@ -87,7 +87,7 @@ class Ease(EaseKind, Searched[tuple[Floats, Rows]]):
         super().__init__({"regularization": settings.regularization})
         self.max_items = settings.max_items
 
-    def learn(self, content: Content, train: Interactions, settings: Settings) -> tuple[Floats, Rows]:
+    def learn(self, content: Content, train: Interactions, settings: Settings) -> tuple[Floats, Int64s]:
         """W (k, k) float32, and the codes of the k items that it is of."""
         chosen = _binary(train)
         counts = np.bincount(chosen.indices, minlength=train.n_items)
@@ -101,12 +101,12 @@ class Ease(EaseKind, Searched[tuple[Floats, Rows]]):
         weights[np.diag_indices_from(weights)] = 0
         return weights, codes
 
-    def scorer_of(self, state: tuple[Floats, Rows], history: Interactions) -> Scorer:
+    def scorer_of(self, state: tuple[Floats, Int64s], history: Interactions) -> Scorer:
         """Scores are x W, float32, and 0 for an item that W is not of."""
         weights, codes = state
         rows = history.matrix()[:, codes]
 
-        def scores(users: Codes) -> Floats:
+        def scores(users: Int32s) -> Floats:
             block = np.zeros((len(users), history.n_items), np.float32)
             block[:, codes] = rows[users] @ weights
             return block

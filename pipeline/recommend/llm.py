@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.recommend.base import Content, Rows
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
+from pipeline.recommend.base import Content
 from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
@@ -70,7 +70,7 @@ class Stretches(Pieces):
     def _shuffled_ties(self) -> Interactions:
         return self._train if self._frozen else super()._shuffled_ties()
 
-    def _own(self, pieces: Rows) -> tuple[Mask, float]:
+    def _own(self, pieces: Int64s) -> tuple[Mask, float]:
         # What a frozen model reads once, the same process must ask for every time, and when users are ranked.
         return self._processes.own(self._user[pieces]) if self._frozen else super()._own(pieces)
 
@@ -193,7 +193,7 @@ class LanguageModel(LlmKind, Trained[Batch]):
         items[np.arange(len(items)), size] = items[:, -1]
         return self._hidden(items, size + 1)[:, :-1]
 
-    def _hidden(self, items: Rows, size: Rows) -> Tensor:
+    def _hidden(self, items: Int64s, size: Int64s) -> Tensor:
         """The language model's last hidden states: [b x l x h]; those of a frozen one are read once."""
         if self.settings.tuning != "frozen":
             found: Tensor = self._network.reader(items, size)
@@ -209,7 +209,7 @@ class LanguageModel(LlmKind, Trained[Batch]):
             self._memory.clear()
         return hidden
 
-    def _last(self, history: Interactions, start: Rows, size: Rows) -> Floats:
+    def _last(self, history: Interactions, start: Int64s, size: Int64s) -> Floats:
         """The states after `size` interactions from row `start` on: (b, width) float32."""
         steps = np.arange(size.max())
         items = history.item[np.where(steps < size[:, None], start[:, None] + steps, 0)].astype(np.int64)

@@ -19,19 +19,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from pipeline.encoders.transformer_networks import longest_text
 from pipeline.errors import ConfigError
+from pipeline.interactions import Int64s
 from pipeline.recommend.base import Content
 from pipeline.recommend.models.llm import LlmSettings
 from pipeline.recommend.sequence_network import CodeVectors
 
 RIDGE = 1e-2
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Titles:
         self.start = np.cumsum(self.size) - self.size
         self.tokens = np.concatenate([np.zeros(0, np.int64), *cut])
 
-    def layout(self, items: Rows, size: Rows, soft: int) -> Layout:
+    def layout(self, items: Int64s, size: Int64s, soft: int) -> Layout:
         """items: (b, l) codes, of which the first `size` of a row count, (b,). soft: tokens of an item."""
         real = np.arange(items.shape[1]) < size[:, None]
         count = np.where(real, self.size[items] + soft, 0)
@@ -94,7 +92,7 @@ class Reader(nn.Module):
         self.codes = None if shared is None else shared.of_width(self.width)
         self._start(content)
 
-    def forward(self, items: Rows, size: Rows) -> Tensor:
+    def forward(self, items: Int64s, size: Int64s) -> Tensor:
         """items: (b, l) codes, padded with any; size: (b,), at least 1. Returns [b x l x h] float32."""
         layout, device = self.titles.layout(items, size, self.soft_tokens), self.content.device
         embedded = self.network.get_input_embeddings()(layout.token.to(device))
@@ -124,7 +122,7 @@ class Reader(nn.Module):
         if self.codes is not None:
             self.codes.table.copy_(self.codes.centroids @ self.soft.weight.T)
 
-    def _mean_words(self, items: Rows) -> Tensor:
+    def _mean_words(self, items: Int64s) -> Tensor:
         """The mean embedding of each title's tokens: [n x h]."""
         table = self.network.get_input_embeddings()
         size, start = self.titles.size[items], self.titles.start[items]

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.interactions import Floats, Int64s, Interactions, unit_rows
 from pipeline.training.torch_runtime import full_precision
 
 NEIGHBOUR_BLOCK = 1024
@@ -104,7 +104,7 @@ def neighbours(vectors: Floats, present: npt.NDArray[np.bool_], count: int) -> s
     return symmetric(sp.csr_matrix((np.ones(len(ends[0]), np.float32), ends), shape=shape))
 
 
-def _nearest(unit: Floats, start: int, count: int) -> npt.NDArray[np.int64]:
+def _nearest(unit: Floats, start: int, count: int) -> Int64s:
     cosines = unit[start : start + NEIGHBOUR_BLOCK] @ unit.T
     cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
     # A copy: what is sliced would keep the order of all items alive, for every block.

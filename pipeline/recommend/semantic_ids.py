@@ -13,18 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from pipeline.interactions import Floats, Mask
+from pipeline.interactions import Floats, Int64s, Mask
 from pipeline.recommend.models.sequence import SemanticIds
 
 ROWS_PER_CODE = 256
 ITERATIONS = 25
 BLOCK_ROWS = 8192
-
-Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Codebooks:
                 residual = residual - centroids[level][_nearest(residual, centroids[level])]
         return cls(centroids)
 
-    def codes(self, vectors: Floats, present: Mask) -> Codes:
+    def codes(self, vectors: Floats, present: Mask) -> Int64s:
         """(n, levels) int64: each level's code, or -1 for an item without a vector."""
         codes = np.full((len(vectors), len(self.centroids)), -1, np.int64)
         for start in range(0, len(vectors), BLOCK_ROWS):
@@ -67,6 +64,6 @@ class Codebooks:
         return codes
 
 
-def _nearest(vectors: Floats, centroids: Floats) -> Codes:
+def _nearest(vectors: Floats, centroids: Floats) -> Int64s:
     distance = (centroids**2).sum(axis=1) - 2 * vectors @ centroids.T
     return distance.argmin(axis=1).astype(np.int64)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from safetensors.torch import save_file
@@ -25,7 +24,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from pipeline.errors import StepFailed
-from pipeline.interactions import Floats, Interactions, Mask, unit_rows
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask, unit_rows
 from pipeline.recommend.base import Content
 from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.models.sequence import SequenceKind, SequenceSettings
@@ -40,8 +39,6 @@ from pipeline.training.weighting import Balance
 
 BLOCK_PLACES = 32_768
 SMALLEST = np.float32(1e-12)
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,11 @@ class Pieces:
         order = np.lexsort((self.generator.random(len(log)), -log.age_days, log.user))
         return replace(log, item=log.item[order], weight=log.weight[order])
 
-    def _own(self, pieces: Rows) -> tuple[Mask, float]:
+    def _own(self, pieces: Int64s) -> tuple[Mask, float]:
         """Which pieces of a batch are this process's, and their share."""
         return self._processes.own(np.arange(len(pieces)))
 
-    def _batch(self, log: Interactions, pieces: Rows) -> Batch:
+    def _batch(self, log: Interactions, pieces: Int64s) -> Batch:
         size = self._size[pieces]
         aimed = np.repeat(self._start[pieces] + size - np.cumsum(size), size) + np.arange(1, size.sum() + 1)
         weight = log.weight[aimed] * self._balance.of(log.item[aimed])
@@ -123,7 +120,7 @@ class Pieces:
         read, at = torch.from_numpy(chosen[:, :-1].copy()), torch.from_numpy(np.flatnonzero(real))
         return Batch(torch.from_numpy(codes), read, at, aims)
 
-    def _scored(self, *used: npt.NDArray[np.int32]) -> tuple[Rows, Floats]:
+    def _scored(self, *used: Int32s) -> tuple[Int64s, Floats]:
         """The items of a batch, and how far each one's score is moved in the sum over items.
 
         An item drawn c times where E are expected counts as c / E, so that the sum is right on average; one that is
@@ -226,7 +223,7 @@ class SequenceModel(SequenceKind, Trained[Batch]):
         self._items = torch.cat([self._vectors, below], dim=1).cpu().numpy()
 
     @torch.no_grad()
-    def _read(self, history: Interactions, start: Rows, size: Rows) -> Floats:
+    def _read(self, history: Interactions, start: Int64s, size: Int64s) -> Floats:
         """The states after `size` interactions from row `start` on: (b, width) float32."""
         steps = np.arange(size.max())
         rows = np.where(steps < size[:, None], start[:, None] + steps, 0)
@@ -252,7 +249,7 @@ def shared_axes(train: Interactions, width: int, seed: int) -> Floats:
     return unit_rows(vectors * (items > 0)[:, None])
 
 
-def _pieces(offsets: Rows, length: int) -> tuple[Rows, Rows]:
+def _pieces(offsets: Int64s, length: int) -> tuple[Int64s, Int64s]:
     """Histories cut from their end into pieces of at most `length` inputs: first row and number of inputs of each.
 
     Every row but a user's first is the target of one input, the row before it.

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import StepFailed
-from pipeline.interactions import Interactions, Mask
+from pipeline.interactions import Int32s, Int64s, Interactions, Mask
 from pipeline.recommend.models.two_tower import TwoTowerSettings
 from pipeline.training.distributed import ALONE, Processes
 from pipeline.training.negatives import Sampler
 from pipeline.training.weighting import Balance
 from pipeline.training.windows import Windows, windows
 
-Rows = npt.NDArray[np.int64]
 BLOCK_ROWS = 4_000_000
 
 
@@ -58,7 +57,7 @@ class Batches:
         train: Interactions,
         settings: TwoTowerSettings,
         seed: int,
-        pool: npt.NDArray[np.int32] | None = None,
+        pool: Int32s | None = None,
         processes: Processes = ALONE,
         block_rows: int = BLOCK_ROWS,
     ) -> None:
@@ -106,7 +105,7 @@ class Batches:
         weight = self._balance.log_weight(log)[order]
         return replace(log, user=log.user[order], item=log.item[order], age_days=log.age_days[order], weight=weight)
 
-    def _batch(self, log: Interactions, chosen: sp.csr_matrix, users: Rows, pool: npt.NDArray[np.int32]) -> Batch:
+    def _batch(self, log: Interactions, chosen: sp.csr_matrix, users: Int64s, pool: Int32s) -> Batch:
         sizes = np.diff(log.offsets())
         moments = log.offsets()[users] + self.generator.integers(1, sizes[users])
         target, share = self._next(log, users, moments)
@@ -132,7 +131,7 @@ class Batches:
             torch.from_numpy((hard < 0) | _chose(chosen, hard)),
         )
 
-    def _next(self, log: Interactions, users: Rows, moments: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
+    def _next(self, log: Interactions, users: Int64s, moments: Int64s) -> tuple[Int64s, npt.NDArray[np.float32]]:
         """The items after each moment, (b, t), and their shares, falling by `target_fade` from one to the next."""
         steps = np.arange(self._settings.targets)
         rows = moments[:, None] + steps
@@ -142,7 +141,7 @@ class Batches:
         share = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
         return items.astype(np.int64), share * self._balance.of(items)
 
-    def _hard(self, pool: npt.NDArray[np.int32]) -> Rows:
+    def _hard(self, pool: Int32s) -> Int64s:
         """`hard_negatives` of each row of the pool, drawn anew: (b, h)."""
         if not self._settings.hard_negatives:
             return np.empty((len(pool), 0), np.int64)
@@ -150,7 +149,7 @@ class Batches:
         return np.take_along_axis(pool, columns, axis=1).astype(np.int64)
 
 
-def _chose(chosen: sp.csr_matrix, items: Rows) -> Mask:
+def _chose(chosen: sp.csr_matrix, items: Int64s) -> Mask:
     """Whether each row's user chose that row's items: (b, h) bool."""
     if not items.size:
         return np.zeros(items.shape, bool)
@@ -159,7 +158,7 @@ def _chose(chosen: sp.csr_matrix, items: Rows) -> Mask:
     return mask
 
 
-def _places(*codes: Rows) -> tuple[Tensor, list[Tensor]]:
+def _places(*codes: Int64s) -> tuple[Tensor, list[Tensor]]:
     """The distinct codes of several arrays, and those arrays as places among them."""
     distinct, places = np.unique(np.concatenate([part.ravel() for part in codes]), return_inverse=True)
     ends = np.cumsum([part.size for part in codes])[:-1]

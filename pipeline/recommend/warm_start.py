@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -20,8 +19,7 @@ from torch import Tensor
 
 from pipeline.artefacts.model import Fitted
 from pipeline.evaluation.ranking import InnerProduct, best_of
-from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions
 from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.two_tower_batches import BLOCK_ROWS
 
@@ -37,7 +35,7 @@ class Before:
     weights: Mapping[str, Tensor]
     item_vectors: Floats
     user_vectors: Floats
-    rows: Mapping[str, Rows]
+    rows: Mapping[str, Int64s]
     warm_start: bool
 
     @staticmethod
@@ -74,7 +72,7 @@ class Before:
             elif earlier.shape == weight.shape:
                 weight.copy_(earlier)
 
-    def hard(self, train: Interactions, count: int) -> npt.NDArray[np.int32]:
+    def hard(self, train: Interactions, count: int) -> Int32s:
         """For each user the best items by the earlier vectors that the user has not chosen: (n_users, count), or -1.
 
         Only items that anybody chose in `train`: of a new item, that nobody chose it says nothing.
@@ -101,6 +99,6 @@ class Before:
         return lists
 
 
-def _places(ids: list[str], earlier: list[str]) -> Rows:
+def _places(ids: list[str], earlier: list[str]) -> Int64s:
     places = pc.index_in(pa.array(ids, pa.string()), pa.array(earlier, pa.string()))
     return np.asarray(pc.fill_null(places, -1).to_numpy(), np.int64)

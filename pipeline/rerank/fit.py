@@ -27,8 +27,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from pipeline.artefacts.reranked import RankerFit
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.config.training import Schedule
-from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.rerank.candidates import Candidates
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.network import Ranker, network_of
@@ -108,7 +107,7 @@ def _pairs(
     return {source: pairs for source, pairs in sources.items() if pairs is not None}
 
 
-class _Learner(Learner[Rows]):
+class _Learner(Learner[Int64s]):
     """The network; a batch is rows of the pairs that it learns from."""
 
     def __init__(self, catalogue: Catalogue, pairs: Pairs, settings: Settings, context: Context) -> None:
@@ -144,12 +143,12 @@ class _Learner(Learner[Rows]):
         # Dropout draws from torch's own.
         return [self.generator, torch.default_generator]
 
-    def _batches(self) -> Iterator[Rows]:
+    def _batches(self) -> Iterator[Int64s]:
         self.network.train()
         order, rows = self.generator.permutation(len(self.pairs)), self.settings.batch_pairs
         return (order[start : start + rows] for start in range(0, len(order), rows))
 
-    def _loss(self, batch: Rows) -> Tensor:
+    def _loss(self, batch: Int64s) -> Tensor:
         pairs = self.pairs
         users = self.network.user_side(pairs.users[pairs.user[batch]])
         items = self.network.item_side(self.catalogue.modalities, pairs.item[batch])

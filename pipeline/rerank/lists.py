@@ -9,15 +9,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.interactions import Floats
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int64s
 from pipeline.rerank.network import Ranker
 from pipeline.rerank.snapshot import Snapshot
 
 BLOCK_USERS = 1024
 
 
-def lists_of(snapshot: Snapshot, ranker: Ranker | None, users: Rows, depth: int) -> Iterator[tuple[Rows, Rows, Floats]]:
+def lists_of(
+    snapshot: Snapshot, ranker: Ranker | None, users: Int64s, depth: int
+) -> Iterator[tuple[Int64s, Int64s, Floats]]:
     """Some users at a time, (b,) codes, their items, (b, depth) int64, best first, and their scores, float32.
 
     depth: how many of the first stage's best are listed, and re-ordered by the ranker if there is one; -1 where there
@@ -32,7 +33,7 @@ def lists_of(snapshot: Snapshot, ranker: Ranker | None, users: Rows, depth: int)
             yield block, *ranker.reordered(snapshot, block, lists)
 
 
-def ranked_lists(snapshot: Snapshot, ranker: Ranker | None, users: Rows, depth: int) -> Rows:
+def ranked_lists(snapshot: Snapshot, ranker: Ranker | None, users: Int64s, depth: int) -> Int64s:
     """All those lists, (len(users), depth) int64."""
     blocks = [lists for _, lists, _ in lists_of(snapshot, ranker, users, depth)]
     return np.concatenate([np.zeros((0, depth), np.int64), *blocks])

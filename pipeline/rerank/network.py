@@ -31,8 +31,7 @@ from torch import Tensor, nn
 
 from pipeline.artefacts.read import readable
 from pipeline.config.rerank import Rerank as Settings
-from pipeline.interactions import Floats, Mask
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int64s, Mask
 from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
 from pipeline.training.torch_runtime import reproducible
 
@@ -73,7 +72,7 @@ class Network(nn.Module):
                             "slope": torch.ones(()), "shift": torch.zeros(())}.items():  # fmt: skip
             self.register_buffer(name, value)
 
-    def item_side(self, modalities: dict[str, tuple[Floats, Mask]], codes: Rows) -> Tensor:
+    def item_side(self, modalities: dict[str, tuple[Floats, Mask]], codes: Int64s) -> Tensor:
         """The towers of some items: [n x width · modalities]."""
         towers = [torch.zeros(len(codes), 0)]
         for name, tower in self.modalities.items():
@@ -109,7 +108,7 @@ class Ranker:
         self._sides = torch.cat(sides)
 
     @torch.no_grad()
-    def logits(self, users: Floats, user: Rows, item: Rows, scalars: Floats) -> Floats:
+    def logits(self, users: Floats, user: Int64s, item: Int64s, scalars: Floats) -> Floats:
         """a f + b of n pairs, (n,) float32. users: (m, d). user: (n,) rows of it. item: (n,) codes."""
         with reproducible(self.threads):
             side = self.network.user_side(users)
@@ -125,7 +124,7 @@ class Ranker:
         return (*COLUMNS, *self.network.modalities)
 
     @torch.no_grad()
-    def score_groups(self, snapshot: Snapshot, user: Rows, item: Rows, present: Collection[str]) -> Floats:
+    def score_groups(self, snapshot: Snapshot, user: Int64s, item: Int64s, present: Collection[str]) -> Floats:
         """The logits of n pairs by some groups of inputs alone, the others left out as said above: (n,) float32.
 
         user: (n,) codes in the snapshot. item: (n,) codes. present: names of `groups`; with all of them these are the
@@ -146,7 +145,7 @@ class Ranker:
                 users = np.broadcast_to(network.user_mean.numpy(), users.shape).copy()
             return self._calibrated(network.user_side(users), items, scalars)
 
-    def of_lists(self, snapshot: Snapshot, users: Rows, lists: Rows, scalars: Floats | None = None) -> Floats:
+    def of_lists(self, snapshot: Snapshot, users: Int64s, lists: Int64s, scalars: Floats | None = None) -> Floats:
         """The logits of each user's candidates, (b, k) float32, -inf where there is none.
 
         scalars: of the candidates there are, row after row, where they are known already.
@@ -162,7 +161,7 @@ class Ranker:
                 logits[some, column[start:stop]] = self.logits(own, some - some[0], code, numbers)
         return logits
 
-    def reordered(self, snapshot: Snapshot, users: Rows, lists: Rows) -> tuple[Rows, Floats]:
+    def reordered(self, snapshot: Snapshot, users: Int64s, lists: Int64s) -> tuple[Int64s, Floats]:
         """Candidates likeliest first, equals as they were, and their probabilities, 0 where there is no item."""
         logits = self.of_lists(snapshot, users, lists)
         order = np.argsort(-logits, axis=1, kind="stable")

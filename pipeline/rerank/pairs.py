@@ -23,8 +23,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.config.rerank import Rerank as Settings
-from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.recommend.propagation import pairs
 from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot, without
 from pipeline.training.negatives import Chosen
@@ -42,8 +41,8 @@ class Pairs:
     """
 
     users: Floats
-    user: Rows
-    item: Rows
+    user: Int64s
+    item: Int64s
     scalars: Floats
     chosen: Mask
     log_rate: Floats
@@ -108,7 +107,7 @@ class _Draw:
     def __init__(
         self,
         snapshot: Snapshot,
-        users: Rows,
+        users: Int64s,
         taken: Interactions,
         known: Mask,
         settings: Settings,
@@ -125,14 +124,14 @@ class _Draw:
         self.sizes = (self.lists >= 0).sum(axis=1)
         self.free = len(self.known) - np.asarray(pairs(taken)[users] @ known.astype(np.float32)).ravel()
 
-    def hard(self, place: Rows) -> tuple[Rows, Rows]:
+    def hard(self, place: Int64s) -> tuple[Int64s, Int64s]:
         """Places and items drawn from the candidates, so many for each place given."""
         places = np.repeat(place, self.hard_draws)
         places = places[self.sizes[places] > 0]
         column = (self.generator.random(len(places)) * self.sizes[places]).astype(np.int64)
         return places, self.lists[places, column]
 
-    def even(self, place: Rows) -> tuple[Rows, Rows]:
+    def even(self, place: Int64s) -> tuple[Int64s, Int64s]:
         """Places and items drawn from all known items, likewise."""
         places = np.repeat(place, self.even_draws)
         items = np.full(len(places), NOTHING)
@@ -144,7 +143,7 @@ class _Draw:
             missing = missing[again]
         return places[items >= 0], items[items >= 0]
 
-    def log_rate(self, places: Rows, items: Rows, positives: Rows) -> Floats:
+    def log_rate(self, places: Int64s, items: Int64s, positives: Int64s) -> Floats:
         """log r of n pairs, (n,) float32. positives: (b,) t of each user."""
         width = int(max(items.max(initial=0), self.lists.max(initial=0))) + 1
         keys = np.arange(len(self.lists))[:, None] * width + self.lists
@@ -154,7 +153,7 @@ class _Draw:
         return np.log(np.maximum(rate, 1e-12)).astype(np.float32)
 
 
-def _positives(snapshot: Snapshot, targets: Interactions, known: Mask) -> tuple[Rows, Rows]:
+def _positives(snapshot: Snapshot, targets: Interactions, known: Mask) -> tuple[Int64s, Int64s]:
     """Each new choice once, of users of whom something is known."""
     matrix = pairs(targets)
     user, item = np.repeat(np.arange(targets.n_users), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from pipeline.interactions import Floats, Interactions, Mask
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.recommend.propagation import pairs
 from pipeline.training.negatives import Chosen
 
@@ -64,16 +63,16 @@ class Snapshot:
         self._chosen = pairs(history)
         self._counts = _item_counts(history), _user_counts(history)
 
-    def known_users(self) -> Rows:
+    def known_users(self) -> Int64s:
         """The users that have both a history and a vector."""
         return np.flatnonzero((np.diff(self._chosen.indptr) > 0) & self.users.any(axis=1))
 
-    def candidates(self, users: Rows, count: int) -> Rows:
+    def candidates(self, users: Int64s, count: int) -> Int64s:
         """The best items of the index that each user does not have: (b, count) int64, best first, filled with -1."""
         blocks = [self._block(users[at : at + BLOCK_USERS], count) for at in range(0, len(users), BLOCK_USERS)]
         return np.concatenate([np.zeros((0, count), np.int64), *blocks])
 
-    def _block(self, users: Rows, count: int) -> Rows:
+    def _block(self, users: Int64s, count: int) -> Int64s:
         most = max((len(self.taken.of(int(user))) for user in users), default=0)
         depth = min(count + most, self.catalogue.index.ntotal)
         _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth)
@@ -81,7 +80,7 @@ class Snapshot:
         best = without(self.taken, users, nearest)[:, :count]
         return np.pad(best, ((0, 0), (0, count - best.shape[1])), constant_values=NOTHING)
 
-    def scalars(self, users: Rows, items: Rows) -> Floats:
+    def scalars(self, users: Int64s, items: Int64s) -> Floats:
         """Numbers of n pairs, (n, `Catalogue.scalars`) float32:
 
         the first stage's score; log of the item's popularity over the mean, days since it was first and last chosen,
@@ -94,7 +93,7 @@ class Snapshot:
         ]
         return np.concatenate([np.zeros((0, self.catalogue.scalars), np.float32), *chunks])
 
-    def _chunk(self, users: Rows, items: Rows) -> Floats:
+    def _chunk(self, users: Int64s, items: Int64s) -> Floats:
         score = np.einsum("nd,nd->n", self.users[users], self.catalogue.vectors[items])
         columns = [score[:, None], self._counts[0][items], self._counts[1][users]]
         distinct, place = np.unique(users, return_inverse=True)
@@ -105,7 +104,7 @@ class Snapshot:
         return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def without(taken: Chosen, users: Rows, lists: Rows) -> Rows:
+def without(taken: Chosen, users: Int64s, lists: Int64s) -> Int64s:
     """Lists of items, (b, k), less what each user has taken; what is left keeps its order, -1 at the end."""
     owner = np.repeat(users, lists.shape[1]).astype(np.int32)
     gone = taken(owner, np.maximum(lists, 0).ravel().astype(np.int32)).reshape(lists.shape) | (lists < 0)

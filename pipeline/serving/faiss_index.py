@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.config import Index
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, Int64s
 
 RECALL_AT = 10
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Choice:
 
 
 def built(
-    items: Floats, queries: Floats, settings: Index, seed: int, labels: Labels | None = None
+    items: Floats, queries: Floats, settings: Index, seed: int, labels: Int64s | None = None
 ) -> tuple[faiss.Index, list[Choice]]:
     """The first index that meets the targets, and what was tried, the one returned last.
 
@@ -52,7 +50,7 @@ def built(
 
 
 def inverted(
-    items: Floats, queries: Floats, truth: Floats, settings: Index, labels: Labels | None = None
+    items: Floats, queries: Floats, truth: Floats, settings: Index, labels: Int64s | None = None
 ) -> tuple[faiss.Index, list[Choice]]:
     """Cells of 4 √n; as many of them probed as the recall target takes. truth: see `tenth_best`; else as in `built`."""
     cells = max(1, min(int(4 * np.sqrt(len(items))), len(items) // 39))
@@ -77,7 +75,7 @@ def vector_of(index: faiss.Index, label: int) -> Floats:
     return np.asarray(index.reconstruct(label))
 
 
-def _filled(index: faiss.Index, items: Floats, labels: Labels | None) -> faiss.Index:
+def _filled(index: faiss.Index, items: Floats, labels: Int64s | None) -> faiss.Index:
     if labels is None:
         index.add(items)
         return index

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.published import LIST_SCHEMA
-from pipeline.interactions import Floats, Mask
-from pipeline.recommend.base import Rows
+from pipeline.interactions import Floats, Int64s, Mask
 from pipeline.rerank.snapshot import NOTHING
 
 
 def write_lists(
-    lists: Iterable[tuple[Rows, Rows, Floats]], users: pa.Array, items: pa.Array, count: int, path: Path
+    lists: Iterable[tuple[Int64s, Int64s, Floats]], users: pa.Array, items: pa.Array, count: int, path: Path
 ) -> tuple[int, Mask]:
     """Writes the first `count` of every list, by user and rank; returns the rows and who has a list, (n_users,) bool.
 

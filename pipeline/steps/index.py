@@ -25,9 +25,8 @@ from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMM
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
-from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend.base import Rows
 from pipeline.rerank.lists import lists_of
 from pipeline.rerank.network import load_ranker
 from pipeline.rerank.snapshot import Catalogue, Snapshot
@@ -83,7 +82,7 @@ class _Vectors:
         return self.has_content | (self.history.item_counts() > 0)
 
     @property
-    def known(self) -> Rows:
+    def known(self) -> Int64s:
         """Users that have a vector, of a history or of a profile."""
         return np.flatnonzero(self.users.any(axis=1))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[np.int64]
+from pipeline.interactions import Int64s
 
 
-def padded_batches(sizes: Rows, places: int) -> Iterator[Rows]:
+def padded_batches(sizes: Int64s, places: int) -> Iterator[Int64s]:
     """Sequences of like length together, so that little is padding and a batch's memory is bounded.
 
     sizes: (n,) int64, how long each sequence is; one of length 0 is in no batch. places: what a batch may fill once all

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.config.training import Imbalance
 from pipeline.errors import StepFailed
-from pipeline.interactions import Codes, Floats, Interactions, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 from pipeline.training.distributed import ALONE
 from pipeline.training.weighting import Balance
 
@@ -23,8 +23,7 @@ BITMAP_BYTES = 64 << 20
 TABLE_SLOTS = 1 << 20
 REDRAWS = 32
 ALIKE = Imbalance()
-Keys = npt.NDArray[np.int64]
-NONE: Keys = np.empty(0, np.int64)
+NONE: Int64s = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class Triple:
     average over the log; part: their share of a batch.
     """
 
-    user: Codes
-    positive: Codes
-    negative: Codes
+    user: Int32s
+    positive: Int32s
+    negative: Int32s
     weight: Floats
     part: float = 1.0
 
@@ -46,14 +45,14 @@ class Chosen:
     def __init__(self, log: Interactions, bitmap_bytes: int = BITMAP_BYTES) -> None:
         """bitmap_bytes: memory up to which a bitmap is kept, which is the faster of the two."""
         self._n_items = log.n_items
-        self._keys: Keys = np.unique(log.user.astype(np.int64) * log.n_items + log.item)
+        self._keys: Int64s = np.unique(log.user.astype(np.int64) * log.n_items + log.item)
         cells = log.n_users * log.n_items
         self._bits: npt.NDArray[np.uint8] | None = None
         if cells <= bitmap_bytes * 8:
             self._bits = np.zeros(cells // 8 + 1, np.uint8)
             np.bitwise_or.at(self._bits, self._keys >> 3, np.left_shift(1, self._keys & 7).astype(np.uint8))
 
-    def __call__(self, user: Codes, item: Codes) -> Mask:
+    def __call__(self, user: Int32s, item: Int32s) -> Mask:
         """(n,) bool for n pairs of codes."""
         keys = user.astype(np.int64) * self._n_items + item
         if self._bits is not None:
@@ -64,16 +63,16 @@ class Chosen:
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return np.asarray(self._keys[place] == keys)
 
-    def of(self, user: int) -> Codes:
+    def of(self, user: int) -> Int32s:
         """The items of one user, sorted: (m,) int32."""
         first, last = np.searchsorted(self._keys, [user * self._n_items, (user + 1) * self._n_items])
         return (self._keys[first:last] - user * self._n_items).astype(np.int32)
 
-    def users(self) -> Codes:
+    def users(self) -> Int32s:
         """The user of every pair that was chosen: (n_pairs,) int32."""
         return (self._keys // max(self._n_items, 1)).astype(np.int32)
 
-    def items(self) -> Codes:
+    def items(self) -> Int32s:
         """The item of every pair that was chosen: (n_pairs,) int32."""
         return (self._keys % max(self._n_items, 1)).astype(np.int32)
 
@@ -87,7 +86,7 @@ class Sampler:
     An item nobody has chosen yet may be new: that it was not chosen says nothing, so it is never a negative.
     """
 
-    def __init__(self, counts: Keys, generator: np.random.Generator) -> None:
+    def __init__(self, counts: Int64s, generator: np.random.Generator) -> None:
         """counts: (n_items,) int64, how often each item was chosen."""
         self.known: Mask = counts > 0
         self._popular = counts / counts.sum()
@@ -95,7 +94,7 @@ class Sampler:
         self._cumulated = np.cumsum(self._share)
         self._generator = generator
 
-    def draw(self, count: int, targets: Keys = NONE) -> tuple[Keys, npt.NDArray[np.float32]]:
+    def draw(self, count: int, targets: Int64s = NONE) -> tuple[Int64s, npt.NDArray[np.float32]]:
         """Item codes (m,), the targets given last, and (m,) log of how often each is expected among the m.
 
         Where `count` reaches the number of chosen items, each of them is drawn once: the softmax is then full.
@@ -164,7 +163,7 @@ class Triples:
             own, part = self.processes.own(np.arange(len(rows)))
             yield Triple(user[own], self._item[rows][own], negative[own], weight[rows][own], part)
 
-    def negatives(self, user: Codes) -> Codes:
+    def negatives(self, user: Int32s) -> Int32s:
         """An item for each of n users that the user did not choose: (n,) int32.
 
         A user for whom REDRAWS draws found only chosen items is asked in full: the law of the draw is the same.
@@ -180,7 +179,7 @@ class Triples:
             drawn[row] = self._draw_for(int(user[row]))
         return drawn
 
-    def _draw(self, count: int) -> Codes:
+    def _draw(self, count: int) -> Int32s:
         if self._table is None:
             return self.generator.integers(len(self._shares), size=count, dtype=np.uint32).astype(np.int32)
         return self._table[self.generator.integers(len(self._table), size=count, dtype=np.uint32)]
@@ -203,7 +202,7 @@ def _shares(log: Interactions, power: float) -> npt.NDArray[np.float64]:
     return raised / max(raised.sum(), 1)
 
 
-def _table(shares: npt.NDArray[np.float64]) -> Codes:
+def _table(shares: npt.NDArray[np.float64]) -> Int32s:
     """Items repeated in proportion to their shares, so that a draw is one look-up: (about TABLE_SLOTS,) int32.
 
     Every item that has a share has at least one slot, however rare it is.

@@ -9,18 +9,15 @@ an interaction is left out or repeated.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.config.training import Imbalance
-from pipeline.interactions import Codes, Floats, Interactions
-
-Counts = npt.NDArray[np.int64]
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions
 
 
 class Balance:
     """The factors of one log's items, and where they are drawn from."""
 
-    def __init__(self, settings: Imbalance, counts: Counts, generator: np.random.Generator) -> None:
+    def __init__(self, settings: Imbalance, counts: Int64s, generator: np.random.Generator) -> None:
         """counts: (n_items,) int64."""
         self.settings = settings
         self.drawn = settings.by == "sampling" and settings.popularity_power > 0
@@ -28,7 +25,7 @@ class Balance:
         raised = np.maximum(counts, 1.0) ** -settings.popularity_power
         self._factors = (raised * counts.sum() / max((raised * counts).sum(), 1e-12)).astype(np.float32)
 
-    def of(self, items: Codes) -> Floats:
+    def of(self, items: Int32s) -> Floats:
         """What interactions with these items count besides their weight in the log: as `items`, float32."""
         if not self.settings.popularity_power:
             return np.ones(items.shape, np.float32)

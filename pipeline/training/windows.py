@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.interactions import Interactions
-
-Rows = npt.NDArray[np.int64]
+from pipeline.interactions import Int64s, Interactions
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Windows:
         return Windows(*moved)
 
 
-def windows(log: Interactions, users: Rows, ends: Rows, length: int) -> Windows:
+def windows(log: Interactions, users: Int64s, ends: Int64s, length: int) -> Windows:
     """The last `length` interactions before row `ends` of the log, for each of `users`.
 
     users: (b,) codes. ends: (b,) rows of the log, one past the newest interaction to show.

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -31,7 +30,7 @@ from pipeline.encoders.engine.engines import device
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.encoders.finetune.augment import augment
 from pipeline.errors import StepFailed, WeightsError
-from pipeline.interactions import Interactions
+from pipeline.interactions import Int32s, Interactions
 from pipeline.training.checkpoint import Generators
 from pipeline.training.context import Context
 from pipeline.training.contrastive import info_nce
@@ -43,9 +42,8 @@ MEASURE = "log_likelihood"
 HELD_OUT = 0.1
 PATIENCE_EPOCHS = 3
 FEWEST_PAIRS = 20
-Pairs = npt.NDArray[np.int32]
 # The first part of an item, by its code; None where it has none.
-Fetch = Callable[[npt.NDArray[np.int32]], list[np.ndarray | None]]
+Fetch = Callable[[Int32s], list[np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,12 @@ class Task:
     """What is trained on: pairs of item codes, (n, 2) int32, and how to read an item."""
 
     modality: Modality
-    pairs: Pairs
+    pairs: Int32s
     fetch: Fetch
     context: Context
 
 
-def pairs_of(train: Interactions, settings: Adapt, seed: int) -> Pairs:
+def pairs_of(train: Interactions, settings: Adapt, seed: int) -> Int32s:
     """Neighbours in the histories of a training log: (n, 2) int32 item codes, at most `settings.pairs`, shuffled."""
     same = (train.user[1:] == train.user[:-1]) & (train.item[1:] != train.item[:-1])
     pairs = np.stack([train.item[:-1][same], train.item[1:][same]], axis=1)
@@ -105,7 +103,7 @@ def restore(network: nn.Module, folder: Path) -> nn.Module:
     return network
 
 
-def _usable(task: Task) -> Pairs:
+def _usable(task: Task) -> Int32s:
     codes = np.unique(task.pairs)
     kept: list[int] = []
     for start in range(0, len(codes), 256):
@@ -151,10 +149,10 @@ def _trainable(network: nn.Module, settings: Adapt) -> Mapping[str, nn.Module]:
     return layers
 
 
-class _Learner(Learner[Pairs]):
+class _Learner(Learner[Int32s]):
     """The trained layers of a network; a batch is pairs of items."""
 
-    def __init__(self, encoder: NetworkEncoder, task: Task, settings: Adapt, pairs: tuple[Pairs, Pairs]) -> None:
+    def __init__(self, encoder: NetworkEncoder, task: Task, settings: Adapt, pairs: tuple[Int32s, Int32s]) -> None:
         """pairs: held out, and learned from."""
         torch.manual_seed(task.context.seed)
         network, self.device = encoder.network.to(device()), torch.device(device())
@@ -183,20 +181,20 @@ class _Learner(Learner[Pairs]):
         # Each epoch has a generator of its own; dropout draws from torch's.
         return [torch.default_generator]
 
-    def _batches(self) -> Iterator[Pairs]:
+    def _batches(self) -> Iterator[Int32s]:
         self.rng = np.random.default_rng([self.task.context.seed, self.epoch - 1])
         return self._cut(self.pairs[self.rng.permutation(len(self.pairs))])
 
-    def _loss(self, batch: Pairs) -> torch.Tensor:
+    def _loss(self, batch: Int32s) -> torch.Tensor:
         return self._contrast(batch, self.rng if self.settings.augment else None)
 
-    def _cut(self, pairs: Pairs) -> Iterator[Pairs]:
+    def _cut(self, pairs: Int32s) -> Iterator[Int32s]:
         for start in range(0, len(pairs), self.settings.batch_pairs):
             batch = pairs[start : start + self.settings.batch_pairs]
             if len(batch) > 1:
                 yield batch
 
-    def _contrast(self, pairs: Pairs, rng: np.random.Generator | None) -> torch.Tensor:
+    def _contrast(self, pairs: Int32s, rng: np.random.Generator | None) -> torch.Tensor:
         """The mean loss of a batch; rng: of its augmentation."""
         codes = pairs.T.ravel()
         parts = [part for part in self.task.fetch(codes) if part is not None]

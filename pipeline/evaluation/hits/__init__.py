@@ -9,6 +9,8 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.interactions import Int64s
+
 Values = npt.NDArray[np.float64]
 
 
@@ -21,7 +23,7 @@ class HitMetric(Protocol):
     TITLE: str
     MEANING: str
 
-    def values(self, hits: npt.NDArray[np.bool_], targets: npt.NDArray[np.int64], k: int) -> Values:
+    def values(self, hits: npt.NDArray[np.bool_], targets: Int64s, k: int) -> Values:
         """(m,) float64, one a user.
 
         hits: (m, k or fewer) bool, whether a place of the list, best first, holds a target. targets: (m,) how many

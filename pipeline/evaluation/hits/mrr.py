@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation.hits import Values
+from pipeline.interactions import Int64s
 
 TITLE = "MRR"
 MEANING = "one over the rank of a user's first test item"
 
 
-def values(hits: npt.NDArray[np.bool_], targets: npt.NDArray[np.int64], k: int) -> Values:
+def values(hits: npt.NDArray[np.bool_], targets: Int64s, k: int) -> Values:
     """See `HitMetric`."""
     return np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation.hits import Values, discount
+from pipeline.interactions import Int64s
 
 TITLE = "NDCG"
 MEANING = "rewards test items for standing near the top of a user's list"
 
 
-def values(hits: npt.NDArray[np.bool_], targets: npt.NDArray[np.int64], k: int) -> Values:
+def values(hits: npt.NDArray[np.bool_], targets: Int64s, k: int) -> Values:
     """See `HitMetric`."""
     gains = discount(np.arange(k) + 1)
     ideal = np.cumsum(gains)

@@ -16,7 +16,8 @@ from pipeline.config.fuse import Fuse, NetworkFuse
 from pipeline.fusion.base import Curve, Frontend
 from pipeline.fusion.learned import LearnedFusion, Step
 from pipeline.fusion.moments import Vectors
-from pipeline.fusion.projected import Codes, InFile, InMemory, Mask, Projected
+from pipeline.fusion.projected import InFile, InMemory, Mask, Projected
+from pipeline.interactions import Int64s
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,7 @@ class GnnFusion(LearnedFusion):
         self.graph = graph.load(folder / graph.FILE)
 
     def batch(
-        self, projected: Projected, codes: Codes, keep: Mask | None = None, step: Step | None = None
+        self, projected: Projected, codes: Int64s, keep: Mask | None = None, step: Step | None = None
     ) -> tuple[Tensor, Tensor]:
         """See LearnedFusion; neighbours keep all that they have."""
         if self.graph is None or isinstance(projected, InMemory) or (step and step.partners is None):
@@ -110,7 +111,7 @@ class GnnFusion(LearnedFusion):
         pair: tuple[Tensor, Tensor] = self.network(torch.from_numpy(rows), torch.from_numpy(mask), edges)
         return pair
 
-    def catalogue(self, projected: Projected, codes: Codes) -> tuple[Vectors, Vectors]:
+    def catalogue(self, projected: Projected, codes: Int64s) -> tuple[Vectors, Vectors]:
         """See Fusion. What neighbours tell is computed once, not again for everyone whose neighbours they are."""
         import torch
 
@@ -135,7 +136,7 @@ class GnnFusion(LearnedFusion):
             states.append(state)
         return states
 
-    def _by_states(self, projected: Projected, codes: Codes, keep: Mask | None) -> tuple[Tensor, Tensor]:
+    def _by_states(self, projected: Projected, codes: Int64s, keep: Mask | None) -> tuple[Tensor, Tensor]:
         import torch
 
         network, pairs = cast("Gnn", self.network), []
@@ -147,7 +148,7 @@ class GnnFusion(LearnedFusion):
             pairs.append(network.pooled(nodes, torch.from_numpy(mask)))
         return torch.cat([vectors for vectors, _ in pairs]), torch.cat([weights for _, weights in pairs])
 
-    def _convolved(self, states: list[InFile], codes: Codes, mask: Mask, nodes: Tensor) -> Tensor:
+    def _convolved(self, states: list[InFile], codes: Int64s, mask: Mask, nodes: Tensor) -> Tensor:
         """The items' nodes [n · m x w] after as many layers as there are states of their neighbours."""
         import torch
 
