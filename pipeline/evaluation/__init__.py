@@ -1,1 +1,1 @@
-"""What a list is worth: arrays in, numbers out."""
+"""Metrics of lists: arrays in, numbers out."""

@@ -42,7 +42,7 @@ class Questions:
         return len(self.user)
 
     def take(self, rows: np.ndarray) -> Questions:
-        """Some of them."""
+        """A subset."""
         return Questions(self.user[rows], self.asked[rows], self.answer[rows])
 
 
@@ -106,7 +106,7 @@ def _near(scores: Floats, answers: Int32s, k: int) -> Mask:
 
 
 def _new(log: OpenedLog) -> Mask:
-    """Which interactions are their user's first with the item."""
+    """Which interactions are a user's first with an item."""
     keys = log.entries.user.astype(np.int64) * len(log.items) + log.entries.item
     first = np.zeros(len(keys), bool)
     first[np.unique(keys, return_index=True)[1]] = True

@@ -19,7 +19,7 @@ ABLATED_METRICS = ("ndcg", "recall")
 
 @dataclass(frozen=True)
 class Measure:
-    """How models are measured: the lists' cutoffs, the intervals' samples and seed, and what the gate looks at."""
+    """How models are measured: the lists' cutoffs, the intervals' samples and seed, and the gate's metric."""
 
     cutoffs: tuple[int, ...]
     samples: int
@@ -44,7 +44,7 @@ class Measure:
         return {name: models for name, models in tables.items() if any(models.values())}
 
     def per_user(self, scores: BySegment) -> Values | None:
-        """What the gate looks at, of every user; None where it is no metric of single users."""
+        """The gate's metric of every user; None if it is no metric of single users."""
         values = scores[self.segment].values.get(self.metric) if self.segment in scores else None
         return values if values is not None and len(values) else None
 

@@ -30,7 +30,7 @@ PerList = Callable[[Int32s, Int64s, Mask], dict[str, Values]]
 
 @dataclass(frozen=True)
 class Task:
-    """What is ranked, and against what.
+    """What is ranked, and the targets.
 
     history: seen items, which are never recommended. targets: what the users went on to choose; a target that is
     in the history, or is no candidate, is no target. candidates: (n_items,) bool, the items ranked; all, if None.
@@ -94,7 +94,7 @@ class Rankings:
         return {name: scores[name] for name in self._names}
 
     def users(self, task: str) -> Int32s:
-        """(m,) int32, the users who have a target in a task."""
+        """(m,) int32: users with a target in a task."""
         return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.asked)
 
 
@@ -179,7 +179,7 @@ def _pairs(log: Interactions) -> Int64s:
 
 
 def _distinct(pairs: Int64s) -> Int64s:
-    """Sorted and without repetition: `np.unique` hashes numbers, and takes ten times as long."""
+    """Sorted distinct values: `np.unique` hashes numbers, and takes ten times as long."""
     ordered = np.sort(pairs)
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 

@@ -33,7 +33,7 @@ STEP = 1e-3
 
 
 def block_rows(width: int) -> int:
-    """As many rows of `width` scores as make a good block."""
+    """How many rows of `width` scores make a block."""
     return max(FEWEST_ROWS, BLOCK_SCORES // max(width, 1))
 
 
@@ -51,7 +51,7 @@ class InnerProduct:
 
 @dataclass(frozen=True)
 class Reordered:
-    """The scorer of lists whose best items are in another order than the first stage has them.
+    """The scorer of lists that a second stage has re-ordered at the top.
 
     first: the first stage's. users: (m,) sorted codes of those who have a list. lists: (m, k) distinct item codes, best
     first, -1 behind the last. What is in a user's list comes before all else, which is as the first stage has it.
@@ -78,7 +78,7 @@ class Reordered:
 
 
 class Best:
-    """What a scorer likes best of the candidates; `rows` are as many users as make a good block."""
+    """The candidates with a scorer's highest scores; `rows` is how many users make a block."""
 
     def __init__(self, scorer: Scorer, columns: Int64s) -> None:
         """columns: (m,) item codes of the candidates, sorted."""
@@ -132,7 +132,7 @@ class BestByNorm(Best):
         return _listed(vectors @ self.items[:width].T, users, self.codes[:width], own, depth)
 
     def _reach(self, vectors: Floats, bound: Floats) -> Int64s:
-        """How many items, in their order, could have a score of `bound`: (b,)."""
+        """How many items have a norm that allows a score of `bound`: (b,)."""
         lengths = np.linalg.norm(vectors, axis=1) * SLACK
         needed = np.divide(bound, lengths, out=np.zeros_like(bound), where=(bound > 0) & (lengths > 0))
         counts: Int64s = np.searchsorted(-self.norms, -needed, side="right")
@@ -140,7 +140,7 @@ class BestByNorm(Best):
 
 
 class BestReordered(Best):
-    """The same of lists whose best are re-ordered: those, then what the first stage likes best of all others."""
+    """The same of re-ordered lists: their items, then the first stage's best of all others."""
 
     scorer: Reordered
 
@@ -175,7 +175,7 @@ def _joined(hidden: Hidden, listed: Hidden) -> Hidden:
 
 
 def best_of(scorer: Scorer, columns: Int64s) -> Best:
-    """What finds the scorer's lists soonest. columns: (m,) item codes of the candidates, sorted."""
+    """The fastest way to the scorer's lists. columns: (m,) item codes of the candidates, sorted."""
     if isinstance(scorer, Reordered):
         return BestReordered(scorer, columns)
     if isinstance(scorer, InnerProduct) and len(columns) > FEWEST_HEADS * HEAD:

@@ -1,4 +1,4 @@
-"""What is asked of a model in the test, segment by segment; every segment is a `Task`.
+"""The segments of the test, on each of which models are ranked; each is a `Task`.
 
 | segment | targets | ranked among |
 |---|---|---|

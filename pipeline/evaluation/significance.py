@@ -1,4 +1,4 @@
-"""What chance can do: bootstrap intervals over users, and whether two models differ on the same users.
+"""Bootstrap intervals over users, and paired tests of two models on the same users.
 
 - the interval of a mean is the percentile bootstrap's, 95 % (Efron 1979);
 - models are compared user by user: the mean of the differences, its interval, and the p-value of the two-sided

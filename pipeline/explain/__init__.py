@@ -1,1 +1,1 @@
-"""Why a score is what it is: by modality, by past choice, and by what a model is worth without a modality."""
+"""Why a score is what it is, by modality and by past choice; and ablations by modality."""

@@ -1,4 +1,4 @@
-"""Games: numbers, each told apart into named parts by exact Shapley values, see `pipeline.fusion.shapley`."""
+"""Games: numbers split into named parts by exact Shapley values, see `pipeline.fusion.shapley`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Subset = frozenset[str]
 
 @dataclass(frozen=True)
 class Game:
-    """n numbers over the same parts. values: of every subset, (n,) float64. held: (n, m) bool, who has which part."""
+    """n games over the same parts. values: v of every subset, (n,) float64. held: (n, m) bool, which parts exist."""
 
     players: list[str]
     values: Mapping[Subset, Values]
@@ -28,7 +28,7 @@ class Game:
         return self.values[frozenset()]
 
     def contributions(self) -> dict[str, Values]:
-        """Each part's Shapley values, (n,) float64; 0 where it is not there. With `base` they sum to v(all)."""
+        """Each part's Shapley values, (n,) float64; 0 where it is missing. With `base` they sum to v(all)."""
         return shapley(self.players, self.values)
 
 

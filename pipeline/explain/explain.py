@@ -30,7 +30,7 @@ from pipeline.fusion.moments import Vectors
 
 @dataclass(frozen=True)
 class Question:
-    """Whose score: a user's and an item's, or that of an item and another."""
+    """The score asked for: of a user and an item, or of two items."""
 
     item: str | None = None
     user: str | None = None

@@ -1,4 +1,4 @@
-"""What an index was made from, as its card names it: what explaining it takes."""
+"""What an index was made from, by its card, to explain its scores."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ __all__ = ["Kind", "build", "kind_of", "parts", "reads", "recommender"]
 
 
 def kind_of(name: str) -> type[Kind]:
-    """What a recommender says of itself. Raises ConfigError if there is none of that name."""
+    """The kind of a recommender. Raises ConfigError if there is none of that name."""
     kind: type[Kind] = RECOMMENDERS.find(name)
     return kind
 
@@ -48,5 +48,5 @@ def parts(settings: TrainSettings) -> tuple[TrainSettings, ...]:
 
 
 def reads(settings: TrainSettings) -> frozenset[str]:
-    """What of the items a model, or any of those that it blends, looks at, see `Kind`."""
+    """Which item data a model, or any that it blends, reads, see `Kind`."""
     return frozenset().union(*(kind_of(part.model).reads for part in parts(settings)))

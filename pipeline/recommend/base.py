@@ -64,7 +64,7 @@ class Fit:
 
 
 class Model(Kind, ABC):
-    """What scores every item for every user.
+    """Scores every item for every user.
 
     What is true of the kind, see `Kind`, is true of it.
     name: as in the configuration and in metrics.json. metric: what validation chooses by.
@@ -142,7 +142,7 @@ class Recommender(Model):
         return
 
     def additive_users(self) -> AdditiveUsers | None:
-        """What a user's vector is the sum of, one part for each past choice; None where it is no sum."""
+        """A user's vector as a sum over past choices; None where it is no sum."""
         return None
 
 
@@ -196,4 +196,4 @@ class UserSide(ABC):
 
     @abstractmethod
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
-        """The published vectors' inner product, told apart. user and item: (d,) float32."""
+        """The published vectors' inner product, split. user and item: (d,) float32."""

@@ -137,7 +137,7 @@ class BlendModel(BlendKind, Recommender):
         return [(side, np.float32(np.sqrt(weight / side.deviation))) for side, weight in sides]
 
     def _agreed(self, weights: dict[str, float]) -> dict[str, float]:
-        """Those of the first process: whether a member is fitted again must not hang on a rounding of one of them."""
+        """The first process's weights for all: rounding must not decide whether a member is fitted again."""
         return dict(
             zip(weights, self.processes.sum([w * (self.processes.rank == 0) for w in weights.values()]), strict=True)
         )

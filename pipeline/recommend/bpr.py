@@ -80,7 +80,7 @@ class Factors(Trained[Triple]):
             weight.requires_grad_()
 
     def _content_maps(self, content: Content, users: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Adds to the tables of ids and returns the dense weights that read content; none here."""
+        """Adds to the id tables, and returns the dense weights of content; none here."""
         return {}
 
     def _weights(self) -> dict[str, Tensor]:

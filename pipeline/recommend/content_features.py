@@ -15,7 +15,7 @@ Modalities = dict[str, tuple[Floats, Mask]]
 def modalities(content: Content) -> Modalities:
     """Each modality's vectors (n_items, d) float32, and (n_items,) bool, whether an item has it, sorted by name.
 
-    Where the content is not told apart, the fused vectors are the only modality. What an item without a modality has
+    Without vectors by modality, the fused ones are the only modality. What an item without a modality has
     in its row is never read: the row comes back as zeros.
     """
     by_modality = content.modalities or {"fused": (content.vectors, content.present)}
@@ -37,7 +37,7 @@ def known(items: Int32s, n_items: int) -> Mask:
 
 
 def rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
-    """What a linear model reads of content as if users had chosen it: (n_items, n_items) float32, one of each modality.
+    """Content as extra rows of a linear model's log: (n_items, n_items) float32, one of each modality.
 
     An item's row has the item and its `count` nearest, these by their cosine, and is empty where it lacks the modality.
     """

@@ -137,7 +137,7 @@ class GraphRecommender(GraphKind, Trained[Hidden]):
             yield Hidden(Graph(edges[some]), shown[some], hidden[some], part, candidates)
 
     def _split(self) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-        """The edges that users are made of this time, and those that are to be predicted."""
+        """The edges that users are made of in this epoch, and those to be predicted."""
         keep = self._random.random(self._chosen.nnz) >= self.settings.hidden_share
         return _part(self._chosen, keep), _part(self._chosen, ~keep)
 
@@ -174,7 +174,7 @@ class GraphRecommender(GraphKind, Trained[Hidden]):
         return (log_sums[rows] - logits).mean() * batch.part
 
     def _candidates(self, targets: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Codes that a softmax is over, and what is added to their scores: all known items, or a part of them.
+        """The softmax's items and the corrections of their scores: all known items, or a part.
 
         The part is every target of the batch and a uniform draw from the others, each of which stands for as many as
         were not drawn: log of that is added, so that the softmax's sum is estimated without bias.

@@ -33,7 +33,7 @@ class Searched(Model, Generic[State]):
 
     @abstractmethod
     def learn(self, content: Content, train: Interactions, settings: Settings) -> State:
-        """What the model knows after one fit."""
+        """The model's state after one fit."""
 
     @abstractmethod
     def scorer_of(self, state: State, history: Interactions) -> Scorer:

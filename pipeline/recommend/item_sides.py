@@ -152,7 +152,7 @@ class SavedRows:
         self._kind = kind
 
     def names(self) -> set[str]:
-        """The tensors that are there. Raises ShardCorrupt if it is not such a file."""
+        """The tensors' names. Raises ShardCorrupt if it is not such a file."""
         with self._open() as file:
             return set(file.keys())
 

@@ -196,8 +196,8 @@ class LanguageModel(LlmKind, Trained[Batch]):
     def _hidden(self, items: Int64s, size: Int64s) -> Tensor:
         """The language model's last hidden states: [b x l x h]; those of a frozen one are read once."""
         if self.settings.tuning != "frozen":
-            found: Tensor = self._network.reader(items, size)
-            return found
+            states: Tensor = self._network.reader(items, size)
+            return states
         keys = [row[:length].tobytes() for row, length in zip(items, size, strict=True)]
         new = [at for at, key in enumerate(keys) if key not in self._memory]
         if new:

@@ -1,4 +1,4 @@
-"""Semantic ids: an item's fused vector told in a few codes, coarse to fine, which like items share.
+"""Semantic ids: an item's fused vector as a few codes, coarse to fine, which like items share.
 
     r_1 = f,    c_l = argmin_k |r_l - B_lk|,    r_(l+1) = r_l - B_l,c_l,        l = 1 … levels
 

@@ -1,6 +1,6 @@
 """Recommenders that the epoch loop trains, with the best epoch by full ranking of the validation part.
 
-A recommender says what it learns, from which batches, by which loss, and how its vectors are made.
+A recommender defines its weights, batches and loss, and how its vectors are made.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Trained(Recommender, Learner[Batch]):
 
     @abstractmethod
     def _freeze(self) -> None:
-        """Makes the vectors that are served from the weights as they are."""
+        """Makes the served vectors from the current weights."""
 
     @property
     def item_vectors(self) -> Floats:

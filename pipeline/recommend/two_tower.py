@@ -2,7 +2,7 @@
 
 - item: a linear map of the fused vector plus an id embedding, which an item that nobody has chosen yet goes without;
 - user: attention over the latest items, several heads of different memory (`two_tower_network.UserTower`), and over
-  what the user says of themselves, read as an item that has content and no id; a share of the moments of users with a
+  the user's profile, read as an item that has content and no id; a share of the moments of users with a
   profile is predicted from the profile alone, so that it serves who has chosen nothing yet;
 - batch: users stopped at random moments of their past, to predict what they chose next; what shares a moment is
   shuffled anew each epoch, since its order is not known;
@@ -135,7 +135,7 @@ class TwoTower(TwoTowerKind, Trained[Batch]):
         return self._towers.user(items, replace(batch.window, present=batch.window.present & ~hidden[:, None]), profile)
 
     def _pooled_profiles(self) -> Tensor | None:
-        """What users say of themselves, (n_users, fused width), zero where nothing; None where it is not to count."""
+        """Fused vectors of profiles, (n_users, fused width), zero where missing; None where profiles do not count."""
         profiles = self._pooling.profiles
         if profiles is None or self._pooling.profile_weight == 0:
             return None

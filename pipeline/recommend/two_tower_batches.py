@@ -159,7 +159,7 @@ def _chose(chosen: sp.csr_matrix, items: Int64s) -> Mask:
 
 
 def _places(*codes: Int64s) -> tuple[Tensor, list[Tensor]]:
-    """The distinct codes of several arrays, and those arrays as places among them."""
+    """The distinct codes of several arrays, and the arrays as indices into them."""
     distinct, places = np.unique(np.concatenate([part.ravel() for part in codes]), return_inverse=True)
     ends = np.cumsum([part.size for part in codes])[:-1]
     pieces = zip(np.split(places, ends), codes, strict=True)

@@ -17,9 +17,9 @@ from pipeline.training.windows import Windows
 
 @dataclass(frozen=True)
 class Profile:
-    """What some users say of themselves, read as an item that has content alone.
+    """Profiles of some users, each read as an item that has content alone.
 
-    vectors: [b x d], of the item tower. present: [b] bool, false for a user who says nothing.
+    vectors: [b x d], of the item tower. present: [b] bool, false without a profile.
     """
 
     vectors: Tensor
@@ -37,7 +37,7 @@ class ItemTower(nn.Module):
         self.id_bias = nn.Parameter(torch.zeros(items, 1))
 
     def forward(self, codes: Tensor, content: Tensor, present: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """What content says of n items, and that with what is their own: [n x d + 1] each, b last.
+        """n items' vectors from content alone, and with their ids: [n x d + 1] each, b last.
 
         codes: [n], of content: [n x width], present, known: [n] float, 1 or 0.
         """

@@ -63,7 +63,7 @@ class AdditiveUsers:
 
 
 def additive_alone(model: Recommender, half_life_days: float | None = None) -> AdditiveUsers:
-    """Of a model that does not scale users by what they have chosen together: users who chose one item each."""
+    """For a model that sums a history without scaling: read from users of one item each."""
     n = len(model.item_vectors)
     codes, nothing = np.arange(n, dtype=np.int32), np.empty(0, np.int32)
     each = Interactions(codes, codes, np.zeros(n), np.ones(n, np.float32), n, n)

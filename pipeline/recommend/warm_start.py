@@ -1,4 +1,4 @@
-"""What an earlier night's fit gives to this one: weights to begin at, and items hard to tell from what a user chose.
+"""What this fit takes from an earlier night's: initial weights, and hard negatives.
 
 An evaluated fit is given the earlier evaluated fit, and a published one the earlier published: the latter has seen what
 this night's test part holds. Items and users are matched by their ids; what the earlier night did not have begins anew.
@@ -73,7 +73,7 @@ class Before:
                 weight.copy_(earlier)
 
     def hard(self, train: Interactions, count: int) -> Int32s:
-        """For each user the best items by the earlier vectors that the user has not chosen: (n_users, count), or -1.
+        """Each user's hard negatives, the best unchosen items by the earlier vectors: (n_users, count), or -1.
 
         Only items that anybody chose in `train`: of a new item, that nobody chose it says nothing.
         """

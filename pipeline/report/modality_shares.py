@@ -21,7 +21,7 @@ class Weighed:
 
 @dataclass(frozen=True)
 class Learned:
-    """How a learned fusion did on items kept from its training, at the epoch that was kept and before the first."""
+    """A learned fusion's scores on held-out items, at its best epoch and before training."""
 
     epoch: int
     score: float

@@ -27,7 +27,7 @@ class Recommendation:
 
 
 def parts_of(run: RunFiles, entries: Sequence[Recommendation]) -> dict[Recommendation, ScoreParts]:
-    """What each score is made of; nothing where lists are the first stage's and its items not made of content alone.
+    """Each score's parts; empty for first-stage lists of a model whose items are not made of content.
 
     Raises WorkspaceError or ShardCorrupt if what the index was made from is gone or cannot be read.
     """

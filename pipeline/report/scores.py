@@ -1,4 +1,4 @@
-"""How good it is: metrics beside the baselines, the headline, differences that can be told, and the training curves."""
+"""How good the model is: metrics beside baselines, the headline, paired differences, and training curves."""
 
 from __future__ import annotations
 

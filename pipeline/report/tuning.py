@@ -116,7 +116,7 @@ def _axis(document: Document, setting: str, low: float, high: float) -> Axis:
 
 
 def _place(domain: object, value: object) -> float:
-    """Where a value stands between the ends of its axis, 0 to 1; choices stand evenly apart."""
+    """A value's position on its axis, 0 to 1; choices are evenly spaced."""
     if isinstance(domain, list):
         return (domain.index(value) if value in domain else 0) / max(len(domain) - 1, 1)
     assert isinstance(domain, dict)

@@ -1,1 +1,1 @@
-"""The published index, and those who ask it."""
+"""The published index and its queries."""

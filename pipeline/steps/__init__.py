@@ -44,7 +44,7 @@ def perform(night: Night, name: str) -> list[StepReceipt]:
 
 
 def fused(config: Config, run_id: str | None) -> Night:
-    """A run that has fused vectors: the one that is named, the newest, or a new one that is taken so far."""
+    """A run with fused vectors: the named one, the newest, or a new one, run up to `fuse`."""
     known = run_id or nights.newest_with(Workspace(Path(config.workspace)), "fuse")
     if known:
         return nights.resume(config, known)

@@ -1,4 +1,4 @@
-"""Evaluate: full ranking on the test part, the trained model beside what a user would get without it.
+"""Evaluate: full ranking on the test part, the trained model against baselines.
 
 - models: `evaluate.baselines` and `content` are fitted on the training part, their settings chosen on validation, and
   all are given the same history, training and validation, when users are ranked for;
@@ -85,7 +85,7 @@ def run(night: Night) -> StepReceipt:
 
 @dataclass(frozen=True)
 class Fitted:
-    """All that is ranked with, made without the test part.
+    """All models to be ranked, made without the test part.
 
     models: by name, all but the trained one. trained: its name; first_stage: its scorer; without: the same, by the
     modality left out. strongest: the baseline that the others are compared with. validation: what the baselines scored
@@ -183,7 +183,7 @@ def _second_stage(
 
 
 def _fitted(night: Night, log: Log) -> Fitted:
-    """Fits every model but the trained one, whose vectors are there, and looks which baseline validation prefers."""
+    """Fits all models but the trained one, which is read, and finds the best baseline on validation."""
     history, fit = log.of("train", "validation"), train.read(night)
     trained = fit.details.model
     models: dict[str, Scorer] = {}
@@ -239,7 +239,7 @@ def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, f
 def _similarity(
     night: Night, log: OpenedLog, spaces: Mapping[str, Floats], measure: Measure
 ) -> dict[str, dict[str, Summary]]:
-    """What each modality's vectors alone, and the fused ones, say of which items are chosen together."""
+    """How well each modality's vectors, and the fused ones, find items chosen together."""
     window = night.config.evaluate.window_choices
     tables: dict[str, dict[str, Summary]] = {}
     for segment in SEGMENTS:

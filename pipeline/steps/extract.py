@@ -102,7 +102,7 @@ def modality_vectors(night: Night) -> Iterator[tuple[Modality, Floats]]:
 
 
 def begin(night: Night, modality: Modality) -> Ready:
-    """What comes before any bucket: the encoder is prepared; what several buckets share, and profiles, are encoded.
+    """Before any bucket: prepares the encoder, and encodes profiles and what several buckets share.
 
     Nothing is done again that this run did already. Run it once before buckets are extracted side by side.
     """
@@ -119,7 +119,7 @@ def begin(night: Night, modality: Modality) -> Ready:
 
 @dataclass(frozen=True)
 class _Part:
-    """What becomes one shard, and in which folder: a bucket's rows, those that several buckets share, or profiles."""
+    """The rows of one shard and its folder: a bucket's, those that several buckets share, or profiles."""
 
     step: str
     stem: str

@@ -1,4 +1,4 @@
-"""What a step's fits run with: where they leave what they go on from after a kill, and who watches them.
+"""What a step's fits run with: the folder of their checkpoints, and progress displays.
 
 - a step that is killed finds its fits' checkpoints under `.tmp/fit-KEY` again, and removes them once it is done;
 - epochs are shown by a bar on a terminal, and in `runs/RUN_ID/tensorboard`: `tensorboard --logdir WORKSPACE/runs`.
@@ -19,7 +19,7 @@ from pipeline.training.progress import watched
 
 
 def metric_of(night: Night) -> str:
-    """What validation chooses by: the gate's metric, see `validation_metric`."""
+    """The metric on validation: the gate's, see `validation_metric`."""
     return validation_metric(night.config.publish.gate.metric)
 
 
@@ -35,7 +35,7 @@ def drop_scratch(night: Night, key: str) -> None:
 
 @contextmanager
 def shown(night: Night, name: str, epochs: int) -> Iterator[OnEpoch]:
-    """Shows a fit's epochs, at most so many. name: of the fit, in the folder of event files too."""
+    """Shows a fit's epochs. name: of the fit, in the folder of event files too."""
     events = night.workspace.path(night.folder, "tensorboard", name) if night.config.train.tensorboard else None
     with watched(f"{name} fit", epochs, events) as on_epoch:
         yield on_epoch

@@ -113,7 +113,7 @@ def _write_bucket(fitted: Fitted, shards: Shards, fused: Fused, bucket: int) -> 
 
 
 def _learned(fitted: Fitted) -> Json:
-    """How a learned kind went: the epoch that was kept, and its held-out scores beside those before the first."""
+    """The fit of a learned kind: its best epoch, and held-out scores there and before training."""
     if not fitted.curve:
         return {}
     best = max(fitted.curve, key=lambda epoch: (epoch["score"], -epoch["epoch"]))

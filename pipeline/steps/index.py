@@ -136,7 +136,7 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
 
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
-    """Writes every user's list, and who has none and why; returns what the card says of it."""
+    """Writes each user's list, and who has none and why; returns the card's entry."""
     reranked, count, settings = rerank.read(night), night.config.index.recommendations, night.config.rerank
     inputs = rerank.modality_inputs(night) if reranked.used else {}
     catalogue = Catalogue(vectors.items, inputs, vectors.indexed, index)
@@ -187,7 +187,7 @@ def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, u
 
 
 def _copy_fitted(night: Night, folder: Path) -> None:
-    """What was fitted on the catalogue, which a query's encoder needs; a calibrated network is not: see `lookup`."""
+    """Copies what a query's encoder needs of its fit; not a calibrated network: see `lookup`."""
     for modality in night.config.extract.modalities():
         source = ensure(night, modality).encoder.prepared.folder
         if source and source.is_dir() and any(source.iterdir()):

@@ -70,7 +70,7 @@ def run(night: Night) -> StepReceipt:
 
 
 def staged_of(night: Night) -> Staged:
-    """What this run ingested. Raises StepFailed if it has not."""
+    """What this run staged. Raises StepFailed if nothing."""
     return Staged(night.workspace.path(night.receipt("ingest").path))
 
 

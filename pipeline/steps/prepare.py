@@ -150,7 +150,7 @@ def _choose(night: Night, ready: Ready) -> tuple[Prepared, list[Json]]:
 
 
 def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> Json:
-    """Trains on the catalogue. The network that the encoder then loads has what was learnt. key: of its checkpoint."""
+    """Fine-tunes on the catalogue; the encoder then loads the tuned network. key: of its checkpoint."""
     from pipeline.encoders.engine.network import NetworkEncoder
     from pipeline.encoders.finetune import adapt
 
@@ -174,7 +174,7 @@ def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> Json:
 
 
 def _fit_key(night: Night, base: str) -> str:
-    """Names the checkpoint of fine-tuning, which another snapshot has nothing to go on from."""
+    """The name of the fine-tuning checkpoint, one for each snapshot."""
     return digest("adapt", base, night.receipt("ingest").digest)
 
 
@@ -215,7 +215,7 @@ def _holds(night: Night, details: Json) -> bool:
 
 
 def _horizon(night: Night) -> list[str]:
-    """How far tonight's training part reaches: nothing that saw further may be used."""
+    """The end of tonight's training part: nothing fitted on later data may be used."""
     return [night.as_of.isoformat(), staged_of(night).summary.validation_cut or ""]
 
 

@@ -50,7 +50,7 @@ def run(night: Night) -> StepReceipt:
 
 
 def read(night: Night) -> Reranked:
-    """What this run's step left. Raises StepFailed if it has not run yet."""
+    """This run's re-ranker. Raises StepFailed if it is not there yet."""
     return Reranked.read(night.workspace.path(night.receipt("rerank").path))
 
 
@@ -74,7 +74,7 @@ def _key(night: Night) -> str:
 
 
 def _candidates(config: Config) -> int:
-    """How many of the first stage's best are re-ordered: what goes out is re-ordered whole."""
+    """How many of the first stage's best are re-ordered: at least all of a list."""
     return max(config.rerank.candidates, config.index.recommendations)
 
 

@@ -41,7 +41,7 @@ VERSION = 10
 
 @dataclass(frozen=True)
 class Fits:
-    """Both fits, and what they learned from: the one to be judged with `chosen`, the one to go out with `final`."""
+    """Both fits and their data: `judged` is evaluated, as `chosen`; `published` goes out, as `final`."""
 
     log: Log
     everything: Interactions
@@ -118,7 +118,7 @@ def _identity(settings: TrainSettings) -> list[object]:
 
 
 def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
-    """The items in the log's order: what of them is to be read, see `Kind.reads`, and nothing else."""
+    """The items in the log's order, with only what the model reads, see `Kind.reads`."""
     vectors, pooling = np.full((len(log.items), 1), np.nan, np.float32), Pooling()
     if "fused" in read:
         fused = Fused(night.workspace.path(night.receipt("fuse").path))
@@ -134,7 +134,7 @@ def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
 
 
 def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
-    """scratch: where fits leave what they go on from after a kill. before: the earlier model that they may read."""
+    """scratch: the folder of the fits' checkpoints. before: the earlier model that they may read."""
     staged, settings = staged_of(night), night.config.train
     log, everything = staged.read_log(), staged.read_everything()
     content = content_of(night, log, reads(settings))

@@ -33,7 +33,7 @@ def run(night: Night) -> Json:
 
 
 def _key(night: Night, space: Space) -> str:
-    """Names a search: by what is tried, on what, from which settings; trials and time may be raised later."""
+    """A search's name: of its space, data and base settings; not of its trials and time, which may grow."""
     config, log = night.config, staged_of(night).digest("interactions")
     how = [
         metric_of(night),

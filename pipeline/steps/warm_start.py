@@ -37,7 +37,7 @@ def earlier_model(night: Night) -> str:
 
 
 def _refusal(night: Night, earlier: str) -> str:
-    """Why the earlier run's model may not be read, empty if it may."""
+    """Why the earlier model may not be read; empty if it may."""
     run = night.workspace.read_json(f"{earlier}/run.json") or {}
     trained, ingested = (_step(night, earlier, name) for name in ("train", "ingest"))
     if not run or not trained or not ingested:

@@ -98,7 +98,7 @@ def applied(config: Config, settings: Settings) -> Config:
 
 
 def suggest(trial: Trial, space: Space, config: Config) -> Settings:
-    """What a trial tries: of several models, only the settings of the one that it has."""
+    """A trial's settings: of several models, only those of the one drawn."""
     settings: Settings = {}
     if MODEL in space:
         settings[MODEL] = space[MODEL].suggest(trial, MODEL)

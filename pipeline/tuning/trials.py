@@ -1,4 +1,4 @@
-"""Trials of a search for settings, as `tune.json`, the log and the command line tell of them."""
+"""Trials of a search for settings, as `tune.json`, the log and the command line show them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _short(value: object) -> str:
 
 
 def advice(found: Json) -> str:
-    """What a finished search says: its best trial, as `-s` options and, but for a blend's members, as YAML."""
+    """A finished search's best trial, as `-s` options and, but for a blend's members, as YAML."""
     best, own = found["best"], found["configured"]
     before = f", as configured {own['value']:.4f}" if own else ""
     lines = [f"best of {len(found['trials'])} trials: {found['metric']} on validation {best['value']:.4f}{before}"]

@@ -122,7 +122,7 @@ class _Search:
 
     @property
     def metric(self) -> str:
-        """What trials are compared by."""
+        """The metric of trials."""
         return validation_metric(self.config.publish.gate.metric)
 
     @property
