@@ -158,10 +158,10 @@ def tune(
     from pipeline.tuning.trials import advice
 
     limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
-    given = [f"{name}={value}" for name, value in limits.items() if value is not None]
-    found = search(steps.fused(_prepare(config, [*(overrides or ()), *given], quiet), run_id))
-    counts = {"finished_trials": len(found["trials"]), "best_value": found["best"]["value"]}
-    _say({"step": "tune", **counts, **found}, as_json, advice(found))
+    limit_overrides = [f"{name}={value}" for name, value in limits.items() if value is not None]
+    study = search(steps.fused(_prepare(config, [*(overrides or ()), *limit_overrides], quiet), run_id))
+    counts = {"finished_trials": len(study["trials"]), "best_value": study["best"]["value"]}
+    _say({"step": "tune", **counts, **study}, as_json, advice(study))
 
 
 @app.command()
@@ -179,9 +179,9 @@ def lookup(
     from pipeline.serving.lookup import Query, ask
 
     answer = ask(workspace, Query(user, item, text, image, audio, k))
-    asked = ", ".join(f"{name} {value}" for name, value in answer.query.items())
+    query = ", ".join(f"{name} {value}" for name, value in answer.query.items())
     lines = [f"{hit.score:8.4f}  {hit.item_id:<12}  {hit.title}" for hit in answer.hits]
-    _say(answer.as_json(), as_json, "\n".join([f"for {asked}:", *lines, *filter(None, [answer.note])]))
+    _say(answer.as_json(), as_json, "\n".join([f"for {query}:", *lines, *filter(None, [answer.note])]))
 
 
 @app.command()
@@ -196,8 +196,8 @@ def explain(
     from pipeline.explain.explain import Question
     from pipeline.explain.explain import explain as explained
 
-    found = explained(workspace, Question(item, user, other))
-    _say(found.as_json(), as_json, found.as_text())
+    explanation = explained(workspace, Question(item, user, other))
+    _say(explanation.as_json(), as_json, explanation.as_text())
 
 
 @app.command()
@@ -206,13 +206,13 @@ def status(workspace: WorkspaceFolder, as_json: AsJson = False) -> None:
     from rich.console import Console
 
     from pipeline.serving.status import show
-    from pipeline.serving.status import status as found_in
+    from pipeline.serving.status import status as status_of
 
-    found = found_in(workspace)
+    standing = status_of(workspace)
     if as_json:
-        _say(found, True, "")
+        _say(standing, True, "")
     else:
-        show(found, Console(width=None if sys.stdout.isatty() else 160))
+        show(standing, Console(width=None if sys.stdout.isatty() else 160))
 
 
 def main() -> None:

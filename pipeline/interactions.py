@@ -56,8 +56,8 @@ class Interactions:
     def some_users(self, rows: int) -> Mask:
         """Which interactions are those of every k-th user, (n,) bool, k the smallest that leaves about `rows`."""
         step = max(1, -(-len(self) // rows))
-        kept: Mask = self.user % step == 0
-        return kept
+        mask: Mask = self.user % step == 0
+        return mask
 
     def concat(self, other: Interactions) -> Interactions:
         """Both logs as one, sorted again; they must share codes and the moment that ages are counted from."""

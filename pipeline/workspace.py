@@ -93,9 +93,9 @@ class Workspace:
         receipt = read_json(self._receipt(path))
         if receipt is None:
             return None
-        found = Artefact(path, receipt["files"], receipt["bytes"], receipt["details"])
-        intact = all(_size(self.path(name)) == size for name, size in found.bytes.items())
-        return found if intact else None
+        artefact = Artefact(path, receipt["files"], receipt["bytes"], receipt["details"])
+        intact = all(_size(self.path(name)) == size for name, size in artefact.bytes.items())
+        return artefact if intact else None
 
     def commit_folder(self, parent: str, name: str | None, build: Callable[[Path], Json]) -> Artefact:
         """Builds a folder under a temporary name and renames it; `build` writes into it and returns what to note.

@@ -55,5 +55,5 @@ def refusal(kind: str, key: str, value: object, said: str) -> ValidationError:
 
 def _filled(place: str, value: object) -> str:
     """A place with the settings, or the value, that are to be moved there."""
-    settings = ", ".join(f"{name}: {one}" for name, one in value.items()) if isinstance(value, dict) else ""
+    settings = ", ".join(f"{name}: {setting}" for name, setting in value.items()) if isinstance(value, dict) else ""
     return place.replace("SETTINGS", settings or "...").replace("VALUE", str(value))

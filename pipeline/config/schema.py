@@ -46,8 +46,8 @@ def _kinds(section: Section, path: str) -> list[str]:
 
 @cache
 def _properties(section: type[Section]) -> dict[str, Schema]:
-    found: dict[str, Schema] = section.model_json_schema()["properties"]
-    return found
+    properties: dict[str, Schema] = section.model_json_schema()["properties"]
+    return properties
 
 
 def _is_plain(schema: Schema) -> bool:

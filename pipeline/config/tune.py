@@ -50,16 +50,16 @@ class Tune(Section):
     @field_validator("space")
     @classmethod
     def _ranges_or_lists(cls, space: dict[str, Any]) -> dict[str, Any]:
-        return {name: _dimension(name, given) for name, given in space.items()}
+        return {name: _dimension(name, dimension) for name, dimension in space.items()}
 
 
-def _dimension(name: str, given: object) -> object:
-    if isinstance(given, list) and given and all(isinstance(value, str | int | float) for value in given):
-        return given
-    if not isinstance(given, dict):
+def _dimension(name: str, dimension: object) -> object:
+    if isinstance(dimension, list) and dimension and all(isinstance(value, str | int | float) for value in dimension):
+        return dimension
+    if not isinstance(dimension, dict):
         raise ValueError(f"{name}: give {{low: , high: }}, log: true beside them if you like, or a list of choices")
     try:
-        return Range.model_validate(given).model_dump()
+        return Range.model_validate(dimension).model_dump()
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

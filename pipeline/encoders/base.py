@@ -130,7 +130,7 @@ class Encoder(Kind, ABC):
         """
         # A stable sort by cost keeps batches, and so the vectors' last bits, the same from run to run.
         parts = [(self.cost(part), row, part) for row, parts in enumerate(inputs) for part in parts]
-        parts.sort(key=lambda one: one[0])
+        parts.sort(key=lambda entry: entry[0])
         costs = np.asarray([cost for cost, _, _ in parts])
         rows = np.asarray([row for _, row, _ in parts])
         runs = padded_runs(costs.tolist(), self.batch_cost)

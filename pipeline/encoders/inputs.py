@@ -86,8 +86,8 @@ class Inputs:
     def _raw(self, row: Row) -> Raw:
         if row.source is None:
             raise MediaError(f"no {self.modality}")
-        given = isinstance(self.settings, Array) and self.modality not in MODALITIES
-        if not (given or self.modality in MEDIA) or not isinstance(row.source, str):
+        is_array = isinstance(self.settings, Array) and self.modality not in MODALITIES
+        if not (is_array or self.modality in MEDIA) or not isinstance(row.source, str):
             return row.source
         try:
             raw = raw_of(self.settings, self.root, row.source)

@@ -130,13 +130,13 @@ def fill(network: torch.nn.Module, path: Path, described: str) -> None:
 
     Raises WeightsError if they do not fit the network, which `described` names.
     """
-    own, given = network.state_dict(), tensors(path)
-    if set(own) != set(given):
-        if [t.shape for t in own.values()] != [t.shape for t in given.values()]:
+    own, stored = network.state_dict(), tensors(path)
+    if set(own) != set(stored):
+        if [t.shape for t in own.values()] != [t.shape for t in stored.values()]:
             raise WeightsError(f"weights {path} do not fit {described}")
-        given = dict(zip(own, given.values(), strict=True))
+        stored = dict(zip(own, stored.values(), strict=True))
     try:
-        network.load_state_dict(given)
+        network.load_state_dict(stored)
     except RuntimeError as error:
         raise WeightsError(f"weights {path} do not fit {described} ({str(error).splitlines()[-1].strip()})") from None
 

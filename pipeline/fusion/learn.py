@@ -190,8 +190,8 @@ class _Learner(Learner[Int64s]):
 
 def hidden(mask: Mask, share: float, rng: np.random.Generator) -> Mask:
     """The mask with a share of its modalities hidden; an item that would lose all keeps them."""
-    kept = mask & (rng.random(mask.shape) >= share)
-    return np.where(kept.any(axis=1, keepdims=True), kept, mask)
+    visible = mask & (rng.random(mask.shape) >= share)
+    return np.where(visible.any(axis=1, keepdims=True), visible, mask)
 
 
 def two_alone(mask: Mask, rng: np.random.Generator) -> tuple[Mask, Mask]:

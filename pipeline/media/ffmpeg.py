@@ -77,7 +77,7 @@ def decode(data: bytes, demuxer: str, mono: Mono) -> None:
 
 def _check_index(data: bytes) -> None:
     # Searched, not parsed: whatever way FFmpeg takes to a box, its name is there.
-    entries = sum(int.from_bytes(found[1], "big") for found in _COUNTS.finditer(data))
+    entries = sum(int.from_bytes(box[1], "big") for box in _COUNTS.finditer(data))
     if entries > MAX_INDEX_ENTRIES:
         raise MediaError(f"metadata or structure of a bomb (an index of {entries} packets)")
 

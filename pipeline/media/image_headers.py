@@ -76,12 +76,12 @@ def _refuse(what: str) -> MediaError:
 def _check_jpeg(data: bytes, max_pixels: int) -> None:
     position, exif_bytes = 2, 0
     for _ in range(MAX_SEGMENTS):
-        found = _JPEG_MARKER.search(data, position)
-        if found is None:
+        match = _JPEG_MARKER.search(data, position)
+        if match is None:
             raise MediaError("truncated picture (a JPEG without a scan)")
-        if found.end() - position > MAX_JUNK_BYTES:
+        if match.end() - position > MAX_JUNK_BYTES:
             raise _refuse(f"more than {MAX_JUNK_BYTES} bytes between segments")
-        marker, start = found[2][0], found.end()
+        marker, start = match[2][0], match.end()
         if marker in _JPEG_BARE:
             position = start
             continue
@@ -89,7 +89,7 @@ def _check_jpeg(data: bytes, max_pixels: int) -> None:
             raise MediaError(f"not a readable picture (JPEG marker {marker:#04x} before a scan)")
         (length,) = struct.unpack_from(">H", data, start)
         if marker == _SOS:
-            return _check_scans(data, found.start())
+            return _check_scans(data, match.start())
         if marker in _JPEG_FRAME:
             height, width = struct.unpack_from(">HH", data, start + 3)
             check_size(width, height, max_pixels)
@@ -107,13 +107,13 @@ def _check_scans(data: bytes, position: int) -> None:
         return
     scans = 0
     for _ in range(MAX_SEGMENTS):
-        found = _JPEG_AFTER_SCAN.search(data, position)
-        if found is None or found[2][0] == _EOI:
+        match = _JPEG_AFTER_SCAN.search(data, position)
+        if match is None or match[2][0] == _EOI:
             return
-        scans += found[2][0] == _SOS
+        scans += match[2][0] == _SOS
         if scans > MAX_SCANS:
             raise _refuse(f"more than {MAX_SCANS} scans")
-        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        position = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
     raise _refuse(f"more than {MAX_SEGMENTS} segments")
 
 

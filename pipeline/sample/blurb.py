@@ -70,7 +70,7 @@ def blurb_of(record: Record, seed: int, language: Language | None = None) -> str
     The two are translations of each other; names of artists stay as they are.
     """
     rng = stream("blurb", seed, record.number)
-    told, retold = (int(place) for place in rng.choice(len(STORY[record.theme]), size=2, replace=False))
+    story, second_story = (int(place) for place in rng.choice(len(STORY[record.theme]), size=2, replace=False))
     chosen: dict[str, int] = {}
 
     def draw(symbol: str, alternatives: int) -> int:
@@ -79,24 +79,24 @@ def blurb_of(record: Record, seed: int, language: Language | None = None) -> str
         return chosen[symbol]
 
     artist = artist_of(record, seed)
-    english = expand("{blurb}", _rules(record, artist, (told, retold), "en"), draw)
+    english = expand("{blurb}", _rules(record, artist, (story, second_story), "en"), draw)
     if (language or language_of(record, seed)) == "en":
         return english
     # Another language may order the symbols of a sentence otherwise: choices are replayed by symbol, not by turn.
-    return expand("{blurb}", _rules(record, artist, (told, retold), "zh"), lambda symbol, _: chosen[symbol])
+    return expand("{blurb}", _rules(record, artist, (story, second_story), "zh"), lambda symbol, _: chosen[symbol])
 
 
 def _rules(record: Record, artist: str, stories: tuple[int, int], language: Language) -> dict[str, Words]:
     words = LEXICONS[language]
-    told, retold = stories
+    story, second_story = stories
     return {
         **words.rules,
         "style": words.style[record.genre],
         "shelf": words.shelf[record.genre],
         "feeling": words.feeling[record.mood],
         "times": words.times[record.era],
-        "story": (words.story[record.theme][told],),
-        "story_again": (words.story[record.theme][retold],),
+        "story": (words.story[record.theme][story],),
+        "story_again": (words.story[record.theme][second_story],),
         "artist": (artist,),
         "year": (str(record.year),),
     }
@@ -110,10 +110,10 @@ def drawn(rng: np.random.Generator) -> Choose:
 def expand(text: str, rules: Mapping[str, Words], choose: Choose) -> str:
     """Replaces every {symbol} by the chosen one of its rules until none is left."""
 
-    def alternative(found: re.Match[str]) -> str:
-        options = rules[found[1]]
-        return options[choose(found[1], len(options))]
+    def alternative(match: re.Match[str]) -> str:
+        options = rules[match[1]]
+        return options[choose(match[1], len(options))]
 
     while _SYMBOL.search(text):
         text = _SYMBOL.sub(alternative, text)
-    return re.sub(r"(^|[.!?] )([a-z])", lambda found: found[1] + found[2].upper(), text)
+    return re.sub(r"(^|[.!?] )([a-z])", lambda match: match[1] + match[2].upper(), text)

@@ -33,12 +33,12 @@ def plan_buyers(seed: int, buyers: int) -> dict[str, tuple[str, ...]]:
 
 def rows(seed: int, buyers: int, planted: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str, str]]:
     """The rows of buyers.csv, those without a purchase last."""
-    found: list[tuple[str, str, str]] = []
+    table: list[tuple[str, str, str]] = []
     for number in range(1, buyers + 1 + len(planted["profile_without_purchase"])):
         name, language = buyer_id(number), language_of(number, seed)
         profile = "" if name in planted["profile_empty"] else profile_of(number, seed)
-        found += [(name, profile, language)] * (2 if name in planted["profile_twice"] else 1)
-    return found
+        table += [(name, profile, language)] * (2 if name in planted["profile_twice"] else 1)
+    return table
 
 
 def language_of(buyer: int, seed: int) -> Language:

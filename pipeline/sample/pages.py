@@ -39,7 +39,7 @@ def _extract(items: int, planted: Planted) -> str:
     for modality in strict:
         options.setdefault(modality, []).append(f"max_error_rate: {_SMALL_SHOP_RATE}")
     reason = "# The shop is so small that its planted dirt exceeds the usual limit of 5 %.\n" if strict else ""
-    lines = "".join(f"  {modality}: {{{', '.join(told)}}}\n" for modality, told in options.items())
+    lines = "".join(f"  {modality}: {{{', '.join(settings)}}}\n" for modality, settings in options.items())
     return f"# Blurbs are in English and in Chinese: one encoder reads both.\n{reason}extract:\n{lines}"
 
 

@@ -44,7 +44,7 @@ def draw_showings(seed: int, records: list[Record], buyers: int, log: list[Purch
     visits: dict[str, list[Purchase]] = {}
     for purchase in log:
         visits.setdefault(purchase.buyer_id, []).append(purchase)
-    found: list[Showing] = []
+    showings: list[Showing] = []
     for buyer in range(1, buyers + 1):
         rng, bought = stream("shown", seed, buyer), visits[buyer_id(buyer)]
         likings = draw_likings(seed, buyer)
@@ -53,8 +53,8 @@ def draw_showings(seed: int, records: list[Record], buyers: int, log: list[Purch
         seconds = rng.integers(1, _LONGEST_VISIT_SECONDS, size=len(bought))
         for purchase, page, before in zip(bought, pages, seconds, strict=True):
             moment = purchase.bought_at - timedelta(seconds=int(before))
-            found += [Showing(moment, purchase.buyer_id, records[item].record_id) for item in page]
-    return sorted(found)
+            showings += [Showing(moment, purchase.buyer_id, records[item].record_id) for item in page]
+    return sorted(showings)
 
 
 def spoil_showings(seed: int, shown: list[Showing]) -> tuple[list[Showing], dict[str, tuple[str, ...]]]:
@@ -66,7 +66,7 @@ def spoil_showings(seed: int, shown: list[Showing]) -> tuple[list[Showing], dict
     unknown = [Showing(row.shown_at, row.buyer_id, f"rec-gone-{number}") for number, row in enumerate(lost, 1)]
     added = {"shown_row_twice": twice, "shown_unknown_record": unknown}
     rows = sorted([*shown, *twice, *unknown])
-    return rows, {kind: tuple(sorted(row.record_id for row in found)) for kind, found in added.items()}
+    return rows, {kind: tuple(sorted(row.record_id for row in showings)) for kind, showings in added.items()}
 
 
 def _pages(

@@ -76,14 +76,15 @@ def to_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[
 def of_generators(generators: Generators) -> list[Any]:
     """The generators' states as JSON."""
     return [
-        one.get_state().tolist() if isinstance(one, torch.Generator) else one.bit_generator.state for one in generators
+        generator.get_state().tolist() if isinstance(generator, torch.Generator) else generator.bit_generator.state
+        for generator in generators
     ]
 
 
 def to_generators(generators: Generators, states: Sequence[Any]) -> None:
     """Gives them back."""
-    for one, state in zip(generators, states, strict=True):
-        if isinstance(one, torch.Generator):
-            one.set_state(torch.tensor(state, dtype=torch.uint8))
+    for generator, state in zip(generators, states, strict=True):
+        if isinstance(generator, torch.Generator):
+            generator.set_state(torch.tensor(state, dtype=torch.uint8))
         else:
-            one.bit_generator.state = state
+            generator.bit_generator.state = state

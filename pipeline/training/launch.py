@@ -28,7 +28,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 log = logging.getLogger("medley")
 
 
-def launch(processes: int, config: Config, work: Callable[P, object], *given: P.args, **_: P.kwargs) -> None:
+def launch(processes: int, config: Config, work: Callable[P, object], *arguments: P.args, **_: P.kwargs) -> None:
     """Calls `work` in so many processes, which share the configured threads; returns when all have ended well.
 
     Raises the error of the first that failed where Medley has raised it on purpose, and StepFailed for any other.
@@ -49,10 +49,12 @@ def launch(processes: int, config: Config, work: Callable[P, object], *given: P.
             local_addr="localhost",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=folder),
-            signals_to_handle=",".join(one.name for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN),
+            signals_to_handle=",".join(
+                ending.name for ending in ENDING if signal.getsignal(ending) is not signal.SIG_IGN
+            ),
         )
         try:
-            elastic_launch(agent, _told)(log.getEffectiveLevel(), work, *given)
+            elastic_launch(agent, _work)(log.getEffectiveLevel(), work, *arguments)
             return
         except ChildFailedError as error:
             failure = _error_of(*error.get_first_failure())
@@ -65,23 +67,23 @@ def launch(processes: int, config: Config, work: Callable[P, object], *given: P.
     raise StepFailed(f"the fit was ended by {signal.Signals(caught).name}; run the step again to go on")
 
 
-def _told(level: int, work: Callable[..., object], *given: object) -> None:
+def _work(level: int, work: Callable[..., object], *arguments: object) -> None:
     """Calls `work` in a new process, whose log is as its parent's."""
     logging.basicConfig(**LOG)
     log.setLevel(level)
-    work(*given)
+    work(*arguments)
 
 
 def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
     """What a process that failed says, as an error of this one."""
-    told = failure.message
-    if isinstance(told, dict):
-        kind, _, sentence = str(told["message"]).partition(": ")
-        found = getattr(errors, kind, None)
-        if isinstance(found, type) and issubclass(found, MedleyError):
-            return found(sentence)
-        told = f"{kind}: {sentence}".splitlines()[0]
-    why = f"was ended by {failure.signal_name()}" if failure.exitcode < 0 else f"failed ({told})"
+    message = failure.message
+    if isinstance(message, dict):
+        kind, _, sentence = str(message["message"]).partition(": ")
+        error_type = getattr(errors, kind, None)
+        if isinstance(error_type, type) and issubclass(error_type, MedleyError):
+            return error_type(sentence)
+        message = f"{kind}: {sentence}".splitlines()[0]
+    why = f"was ended by {failure.signal_name()}" if failure.exitcode < 0 else f"failed ({message})"
     return StepFailed(f"process {rank} of the fit {why}; what it left is kept, run the step again to go on")
 
 
@@ -103,12 +105,12 @@ def _sharing(processes: int, config: Config) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, the launcher neither logs tracebacks, which are told in one sentence, nor keeps the signals' handlers."""
-    before, handlers = logging.root.manager.disable, {one: signal.getsignal(one) for one in ENDING}
+    before, handlers = logging.root.manager.disable, {ending: signal.getsignal(ending) for ending in ENDING}
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(before)
-        for one, handler in handlers.items():
-            if signal.getsignal(one) is not handler:
-                signal.signal(one, handler)
+        for ending, handler in handlers.items():
+            if signal.getsignal(ending) is not handler:
+                signal.signal(ending, handler)

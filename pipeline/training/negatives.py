@@ -56,8 +56,8 @@ class Chosen:
         """(n,) bool for n pairs of codes."""
         keys = user.astype(np.int64) * self._n_items + item
         if self._bits is not None:
-            found: Mask = (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8)) & 1 == 1
-            return found
+            mask: Mask = (self._bits[keys >> 3] >> (keys & 7).astype(np.uint8)) & 1 == 1
+            return mask
         if not len(self._keys):
             return np.zeros(len(keys), bool)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
@@ -169,13 +169,13 @@ class Triples:
         A user for whom REDRAWS draws found only chosen items is asked in full: the law of the draw is the same.
         """
         drawn = self._draw(len(user))
-        left = np.flatnonzero(self.chosen(user, drawn))
+        rows = np.flatnonzero(self.chosen(user, drawn))
         for _ in range(REDRAWS):
-            if not len(left):
+            if not len(rows):
                 return drawn
-            drawn[left] = self._draw(len(left))
-            left = left[self.chosen(user[left], drawn[left])]
-        for row in left:
+            drawn[rows] = self._draw(len(rows))
+            rows = rows[self.chosen(user[rows], drawn[rows])]
+        for row in rows:
             drawn[row] = self._draw_for(int(user[row]))
         return drawn
 

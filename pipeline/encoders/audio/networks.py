@@ -134,8 +134,8 @@ class Clap(nn.Module):
         # A model with fusion is told that a window is long: transformers' extractor says so of any clip that is alone.
         longer = torch.ones((window.shape[0], 1), dtype=torch.bool, device=window.device)
         if self.pooling == "joint":
-            found = self.network.get_audio_features(input_features=window, is_longer=longer)  # type: ignore[operator]
-            return found.pooler_output
-        found = self.network.audio_model(input_features=window, is_longer=longer)  # type: ignore[operator]
-        hidden = found.last_hidden_state.flatten(2).transpose(1, 2)
+            outputs = self.network.get_audio_features(input_features=window, is_longer=longer)  # type: ignore[operator]
+            return outputs.pooler_output
+        outputs = self.network.audio_model(input_features=window, is_longer=longer)  # type: ignore[operator]
+        hidden = outputs.last_hidden_state.flatten(2).transpose(1, 2)
         return pool(hidden, torch.ones_like(hidden[..., 0]), self.pooling)

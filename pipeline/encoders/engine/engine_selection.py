@@ -55,9 +55,9 @@ class Trial:
 
     def __str__(self) -> str:
         """One line for the night's log."""
-        kept = f" with {self.kept} layers in fp32" if self.kept else ""
+        layers = f" with {self.kept} layers in fp32" if self.kept else ""
         cosines = f"cosine mean={self.cosine:.5f} lowest={self.lowest_cosine:.5f}"
-        return f"engine {self.engine} {self.precision}{kept}: {self.rows_per_second:.1f} rows/s {cosines}"
+        return f"engine {self.engine} {self.precision}{layers}: {self.rows_per_second:.1f} rows/s {cosines}"
 
 
 def choose(encoder: NetworkEncoder, sample: Sequence[Input], rows: int) -> tuple[Prepared, list[Trial]]:

@@ -105,11 +105,11 @@ def restore(network: nn.Module, folder: Path) -> nn.Module:
 
 def _usable(task: Task) -> Int32s:
     codes = np.unique(task.pairs)
-    kept: list[int] = []
+    usable: list[int] = []
     for start in range(0, len(codes), 256):
         batch = codes[start : start + 256]
-        kept += [int(code) for code, part in zip(batch, task.fetch(batch), strict=True) if part is not None]
-    return task.pairs[np.isin(task.pairs, kept).all(axis=1)]
+        usable += [int(code) for code, part in zip(batch, task.fetch(batch), strict=True) if part is not None]
+    return task.pairs[np.isin(task.pairs, usable).all(axis=1)]
 
 
 def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:

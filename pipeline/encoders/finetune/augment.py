@@ -30,9 +30,9 @@ def augment(part: np.ndarray, modality: str, other: np.ndarray, rng: np.random.G
 
 
 def _tokens(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    kept = rng.random(len(part)) >= DROPPED_TOKENS
-    kept[[0, -1]] = True
-    return part[kept]
+    mask = rng.random(len(part)) >= DROPPED_TOKENS
+    mask[[0, -1]] = True
+    return part[mask]
 
 
 def _pixels(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -64,7 +64,7 @@ def views_of(picture: Image.Image, kind: str) -> list[Image.Image]:
     if kind == "centre":
         return [picture]
     pictures = [picture] if kind == "flip" else _crops(picture)
-    return [view for one in pictures for view in (one, ImageOps.mirror(one))]
+    return [view for crop in pictures for view in (crop, ImageOps.mirror(crop))]
 
 
 def _crops(picture: Image.Image) -> list[Image.Image]:

@@ -78,7 +78,7 @@ class TransformerImageEncoder(NetworkEncoder):
     def examples(self) -> list[np.ndarray]:
         """Two pictures of noise."""
         noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
-        return [self._pixels(Image.fromarray(one)) for one in noise]
+        return [self._pixels(Image.fromarray(pixels)) for pixels in noise]
 
     def _pixels(self, picture: Image.Image) -> np.ndarray:
         pixels = self.processor(images=picture, return_tensors="pt")["pixel_values"][0]

@@ -58,8 +58,8 @@ class MultilingualTextEncoder(TemplateEncoder):
         super().__init__()
         self.settings: MultilingualText = settings
         self.weights, self.tokens = (locate(_Packaged(name)) for name in (USE_MULTILINGUAL, USE_TOKENS))
-        found = [check(_Packaged(USE_MULTILINGUAL), self.weights), check(_Packaged(USE_TOKENS), self.tokens)]
-        self.identity = digest("use_multilingual", VERSION, settings.model_dump(exclude={"max_error_rate"}), found)
+        digests = [check(_Packaged(USE_MULTILINGUAL), self.weights), check(_Packaged(USE_TOKENS), self.tokens)]
+        self.identity = digest("use_multilingual", VERSION, settings.model_dump(exclude={"max_error_rate"}), digests)
 
     def load(self) -> None:
         """Loads tokenizer and network, which takes a second and 130 MB."""

@@ -78,8 +78,8 @@ class TransformerTextEncoder(NetworkEncoder, TemplateEncoder):
     def decode(self, raw: Raw) -> Input:
         """Token ids of each part, shape (tokens,), int64, at most `max_tokens`. Raises MediaError for a blank text."""
         text = self.text_of(raw)
-        asked = isinstance(raw, Text) and raw.query
-        text = (self.settings.query_prefix if asked else self.settings.prefix) + text
+        is_query = isinstance(raw, Text) and raw.query
+        text = (self.settings.query_prefix if is_query else self.settings.prefix) + text
         chunks = self.settings.max_chunks if self.settings.long_texts == "chunks" else 1
         clipped = text[: self.max_tokens * chunks * MAX_CHARACTERS_PER_TOKEN]
         parts = self._tokens_of(clipped)
