@@ -95,7 +95,7 @@ def test_places_that_a_search_does_not_fill_are_no_hits(workspace: Path) -> None
         (Query(user="x"), "--user x: not in the published index"),
         (Query(user="w"), "--user w: no recommendations, because of this user: no interaction"),
         (Query(item="x"), "--item x: not in the published index"),
-        (Query(item="b"), "--item b: it has no text, image or audio to be compared by"),
+        (Query(item="b"), "--item b: it has no content to be compared by"),
     ],
 )
 def test_what_cannot_be_answered_is_one_sentence(workspace: Path, query: Query, said: str) -> None:
