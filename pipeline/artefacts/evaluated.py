@@ -1,4 +1,4 @@
-"""What `evaluate` leaves, `metrics.json`: of every segment each model's metrics, and what compares them."""
+"""What `evaluate` leaves, `metrics.json`: each model's metrics by segment, and their comparisons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Metrics = dict[str, dict[str, float]]
 class Evaluated:
     """The outcome of one evaluation.
 
-    test: segment to model to metrics. trained: the model whose list goes out, and is judged; beside it there is
+    test: segment to model to metrics. trained: the model whose list is published; beside it there is
     `first_stage` where that list is re-ordered. paired, ablation, ranker: see `steps.evaluate`; empty where there is
     none.
     """

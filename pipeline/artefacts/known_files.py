@@ -1,6 +1,6 @@
 """Media files that an earlier night has hashed: `known/<modality>/bucket-00007.parquet`.
 
-They are known by path, size and time of change: what is as it was by these three is not read again. A file that changed
+They are known by path, size and time of change: a file with all three unchanged is not read again. A file that changed
 within RACY_NS before it was read may change once more in the same tick of its file system's clock, so it is hashed but
 not remembered, as git does with its index. What failed is not remembered either: the next night tries again.
 """

@@ -1,4 +1,4 @@
-"""The log as `ingest` codes it: arrays in files, which whoever reads them maps into memory.
+"""The log as `ingest` codes it: arrays in files, mapped into memory by their readers.
 
 `log/` holds what users chose, `shown/` what they were shown; in each, one folder for each part of the split and one for
 `everything`: `user.npy` and `item.npy` int32, `age_days.npy` float64, `weight.npy` float32, all sorted by user, then
@@ -84,7 +84,7 @@ class Log:
 
 @dataclass(frozen=True)
 class OpenedLog(Log):
-    """All four parts: test and held_out are what a model is asked for. An age in them may be below 0."""
+    """All four parts; a model is evaluated on test and held_out. An age in them may be below 0."""
 
 
 class RowsWriter:

@@ -1,4 +1,4 @@
-"""What `train` leaves in `models/<digest>/`: two fits of one recommender, one to be judged and one to go out.
+"""What `train` leaves in `models/<digest>/`: two fits of one recommender, one evaluated and one published.
 
 | in `evaluated/` and `published/` | columns, or what it holds |
 |---|---|

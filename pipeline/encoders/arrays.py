@@ -141,5 +141,5 @@ class ArrayTextEncoder(ArrayEncoder, TemplateEncoder):
 
 @cache
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """Once for a file as it is: every step of a night asks for it."""
+    """Cached while the file is unchanged: every step needs it."""
     return sha256_of(path)

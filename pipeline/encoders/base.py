@@ -120,7 +120,7 @@ class Encoder(Kind, ABC):
         return 1
 
     def weight(self, part: np.ndarray) -> int:
-        """What one part counts in its input's average."""
+        """A part's weight in its input's average."""
         return self.cost(part)
 
     def embed(self, inputs: Sequence[Input]) -> Vectors:

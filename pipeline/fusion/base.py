@@ -88,7 +88,7 @@ class Frontend:
         return projected, mask
 
     def only(self, chosen: Mask) -> Frontend:
-        """Without some of the modalities; chosen: (m,) bool."""
+        """The chosen modalities alone; chosen: (m,) bool."""
         named = zip(self.projections.items(), chosen, strict=True)
         return Frontend(dict(item for item, keep in named if keep), self.width)
 
@@ -110,8 +110,8 @@ class Fusion(ABC):
     """A kind of fusion: vectors of any subset of an item's modalities become one vector of unit norm.
 
     Settings: its section of the configuration, whose `kind` is the kind's name. meaning: how it fuses, and what its
-    shares are, in a sentence for the report. A kind that finds nothing out by
-    itself has only `combine`; one that does has `fit`, and says in `tensors` and `restore` what it found.
+    shares are, in a sentence for the report. A kind without fitted parameters has only `combine`; one with them has
+    `fit`, and saves and loads them by `tensors` and `restore`.
     """
 
     Settings: ClassVar[type[Fuse]]
@@ -139,7 +139,7 @@ class Fusion(ABC):
         return self.vectors(projected, codes)
 
     def transform(self, vectors: Mapping[Modality, Vectors]) -> tuple[Vectors, Vectors]:
-        """Fuses n items, each taken for itself.
+        """Fuses n items, each on its own.
 
         vectors: modality to (n, d), NaN in rows where it is missing. Returns the fused vectors (n, w), unit norm, NaN
         where an item has no modality, and each modality's share (n, modalities), in the order given, rows sum to 1.
@@ -161,11 +161,11 @@ class Fusion(ABC):
         return self.combine(rows * present[..., None], present)
 
     def tensors(self) -> Tensors:
-        """What the kind has found, by name."""
+        """The fitted parameters, by name."""
         return {}
 
     def restore(self, tensors: Tensors) -> None:
-        """Takes what `tensors` gave. Raises KeyError or RuntimeError if it is not that."""
+        """Loads what `tensors` gave. Raises KeyError or RuntimeError if it is not that."""
         return
 
     def save_catalogue(self, folder: Path) -> None:

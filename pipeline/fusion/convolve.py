@@ -75,7 +75,7 @@ class Gnn(Align):
         self.layers = nn.ModuleList(Convolution(width, hidden, dropout) for _ in range(layers))
 
     def forward(self, projected: Tensor, mask: Tensor, layers: Sequence[Layer] | None = None) -> tuple[Tensor, Tensor]:
-        """As Network, of the first items where layers are given; else every item is taken for itself."""
+        """As Network, of the first items where layers are given; else every item on its own."""
         modalities = projected.shape[1]
         nodes = self.nodes(projected)
         layers = layers or [alone(mask.numpy())] * len(self.layers)

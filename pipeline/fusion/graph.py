@@ -56,7 +56,7 @@ class Graph:
         return Graph(self.like[codes], self.together[codes])
 
     def without(self, items: Mask) -> Graph:
-        """The lists as if nobody had chosen some items, (n,) bool; they stay like others."""
+        """The lists without co-choices of some items, (n,) bool; what is alike stays."""
         gone = items[self.together] & (self.together != NOBODY)
         return Graph(self.like, np.where(gone | items[:, None], NOBODY, self.together).astype(np.int32))
 

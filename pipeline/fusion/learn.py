@@ -2,15 +2,15 @@
 
 - co-choice: of a pair of items that one user chose within a window, each finds the other among the batch;
 - agreement: of an item with several modalities, one of them alone finds another of them alone, by the first part of the
-  vector; the rest is left for what only one of them tells (private and shared parts, Bousmalis et al. 2016).
+  vector; the rest is free for what only one of them has (private and shared parts, Bousmalis et al. 2016).
 
 Both are InfoNCE (van den Oord et al. 2018), both ways round. A batch holds popular items more often,
 so log of an item's share of the choices is taken off its score as a negative (logQ, Yi et al. 2019). Modalities are
 hidden at random, so that any subset will do.
 
-A share of the items is kept from training. After each epoch they are asked for: by an item that was chosen with one of
-them, and by one modality for another; the score is the mean NDCG of a single right answer, 1 / log2(1 + rank), weighed
-like the losses. The best epoch's averaged weights are kept, those before the first epoch among them.
+A share of the items is held out. After each epoch they are retrieved: by an item chosen with them, and by another of
+their modalities; the score is the mean NDCG of a single right answer, 1 / log2(1 + rank), weighed like the losses. The
+best epoch's averaged weights are kept, those before the first epoch among them.
 """
 
 from __future__ import annotations

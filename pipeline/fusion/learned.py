@@ -29,7 +29,7 @@ ROWS = 4096
 
 @dataclass(frozen=True)
 class Step:
-    """One step of training. partners: whom each item is to find, so that no edge may tell; None to use no graph."""
+    """One step of training. partners: each item's target, to which no edge may lead; None to use no graph."""
 
     rng: np.random.Generator
     partners: Int64s | None = None

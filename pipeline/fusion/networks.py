@@ -29,8 +29,8 @@ class Network(nn.Module):
 class Towers(nn.Module):
     """One tower a modality, g·x + B·gelu(A·x), back to unit norm: [n x m x w] to [n x m x w].
 
-    B begins at zero and g at one. Different modalities have nothing to do with each other at first: what is to agree
-    has to outgrow them, so g is learned.
+    B begins at zero and g at one. Projections of different modalities are unrelated at first: to agree, a tower must
+    outweigh x, so g is learned.
     """
 
     def __init__(self, modalities: int, width: int, hidden: int, dropout: float) -> None:
@@ -65,7 +65,7 @@ class Dnn(Align):
         self.joint = residual(len(weights) * (width + 1), hidden, width, dropout)
 
     def forward(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """See Network; what is there is scaled up for what is missing, and the mask itself is an input."""
+        """See Network; present modalities are scaled up for missing ones, and the mask itself is an input."""
         lifted = self.towers(projected)
         present = mask.to(lifted.dtype)
         weights = masked_softmax(self.logits.expand(mask.shape), mask)

@@ -16,7 +16,7 @@ from pipeline.fusion.base import Frontend, Fusion
 
 
 def save(fusion: Fusion, path: Path) -> None:
-    """Writes the projections and what the kind has found."""
+    """Writes the projections and the fitted parameters."""
     made_by = {"modalities": fusion.frontend.modalities, "settings": fusion.settings.model_dump(mode="json")}
     # Under one name: of several, safetensors writes another first in every process.
     metadata = {"fusion": json.dumps(made_by, sort_keys=True)}

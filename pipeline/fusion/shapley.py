@@ -2,7 +2,7 @@
 
 φ_m = Σ_{S without m} |S|! (M - |S| - 1)! / M! · (v(S + m) - v(S))       (Shapley 1953)
 
-With M modalities there are 2^M subsets, all of which are asked for, so M is at most MOST; the values add up to
+With M modalities there are 2^M subsets, all of which are evaluated, so M is at most MOST; the values add up to
 v(all) - v(none).
 """
 

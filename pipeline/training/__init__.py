@@ -1,1 +1,1 @@
-"""What everything that learns stands on: batches, negatives, checkpoints, processes, seeds, progress."""
+"""What all training shares: batches, negatives, checkpoints, processes, seeds, progress."""

@@ -1,4 +1,4 @@
-"""What a fit leaves behind after an epoch, and how it goes on from there: one safetensors file, replaced by rename.
+"""A fit's checkpoint, written after an epoch and resumed from: one safetensors file, replaced by rename.
 
 Tensors lie under flat names, `weights.NAME`, `optimizers.0.3.exp_avg`; everything else is one JSON document in the
 file's header, random generators of numpy among it. Nothing is pickled.
@@ -33,7 +33,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and facts as written; None where there is no such file, or it is not one of these."""
+    """Tensors and facts as written; None where there is no such file, or it is no checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})[HEADER])
@@ -63,7 +63,7 @@ def of_optimizers(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tens
 
 
 def to_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Gives it back; the settings of the optimizers stay their own."""
+    """Restores it; the optimizers keep their own settings."""
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Any]] = {}
         for name, value in under(str(number), tensors).items():
@@ -82,7 +82,7 @@ def of_generators(generators: Generators) -> list[Any]:
 
 
 def to_generators(generators: Generators, states: Sequence[Any]) -> None:
-    """Gives them back."""
+    """Restores them."""
     for generator, state in zip(generators, states, strict=True):
         if isinstance(generator, torch.Generator):
             generator.set_state(torch.tensor(state, dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""What a fit is given beside its settings: seed and threads, the other processes, a file to go on from, a watcher."""
+"""How a fit runs, beside its settings: seed and threads, the other processes, a checkpoint file, a callback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnEpoch = Callable[[Epoch], None]
 
 @dataclass(frozen=True)
 class Scratch:
-    """The file that a fit leaves what it can go on from after a kill in, and how many seconds old that may be."""
+    """A fit's checkpoint file, from which it resumes after a kill, and how many seconds old that may be."""
 
     path: Path
     seconds: float
@@ -27,8 +27,8 @@ class Context:
     """How a fit runs, which is no part of what it learns, but for `seed` and `metric`.
 
     metric: what validation chooses by, where it ranks items. processes: those that fit together, all in the same way.
-    scratch: None where a killed fit begins anew. on_epoch: called after every epoch with its entry of the curve, and
-    on going on with those before.
+    scratch: None where a killed fit begins anew. on_epoch: called after every epoch with its entry of the curve, and on
+    resuming with the earlier ones.
     """
 
     seed: int = 0

@@ -1,7 +1,7 @@
 """The processes that fit one model together: each learns from its own rows of every batch.
 
-All of them draw the same batches from the same generators, and each makes and reads its own rows alone. A row counts
-there what it counts in the whole batch, so that the sum of all gradients is that of the whole batch, but for rounding.
+All of them draw the same batches from the same generators, and each makes and reads its own rows alone. A row weighs
+there what it does in the whole batch, so that the sum of all gradients is that of the whole batch, but for rounding.
 Then every process takes the same step, on weights that are the same in all of them.
 """
 
@@ -46,11 +46,11 @@ class Processes:
         return own, share
 
     def users(self, log: Interactions) -> Interactions:
-        """The part of a log that is of this process's users."""
+        """The log of this process's users alone."""
         return log if self.size == 1 else log.subset(log.user % self.size == self.rank)
 
     def sum_gradients(self, weights: Iterable[Tensor], loss: Tensor) -> float:
-        """Adds up the gradients of all processes, in each of them, and their losses, whose sum it returns."""
+        """Sums the gradients over all processes, in place, and returns the sum of their losses."""
         import torch
 
         if self.size == 1:
@@ -84,7 +84,7 @@ ALONE = Processes()
 
 
 def _add(tensor: Tensor) -> None:
-    """Adds up what all processes have, in place."""
+    """Sums over all processes, in place."""
     from torch import distributed
 
     with _patient():

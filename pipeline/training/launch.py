@@ -1,7 +1,7 @@
 """Starts the processes that fit a model together, by torch's elastic launcher, which is what `torchrun` runs.
 
-A process that fails ends the others, and its error is raised here as it would be without them. Nothing is started
-again: what a checkpoint holds, the next run of the step goes on from.
+A process that fails ends the others, and its error is raised here as it would be without them. Nothing is restarted:
+the next run of the step resumes from the checkpoint.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("medley")
 
 
 def launch(processes: int, config: Config, work: Callable[P, object], *arguments: P.args, **_: P.kwargs) -> None:
-    """Calls `work` in so many processes, which share the configured threads; returns when all have ended well.
+    """Calls `work` in `processes` processes, which share the configured threads; returns when all have ended well.
 
     Raises the error of the first that failed where Medley has raised it on purpose, and StepFailed for any other.
     """
@@ -75,7 +75,7 @@ def _work(level: int, work: Callable[..., object], *arguments: object) -> None:
 
 
 def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
-    """What a process that failed says, as an error of this one."""
+    """The error of a failed process, to be raised in this one."""
     message = failure.message
     if isinstance(message, dict):
         kind, _, sentence = str(message["message"]).partition(": ")
@@ -89,7 +89,7 @@ def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
 
 @contextmanager
 def _sharing(processes: int, config: Config) -> Iterator[None]:
-    """Inside, a new process finds itself one of so many, with its part of the threads, before it loads a library."""
+    """Inside, a new process is told how many there are, and its part of the threads, before it loads a library."""
     before = os.environ.get(LOCAL_PROCESSES)
     os.environ[LOCAL_PROCESSES] = str(processes)
     limit_threads(config)
@@ -104,7 +104,7 @@ def _sharing(processes: int, config: Config) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Inside, the launcher neither logs tracebacks, which are told in one sentence, nor keeps the signals' handlers."""
+    """Inside, the launcher logs no tracebacks, which one sentence replaces; after, its signal handlers are undone."""
     before, handlers = logging.root.manager.disable, {ending: signal.getsignal(ending) for ending in ENDING}
     logging.disable(logging.CRITICAL)
     try:

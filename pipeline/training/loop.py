@@ -82,11 +82,11 @@ class Learner(ABC, Generic[Batch]):
 
     @abstractmethod
     def _weights(self) -> dict[str, Tensor]:
-        """What is learned, by name: the leaves themselves, which better ones are copied from and into."""
+        """The learned tensors by name: the leaves themselves, which the loop copies from and into."""
 
     @abstractmethod
     def _generators(self) -> checkpoint.Generators:
-        """Everything that the training draws from."""
+        """Every generator that training uses."""
 
     @abstractmethod
     def _batches(self) -> Iterator[Batch]:
@@ -251,7 +251,7 @@ class Loop(Generic[Batch]):
         checkpoint.write(path, tensors, facts)
 
     def _resumed(self) -> FitState:
-        """What a killed fit left, weights and generators restored; else a new state."""
+        """The state of a killed fit, weights and generators restored; else a new one."""
         learner, scratch = self.learner, self.context.scratch
         written = checkpoint.read(scratch.path) if scratch else None
         if written is None or written[1].pop("made") != self._made():
@@ -267,7 +267,7 @@ class Loop(Generic[Batch]):
         return FitState(averaged=averaged, best=best, **facts)
 
     def _made(self) -> list[Any]:
-        """What must be the same for a fit to go on where another one stopped, and is in no digest."""
+        """What must be equal for a fit to resume another's checkpoint, and is in no digest."""
         metric = self.validation.metric if self.validation else ""
         running = [self.context.seed, self.context.threads, self.context.processes.size, str(self.learner.device)]
         return [type(self.learner).__name__, metric, self.schedule.max_epochs, *running, torch.__version__]

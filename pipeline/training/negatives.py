@@ -166,7 +166,7 @@ class Triples:
     def negatives(self, user: Int32s) -> Int32s:
         """An item for each of n users that the user did not choose: (n,) int32.
 
-        A user for whom REDRAWS draws found only chosen items is asked in full: the law of the draw is the same.
+        After REDRAWS draws of chosen items only, one is drawn from the user's others: the distribution is the same.
         """
         drawn = self._draw(len(user))
         rows = np.flatnonzero(self.chosen(user, drawn))

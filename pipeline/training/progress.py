@@ -1,4 +1,4 @@
-"""How a fit goes on, for who watches: a bar on a terminal, and TensorBoard's event files.
+"""A fit's progress: a bar on a terminal, and TensorBoard's event files.
 
 Event files hold times, so they are no part of any artefact.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def watched(name: str, epochs: int, events: Path | None = None) -> Iterator[OnEpoch]:
-    """What a fit hands its epochs to: a bar, and event files in a folder. epochs: at most, 0 where that is unknown."""
+    """The callback for a fit's epochs: a bar, and event files in a folder. epochs: at most, 0 where that is unknown."""
     with ExitStack() as stack:
         watchers = [stack.enter_context(_bar(name, epochs))]
         if events:

@@ -1,4 +1,4 @@
-"""The sum that a softmax divides by, over a table of inner products that is made once."""
+"""The log of a softmax's denominator, over a table of inner products that is made once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDDEN = -1e9
 
 
 def log_sum_exp(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """log sum over columns of exp(left @ rightᵀ) but for the entries hidden: [b].
+    """log sum over columns of exp(left @ rightᵀ) without the hidden entries: [b].
 
     left: [b x d]. right: [n x d]. rows and columns: [m] int64 each, the entries hidden.
     """
@@ -41,7 +41,7 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """By left and by right."""
+        """The two gradients."""
         left, right, table, total = ctx.kept
         table.mul_((gradients[0] / total)[:, None])
         return table @ right, table.T @ left, None, None

@@ -1,4 +1,4 @@
-"""What an interaction counts in training where few items have most of the log.
+"""An interaction's weight in training, where few items have most of the log.
 
     f_i = c_i^-p · sum_j c_j / sum_j c_j^(1 - p)        c: how often an item was chosen, so that f is 1 on average
 
@@ -26,7 +26,7 @@ class Balance:
         self._factors = (raised * counts.sum() / max((raised * counts).sum(), 1e-12)).astype(np.float32)
 
     def of(self, items: Int32s) -> Floats:
-        """What interactions with these items count besides their weight in the log: as `items`, float32."""
+        """Weights of interactions with these items, besides the log's: as `items`, float32."""
         if not self.settings.popularity_power:
             return np.ones(items.shape, np.float32)
         factors = self._factors[items]

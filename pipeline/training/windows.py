@@ -1,4 +1,4 @@
-"""Windows on a log: what each of some users chose last before some moment; b users, h history."""
+"""Windows on a log: the latest choices of users before some moment; b users, h history."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 
 
 def audio_network(network: nn.Module, pooling: str, described: str) -> nn.Module:
-    """The audio side of a transformers model with its pooling; what does not hear is dropped.
+    """The audio side of a transformers model with its pooling; other parts are dropped.
 
     Raises ConfigError if it has no joint space and one is asked for, or is of no known family.
     """
@@ -80,7 +80,7 @@ class MaskedGroupNorm(nn.Module):
         self.lengths = torch.zeros(0)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[n × c × t] to the same; what is beyond a window's own frames means nothing."""
+        """[n × c × t] to the same; what is beyond a window's own frames is undefined."""
         count = torch.div(self.lengths - self.kernel, self.stride, rounding_mode="floor") + 1
         own = (torch.arange(hidden.shape[2], device=hidden.device)[None] < count[:, None])[:, None].to(hidden.dtype)
         count = count[:, None, None].to(hidden.dtype)

@@ -169,7 +169,7 @@ class _Learner(Learner[Int32s]):
 
     @torch.no_grad()
     def log_likelihood(self) -> float:
-        """Less the mean loss of a held-out pair, without augmentation."""
+        """Minus the mean loss of a held-out pair, without augmentation."""
         batches = list(self._cut(self.held_out))
         losses = [float(self._contrast(batch, None)) * len(batch) for batch in batches]
         return -sum(losses) / sum(len(batch) for batch in batches)

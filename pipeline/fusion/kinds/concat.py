@@ -2,10 +2,9 @@
 
     c = [w_1 x̂_1, …, w_m x̂_m] · √(Σ w² / Σ_present w²)        f = unit((c - mean c) · A)
 
-A holds the principal axes of c (Pearson 1901), each divided by the square root of its eigenvalue where
-`fuse.whitening` is on (PCA whitening). Covariances are taken over the items that have both modalities, so that one
-that is missing for many is not taken for one that says nothing; the scale is for what an item lacks, and is applied in
-fusing only.
+A holds the principal axes of c (Pearson 1901), each divided by the square root of its eigenvalue where `fuse.whitening`
+is on (PCA whitening). Covariances are taken over the items that have both modalities, so that a modality that many lack
+does not look uninformative; the scale makes up for what an item lacks, in fusing only.
 """
 
 from __future__ import annotations

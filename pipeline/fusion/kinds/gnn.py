@@ -1,6 +1,6 @@
 """Graph convolutions over an item's modalities, its nearest items in each, and items chosen with it; see `convolve`.
 
-The graph is the catalogue's, so what is not of the catalogue is taken for itself.
+Only catalogue items are in the graph; any other is fused without neighbours.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class GnnFusion(LearnedFusion):
         return pair
 
     def catalogue(self, projected: Projected, codes: Int64s) -> tuple[Vectors, Vectors]:
-        """See Fusion. What neighbours tell is computed once, not again for everyone whose neighbours they are."""
+        """See Fusion. Neighbours' states are computed once, not anew for every item that reads them."""
         import torch
 
         if isinstance(projected, InFile) and not self._states:
@@ -121,7 +121,7 @@ class GnnFusion(LearnedFusion):
         return super().catalogue(projected, codes)
 
     def _spread(self, projected: InFile) -> list[InFile]:
-        """Of every layer, what it reads of all items."""
+        """For every layer, its inputs of all items."""
         import torch
 
         network = cast("Gnn", self.network)
