@@ -54,7 +54,7 @@ class Interactions:
         return Interactions(user, item, self.age_days[first:stop], self.weight[first:stop], len(users), self.n_items)
 
     def some_users(self, rows: int) -> Mask:
-        """Which interactions are those of every k-th user, (n,) bool, k the smallest that leaves about `rows`."""
+        """The interactions of every k-th user, (n,) bool, k the smallest that leaves about `rows`."""
         step = max(1, -(-len(self) // rows))
         mask: Mask = self.user % step == 0
         return mask

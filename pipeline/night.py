@@ -212,7 +212,7 @@ def peak_rss_bytes() -> int:
 
 
 def reset_peak_rss() -> None:
-    """Lets peak memory begin anew, where the kernel can do that."""
+    """Resets the peak memory, where the kernel can do that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -37,7 +37,7 @@ def memory_bytes() -> int:
 
 
 def limit_threads(config: Config) -> None:
-    """Bounds every library's pool before it is loaded: two busy pools on two cores run slower than one."""
+    """Bounds every library's thread pool before loading: two busy pools on two cores run slower than one."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads(config))
     # A thread that spins at a barrier keeps the thread it waits for off a shared core: one busy neighbour made a fit

@@ -24,8 +24,8 @@ def find(settings: Own) -> Encoder:
 def made(point: str, settings: EncoderSettings) -> Encoder:
     """The encoder behind an entry point, made from its settings.
 
-    Its identity is told apart by the name and version of its distribution and by the settings, beside what it says
-    itself. Raises ConfigError if there is no such entry point, it cannot be imported or made, or is no encoder.
+    Its identity covers the name and version of its distribution, the settings, and what it says itself. Raises
+    ConfigError if there is no such entry point, it cannot be imported or made, or is no encoder.
     """
     kind = INSTALLED.find(point)
     package = [part for part in INSTALLED.identity(point) if part]

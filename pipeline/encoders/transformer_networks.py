@@ -117,7 +117,7 @@ def is_causal(network: Any) -> bool:
 
 
 def _paired(network: Any) -> bool:
-    """Whether it is an encoder with a decoder; the configuration of a checkpoint of the encoder alone denies it."""
+    """Whether it is an encoder with a decoder; the configuration of an encoder's own checkpoint says no."""
     return hasattr(network, "encoder") and hasattr(network, "decoder")
 
 

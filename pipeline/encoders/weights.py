@@ -142,7 +142,7 @@ def fill(network: torch.nn.Module, path: Path, described: str) -> None:
 
 
 def reason(error: Exception) -> str:
-    """The first line that a library's error says, or its kind where it says nothing."""
+    """The first line of a library's error, or its type where it has no message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 

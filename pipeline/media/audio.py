@@ -24,7 +24,7 @@ _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM",
 
 
 class _Bytes(io.BytesIO):
-    """A file in memory for libsndfile, which asks for places before its start: an error there would be printed."""
+    """A file in memory for libsndfile, which may seek before its start: an error there would be printed."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Moves to a place; stays where it is if there is no such place."""

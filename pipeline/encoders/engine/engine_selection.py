@@ -1,10 +1,10 @@
 """Chooses engine and precision for a network: by the clock, and by cosine to fp32 on the catalogue's own items.
 
-- torch in fp32 is timed first; where it would encode the whole catalogue in less than `auto_above_seconds`, it stays; -
-every engine and precision that this machine can run is timed on a sample, its vectors compared with fp32's; - int8 is
-calibrated where what is fastest so far still takes longer than that, on one half of the sample, and measured on the
-other; it keeps in fp32 the layers that cost most accuracy, as many as `min_cosine` needs; - the fastest that keeps
-`min_cosine` is taken.
+- torch in fp32 is timed first; where it would encode the whole catalogue in less than `auto_above_seconds`, it stays;
+- every engine and precision that this machine can run is timed on a sample, its vectors compared with fp32's;
+- int8 is calibrated where what is fastest so far still takes longer than that, on one half of the sample, and measured
+  on the other; it keeps in fp32 the layers that cost most accuracy, as many as `min_cosine` needs;
+- the fastest that keeps `min_cosine` is taken.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ KEPT_SHARES = (1 / 8, 1 / 4, 1 / 2)
 class Trial:
     """One engine and precision on the sample: its speed and its mean and lowest cosine to fp32.
 
-    kept: how many layers int8 left in fp32.
+    kept: the number of layers left in fp32.
     """
 
     engine: str

@@ -55,7 +55,7 @@ def packed(words: Sequence[str]) -> np.ndarray:
 
 
 def unpacked(lines: np.ndarray) -> list[str]:
-    """The words that `packed` took."""
+    """The reverse of `packed`."""
     return lines.tobytes().decode().split("\n")
 
 
@@ -116,7 +116,7 @@ def _layout(path: Path) -> dict[str, bool]:
 
 
 def _numbers(line: bytes, width: int) -> bool:
-    """Whether a line is a word and so many numbers."""
+    """Whether a line is a word and `width` numbers."""
     try:
         return len([float(field) for field in line.rstrip().split(b" ")[1:]]) == width
     except ValueError:
