@@ -115,6 +115,13 @@ def test_linear_weights_are_renormalised_over_what_an_item_has() -> None:
     assert (fused.dtype, shares.dtype) == (np.float32, np.float32)
 
 
+def test_weights_below_one_are_renormalised_too() -> None:
+    _, shares = linear(text=0.25, image=0.25, audio=0.25).transform(
+        {"text": column([1, 0], [1, 0]), "audio": column([0, 1], None)}
+    )
+    assert shares.tolist() == [[0.5, 0.5], [1, 0]]
+
+
 def test_a_modality_of_weight_zero_counts_nothing_and_cannot_stand_alone() -> None:
     fused, shares = linear(text=0).transform({"text": column([1, 0], [1, 0]), "audio": column([0, 1], None)})
     assert shares.tolist() == [[0, 1], [0, 0]]
