@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 Floats = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
@@ -68,6 +71,8 @@ class Interactions:
     def matrix(self) -> sp.csr_matrix:
         """The log as a (n_users, n_items) float32 matrix; the weights of a repeated pair add up."""
         shape = (self.n_users, self.n_items)
+        import scipy.sparse as sp
+
         matrix = sp.csr_matrix((self.weight, (self.user, self.item)), shape=shape, dtype=np.float32)
         matrix.sum_duplicates()
         return matrix
@@ -119,6 +124,8 @@ def decayed_mean(vectors: Floats, history: Interactions, half_life_days: float) 
     Returns (n_users, d) float32 of unit norm; a zero row for a user of whom nothing is known.
     """
     shape = (history.n_users, history.n_items)
+    import scipy.sparse as sp
+
     matrix = sp.csr_matrix((decay(history, half_life_days), (history.user, history.item)), shape=shape)
     return unit_rows((matrix @ vectors).astype(np.float32))
 

@@ -116,7 +116,7 @@ def configured(space: Space, config: Config) -> Settings:
 
 def _settings(config: Config) -> dict[str, Any]:
     """The schemas of the settings of `train` that a configuration has, by dotted name."""
-    return dict(leaves(config.train, "train."))
+    return dict(leaves(config.train, "train.", members=True))
 
 
 def _own(settings: TrainSettings) -> dict[str, Any]:
