@@ -22,13 +22,13 @@ def test_a_profile_has_its_share_of_the_users_vector_and_none_at_weight_zero() -
     np.testing.assert_array_equal(Pooling(180, None, PROFILES, 0.0).users(ITEMS, LOG), history)
 
 
-def test_a_profile_alone_makes_no_user() -> None:
+def test_a_profile_alone_is_all_of_a_user_unless_profiles_count_for_nothing() -> None:
+    without = ITEMS.copy()
+    without[[1, 2]] = 0
     for attention in (None, HistoryAttention(180)):
-        users = Pooling(180, attention, PROFILES, 0.5).users(ITEMS, LOG)
-        assert not users[2].any()
-        without = ITEMS.copy()
-        without[[1, 2]] = 0
-        assert not Pooling(180, attention, PROFILES, 0.5).users(without, LOG)[0].any()
+        np.testing.assert_array_equal(Pooling(180, attention, PROFILES, 0.5).users(ITEMS, LOG)[2], PROFILES[2])
+        np.testing.assert_array_equal(Pooling(180, attention, PROFILES, 0.5).users(without, LOG)[0], PROFILES[0])
+        assert not Pooling(180, attention, PROFILES, 0.0).users(ITEMS, LOG)[2].any()
 
 
 def test_every_vector_has_unit_norm() -> None:
