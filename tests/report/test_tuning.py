@@ -55,7 +55,7 @@ def test_trials_stand_where_their_settings_and_scores_are(tmp_path: Path) -> Non
     assert found is not None
     assert (found.finished, found.wanted, found.low, found.high, found.configured) == (4, 5, 0.2, 0.4, 0.2)
     rate, neighbours, model = found.axes
-    assert (rate.setting, rate.low, rate.high) == ("elsa.learning_rate", "0.01", "1")
+    assert (rate.setting, rate.low, rate.high) == ("learning_rate", "0.01", "1")
     places = {(round(dot.x, 3), round(dot.y, 3), dot.role) for dot in rate.dots}
     assert places == {(0.5, 0.0, "configured"), (1.0, 1.0, "best"), (0.0, 0.5, "")}
     assert {round(dot.x, 3) for dot in neighbours.dots} == {0.0, 0.5, 1.0}
