@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(kind: str, s
     files = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
-        material = type(shop.material)(**{**shop.material.__dict__, "seed": seed})
+        material = replace(shop.material, context=replace(shop.material.context, seed=seed))
         save(fit(short, material, tmp_path / name).fusion, tmp_path / name / "fusion")
         files.append((tmp_path / name / "fusion").read_bytes())
     assert files[0] == files[1]
@@ -163,7 +164,7 @@ def test_training_sees_neither_held_out_items_nor_later_choices(shop: Planted, t
     cold = shop.log.cold
     for vectors in changed.values():
         vectors[cold] = vectors[cold][::-1]
-    material = type(shop.material)(**{**shop.material.__dict__, "shards": write(tmp_path / "changed", changed)})
+    material = replace(shop.material, shards=write(tmp_path / "changed", changed))
     files = []
     for name, used in (("a", shop.material), ("b", material)):
         (tmp_path / name).mkdir()
@@ -180,8 +181,8 @@ def test_a_bucket_without_items_and_a_catalogue_all_held_out_are_fused(
 ) -> None:
     shards = write(tmp_path / "shards", shop.vectors, empty_bucket=True)
     nobody = shop.material.train.subset(np.zeros(len(shop.material.train), bool))
-    held_out = {"shards": shards, "train": nobody, "visible": np.zeros(len(shop.log.items), bool)}
-    material = type(shop.material)(**{**shop.material.__dict__, **held_out})
+    held_out = np.zeros(len(shop.log.items), bool)
+    material = replace(shop.material, shards=shards, train=nobody, visible=held_out)
     fitted = fit(settings(kind, SHORT), material, tmp_path)
     counts = write_items(fitted, material, Fused(tmp_path))
     assert counts == {"rows": len(shop.log.items), "missing_rows": 1}
@@ -199,7 +200,7 @@ def test_a_modality_of_weight_zero_is_not_used_by_any_kind(kind: str, shop: Plan
 def test_without_a_single_vector_the_step_says_so(tmp_path: Path) -> None:
     found = planted(tmp_path / "shards")
     nothing = {m: np.full_like(v, np.nan) for m, v in found.vectors.items()}
-    material = type(found.material)(**{**found.material.__dict__, "shards": write(tmp_path / "none", nothing)})
+    material = replace(found.material, shards=write(tmp_path / "none", nothing))
     with pytest.raises(StepFailed, match="no item has any modality"):
         fit(settings("align"), material, tmp_path)
 
@@ -207,7 +208,7 @@ def test_without_a_single_vector_the_step_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", LEARNED)
 def test_without_any_choice_in_training_a_kind_still_fuses(kind: str, shop: Planted, tmp_path: Path) -> None:
     nobody = shop.material.train.subset(np.zeros(len(shop.material.train), bool))
-    material = type(shop.material)(**{**shop.material.__dict__, "train": nobody})
+    material = replace(shop.material, train=nobody)
     fitted = fit(settings(kind, SHORT), material, tmp_path)
     assert np.isfinite(everything(fitted.fusion, projected_of(fitted, shop), shop)[0]).all()
 

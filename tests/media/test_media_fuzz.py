@@ -2,7 +2,7 @@
 
 Each must end as data or as a MediaError. A crash of a C library is seen by the child's exit status, a hang by its
 watchdog, a blow-up by its peak memory; the case's number and its bytes, saved, reproduce what went wrong:
-`python -m tests.test_media_fuzz DECODER FOLDER FIRST LAST` runs some cases again.
+`python -m tests.media.test_media_fuzz DECODER FOLDER FIRST LAST` runs some cases again.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def test_thousands_of_damaged_files_end_as_data_or_as_a_reason(decoder: str, tmp
     for number, data in enumerate(SEEDS[decoder]().values()):
         (tmp_path / f"seed-{number:03d}").write_bytes(data)
     child = subprocess.run(
-        [sys.executable, "-m", "tests.test_media_fuzz", decoder, str(tmp_path), "0", str(CASES)],
+        [sys.executable, "-m", "tests.media.test_media_fuzz", decoder, str(tmp_path), "0", str(CASES)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -192,6 +192,7 @@ def test_thousands_of_damaged_files_end_as_data_or_as_a_reason(decoder: str, tmp
         timeout=600,
     )
     if child.returncode:
+        assert (tmp_path / "at").is_file(), child.stderr[-3000:]
         number = int((tmp_path / "at").read_text())
         seeds = [path.read_bytes() for path in sorted(tmp_path.glob("seed-*"))]
         (tmp_path / "case").write_bytes(damaged(decoder, seeds, number))
