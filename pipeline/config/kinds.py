@@ -7,8 +7,10 @@ A kind is a class in a module of its name below `package`, or behind an entry po
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -19,6 +21,12 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.config.base import Section, refusal
 from pipeline.errors import ConfigError
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group in the packages on a path: to ask once takes as long as to read them all."""
+    return tuple(entry_points(group=group))
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Registry:
     def names(self, installed: bool = True) -> list[str]:
         """Every kind's name: Medley's own, then those of installed packages, each in the order of the alphabet."""
         own = self._modules()
-        points = entry_points(group=self.group) if installed else ()
+        points = _installed(self.group, tuple(sys.path)) if installed else ()
         return [*own, *sorted({point.name for point in points} - set(own))]
 
     def find(self, name: str) -> type:
@@ -99,7 +107,8 @@ class Registry:
         return classes[0]
 
     def _entry_point(self, name: str) -> EntryPoint:
-        points = {(_package(point), point.value): point for point in entry_points(group=self.group, name=name)}
+        own = [point for point in _installed(self.group, tuple(sys.path)) if point.name == name]
+        points = {(_package(point), point.value): point for point in own}
         if not points:
             raise ConfigError(self._unknown(name))
         if len(points) > 1:
