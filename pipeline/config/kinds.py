@@ -7,7 +7,6 @@ A kind is a class in a module of its name below `package`, or behind an entry po
 from __future__ import annotations
 
 import inspect
-import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -24,9 +23,10 @@ from pipeline.errors import ConfigError
 
 
 @cache
-def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """The entry points of a group in the packages on a path: to ask once takes as long as to read them all."""
-    return tuple(entry_points(group=group))
+def _modules_of(package: str) -> tuple[str, ...]:
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    return tuple(module.name for module in iter_modules(places or []) if not module.name.startswith("_"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Registry:
     def names(self, installed: bool = True) -> list[str]:
         """Every kind's name: Medley's own, then those of installed packages, each in the order of the alphabet."""
         own = self._modules()
-        points = _installed(self.group, tuple(sys.path)) if installed else ()
+        points = entry_points(group=self.group) if installed else ()
         return [*own, *sorted({point.name for point in points} - set(own))]
 
     def find(self, name: str) -> type:
@@ -88,9 +88,7 @@ class Registry:
         """Medley's kinds, and the package that each is a module of."""
         named: dict[str, str] = {}
         for package in filter(None, (self.common, self.package)):
-            spec = find_spec(package)
-            places = spec.submodule_search_locations if spec else None
-            named |= {module.name: package for module in iter_modules(places or []) if not module.name.startswith("_")}
+            named |= dict.fromkeys(_modules_of(package), package)
         return dict(sorted(named.items()))
 
     def _of_module(self, module: ModuleType) -> type:
@@ -107,8 +105,7 @@ class Registry:
         return classes[0]
 
     def _entry_point(self, name: str) -> EntryPoint:
-        own = [point for point in _installed(self.group, tuple(sys.path)) if point.name == name]
-        points = {(_package(point), point.value): point for point in own}
+        points = {(_package(point), point.value): point for point in entry_points(group=self.group, name=name)}
         if not points:
             raise ConfigError(self._unknown(name))
         if len(points) > 1:

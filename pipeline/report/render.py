@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -59,6 +60,7 @@ HUES = 8
 PARTS = {"train": "training", "held_out": "held out with cold items"}
 
 
+@cache  # a page asks a thousand times, and each time every installed package would be read
 def label(name: str) -> str:
     """A model as people call it; another name as it is."""
     return kind_of(name).title if name in RECOMMENDERS.names() else name.replace("_", " ")
