@@ -36,7 +36,7 @@ from transformers import (
 
 from pipeline.config import Config
 from pipeline.encoders import Text, make
-from pipeline.encoders.text.transformer import TransformerTextEncoder
+from pipeline.encoders.text.kinds.transformer import TransformerTextEncoder
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.sample import ShopSummary, write_shop
+from tests.packages import write_package
 
 ROOT = Path(__file__).parents[1]
 AS_OF = "2026-01-01T00:00:00Z"
@@ -107,3 +109,20 @@ def night(published: Shop, tmp_path: Path) -> Iterator[Shop]:
     copy = published.copy(tmp_path / "shop")
     yield copy
     shutil.rmtree(copy.folder)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Puts a distribution on the path, as an installation would, and returns its folder; see `write_package`."""
+    before = set(sys.modules)
+
+    def put(module: str, code: str, points: str, version: str = "1.0", name: str = "") -> Path:
+        site = write_package(tmp_path / f"{name or module}-{version}", module, code, points, version, name)
+        monkeypatch.syspath_prepend(site)
+        importlib.invalidate_caches()
+        return site
+
+    yield put
+    for module in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+            del sys.modules[module]

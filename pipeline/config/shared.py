@@ -74,7 +74,7 @@ class MediaSettings(EncoderSettings):
 
 
 class Array(EncoderSettings):
-    """Vectors that are given instead of made: a row for each item; see `pipeline.encoders.arrays`."""
+    """Vectors that are given instead of made: a row for each item; see `pipeline.encoders.kinds.array`."""
 
     encoder: Literal["array"] = "array"
     file: str = Field(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config, Modality, encoders_of
 from pipeline.config.encoders import DEFAULTS
-from pipeline.config.shared import Array
+from pipeline.config.shared import Array, Own
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Encoder, Input, Prepared, Raw, Text
@@ -30,17 +29,18 @@ def make(config: Config, modality: Modality, prepared: Prepared | None = None) -
     kind of an installed package is no encoder.
     """
     settings = config.extract.modalities()[modality]
-    module, _, name = encoders_of(modality).find(settings.encoder).implementation.partition(":")  # type: ignore[attr-defined]
-    if not module:
-        from pipeline.encoders.own import made
+    kinds = encoders_of(modality)
+    encoder: Encoder
+    if isinstance(settings, Own) or kinds.identity(settings.encoder):
+        from pipeline.encoders.own import find
 
-        kind = partial(made, settings.encoder)
-    else:
-        kind = getattr(import_module(module), name)
-    if isinstance(settings, Array):
+        encoder = find(settings)
+    elif isinstance(settings, Array):
         from pipeline.media import media_root
 
-        kind = partial(kind, root=media_root(config), absent="" if modality in DEFAULTS else f"no {modality}")
-    encoder: Encoder = kind(settings)
+        absent = "" if modality in DEFAULTS else f"no {modality}"
+        encoder = kinds.find(settings.encoder)(settings, media_root(config), absent)
+    else:
+        encoder = kinds.find(settings.encoder)(settings)
     encoder.prepared = prepared or encoder.prepared
     return encoder

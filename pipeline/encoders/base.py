@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.shared import MediaSettings
-from pipeline.encoders.kind import Kind
+from pipeline.config.shared import EncoderSettings, MediaSettings
 from pipeline.training.batches import padded_runs
 from pipeline.workspace import digest
 
@@ -56,13 +56,14 @@ class Prepared:
 Raw = bytes | str | Text
 
 
-class Encoder(Kind, ABC):
+class Encoder(ABC):
     """From what an item has of a modality to an embedding.
 
-    `identity` names what decides a vector: model, weights, preprocessing. `batch_cost` bounds one batch: the number of
-    parts times the largest `cost` among them. `window` inputs are decoded ahead and sorted by cost at a time, so that
-    memory does not grow with the catalogue. `space` names the joint space that vectors lie in, if any. `counts`
-    gathers what a receipt should say, such as truncated texts.
+    Settings: its own, read from a section of `extract`. `identity` names what decides a vector: model, weights,
+    preprocessing. `batch_cost` bounds one batch: the number of parts times the largest `cost` among them. `window`
+    inputs are decoded ahead and sorted by cost at a time, so that memory does not grow with the catalogue. `space`
+    names the joint space that vectors lie in, if any. `counts` gathers what a receipt should say, such as truncated
+    texts.
     """
 
     identity: str
@@ -72,7 +73,7 @@ class Encoder(Kind, ABC):
     window: int
     space: str = ""
     fits = False
-    Settings = MediaSettings
+    Settings: ClassVar[type[EncoderSettings]] = MediaSettings
 
     def __init__(self) -> None:
         self.prepared = Prepared()

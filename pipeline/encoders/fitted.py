@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.read import readable
 from pipeline.errors import StepFailed
 from pipeline.workspace import Json
 
@@ -64,6 +63,8 @@ def read(folder: Path | None, described: str) -> tuple[dict[str, np.ndarray], Js
     Raises StepFailed if nothing has been fitted; ShardCorrupt if the files cannot be read.
     """
     from safetensors.numpy import load_file
+
+    from pipeline.artefacts.read import readable
 
     if folder is None or not (folder / TENSORS).exists():
         raise StepFailed(f"encoder {described} has not been fitted on this catalogue; run extract with the catalogue")

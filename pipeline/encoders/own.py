@@ -16,17 +16,13 @@ BOUNDS = {"max_bytes", "max_pixels", "max_error_rate"}
 INSTALLED = Registry(GROUP, "", BASE, "entry_point")
 
 
-def find(settings: Own) -> Encoder:
-    """The encoder behind the entry point that the settings name; their `options` are its own. Raises as `made`."""
-    return made(settings.entry_point, settings)
-
-
-def made(point: str, settings: EncoderSettings) -> Encoder:
-    """The encoder behind an entry point, made from its settings.
+def find(settings: EncoderSettings) -> Encoder:
+    """The encoder behind the entry point that the settings name, made from them; `options` of `Own` are its own.
 
     Its identity covers the name and version of its distribution, the settings, and what it says itself. Raises
     ConfigError if there is no such entry point, it cannot be imported or made, or is no encoder.
     """
+    point = settings.entry_point if isinstance(settings, Own) else settings.encoder
     kind = INSTALLED.find(point)
     package = [part for part in INSTALLED.identity(point) if part]
     described = f"{point} of {' '.join(package[:2])}: {kind.__module__}:{kind.__name__}"

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from pipeline.encoders.engine.engines import quiet
-from pipeline.encoders.pooling import pool
 from pipeline.encoders.weights import reason
 from pipeline.errors import ConfigError, WeightsError
 
@@ -64,15 +63,20 @@ def load_tokenizer(folder: Path, described: str, gguf_file: str = "") -> Any:
     from transformers import AutoTokenizer
 
     more = {"gguf_file": gguf_file} if gguf_file else {}
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, **more)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise WeightsError(f"weights {described}: no tokenizer of transformers there ({reason(error)})") from None
+    tokenizer = load_part(AutoTokenizer, folder, described, "tokenizer", **more)
     # Without its vocabulary's file, transformers makes a tokenizer that knows no word at all.
     files = ["tokenizer.json", *tokenizer.vocab_files_names.values()] if not gguf_file else []
     if len(files) > 1 and not any((folder / file).exists() for file in files):
         raise WeightsError(f"weights {described}: no tokenizer there (none of {', '.join(files)})")
     return tokenizer
+
+
+def load_part(loader: Any, folder: Path, described: str, part: str, **more: str) -> Any:
+    """What one of transformers' Auto classes reads of a local folder. Raises WeightsError, which names the part."""
+    try:
+        return loader.from_pretrained(folder, local_files_only=True, **more)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise WeightsError(f"weights {described}: no {part} of transformers there ({reason(error)})") from None
 
 
 def _refuse_random(network: Any, missing: set[str], described: str) -> None:
@@ -162,6 +166,32 @@ def text_tower(network: Any, kind: str, described: str) -> nn.Module:
     if _paired(network):
         return network.get_encoder()
     return network
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, kind: str) -> torch.Tensor:
+    """Pools hidden [b × t × d] to [b × d], over the t positions whose mask [b × t] is 1, filled from the left.
+
+    - mean: Reimers and Gurevych, "Sentence-BERT" (2019)
+    - max: the largest value of each dimension
+    - cls: the first position
+    - last: the last position that is not padding, for causal models
+    - attention: softmax(h·q / √d) over positions, q the mean: scaled dot-product attention (Vaswani et al. 2017)
+      that asks with the text's own average
+    """
+    if kind == "cls":
+        return hidden[:, 0]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    if kind == "last":
+        last = (mask.sum(1) - 1).clamp(min=0).to(torch.long)
+        return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[-1])).squeeze(1)
+    if kind == "max":
+        return (hidden + (weights - 1) * 1e9).max(dim=1).values
+    mean = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if kind == "mean":
+        return mean
+    scores = (hidden * mean[:, None]).sum(-1, keepdim=True) / hidden.shape[-1] ** 0.5
+    attention = torch.softmax(scores + (weights - 1) * 1e9, dim=1)
+    return (hidden * attention).sum(1)
 
 
 class PooledTokens(nn.Module):

@@ -5,7 +5,7 @@
 - plan: each row's content hash, from staging (media) or from the text itself; the shard is named by those hashes and
   the encoder's key, so a shard that is there is skipped;
 - reuse: rows whose content an earlier shard of the same bucket and encoder holds are copied from it;
-- run: see `encoders.run`: what is new is decoded in threads and encoded in batches;
+- run: see `encoders.inputs`: what is new is decoded in threads and encoded in batches;
 - commit: the shard, then its receipt. A row that cannot be used is null, with its reason in `error`. Where the reason
   lies in the machine (a package, a store), the shard has another name, so that the next night tries those rows again.
 """
@@ -22,8 +22,7 @@ import numpy as np
 from pipeline.artefacts.shards import Described, Result, Shards, Summary, read_results, write_shard
 from pipeline.config import Modality
 from pipeline.encoders.base import Encoder
-from pipeline.encoders.inputs import Row
-from pipeline.encoders.run import encode
+from pipeline.encoders.inputs import Row, encode
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt

@@ -19,8 +19,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from pipeline.encoders.audio.kinds.mfcc import MfccAudio
-from pipeline.encoders.audio.mfcc import DELTA_FRAMES, DELTA_SCALE, MfccEncoder
+from pipeline.encoders.audio.kinds.mfcc import DELTA_FRAMES, DELTA_SCALE, MfccAudio, MfccEncoder
 from pipeline.media import open_audio
 
 DATA = Path(os.environ.get("MEDLEY_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -16,8 +16,7 @@ import numpy as np
 
 from pipeline.config import Config, Modality
 from pipeline.encoders.base import Input, Text
-from pipeline.encoders.inputs import Failure, Inputs, Row
-from pipeline.encoders.run import encode
+from pipeline.encoders.inputs import Failure, Inputs, Row, encode
 from pipeline.media import MEDIA, media_root
 from pipeline.runtime import limit_threads, threads
 from pipeline.steps.prepare import SAMPLE_ROWS

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,29 +12,7 @@ from pipeline.config import Section
 from pipeline.config.kinds import Registry
 from pipeline.errors import ConfigError
 
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with one module and its entry points on the path, as an installation would."""
-    before = set(sys.modules)
-
-    def write(module: str, code: str, points: dict[str, str], version: str = "1.0", name: str = "") -> None:
-        site = tmp_path / f"{name or module}-{version}"
-        metadata = site / f"{name or module}-{version}.dist-info"
-        metadata.mkdir(parents=True)
-        (site / f"{module}.py").write_text(code)
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name or module}\nVersion: {version}\n")
-        lines = "".join(f"{point} = {value}\n" for point, value in points.items())
-        (metadata / "entry_points.txt").write_text(f"[tests.colours]\n{lines}")
-        monkeypatch.syspath_prepend(site)
-        importlib.invalidate_caches()
-
-    yield write
-    for module in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
-            del sys.modules[module]
+Install = Callable[..., Path]
 
 
 BUILT_IN = """
@@ -62,7 +40,8 @@ class Stranger:
     Settings = Settings
 thing = 3
 """
-POINTS = {name.lower(): f"own_colours:{name}" for name in ("Amber", "Bare", "Stranger", "thing", "Gone")}
+GROUP = "[tests.colours]\n"
+POINTS = GROUP + "".join(f"{n.lower()} = own_colours:{n}\n" for n in ("Amber", "Bare", "Stranger", "thing", "Gone"))
 
 
 @pytest.fixture
@@ -81,7 +60,7 @@ def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install) -
 
 def test_kinds_are_the_modules_of_a_package_and_the_entry_points_of_others(colours: Registry, install: Install) -> None:
     assert colours.names() == ["red", "teal"]
-    install("own_colours", OWN, {"amber": "own_colours:Amber"})
+    install("own_colours", OWN, GROUP + "amber = own_colours:Amber")
     assert colours.names() == ["red", "teal", "amber"]
     assert [colours.find(name).__name__ for name in colours.names()] == ["red", "teal", "Amber"]
 
@@ -124,7 +103,7 @@ def test_what_is_no_kind_is_refused_in_one_sentence(colours: Registry, install: 
 
 
 def test_a_package_that_raises_at_import_is_refused_in_one_sentence(colours: Registry, install: Install) -> None:
-    install("broken_colours", "raise RuntimeError('needs a licence\\nand more')", {"broken": "broken_colours:X"})
+    install("broken_colours", "raise RuntimeError('needs a licence\\nand more')", GROUP + "broken = broken_colours:X")
     with pytest.raises(ConfigError, match=r"broken_colours:X cannot be imported \(RuntimeError: needs a licence\)$"):
         colours.find("broken")
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,40 +16,22 @@ from pipeline.encoders.own import find
 from pipeline.encoders.text.kinds.own import OwnText
 from pipeline.errors import ConfigError, MediaError
 from tests.documents import block
+from tests.packages import upgrade
 from tests.text_items import item, one_by_one, unit, vectors
 
 EXAMPLE = block("own encoder")
 SETTINGS = block("own encoder's yaml")
 # The same without settings of its own, for the kind `own`.
 PLAIN = EXAMPLE.replace("settings.width", 'settings.options.get("width", 512)')
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with one module and its entry points on the path, as an installation would."""
-    before = set(sys.modules)
-
-    def write(module: str, code: str, points: dict[str, str], version: str = "1.0", name: str = "") -> None:
-        site = tmp_path / (name or module)
-        metadata = site / f"{name or module}-{version}.dist-info"
-        metadata.mkdir(parents=True)
-        (site / f"{module}.py").write_text(code)
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name or module}\nVersion: {version}\n")
-        lines = "".join(f"{point} = {value}\n" for point, value in points.items())
-        (metadata / "entry_points.txt").write_text(f"[medley.encoders]\n{lines}")
-        monkeypatch.syspath_prepend(site)
-        importlib.invalidate_caches()
-
-    yield write
-    for module in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
-            del sys.modules[module]
+Install = Callable[..., Path]
+GROUP = "[medley.encoders]\n"
+ACME = GROUP + "acme = acme_encoders:Trigrams\n"
+TRIGRAMS = GROUP + "acme_trigrams = acme_encoders:Trigrams\n"
 
 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_example_of_the_readme_encodes_text(install: Install, own: bool) -> None:
-    install("acme_encoders", PLAIN if own else EXAMPLE, {"acme_trigrams": "acme_encoders:Trigrams"})
+    install("acme_encoders", PLAIN if own else EXAMPLE, TRIGRAMS)
     chosen = {"text": {"encoder": "own", "entry_point": "acme_trigrams", "options": {"width": 256}}}
     config = Config.model_validate({"extract": chosen} if own else yaml.safe_load(SETTINGS))
     encoder = make(config, "text")
@@ -68,7 +48,7 @@ def test_the_example_of_the_readme_encodes_text(install: Install, own: bool) -> 
 
 
 def test_a_kind_of_an_installed_package_has_settings_of_its_own_and_its_version_counts(install: Install) -> None:
-    install("acme_encoders", EXAMPLE, {"acme_trigrams": "acme_encoders:Trigrams"})
+    install("acme_encoders", EXAMPLE, TRIGRAMS)
 
     def made(**settings: object) -> Encoder:
         chosen = {"encoder": "acme_trigrams", **settings}
@@ -87,21 +67,17 @@ def test_the_example_needs_at_most_thirty_lines_of_code() -> None:
 
 
 def test_package_version_and_options_make_another_encoder(install: Install) -> None:
-    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+    install("acme_encoders", PLAIN, ACME)
     plain = find(OwnText(entry_point="acme")).identity
     assert find(OwnText(entry_point="acme", max_error_rate=0.9)).identity == plain
     assert find(OwnText(entry_point="acme", options={"width": 64})).identity != plain
     assert find(OwnText(entry_point="acme", template="{text}")).identity != plain
 
 
-def test_the_same_code_in_another_version_is_another_encoder(install: Install, tmp_path: Path) -> None:
-    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="1.0")
+def test_the_same_code_in_another_version_is_another_encoder(install: Install) -> None:
+    site = install("acme_encoders", PLAIN, ACME)
     before = find(OwnText(entry_point="acme")).identity
-    folder = tmp_path / "acme_encoders"
-    (folder / "acme_encoders-1.0.dist-info").rename(folder / "acme_encoders-1.1.dist-info")
-    metadata = folder / "acme_encoders-1.1.dist-info" / "METADATA"
-    metadata.write_text(metadata.read_text().replace("1.0", "1.1"))
-    importlib.invalidate_caches()
+    upgrade(site)
     assert find(OwnText(entry_point="acme")).identity != before
 
 
@@ -125,7 +101,8 @@ class Unprepared(Bytes):
 class Abstract(Encoder): pass
 thing = 3
 """
-POINTS = {name.lower(): f"own_image:{name}" for name in ("Bytes", "Bare", "Unprepared", "Abstract", "thing", "Gone")}
+NAMES = ("Bytes", "Bare", "Unprepared", "Abstract", "thing", "Gone")
+POINTS = GROUP + "".join(f"{name.lower()} = own_image:{name}\n" for name in NAMES)
 
 
 @pytest.mark.parametrize("settings", [OwnImage, OwnAudio])
@@ -156,7 +133,7 @@ def test_what_is_no_encoder_is_refused_in_one_sentence(install: Install, point: 
 
 
 def test_a_package_that_raises_at_import_is_refused_in_one_sentence(install: Install) -> None:
-    install("broken_acme", "raise RuntimeError('needs a licence\\nand more')", {"broken": "broken_acme:X"})
+    install("broken_acme", "raise RuntimeError('needs a licence\\nand more')", GROUP + "broken = broken_acme:X")
     with pytest.raises(ConfigError, match=r"broken_acme:X cannot be imported \(RuntimeError: needs a licence\)$"):
         find(OwnText(entry_point="broken"))
 
@@ -170,13 +147,13 @@ def test_an_image_encoder_is_refused_as_a_text_encoder(install: Install) -> None
 def test_an_unknown_name_is_answered_with_those_that_are_there(install: Install) -> None:
     with pytest.raises(ConfigError, match="no entry_point is called 'nothing'"):
         find(OwnText(entry_point="nothing"))
-    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams", "beta": "acme_encoders:Trigrams"})
+    install("acme_encoders", PLAIN, ACME + "beta = acme_encoders:Trigrams")
     with pytest.raises(ConfigError, match=r"did you mean acme. there are .*acme, beta"):
         find(OwnText(entry_point="acne"))
 
 
 def test_one_name_in_two_packages_is_refused(install: Install) -> None:
-    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="1.0")
-    install("acme_encoders", PLAIN, {"acme": "acme_encoders:Trigrams"}, version="2.0", name="rival")
+    install("acme_encoders", PLAIN, ACME)
+    install("acme_encoders", PLAIN, ACME, version="2.0", name="rival")
     with pytest.raises(ConfigError, match=r"of acme_encoders 1\.0 and rival 2\.0; uninstall all but one"):
         find(OwnText(entry_point="acme"))

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +18,12 @@ from tests.fusion.planted import planted
 EXAMPLE = block("own fusion")
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The README's example as an installed package."""
-    metadata = tmp_path / "acme_fusion-1.0.dist-info"
-    metadata.mkdir()
-    (tmp_path / "acme_fusion.py").write_text(EXAMPLE)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-fusion\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[medley.fusions]\nspread = acme_fusion:Spread\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    yield tmp_path
-    sys.modules.pop("acme_fusion", None)
-
-
-def test_the_readmes_own_kind_fuses_a_catalogue_and_is_read_back(installed: Path) -> None:
+def test_the_readmes_own_kind_fuses_a_catalogue_and_is_read_back(install: Callable[..., Path], tmp_path: Path) -> None:
+    install("acme_fusion", EXAMPLE, "[medley.fusions]\nspread = acme_fusion:Spread\n", name="acme-fusion")
     settings = Config(fuse={"kind": "spread", "power": 2, "width": 16, "weights": {"audio": 0}}).fuse  # type: ignore[arg-type]
-    shop, fused = planted(installed / "shards"), Fused(installed / "fused")
+    shop, fused = planted(tmp_path / "shards"), Fused(tmp_path / "fused")
     fused.folder.mkdir()
-    fitted = fit(settings, shop.material, installed)
+    fitted = fit(settings, shop.material, tmp_path)
     counts = write_items(fitted, shop.material, fused)
     assert counts == {"rows": len(shop.log.items), "missing_rows": int(np.isnan(fused.items()[1][:, 0]).sum())}
     save_catalogue(fitted.fusion, fused)

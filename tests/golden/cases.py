@@ -48,13 +48,13 @@ ENCODERS: dict[str, dict[str, dict[str, Any]]] = {
     "audio": {"mfcc": {"encoder": "mfcc"}, "logmel_cnn": {"encoder": "logmel_cnn", **ENGINE}},
 }
 ENCODER_MODULES = {
-    "tfidf": "encoders.text.counts",
-    "bow": "encoders.text.counts",
-    "word2vec": "encoders.text.words",
-    "transformer": "encoders.text.transformer",
-    "timm": "encoders.image.backbone",
-    "mfcc": "encoders.audio.mfcc",
-    "logmel_cnn": "encoders.audio.logmel",
+    "tfidf": "encoders.text.kinds.bow",
+    "bow": "encoders.text.kinds.bow",
+    "word2vec": "encoders.text.kinds.glove",
+    "transformer": "encoders.text.kinds.transformer",
+    "timm": "encoders.image.kinds.timm",
+    "mfcc": "encoders.audio.kinds.mfcc",
+    "logmel_cnn": "encoders.audio.kinds.logmel_cnn",
 }
 BASELINES = ("popularity", "random", "item_knn", "rp3beta", "ease", "als")
 FUSIONS = FUSION_KINDS.names()

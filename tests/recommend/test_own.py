@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from pipeline.recommend import kind_of
 from pipeline.steps import evaluate, fuse, rerank, train
 from tests.conftest import ROOT
 from tests.documents import block
+from tests.packages import upgrade
 from tests.planted_night import CONFIG, planted_night, publish
 
 PAGE = (ROOT / "pipeline/recommend/README.md").read_text("utf-8")
@@ -28,17 +27,9 @@ EXAMPLE = block("own recommender")
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def installed(install: Callable[..., Path]) -> Path:
     """The folder of the example, as if it were installed."""
-    metadata = tmp_path / "acme_recommenders-1.0.dist-info"
-    metadata.mkdir()
-    (tmp_path / "acme_recommenders.py").write_text(EXAMPLE)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme_recommenders\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[medley.recommenders]\nacme_axes = acme_recommenders:Axes\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    yield tmp_path
-    sys.modules.pop("acme_recommenders", None)
+    return install("acme_recommenders", EXAMPLE, "[medley.recommenders]\nacme_axes = acme_recommenders:Axes\n")
 
 
 def config(**settings: object) -> Config:
@@ -66,10 +57,7 @@ def test_the_example_of_the_page_is_trained_judged_published_and_explained(insta
     told = explain(tmp_path / "workspace", Question(trained.published.items()[0][0], user)).as_json()["first_stage"]
     assert told["score"] == pytest.approx(told["history"]["base"] + sum(c["share"] for c in told["history"]["choices"]))
     assert train.run(night).skipped
-    (installed / "acme_recommenders-1.0.dist-info").rename(installed / "acme_recommenders-1.1.dist-info")
-    metadata = installed / "acme_recommenders-1.1.dist-info" / "METADATA"
-    metadata.write_text(metadata.read_text().replace("1.0", "1.1"))
-    importlib.invalidate_caches()
+    upgrade(installed)
     assert train.run(night).digest != first.digest
 
 

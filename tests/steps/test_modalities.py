@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.artefacts.vectors import vector_column
 from tests.conftest import Shop, manifest, medley
+from tests.packages import write_package
 
 FIVE = ("text", "image", "audio", "sensor", "video")
 ENCODERS = '''
@@ -42,11 +43,7 @@ class Counts(Encoder):
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process in which a package with an encoder is installed."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "acme.py").write_text(ENCODERS)
-    metadata = folder / "acme-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[medley.encoders]\nacme_counts = acme:Counts\n")
+    write_package(folder, "acme", ENCODERS, "[medley.encoders]\nacme_counts = acme:Counts\n")
     return {"PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from pipeline.config.shared import AudioSettings
 from pipeline.encoders.base import Raw
 from pipeline.errors import MediaError
-from pipeline.media import open_audio
 
 
 def samples_of(raw: Raw, settings: AudioSettings, sample_rate_hz: int) -> np.ndarray:
@@ -15,6 +14,8 @@ def samples_of(raw: Raw, settings: AudioSettings, sample_rate_hz: int) -> np.nda
 
     Raises MediaError if the clip cannot be read or holds only zeros.
     """
+    from pipeline.media import open_audio
+
     if not isinstance(raw, bytes):
         raise MediaError("no audio")
     samples = open_audio(raw, sample_rate_hz, settings.max_seconds)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.encoders.pooling import pool
+from pipeline.encoders.transformer_networks import pool
 from pipeline.errors import ConfigError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from pipeline.config.shared import Network
 from pipeline.encoders.base import Encoder, Vectors
 from pipeline.encoders.engine import engines
+from pipeline.encoders.weights import check, is_joint, locate
+from pipeline.workspace import digest
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +34,28 @@ class NetworkEncoder(Encoder):
 
     transformer = False
     settings: Network
+
+    def __init__(
+        self, settings: Network, code: tuple[str, int], batch_cost: int, pooling: str = "", file: str = ""
+    ) -> None:
+        """code: name and version of what computes the vectors. file: of the weights' folder, if it is no usual one.
+
+        pooling: of a transformers model; where it ends in a joint space, the weights name that. Raises WeightsError.
+        """
+        super().__init__()
+        self.settings = settings
+        self.path = self.locate()
+        self.folder = self.path if self.path.is_dir() else self.path.parent
+        self.model = settings.weights
+        self.batch_cost, self.window = batch_cost, 4 * batch_cost
+        weights = check(settings, self.path, file)
+        self.identity = digest(*code, settings.model_dump(exclude=set(RUNNING)), weights)
+        if pooling == "joint" or (pooling == "auto" and is_joint(self.folder)):
+            self.space = weights
+
+    def locate(self) -> Path:
+        """Where the weights are. Raises WeightsError."""
+        return locate(self.settings)
 
     @abstractmethod
     def build(self) -> torch.nn.Module:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pipeline.config.shared import Own
-from pipeline.encoders.kind import Kind
 
 
-class EntryPoint(Kind):
+class EntryPoint:
     """See `pipeline.encoders.own`."""
 
     Settings = Own
-    implementation = "pipeline.encoders.own:find"

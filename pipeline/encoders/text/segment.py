@@ -16,6 +16,7 @@ Traditional and simplified characters stay as they are.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import unicodedata
 import warnings
@@ -24,43 +25,29 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import regex
-
 if TYPE_CHECKING:
+    import regex
     from jieba import Tokenizer
 
 VERSION = 1
-# What of segmenting decides a vector; an encoder's identity holds it.
-MEANING = ("words", VERSION, version("jieba"))
 KANA_SHARE = 0.25
 # jieba's Viterbi for unknown characters copies its path at every step: without this bound its time grows by the square.
 MAX_RUN_CHARACTERS = 500
 UNSPACED = r"\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 LETTERS = r"\p{L}\p{M}\p{N}"
-_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
-_HAN = regex.compile(r"\p{Han}")
-
-
-def _runs(unspaced: str) -> regex.Pattern[str]:
-    """Runs of one kind of script: pairs are made of those in `unspaced`, jieba cuts what Han is not among them."""
-    letter = rf"[[{LETTERS}]--[\p{{Han}}{unspaced}]]"
-    return regex.compile(
-        rf"(?P<unspaced>[[{unspaced}]&&[{LETTERS}]]+)|(?P<han>\p{{Han}}+)|(?P<spaced>{letter}+(?:['’]{letter}+)*)",
-        regex.V1,
-    )
-
-
-_RUNS = _runs(UNSPACED)
-_JAPANESE_RUNS = _runs(UNSPACED + r"\p{Han}")
-_APOSTROPHE = regex.compile("['’]")
 _loading = threading.Lock()
 
 
 def words(text: str) -> list[str]:
     """The words of a text in order, normalised as `normal` does; empty if it has none. Any thread may call it."""
     text = normal(text)
-    runs = _JAPANESE_RUNS if _japanese(text) else _RUNS
+    runs = _runs(UNSPACED + r"\p{Han}" if _japanese(text) else UNSPACED)
     return [word for run in runs.finditer(text) for word in _cut(run.group(), run.lastgroup or "")]
+
+
+def meaning() -> tuple[str, int, str]:
+    """What of segmenting decides a vector; an encoder's identity holds it."""
+    return "words", VERSION, version("jieba")
 
 
 def normal(text: str) -> str:
@@ -70,18 +57,34 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
+@cache
+def _runs(unspaced: str) -> regex.Pattern[str]:
+    """Runs of one kind of script: pairs are made of those in `unspaced`, jieba cuts what Han is not among them."""
+    letter = rf"[[{LETTERS}]--[\p{{Han}}{unspaced}]]"
+    return _compiled(
+        rf"(?P<unspaced>[[{unspaced}]&&[{LETTERS}]]+)|(?P<han>\p{{Han}}+)|(?P<spaced>{letter}+(?:['’]{letter}+)*)"
+    )
+
+
+@cache
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex
+
+    return regex.compile(pattern, regex.V1)
+
+
 def _cut(run: str, kind: str) -> list[str]:
     if kind == "han":
         return list(_chinese(run))
     if kind == "unspaced":
         return [run[i : i + 2] for i in range(len(run) - 1)] or [run]
-    pieces = _APOSTROPHE.split(run)
+    pieces = re.split("['’]", run)
     return pieces if len(pieces) == 1 else [piece for piece in pieces if len(piece) > 1]
 
 
 def _japanese(text: str) -> bool:
-    kana = len(_KANA.findall(text))
-    return kana > 0 and kana > KANA_SHARE * (kana + len(_HAN.findall(text)))
+    kana = len(_compiled(r"[\p{Hiragana}\p{Katakana}]").findall(text))
+    return kana > 0 and kana > KANA_SHARE * (kana + len(_compiled(r"\p{Han}").findall(text)))
 
 
 def _chinese(run: str) -> Iterator[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from sklearn.feature_extraction import FeatureHasher
 
 # What a fit holds while it counts; twice the terms that are kept, where those are more.
 MAX_TERMS = 1_000_000
@@ -60,6 +59,8 @@ class HashedVocabulary:
     """
 
     def __init__(self, buckets: int) -> None:
+        from sklearn.feature_extraction import FeatureHasher
+
         self.listed: list[str] = []
         self.size = buckets
         self._hasher = FeatureHasher(buckets, input_type="pair", alternate_sign=True)

@@ -8,13 +8,13 @@ any other file      GloVe's text, or word2vec's text or binary, by gensim; .gz t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.encoders.text.segment import normal
+from pipeline.encoders.text import segment
 from pipeline.errors import WeightsError
 
 KINDS = "text or binary word2vec, GloVe text, .safetensors, or a folder with one .npy and one .parquet"
@@ -32,6 +32,28 @@ class WordVectors:
     def known(self, words: Sequence[str]) -> np.ndarray:
         """The rows of the words that have a vector, int64, in order and with repetition."""
         return np.asarray([self.rows[word] for word in words if word in self.rows], np.int64)
+
+
+class Lines:
+    """The words of a stream of texts on disk, a line a text, to be read as often as it takes; texts without are left
+    out. `texts` and `words` count what was written.
+    """
+
+    def __init__(self, path: Path, texts: Iterable[str]) -> None:
+        self.path = path
+        self.texts = self.words = 0
+        with open(path, "w", encoding="utf-8") as file:
+            for text in texts:
+                if tokens := segment.words(text):
+                    self.texts += 1
+                    self.words += len(tokens)
+                    file.write(" ".join(tokens) + "\n")
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts in order, each its words with a space between."""
+        with open(self.path, encoding="utf-8") as file:
+            for line in file:
+                yield line.rstrip("\n")
 
 
 def read_vectors(path: Path) -> WordVectors:
@@ -67,7 +89,7 @@ def _rows(words: Sequence[str]) -> dict[str, int]:
     rows: dict[str, int] = {}
     own: dict[str, int] = {}
     for row, word in enumerate(words):
-        spelled = normal(word)
+        spelled = segment.normal(word)
         (own if spelled == word else rows).setdefault(spelled, row)
     return rows | own
 

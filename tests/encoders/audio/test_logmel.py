@@ -12,8 +12,7 @@ from PIL import Image
 
 from pipeline.config import Config
 from pipeline.encoders import make
-from pipeline.encoders.audio.kinds.logmel_cnn import LogmelAudio
-from pipeline.encoders.audio.logmel import LogmelEncoder
+from pipeline.encoders.audio.kinds.logmel_cnn import LogmelAudio, LogmelEncoder
 from pipeline.encoders.image.backbones import build_backbone, statistics_of
 from pipeline.encoders.weights import locate
 from pipeline.errors import MediaError, WeightsError

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 from pipeline.config import Config
 from pipeline.encoders import make
-from pipeline.encoders.audio.kinds.mfcc import MfccAudio
+from pipeline.encoders.audio.kinds.mfcc import MfccAudio, MfccEncoder, derivative
 from pipeline.encoders.audio.mel import MelSpectrogram, decibels, mel_filters
-from pipeline.encoders.audio.mfcc import MfccEncoder, derivative
 from pipeline.errors import ConfigError, MediaError
 from pipeline.media import open_audio
 
@@ -210,7 +209,7 @@ def test_the_key_follows_what_changes_the_vector_and_nothing_else() -> None:
 def test_neither_torch_nor_librosa_is_imported() -> None:
     program = (
         "import io, sys, numpy, soundfile; from pipeline.encoders.audio.kinds.mfcc import MfccAudio; b = io.BytesIO();"
-        "from pipeline.encoders.audio.mfcc import MfccEncoder; e = MfccEncoder(MfccAudio()); e.load();"
+        "from pipeline.encoders.audio.kinds.mfcc import MfccEncoder; e = MfccEncoder(MfccAudio()); e.load();"
         "soundfile.write(b, numpy.sin(numpy.arange(9000.0)), 44100, format='WAV'); e.embed([e.decode(b.getvalue())]);"
         "print([name for name in ('torch', 'librosa', 'numba') if name in sys.modules])"
     )

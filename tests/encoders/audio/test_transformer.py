@@ -28,7 +28,7 @@ from transformers import (
 
 from pipeline.config import Config
 from pipeline.encoders import make
-from pipeline.encoders.audio.transformer import TransformerAudioEncoder
+from pipeline.encoders.audio.kinds.transformers import TransformerAudioEncoder
 from pipeline.encoders.base import Prepared
 from pipeline.errors import ConfigError, MediaError, WeightsError
 

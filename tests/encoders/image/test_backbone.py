@@ -15,8 +15,8 @@ from torch import nn
 
 from pipeline.config import Config
 from pipeline.encoders import Encoder, make
-from pipeline.encoders.image.backbone import BackboneEncoder
 from pipeline.encoders.image.backbones import Normalised, build_backbone, statistics_of
+from pipeline.encoders.image.kinds.timm import BackboneEncoder
 from pipeline.encoders.weights import locate
 from pipeline.errors import ConfigError, WeightsError
 from tests.pictures import ODD, picture, png

@@ -13,8 +13,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer,
 from pipeline.config import Config
 from pipeline.encoders import make
 from pipeline.encoders.fitted import DOCUMENT, TENSORS, Sample
-from pipeline.encoders.text.counts import CountTextEncoder
-from pipeline.encoders.text.kinds.bow import CountText
+from pipeline.encoders.text.kinds.bow import CountText, CountTextEncoder
 from pipeline.encoders.text.kinds.tfidf import TfidfText
 from pipeline.encoders.text.segment import words
 from pipeline.encoders.text.vocabulary import FittedTally, FittedVocabulary

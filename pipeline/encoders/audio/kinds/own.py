@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pipeline.config.shared import AudioSettings, Own
-from pipeline.encoders.kind import Kind
 
 
 class OwnAudio(Own, AudioSettings):
     """An audio encoder of the user's own."""
 
 
-class EntryPoint(Kind):
+class EntryPoint:
     """See `pipeline.encoders.own`."""
 
     Settings = OwnAudio
-    implementation = "pipeline.encoders.own:find"

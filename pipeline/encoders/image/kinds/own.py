@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field
 
 from pipeline.config.shared import MediaSettings, Own
-from pipeline.encoders.kind import Kind
 
 
 class OwnImage(Own, MediaSettings):
@@ -14,8 +13,7 @@ class OwnImage(Own, MediaSettings):
     max_pixels: int = Field(50_000_000, ge=1, description="larger images are refused before they are decoded")
 
 
-class EntryPoint(Kind):
+class EntryPoint:
     """See `pipeline.encoders.own`."""
 
     Settings = OwnImage
-    implementation = "pipeline.encoders.own:find"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pipeline.config.shared import Own, TextSettings
-from pipeline.encoders.kind import Kind
 
 
 class OwnText(Own, TextSettings):
     """A text encoder of the user's own."""
 
 
-class EntryPoint(Kind):
+class EntryPoint:
     """See `pipeline.encoders.own`."""
 
     Settings = OwnText
-    implementation = "pipeline.encoders.own:find"

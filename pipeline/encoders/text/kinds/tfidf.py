@@ -1,11 +1,10 @@
-"""tfidf: counts of words, weighted by how rare they are, reduced to few dimensions."""
+"""tfidf: counts of words, weighted by how rare they are, reduced to few dimensions; see `bow`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.encoders.kind import Kind
-from pipeline.encoders.text.kinds.bow import Counts
+from pipeline.encoders.text.kinds.bow import Counts, CountTextEncoder
 
 
 class TfidfText(Counts):
@@ -14,8 +13,7 @@ class TfidfText(Counts):
     encoder: Literal["tfidf"] = "tfidf"
 
 
-class Tfidf(Kind):
-    """See `pipeline.encoders.text.counts`."""
+class TfidfTextEncoder(CountTextEncoder):
+    """As CountTextEncoder, which weighs by the idf for these settings."""
 
     Settings = TfidfText
-    implementation = "pipeline.encoders.text.counts:CountTextEncoder"
