@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pipeline.config.shared import GLOVE, LITE0, MINILM, SMOLLM2, USE_MULTILINGUAL, USE_TOKENS
 from pipeline.errors import WeightsError
@@ -31,32 +31,20 @@ MEANING_FILES = ("*.json", "*.txt", "*.model", "*.parquet", "1_Pooling/config.js
 JOINT_MODELS = ("clip", "siglip", "siglip2", "clap", "align", "altclip", "chinese_clip")
 
 
-class HasWeights(Protocol):
-    """Settings that name weights."""
-
-    @property
-    def weights(self) -> str:
-        """Where they come from."""
-
-    @property
-    def sha256(self) -> str:
-        """The digest that their file must have; empty for no check."""
-
-
-def locate(settings: HasWeights) -> Path:
-    """The folder or file of the weights, on this machine.
+def locate(weights: str) -> Path:
+    """The folder or file of weights, on this machine.
 
     Raises WeightsError if it is not there and cannot be fetched.
     """
-    kind, _, rest = settings.weights.partition(":")
+    kind, _, rest = weights.partition(":")
     if kind == "package":
         return _in_package(rest)
     if kind == "path":
         path = Path(rest)
         if not path.exists():
-            raise WeightsError(f"weights {settings.weights}: {path} does not exist")
+            raise WeightsError(f"weights {weights}: {path} does not exist")
         return path
-    return _from_hub(settings.weights)
+    return _from_hub(weights)
 
 
 def files_of(path: Path, named: str = "") -> list[Path]:
@@ -73,19 +61,18 @@ def files_of(path: Path, named: str = "") -> list[Path]:
     raise WeightsError(f"weights {path}: the folder holds {'no ' if named else ''}{wanted}")
 
 
-def check(settings: HasWeights, path: Path, named: str = "") -> str:
-    """A digest of the weights, for the encoder's key, after comparing the weights file's sha256 with the one expected.
+def check(weights: str, path: Path, sha256: str = "", named: str = "") -> str:
+    """A digest of weights at a path, for the encoder's key, after comparing their file's sha256 with the one expected.
 
     A folder counts with every file that decides a vector: another tokenizer beside the same weights is another encoder.
     Raises WeightsError if the sha256 differs, or a folder holds no weights.
     """
     files = files_of(path, named)
     digests = [sha256_of(file) for file in files]
-    expected = settings.sha256 or KNOWN.get(settings.weights, "")
+    expected = sha256 or KNOWN.get(weights, "")
     if expected and expected not in digests:
         raise WeightsError(
-            f"weights {settings.weights}: sha256 of {files[0].name} is {digests[0]}, expected {expected}; "
-            "install them again"
+            f"weights {weights}: sha256 of {files[0].name} is {digests[0]}, expected {expected}; install them again"
         )
     if path.is_file():
         return digests[0]

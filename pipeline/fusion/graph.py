@@ -31,15 +31,6 @@ MOST_PAIRS = 50_000_000
 
 
 @dataclass(frozen=True)
-class Size:
-    """How many neighbours an item has: like it in each modality, chosen with it, and within how many choices."""
-
-    neighbours: int
-    co_chosen: int
-    window_choices: int
-
-
-@dataclass(frozen=True)
 class Graph:
     """Neighbour lists: like (n, m, neighbours) int32 per modality, together (n, co_chosen) int32; -1 is nobody."""
 
@@ -89,13 +80,16 @@ def _thin(lists: Int32s, share: float, rng: np.random.Generator) -> Int32s:
     return np.where(lost, NOBODY, lists).astype(np.int32)
 
 
-def build(projected: InFile, train: Interactions, size: Size) -> Graph:
-    """The graph of a catalogue of n items."""
-    n, m = projected.mask.shape
-    like = np.full((n, m, size.neighbours), NOBODY, np.int32)
-    for place in range(m):
+def build(projected: InFile, train: Interactions, neighbours: int, co_chosen: int, window_choices: int) -> Graph:
+    """The graph of a catalogue of n items.
+
+    neighbours: how many items like an item it has in each modality. co_chosen: how many that were chosen with it, at
+    most `window_choices` apart.
+    """
+    like = np.full((*projected.mask.shape, neighbours), NOBODY, np.int32)
+    for place in range(like.shape[1]):
         _fill_nearest(projected, place, like)
-    return Graph(like, _chosen_together(train, size.window_choices, size.co_chosen))
+    return Graph(like, _chosen_together(train, window_choices, co_chosen))
 
 
 def _fill_nearest(projected: InFile, place: int, like: Int32s) -> None:

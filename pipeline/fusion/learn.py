@@ -24,29 +24,61 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.config.fuse import Learn
 from pipeline.config.training import Schedule
 from pipeline.evaluation.hits import discount
+from pipeline.fusion.fit import Catalogue
 from pipeline.fusion.learned import LearnedFusion, Step
-from pipeline.fusion.pairs import CoChoices
-from pipeline.fusion.projected import InFile, Mask
+from pipeline.fusion.projected import Mask
 from pipeline.interactions import Int64s, Interactions
 from pipeline.training.checkpoint import Generators
-from pipeline.training.context import Context, Epoch
+from pipeline.training.context import Epoch
 from pipeline.training.contrastive import info_nce
 from pipeline.training.loop import Learner, Validation, fit
 
 log = logging.getLogger("medley")
 HELD_OUT_PAIRS, HELD_OUT_ITEMS, CANDIDATES = 4096, 1024, 4096
+# Rounds of drawing pairs until there are enough.
+TRIES = 50
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What a fusion learns from: projected modalities, the training part, and which items may be seen, (n,) bool."""
+class CoChoices:
+    """Pairs of distinct items at most `window` choices apart in one user's history, each item among `usable`."""
 
-    projected: InFile
-    train: Interactions
-    visible: Mask
-    context: Context
+    def __init__(self, log: Interactions, window: int, usable: Mask) -> None:
+        """usable: (n_items,) bool."""
+        visible = log.subset(usable[log.item])
+        several = np.bincount(visible.user, minlength=1)[visible.user] > 1
+        self.user, self.item = visible.user[several], visible.item[several].astype(np.int64)
+        choices = np.bincount(self.user, minlength=1)
+        self.window = min(window, max(int(choices.max()) - 1, 1))
+        place = np.arange(len(self.user)) - np.concatenate([[0], np.cumsum(choices)])[self.user]
+        after = np.minimum(choices[self.user] - 1 - place, self.window)
+        self.count = int(after.sum())
+        """How many pairs there are, those of one item twice included."""
+        partners = after + np.minimum(place, self.window)
+        drawn = np.bincount(self.item, partners, minlength=len(usable))
+        self.share = (drawn / max(drawn.sum(), 1)).astype(np.float32)
+        """(n_items,) float32: the share of an item in all pairs, which is how often it is drawn."""
+
+    def draw(self, count: int, rng: np.random.Generator) -> Int64s:
+        """At most `count` pairs of item codes, (n, 2) int64, in random order and direction; none if there is none."""
+        batches: list[Int64s] = []
+        missing = count
+        for _ in range(TRIES if self.count else 0):
+            first = rng.integers(len(self.item), size=2 * missing + 64)
+            second = first + rng.integers(1, self.window + 1, size=len(first))
+            inside = second < len(self.item)
+            first, second = first[inside], second[inside]
+            real = (self.user[first] == self.user[second]) & (self.item[first] != self.item[second])
+            batches.append(np.stack([self.item[first[real]], self.item[second[real]]], axis=1)[:missing])
+            missing -= len(batches[-1])
+            if missing <= 0:
+                break
+        pairs = np.concatenate(batches) if batches else np.zeros((0, 2), np.int64)
+        turned = rng.random(len(pairs)) < 0.5
+        pairs[turned] = pairs[turned, ::-1]
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -60,15 +92,16 @@ class _Split:
     candidates: Int64s
 
 
-def train(fusion: LearnedFusion, lesson: Lesson) -> list[Epoch]:
+def train(fusion: LearnedFusion, catalogue: Catalogue) -> list[Epoch]:
     """Trains the fusion's network in place.
 
     Returns one entry an epoch, beginning before the first, which has no loss: `epoch`, `loss`, and the held-out
     `co_choice`, `agreement` and `score` (NDCG, in [0, 1]). Nothing is learned where there is neither a pair nor an item
     of two modalities.
     """
-    torch.manual_seed(lesson.context.seed)
-    learner, learn = _Learner(fusion, lesson), fusion.settings.learn
+    context = catalogue.material.context
+    torch.manual_seed(context.seed)
+    learner, learn = _Learner(fusion, catalogue), fusion.settings.learn
     schedule = Schedule(
         max_epochs=learn.max_epochs,
         patience_epochs=learn.patience_epochs,
@@ -77,7 +110,7 @@ def train(fusion: LearnedFusion, lesson: Lesson) -> list[Epoch]:
         averaging=learn.averaging,
         precision="float32",
     )
-    state = fit(learner, schedule, Validation("score", learner.held_out, from_start=True), lesson.context)
+    state = fit(learner, schedule, Validation("score", learner.held_out, from_start=True), context)
     fusion.network.eval()
     log.info("fuse %s: epoch %d kept, held-out score %.4f, before %.4f", fusion.settings.kind, state.epoch,
              state.score, state.curve[0]["score"])  # fmt: skip
@@ -87,10 +120,10 @@ def train(fusion: LearnedFusion, lesson: Lesson) -> list[Epoch]:
 class _Learner(Learner[Int64s]):
     """A fusion's network; a batch is pairs of items chosen together, and as many items of several modalities."""
 
-    def __init__(self, fusion: LearnedFusion, lesson: Lesson) -> None:
-        self.fusion, self.lesson, self.settings = fusion, lesson, fusion.settings.learn
-        self.rng = np.random.default_rng([lesson.context.seed, 1])
-        self.split = _split(lesson, self.settings.held_out_share, self.settings.window_choices)
+    def __init__(self, fusion: LearnedFusion, catalogue: Catalogue) -> None:
+        self.fusion, self.projected, self.settings = fusion, catalogue.stored(), fusion.settings.learn
+        self.rng = np.random.default_rng([catalogue.material.context.seed, 1])
+        self.split = _split(catalogue, self.settings)
         self.agrees = self.settings.agreement > 0 and len(self.split.several) > 1
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         self._optimizers = [torch.optim.AdamW(fusion.network.parameters(), lr=rate, weight_decay=decay)]
@@ -124,9 +157,9 @@ class _Learner(Learner[Int64s]):
 
     def _co_choice(self, pairs: Int64s) -> Tensor:
         codes, partners = pairs.T.ravel(), pairs[:, ::-1].T.ravel()
-        mask = self.lesson.projected.mask[codes]
+        mask = self.projected.mask[codes]
         keep = hidden(mask, self.settings.modality_dropout, self.rng)
-        vectors, _ = self.fusion.batch(self.lesson.projected, codes, keep, Step(self.rng, partners))
+        vectors, _ = self.fusion.batch(self.projected, codes, keep, Step(self.rng, partners))
         left, right = vectors.chunk(2)
         scores = left @ right.T / self.settings.temperature
         mine, theirs = torch.from_numpy(pairs[:, 0].copy()), torch.from_numpy(pairs[:, 1].copy())
@@ -138,10 +171,10 @@ class _Learner(Learner[Int64s]):
     def _agreement(self) -> Tensor:
         several = self.split.several
         codes = self.rng.permutation(several)[: self.settings.batch_pairs]
-        first, second = two_alone(self.lesson.projected.mask[codes], self.rng)
+        first, second = two_alone(self.projected.mask[codes], self.rng)
         step = Step(self.rng)
-        left, _ = self.fusion.batch(self.lesson.projected, codes, first, step)
-        right, _ = self.fusion.batch(self.lesson.projected, codes, second, step)
+        left, _ = self.fusion.batch(self.projected, codes, first, step)
+        right, _ = self.fusion.batch(self.projected, codes, second, step)
         shared = max(1, round(left.shape[1] * self.settings.agreement_width))
         left, right = (functional.normalize(vectors[:, :shared], dim=1) for vectors in (left, right))
         scores = left @ right.T / self.settings.agreement_temperature
@@ -162,14 +195,14 @@ class _Learner(Learner[Int64s]):
         if not len(codes):
             return 0.0
         among = np.union1d(answers, self.split.candidates)
-        queries, _ = self.fusion.vectors(self.lesson.projected, codes)
-        vectors, _ = self.fusion.vectors(self.lesson.projected, among)
+        queries, _ = self.fusion.vectors(self.projected, codes)
+        vectors, _ = self.fusion.vectors(self.projected, among)
         scores = np.nan_to_num(queries) @ np.nan_to_num(vectors).T
         scores[codes[:, None] == among] = -np.inf
         return _ndcg(scores, np.searchsorted(among, answers))
 
     def _held_out_modalities(self) -> float:
-        codes, projected = self.split.held_out_several, self.lesson.projected
+        codes, projected = self.split.held_out_several, self.projected
         among = np.union1d(codes, self.split.candidates)
         places = range(projected.mask.shape[1])
         alone = [
@@ -203,20 +236,19 @@ def two_alone(mask: Mask, rng: np.random.Generator) -> tuple[Mask, Mask]:
 
 def held_out(items: int, share: float, seed: int) -> Mask:
     """The items that training leaves out to stop by: (n,) bool."""
-    held: Mask = np.random.default_rng([seed, 2]).random(items) < share
-    return held
+    return np.random.default_rng([seed, 2]).random(items) < share
 
 
-def _split(lesson: Lesson, share: float, window: int) -> _Split:
-    mask, seed = lesson.projected.mask, lesson.context.seed
-    rng = np.random.default_rng([seed, 3])
-    usable = lesson.visible & mask.any(axis=1)
-    held = held_out(len(mask), share, seed)
+def _split(catalogue: Catalogue, settings: Learn) -> _Split:
+    material, mask, window = catalogue.material, catalogue.stored().mask, settings.window_choices
+    rng = np.random.default_rng([material.context.seed, 3])
+    usable = material.visible & mask.any(axis=1)
+    held = held_out(len(mask), settings.held_out_share, material.context.seed)
     several = usable & (mask.sum(axis=1) > 1)
-    pairs = CoChoices(lesson.train, window, usable).draw(20 * HELD_OUT_PAIRS, rng)
+    pairs = CoChoices(material.train, window, usable).draw(20 * HELD_OUT_PAIRS, rng)
     pairs = pairs[~held[pairs[:, 0]] & held[pairs[:, 1]]][:HELD_OUT_PAIRS]
     return _Split(
-        CoChoices(lesson.train, window, usable & ~held),
+        CoChoices(material.train, window, usable & ~held),
         np.flatnonzero(several & ~held),
         pairs,
         rng.permutation(np.flatnonzero(several & held))[:HELD_OUT_ITEMS],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pipeline.config.fuse import LearnedFuse
+from pipeline.config.fuse import LearnedFuse, NetworkFuse
 from pipeline.fusion.base import Curve, Frontend, Fusion, Tensors, given_weights
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import InMemory, Mask, Projected
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.fusion.fit import Catalogue
-    from pipeline.fusion.learn import Lesson
     from pipeline.fusion.networks import Network
 
 ROWS = 4096
@@ -38,10 +37,12 @@ class Step:
 class LearnedFusion(Fusion):
     """The weighted sum with learned weights, and the base of the kinds that learn more.
 
-    explained_by_weights: whether the network's weights are each item's shares; else they are Shapley values.
+    network_class: of `pipeline.fusion.networks`. explained_by_weights: whether the network's weights are each item's
+    shares; else they are Shapley values.
     """
 
     settings: LearnedFuse
+    network_class: ClassVar[str] = "Network"
     explained_by_weights: ClassVar[bool] = True
 
     def __init__(self, frontend: Frontend, settings: LearnedFuse) -> None:
@@ -50,29 +51,31 @@ class LearnedFusion(Fusion):
 
     def build(self, weights: Tensor) -> Network:
         """The kind's network; weights (m,) is what its sum begins with."""
-        from pipeline.fusion.networks import Network
+        from pipeline.fusion import networks
 
-        return Network(weights)
+        network = getattr(networks, self.network_class)
+        if isinstance(self.settings, NetworkFuse):
+            return network(weights, self.frontend.width, self.settings.hidden, self.settings.dropout)
+        return network(weights)
 
     def fit(self, catalogue: Catalogue) -> Curve:
         """See Fusion; the same bytes for the same seed, threads and input."""
         import torch
 
-        from pipeline.fusion.learn import Lesson
         from pipeline.training.torch_runtime import reproducible
 
-        material = catalogue.material
-        with reproducible(material.context.threads):
-            projected = catalogue.stored()
-            torch.manual_seed(material.context.seed)
+        context = catalogue.material.context
+        with reproducible(context.threads):
+            catalogue.stored()
+            torch.manual_seed(context.seed)
             self.network = self._built()
-            return self.learn(Lesson(projected, material.train, material.visible, material.context))
+            return self.learn(catalogue)
 
-    def learn(self, lesson: Lesson) -> Curve:
+    def learn(self, catalogue: Catalogue) -> Curve:
         """Trains the network."""
         from pipeline.fusion.learn import train
 
-        return train(self, lesson)
+        return train(self, catalogue)
 
     def batch(
         self, projected: Projected, codes: Int64s, keep: Mask | None = None, step: Step | None = None
@@ -85,8 +88,7 @@ class LearnedFusion(Fusion):
 
         rows, mask = projected.read(codes)
         present = mask if keep is None else mask & keep
-        pair: tuple[Tensor, Tensor] = self.network(torch.from_numpy(rows), torch.from_numpy(present))
-        return pair
+        return self.network(torch.from_numpy(rows), torch.from_numpy(present))
 
     def vectors(self, projected: Projected, codes: Int64s, keep: Mask | None = None) -> tuple[Vectors, Vectors]:
         """As `batch`, as arrays in batches of ROWS; NaN where an item has nothing to look at."""

@@ -23,9 +23,7 @@ class Projection:
 
     def apply(self, vectors: Vectors) -> Vectors:
         """(n, d) to (n, width), rows of unit norm; a row of NaN or of zero length stays NaN."""
-        projected: Vectors = vectors @ self.matrix
-        projected -= self.mean @ self.matrix
-        return unit_or_missing(projected)
+        return unit_or_missing(vectors @ self.matrix - self.mean @ self.matrix)
 
 
 class Moments:
@@ -33,30 +31,26 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.total: Matrix | None = None
-        self.products: Matrix | None = None
+        self.total: Matrix = np.zeros(1)
+        self.products: Matrix = np.zeros((1, 1))
 
     def add(self, vectors: Vectors) -> None:
         """Adds rows, shape (n, d)."""
         rows = vectors.astype(np.float64)
-        total, products = rows.sum(axis=0), rows.T @ rows
         self.count += len(rows)
-        self.total = total if self.total is None else self.total + total
-        self.products = products if self.products is None else self.products + products
+        self.total = self.total + rows.sum(axis=0)
+        self.products = self.products + rows.T @ rows
 
     @property
     def mean(self) -> Matrix:
         """The mean vector, (d,). Raises ValueError if no vector was added."""
-        if self.total is None:
+        if not self.count:
             raise ValueError("no vector was added, so there is nothing to project")
-        mean: Matrix = self.total / self.count
-        return mean
+        return self.total / self.count
 
     def scatter(self) -> Matrix:
         """The sum of the products of deviations from the mean, (d, d)."""
-        mean = self.mean
-        scatter: Matrix = np.asarray(self.products) - self.count * np.outer(mean, mean)
-        return scatter
+        return self.products - self.count * np.outer(self.mean, self.mean)
 
     def projection(self, width: int, rotation: Matrix, together: Sequence[Moments] = ()) -> Projection:
         """Standardisation, principal axes and rotation as one matrix; axes are those of all of `together`, if given."""
@@ -85,8 +79,7 @@ def rotation(width: int, seed: Sequence[int]) -> Matrix:
     """A random orthonormal matrix (Stewart 1980): Q of a Gaussian matrix, signs fixed by R's diagonal."""
     with threadpool_limits(1, "blas"):
         q, r = np.linalg.qr(np.random.default_rng(list(seed)).standard_normal((width, width)))
-    rotated: Matrix = q * np.sign(np.diag(r))
-    return rotated
+    return q * np.sign(np.diag(r))
 
 
 def unit_or_missing(vectors: npt.NDArray[np.floating]) -> Vectors:
@@ -94,5 +87,4 @@ def unit_or_missing(vectors: npt.NDArray[np.floating]) -> Vectors:
     norms = np.sqrt(np.einsum("nw,nw->n", vectors, vectors))
     with np.errstate(invalid="ignore"):
         scale = np.where(norms > SHORTEST, 1 / np.maximum(norms, SHORTEST), np.nan)
-    unit: Vectors = vectors * scale[:, None].astype(np.float32)
-    return unit.astype(np.float32, copy=False)
+    return (vectors * scale[:, None].astype(np.float32)).astype(np.float32, copy=False)

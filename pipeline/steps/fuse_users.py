@@ -1,7 +1,7 @@
 """Users: a vector for each from the items of their history and, where they have one, their profile.
 
 - profiles: what `extract` encoded, passed through the fusion as texts alone;
-- pooling: the decayed mean, or attention learned on the training part (`pipeline.fusion.user_attention_fit`);
+- pooling: the decayed mean, or attention learned on the training part (`pipeline.fusion.user_attention`);
 - write: vectors, and who has none and why.
 """
 
@@ -86,7 +86,7 @@ def _write_attention(night: Night, items: Floats, staged: Log, fused: Fused, key
     """Learns and writes attention where the settings ask for it, and returns how it went."""
     if night.config.fuse.users.pooling == "mean":
         return {}
-    from pipeline.fusion.user_attention_fit import SCHEDULE, fit
+    from pipeline.fusion.user_attention import SCHEDULE, fit
 
     with fitting(night, key, "users", SCHEDULE.max_epochs) as context:
         fitted = fit(items, staged.of("train"), night.config.fuse.half_life_days, context)

@@ -125,7 +125,7 @@ def lite0_loop(files: list[str], every: int) -> tuple[dict[str, Any], dict[str, 
     from pipeline.encoders.weights import locate
 
     settings = TimmImage()
-    network = build_backbone("timm", settings.model, locate(settings))
+    network = build_backbone("timm", settings.model, locate(settings.weights))
     transform = create_transform(**resolve_data_config({}, model=network))
     return _loops(network, transform, files[::every]), {"every": every}
 

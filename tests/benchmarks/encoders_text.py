@@ -144,4 +144,4 @@ def _folder() -> Any:
     from pipeline.encoders.text.kinds.transformer import TransformerText
     from pipeline.encoders.weights import locate
 
-    return locate(TransformerText())
+    return locate(TransformerText().weights)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config
+from pipeline.config.shared import LITE0
 from pipeline.encoders import Text, make
-from pipeline.encoders.image.kinds.timm import TimmImage
 from pipeline.encoders.weights import check, files_of, locate
 from pipeline.errors import ConfigError, MediaError, WeightsError
 from tests import checkpoints
@@ -60,7 +60,6 @@ def test_a_folder_without_weights_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_digest_are_refused() -> None:
-    settings = TimmImage(sha256="0" * 64)
     with pytest.raises(WeightsError, match="expected 0000"):
-        check(settings, locate(settings))
-    assert check(TimmImage(), locate(TimmImage())) == check(TimmImage(), locate(TimmImage()))
+        check(LITE0, locate(LITE0), "0" * 64)
+    assert check(LITE0, locate(LITE0)) == check(LITE0, locate(LITE0))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from pipeline.fusion.moments import unit_or_missing
 from pipeline.fusion.projected import InFile
 from pipeline.interactions import Interactions
 
-SETTINGS = graphs.Size(neighbours=3, co_chosen=2, window_choices=10)
+SIZES = {"neighbours": 3, "co_chosen": 2, "window_choices": 10}
 
 
 def store(folder: Path, items: int, modalities: int = 2, width: int = 8) -> InFile:
@@ -34,7 +33,7 @@ def log_of(*histories: list[int], items: int = 30) -> Interactions:
 
 def test_neighbours_are_the_nearest_others_that_have_the_modality(tmp_path: Path) -> None:
     projected = store(tmp_path, 30)
-    found = build(projected, log_of([0, 1]), SETTINGS).like
+    found = build(projected, log_of([0, 1]), **SIZES).like
     vectors, mask = projected.read(np.arange(30))
     for place in range(2):
         scores = vectors[:, place] @ vectors[:, place].T
@@ -49,28 +48,28 @@ def test_a_large_catalogue_is_searched_in_cells_and_still_finds_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     projected = store(tmp_path, 3000, 1)
-    exact = build(projected, log_of([0, 1], items=3000), SETTINGS).like
+    exact = build(projected, log_of([0, 1], items=3000), **SIZES).like
     monkeypatch.setattr(graphs, "EXACT_BELOW", 500)
     monkeypatch.setattr(graphs, "CELL", 500)
-    cells = build(projected, log_of([0, 1], items=3000), SETTINGS).like
+    cells = build(projected, log_of([0, 1], items=3000), **SIZES).like
     assert np.mean([len(set(a[0]) & set(b[0])) / 3 for a, b in zip(exact, cells, strict=True)]) > 0.6
 
 
 def test_items_chosen_together_more_often_come_first_and_fame_counts_against(tmp_path: Path) -> None:
     log = log_of([0, 1, 2], [0, 1], [0, 3], [3, 4], [3, 5], [3, 6])
-    found = build(store(tmp_path, 30), log, SETTINGS).together
+    found = build(store(tmp_path, 30), log, **SIZES).together
     assert found[0].tolist() == [1, 2]
     assert found[4].tolist() == [3, NOBODY]
     assert found[20].tolist() == [NOBODY, NOBODY]
 
 
 def test_what_is_out_of_the_window_was_not_chosen_together(tmp_path: Path) -> None:
-    found = build(store(tmp_path, 30), log_of([0, 1, 2]), replace(SETTINGS, window_choices=1)).together
+    found = build(store(tmp_path, 30), log_of([0, 1, 2]), **{**SIZES, "window_choices": 1}).together
     assert found[0].tolist() == [1, NOBODY]
 
 
 def test_an_item_held_out_stands_in_the_graph_as_one_nobody_chose(tmp_path: Path) -> None:
-    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), SETTINGS)
+    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), **SIZES)
     held = np.arange(30) == 1
     found = whole.without(held)
     assert (found.together[1] == NOBODY).all()
@@ -79,7 +78,7 @@ def test_an_item_held_out_stands_in_the_graph_as_one_nobody_chose(tmp_path: Path
 
 
 def test_training_never_sees_the_edge_that_it_is_asked_for(tmp_path: Path) -> None:
-    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), SETTINGS)
+    whole = build(store(tmp_path, 30), log_of([0, 1, 2]), **SIZES)
     rows = whole.rows(np.array([0, 1])).thinned(0.0, np.array([1, 0]), np.random.default_rng(0))
     assert 1 not in rows.together[0]
     assert 0 not in rows.together[1]
@@ -88,7 +87,7 @@ def test_training_never_sees_the_edge_that_it_is_asked_for(tmp_path: Path) -> No
 
 def test_a_batch_reads_its_neighbours_and_every_edge_leads_to_one_that_is_there(tmp_path: Path) -> None:
     projected = store(tmp_path, 30)
-    whole = build(projected, log_of([0, 1, 2], [5, 6]), SETTINGS)
+    whole = build(projected, log_of([0, 1, 2], [5, 6]), **SIZES)
     codes, layers = plan(whole, np.array([5, 0, 5]), 2)
     assert codes[:3].tolist() == [5, 0, 5]
     _, mask = projected.read(codes)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.fusion.learn import hidden, two_alone
-from pipeline.fusion.pairs import CoChoices
+from pipeline.fusion.learn import CoChoices, hidden, two_alone
 from pipeline.interactions import Interactions
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import ShardCorrupt
-from pipeline.fusion.user_attention import HistoryAttention, pool
-from pipeline.fusion.user_attention_fit import fit
+from pipeline.fusion.user_attention import HistoryAttention, fit, pool
 from pipeline.interactions import Floats, Interactions, decayed_mean, unit_rows
 from pipeline.training.context import Context
 

@@ -198,7 +198,7 @@ def test_where_the_weights_lie_changes_neither_where_output_goes_nor_its_bytes(f
     weights, moved = fresh.folder / "weights", tmp_path / "elsewhere" / "net"
     for folder in (weights, moved):
         folder.mkdir(parents=True)
-        shutil.copyfile(locate(TimmImage()), folder / "net.pth")
+        shutil.copyfile(locate(TimmImage().weights), folder / "net.pth")
     found = []
     for name, path in (("absolute", weights), ("relative", Path(os.path.relpath(moved, ROOT)))):
         workspace = tmp_path / name

@@ -21,7 +21,7 @@ from pipeline.encoders.text.kinds.transformer import TransformerText
 from pipeline.encoders.weights import locate
 from pipeline.evaluation.metrics import validation_metric
 from pipeline.fusion.fit import fit as fit_fusion
-from pipeline.fusion.user_attention_fit import fit as fit_attention
+from pipeline.fusion.user_attention import fit as fit_attention
 from pipeline.rerank.fit import fit_ranker
 from pipeline.training.checkpoint import Generators
 from pipeline.training.context import Context, Epoch, OnEpoch, Scratch
@@ -182,7 +182,7 @@ def encoder(context: Context, folder: Path) -> object:
         torch.manual_seed(0)
         shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
         BertModel(BertConfig(vocab_size=30_522, **shape)).save_pretrained(weights)
-        AutoTokenizer.from_pretrained(locate(TransformerText())).save_pretrained(weights)
+        AutoTokenizer.from_pretrained(locate(TransformerText().weights)).save_pretrained(weights)
     network = adapted.encoder_of(weights, epochs=4)
     task = replace(adapted.task_of(network, adapted.pairs_of_tastes(60)), context=context)
     return adapt.train(network, task, folder), (folder / adapt.FILE).read_bytes()

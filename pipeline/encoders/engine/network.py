@@ -48,14 +48,14 @@ class NetworkEncoder(Encoder):
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.model = settings.weights
         self.batch_cost, self.window = batch_cost, 4 * batch_cost
-        weights = check(settings, self.path, file)
+        weights = check(settings.weights, self.path, settings.sha256, file)
         self.identity = digest(*code, settings.model_dump(exclude=set(RUNNING)), weights)
         if pooling == "joint" or (pooling == "auto" and is_joint(self.folder)):
             self.space = weights
 
     def locate(self) -> Path:
         """Where the weights are. Raises WeightsError."""
-        return locate(self.settings)
+        return locate(self.settings.weights)
 
     @abstractmethod
     def build(self) -> torch.nn.Module:

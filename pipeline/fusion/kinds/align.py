@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.config.fuse import Fuse, Learn, NetworkFuse
 from pipeline.fusion.learned import LearnedFusion
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipeline.fusion.networks import Network
 
 
 class AlignLearn(Learn):
@@ -34,9 +29,4 @@ class AlignFusion(LearnedFusion):
     Settings: ClassVar[type[Fuse]] = AlignSettings
     meaning: ClassVar[str] = "Each modality has learned to land near the others; the shares are the learned weights."
     settings: AlignSettings
-
-    def build(self, weights: Tensor) -> Network:
-        """See LearnedFusion."""
-        from pipeline.fusion.networks import Align
-
-        return Align(weights, self.frontend.width, self.settings.hidden, self.settings.dropout)
+    network_class: ClassVar[str] = "Align"

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pipeline.config.fuse import Fuse, NetworkFuse
 from pipeline.fusion.learned import LearnedFusion
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipeline.fusion.networks import Network
 
 
 class AttentionSettings(NetworkFuse):
@@ -27,9 +22,4 @@ class AttentionFusion(LearnedFusion):
         "Modalities attend to each other, and a gate weighs them for each item; the shares are its weights."
     )
     settings: AttentionSettings
-
-    def build(self, weights: Tensor) -> Network:
-        """See LearnedFusion."""
-        from pipeline.fusion.networks import Attention
-
-        return Attention(weights, self.frontend.width, self.settings.hidden, self.settings.dropout)
+    network_class: ClassVar[str] = "Attention"

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pipeline.config.fuse import Fuse, NetworkFuse
 from pipeline.fusion.learned import LearnedFusion
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipeline.fusion.networks import Network
 
 
 class DnnSettings(NetworkFuse):
@@ -25,10 +20,5 @@ class DnnFusion(LearnedFusion):
     Settings: ClassVar[type[Fuse]] = DnnSettings
     meaning: ClassVar[str] = "A network reads all modalities at once; the shares are exact Shapley values."
     settings: DnnSettings
+    network_class: ClassVar[str] = "Dnn"
     explained_by_weights: ClassVar[bool] = False
-
-    def build(self, weights: Tensor) -> Network:
-        """See LearnedFusion."""
-        from pipeline.fusion.networks import Dnn
-
-        return Dnn(weights, self.frontend.width, self.settings.hidden, self.settings.dropout)

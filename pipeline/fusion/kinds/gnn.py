@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.fusion.convolve import Gnn
+    from pipeline.fusion.fit import Catalogue
     from pipeline.fusion.graph import Graph
-    from pipeline.fusion.learn import Lesson
 
 STATE_ROWS = 1024
 
@@ -61,17 +61,17 @@ class GnnFusion(LearnedFusion):
         settings = self.settings
         return Gnn(weights, self.frontend.width, settings.hidden, settings.dropout, settings.layers)
 
-    def learn(self, lesson: Lesson) -> Curve:
+    def learn(self, catalogue: Catalogue) -> Curve:
         """See LearnedFusion."""
         from pipeline.fusion import graph
         from pipeline.fusion.learn import held_out
 
-        settings = self.settings
-        size = graph.Size(settings.neighbours, settings.co_chosen, settings.learn.window_choices)
-        whole = graph.build(lesson.projected, lesson.train, size)
+        settings, projected, material = self.settings, catalogue.stored(), catalogue.material
+        window = settings.learn.window_choices
+        whole = graph.build(projected, material.train, settings.neighbours, settings.co_chosen, window)
         # What training stops by must stand in the graph as a new item does: nobody chose it.
-        self.graph = whole.without(held_out(len(lesson.projected), settings.learn.held_out_share, lesson.context.seed))
-        curve = super().learn(lesson)
+        self.graph = whole.without(held_out(len(projected), settings.learn.held_out_share, material.context.seed))
+        curve = super().learn(catalogue)
         self.graph = whole
         return curve
 
@@ -108,8 +108,7 @@ class GnnFusion(LearnedFusion):
         # A layer reads what the one before has computed, the first all that was read.
         read_by = [len(read), *(targets for targets, _ in layers)]
         edges = [edges_of(t, lists, mask[:rows]) for rows, (t, lists) in zip(read_by, layers, strict=False)]
-        pair: tuple[Tensor, Tensor] = self.network(torch.from_numpy(rows), torch.from_numpy(mask), edges)
-        return pair
+        return self.network(torch.from_numpy(rows), torch.from_numpy(mask), edges)
 
     def catalogue(self, projected: Projected, codes: Int64s) -> tuple[Vectors, Vectors]:
         """See Fusion. Neighbours' states are computed once, not anew for every item that reads them."""

@@ -62,7 +62,7 @@ def direct(samples: np.ndarray) -> np.ndarray:
     picture = np.asarray(Image.fromarray(level).resize((224, 224), Image.Resampling.BILINEAR))
     shape = statistics_of("timm", "tf_efficientnet_lite0")
     pixels = (picture[None] - np.array(shape.mean)[:, None, None]) / np.array(shape.std)[:, None, None]
-    network = build_backbone("timm", "tf_efficientnet_lite0", locate(LogmelAudio()))
+    network = build_backbone("timm", "tf_efficientnet_lite0", locate(LogmelAudio().weights))
     with torch.inference_mode():
         return network(torch.from_numpy(pixels.astype(np.float32))[None])[0].numpy()
 

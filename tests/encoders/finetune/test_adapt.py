@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30_522, **shape)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(locate(TransformerText())).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(locate(TransformerText().weights)).save_pretrained(folder)
     return folder
 
 

@@ -120,7 +120,7 @@ def test_nothing_after_the_last_layer_is_computed_or_kept() -> None:
 def test_timm_with_its_packaged_weights_gives_what_timm_gives() -> None:
     ours = vectors(loaded(Config()), ODD)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000).eval()
-    tensors = torch.load(locate(Config().extract.image), weights_only=True)  # type: ignore[arg-type]
+    tensors = torch.load(locate(Config().extract.image.weights), weights_only=True)  # type: ignore[union-attr]
     network.load_state_dict(dict(zip(network.state_dict(), tensors.values(), strict=True)))
     prepare = create_transform(**resolve_data_config({}, model=network))
     with torch.inference_mode():

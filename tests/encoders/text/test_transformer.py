@@ -20,7 +20,7 @@ from tests import checkpoints
 from tests.checkpoints import text_encoder, text_vectors
 
 TEXTS = ["A quiet record about the sea.", "Loud", "one two three four", "Words, " * 40]
-MINILM = locate(Config().extract.text)  # type: ignore[arg-type]
+MINILM = locate(Config().extract.text.weights)  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")

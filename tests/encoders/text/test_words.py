@@ -41,7 +41,7 @@ def encoder_of(settings: GloveText | Word2VecText) -> WordTextEncoder:
 
 
 def glove_matrix() -> tuple[dict[str, int], np.ndarray]:
-    folder = locate(GloveText())
+    folder = locate(GloveText().weights)
     index = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
     return {word: row for row, word in enumerate(index)}, np.load(folder / "glove_6B_50d_emb.npy")
 
@@ -80,7 +80,7 @@ def test_every_form_of_word_vectors_is_read(name: str, tmp_path: Path) -> None:
 
 def test_the_packaged_vectors_are_mapped_and_those_of_their_files() -> None:
     rows, matrix = glove_matrix()
-    read = read_vectors(locate(GloveText()))
+    read = read_vectors(locate(GloveText().weights))
     assert isinstance(read.matrix, np.memmap)
     found = read.known(["Sea", "sea", "ocean", "qqzzqq"])
     assert found.tolist() == [rows["sea"], rows["ocean"]]

@@ -73,9 +73,9 @@ class WordTextEncoder(TemplateEncoder):
         self.settings = settings
         self.trains = not settings.weights
         self.fits = self.trains or settings.pooling == "sif"
-        self.path = Path() if self.trains else locate(settings)
+        self.path = Path() if self.trains else locate(settings.weights)
         self.model = settings.weights or "word2vec trained on the catalogue"
-        weights = "" if self.trains else check(settings, self.path)
+        weights = "" if self.trains else check(settings.weights, self.path, settings.sha256)
         self.identity = digest(VERSION, meaning(), self._meaning(), weights)
 
     def _meaning(self) -> Json:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -30,14 +29,6 @@ MAX_CHARACTERS_PER_TOKEN = 32
 SPECIAL = 2
 # A character that no vocabulary has.
 NO_CHARACTER = "\U000f0000"
-
-
-@dataclass(frozen=True)
-class _Packaged:
-    """Weights of a package that is pinned: `weights.KNOWN` holds their sha256."""
-
-    weights: str
-    sha256: str = ""
 
 
 class _AsTokenized:
@@ -66,8 +57,8 @@ class MultilingualTextEncoder(TemplateEncoder):
     def __init__(self, settings: MultilingualText) -> None:
         super().__init__()
         self.settings: MultilingualText = settings
-        self.weights, self.tokens = (locate(_Packaged(name)) for name in (USE_MULTILINGUAL, USE_TOKENS))
-        digests = [check(_Packaged(USE_MULTILINGUAL), self.weights), check(_Packaged(USE_TOKENS), self.tokens)]
+        self.weights, self.tokens = locate(USE_MULTILINGUAL), locate(USE_TOKENS)
+        digests = [check(USE_MULTILINGUAL, self.weights), check(USE_TOKENS, self.tokens)]
         self.identity = digest("use_multilingual", VERSION, settings.model_dump(exclude={"max_error_rate"}), digests)
 
     def load(self) -> None:
