@@ -24,7 +24,11 @@ PAD = "<pad>"
 
 def identity(settings: LlmSettings) -> str:
     """A digest of the checkpoint's weights and tokenizer; empty for a model from scratch. Raises WeightsError."""
-    return check(settings, locate(settings), settings.gguf_file) if settings.weights else ""
+    return (
+        check(settings.weights, locate(settings.weights), settings.sha256, settings.gguf_file)
+        if settings.weights
+        else ""
+    )
 
 
 def language_model(settings: LlmSettings, titles: Sequence[str], seed: int) -> tuple[Any, Any]:
@@ -95,8 +99,8 @@ def _shorten(network: Any, settings: LlmSettings) -> None:
 
 def _folder(settings: LlmSettings) -> Path:
     """A folder of safetensors, after the weights' sha256 was checked."""
-    path = locate(settings)
-    digest = check(settings, path, settings.gguf_file)
+    path = locate(settings.weights)
+    digest = check(settings.weights, path, settings.sha256, settings.gguf_file)
     (file, *_) = files_of(path, settings.gguf_file)
     if file.suffix != ".gguf":
         return path if path.is_dir() else path.parent
