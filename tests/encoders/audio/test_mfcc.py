@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +7,15 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-import soundfile
 from pydantic import ValidationError
 
 from pipeline.config import Config
 from pipeline.encoders import make
 from pipeline.encoders.audio.kinds.mfcc import MfccAudio, MfccEncoder, derivative
 from pipeline.encoders.audio.mel import MelSpectrogram, decibels, mel_filters
-from pipeline.errors import ConfigError, MediaError
+from pipeline.errors import ConfigError
 from pipeline.media import open_audio
+from tests.sounds import sound, wav
 
 RATE_HZ = 22_050
 STATISTICS = ("mean", "std", "p10", "p25", "p50", "p75", "p90")
@@ -27,20 +26,6 @@ def encoder_of(**settings: object) -> MfccEncoder:
     assert isinstance(encoder, MfccEncoder)
     encoder.load()
     return encoder
-
-
-def sound(seconds: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
-    """A rising tone that comes and goes, with a little noise: float32."""
-    generator = np.random.default_rng(seed)
-    at = np.arange(int(seconds * rate_hz)) / rate_hz
-    tone = np.sin(2 * np.pi * (300 + 200 * seed + 500 * at) * at) * np.sin(7 * at) ** 2
-    return (0.5 * tone + 0.01 * generator.standard_normal(len(at))).astype(np.float32)
-
-
-def wav(samples: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
 
 
 def by_librosa(samples: np.ndarray, settings: MfccAudio) -> np.ndarray:
@@ -107,37 +92,11 @@ def test_decibels_are_those_of_librosa() -> None:
     np.testing.assert_allclose(decibels(power), librosa.power_to_db(power, ref=np.max), atol=1e-4)
 
 
-def test_a_vector_does_not_depend_on_its_batch() -> None:
-    encoder = encoder_of()
-    inputs = [encoder.decode(wav(sound(0.05 + 0.1 * row, row))) for row in range(32)]
-    together = encoder.embed(inputs)
-    np.testing.assert_array_equal(together, np.concatenate([encoder.embed([one]) for one in inputs]))
-    assert together.shape == (32, encoder.width)
-    assert len(np.unique(together.round(3), axis=0)) == 32
-
-
 @pytest.mark.parametrize(("frames", "width"), [(1, 0), (2, 0), (3, 3), (4, 3), (8, 7), (9, 9), (40, 9)])
 def test_a_short_clip_has_slopes_over_the_frames_it_has(frames: int, width: int) -> None:
     values = np.random.default_rng(0).standard_normal((5, frames)).astype(np.float32)
     theirs = librosa.feature.delta(values, width=width, mode="nearest") if width else np.zeros_like(values)
     np.testing.assert_allclose(derivative(values), theirs, atol=1e-5)
-
-
-def test_a_silent_clip_has_a_reason_and_a_very_short_one_a_vector() -> None:
-    encoder = encoder_of()
-    with pytest.raises(MediaError, match="silent clip"):
-        encoder.decode(wav(np.zeros(8_000, np.float32)))
-    for samples in (np.full(1, 0.5, np.float32), np.full(40, 0.5, np.float32), sound(0.02)):
-        assert np.isfinite(encoder.decode(wav(samples))[0]).all()
-
-
-def test_any_rate_and_number_of_channels_give_nearly_the_same_vector() -> None:
-    encoder = encoder_of(sample_rate_hz=8_000)
-    one = encoder.decode(wav(sound(1, rate_hz=8_000), 8_000))[0]
-    for rate_hz, channels in ((16_000, 1), (44_100, 2), (48_000, 6)):
-        samples = librosa.resample(sound(1, rate_hz=8_000), orig_sr=8_000, target_sr=rate_hz)
-        other = encoder.decode(wav(np.repeat(samples[:, None], channels, axis=1), rate_hz))[0]
-        assert float(one @ other / np.linalg.norm(one) / np.linalg.norm(other)) > 0.99
 
 
 def test_loudness_does_not_count_and_what_is_beyond_max_seconds_does_not() -> None:
