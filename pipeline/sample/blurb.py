@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from types import ModuleType
+from typing import Literal
 
 import numpy as np
 
-from pipeline.sample import lexicon_zh as zh
-from pipeline.sample.lexicon import ARTIST, FEELING, PROFILE, RULES, SHELF, STORY, STYLE, TIMES, TITLE, Words
+from pipeline.sample import lexicon, lexicon_zh
+from pipeline.sample.lexicon import ARTIST, RULES, STORY, TITLE, Words
 from pipeline.sample.tastes import Record, stream
 
 Language = Literal["en", "zh"]
@@ -26,22 +27,7 @@ _ARTISTS_PER_GENRE = 30
 Choose = Callable[[str, int], int]
 
 
-class Lexicon(NamedTuple):
-    """The words of one language: trait level -> alternatives, the grammar's rules, and those of buyers' profiles."""
-
-    style: Mapping[str, Words]
-    shelf: Mapping[str, Words]
-    feeling: Mapping[str, Words]
-    times: Mapping[str, Words]
-    story: Mapping[str, Words]
-    rules: Mapping[str, Words]
-    profile: Mapping[str, Words]
-
-
-LEXICONS: dict[Language, Lexicon] = {
-    "en": Lexicon(STYLE, SHELF, FEELING, TIMES, STORY, RULES, PROFILE),
-    "zh": Lexicon(zh.STYLE, zh.SHELF, zh.FEELING, zh.TIMES, zh.STORY, zh.RULES, zh.PROFILE),
-}
+LEXICONS: dict[Language, ModuleType] = {"en": lexicon, "zh": lexicon_zh}
 
 
 def artist_of(record: Record, seed: int) -> str:
@@ -90,13 +76,13 @@ def _rules(record: Record, artist: str, stories: tuple[int, int], language: Lang
     words = LEXICONS[language]
     story, second_story = stories
     return {
-        **words.rules,
-        "style": words.style[record.genre],
-        "shelf": words.shelf[record.genre],
-        "feeling": words.feeling[record.mood],
-        "times": words.times[record.era],
-        "story": (words.story[record.theme][story],),
-        "story_again": (words.story[record.theme][second_story],),
+        **words.RULES,
+        "style": words.STYLE[record.genre],
+        "shelf": words.SHELF[record.genre],
+        "feeling": words.FEELING[record.mood],
+        "times": words.TIMES[record.era],
+        "story": (words.STORY[record.theme][story],),
+        "story_again": (words.STORY[record.theme][second_story],),
         "artist": (artist,),
         "year": (str(record.year),),
     }

@@ -55,11 +55,11 @@ def profile_of(buyer: int, seed: int, language: Language | None = None) -> str:
     best = {trait: [TRAITS[trait][place] for place in np.argsort(-liking)] for trait, liking in likings.items()}
     words = LEXICONS[language or language_of(buyer, seed)]
     rules = {
-        **words.profile,
-        "style": words.style[best["genre"][0]],
-        "style_after": words.style[best["genre"][1]],
-        "feeling": words.feeling[best["mood"][0]],
-        "story": words.story[best["theme"][0]],
+        **words.PROFILE,
+        "style": words.STYLE[best["genre"][0]],
+        "style_after": words.STYLE[best["genre"][1]],
+        "feeling": words.FEELING[best["mood"][0]],
+        "story": words.STORY[best["theme"][0]],
     }
     rng = stream("profile", seed, buyer)
     rng.integers(len(LANGUAGES))

@@ -58,9 +58,9 @@ def palette_of(genre: str, mood: str, rng: np.random.Generator) -> Palette:
     return Palette(inks[paper], inks[ink], tuple(shapes[i] for i in rng.permutation(len(shapes))), tuple(inks))
 
 
-def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`share` of `other` in `one`."""
-    return _clip(np.array(one) * (1 - share) + np.array(other) * share)
+def mix(colour: Colour, other: Colour, share: float) -> Colour:
+    """A colour with a share of another in it."""
+    return _clip(np.array(colour) * (1 - share) + np.array(other) * share)
 
 
 def brightness(colour: Colour) -> float:

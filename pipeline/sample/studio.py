@@ -112,15 +112,15 @@ DESKS = {
 
 def embodied(tune: Signal, sound: str, rate: int) -> Signal:
     """The tune through its instrument's body: float32, same shape."""
-    return _through(tune, _body_response(sound, rate, _points(rate)))
+    return _through(tune, _response(BODIES[sound], _DRY, rate))
 
 
 def record(dry: Signal, mood: str, era: str, rate: int, rng: np.random.Generator) -> Signal:
     """The dry sound as a mood's room and a decade's desk give it: float32, same shape, its largest sample 0.85."""
     room, desk = ROOMS[mood], DESKS[era]
     dry = dry + _bed(dry, rng)
-    played = _through(_driven(dry, room.drive), _room_response(mood, rate, _points(rate)))
-    heard = _through(_driven(played, desk.drive), _desk_response(era, rate, _points(rate)))
+    played = _through(_driven(dry, room.drive), _response(room.tone, room.echo, rate))
+    heard = _through(_driven(played, desk.drive), _response(desk.tone, desk.echo, rate))
     heard /= np.abs(heard).max() + np.float32(_QUIET)
     heard += _noise(desk, len(heard), rate, rng)
     return heard * (np.float32(0.85) / np.abs(heard).max())
@@ -150,30 +150,12 @@ def _noise(desk: Desk, length: int, rate: int, rng: np.random.Generator) -> Sign
 
 def _through(sound: Signal, response: Response) -> Signal:
     points = 2 * (len(response) - 1)
-    heard: Signal = fft.irfft(fft.rfft(sound, points) * response, points)[: len(sound)]
-    return heard
+    return fft.irfft(fft.rfft(sound, points) * response, points)[: len(sound)]
 
 
-def _points(rate: int) -> int:
-    return 2 * int(fft.next_fast_len(int(rate * (LONGEST_SECONDS + _TAIL_SECONDS) / 2), real=True))
-
-
-@lru_cache(maxsize=32)
-def _room_response(mood: str, rate: int, points: int) -> Response:
-    return _response(ROOMS[mood].tone, ROOMS[mood].echo, rate, points)
-
-
-@lru_cache(maxsize=32)
-def _body_response(sound: str, rate: int, points: int) -> Response:
-    return _response(BODIES[sound], _DRY, rate, points)
-
-
-@lru_cache(maxsize=32)
-def _desk_response(era: str, rate: int, points: int) -> Response:
-    return _response(DESKS[era].tone, DESKS[era].echo, rate, points)
-
-
-def _response(tone: Tone, echo: Echo, rate: int, points: int) -> Response:
+@lru_cache(maxsize=96)
+def _response(tone: Tone, echo: Echo, rate: int) -> Response:
+    points = 2 * int(fft.next_fast_len(int(rate * (LONGEST_SECONDS + _TAIL_SECONDS) / 2), real=True))
     hertz = np.arange(points // 2 + 1, dtype=np.float64) * (rate / points)
     places, gains = zip(*tone, strict=True)
     decibels = np.interp(np.log(np.maximum(hertz, 1)), np.log(places), gains)

@@ -45,7 +45,15 @@ def audio_network(network: nn.Module, pooling: str, described: str) -> nn.Module
     )
 
 
-class RawAudio(nn.Module):
+class Pooled(nn.Module):
+    """A network and how its frames become one vector."""
+
+    def __init__(self, network: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.network, self.pooling = network, pooling
+
+
+class RawAudio(Pooled):
     """wav2vec 2.0 and kin: samples [n × t] floats and mask [n × t] int64 to [n × d]. Padding never counts.
 
     Models that normalise the first layer over time (`feat_extract_norm: group`) would count it: for them that layer's
@@ -53,8 +61,7 @@ class RawAudio(nn.Module):
     """
 
     def __init__(self, network: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.network, self.pooling = network, pooling
+        super().__init__(network, pooling)
         self.over_time: MaskedGroupNorm | None = None
         first: Any = network.get_submodule("feature_extractor.conv_layers.0")
         if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
@@ -90,12 +97,11 @@ class MaskedGroupNorm(nn.Module):
         return centred / (variance + self.eps).sqrt() * self.weight[:, None] + self.bias[:, None]
 
 
-class SpectrogramTransformer(nn.Module):
+class SpectrogramTransformer(Pooled):
     """AST (Gong, Chung and Glass 2021): [n × frames × (bands + 1)] floats, the last band a mask, to [n × d]."""
 
     def __init__(self, network: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.network, self.pooling = network, pooling
+        super().__init__(network, pooling)
         config: Any = network.config
         self.rows: int = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         self.columns: int = (config.max_length - config.patch_size) // config.time_stride + 1
@@ -121,12 +127,11 @@ class Whisper(nn.Module):
         return pool(hidden, window[:, -1, ::2], self.pooling)
 
 
-class Clap(nn.Module):
+class Clap(Pooled):
     """CLAP's audio tower: [n × crops × frames × bands] floats to [n × d], projected into the joint space or pooled."""
 
     def __init__(self, network: nn.Module, pooling: str) -> None:
-        super().__init__()
-        self.network, self.pooling = network, pooling
+        super().__init__(network, pooling)
         network.text_model = network.text_projection = None  # type: ignore[assignment]
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +110,6 @@ def describe(trials: Sequence[Trial]) -> list[Json]:
     return [{k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(trial).items()} for trial in trials]
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    engine: str
-    precision: str
-    make: Callable[[], engines.Engine]
-
-
 @dataclass
 class _Trials:
     """Tries engines on a sample, `reference` being its unit vectors by torch in fp32."""
@@ -134,47 +127,53 @@ class _Trials:
 
     def run(self) -> None:
         self.done.append(Trial("torch", "fp32", _speed(self.encoder, self.sample), 1.0, 1.0))
-        for candidate in self._candidates():
-            self._try(candidate)
+        for engine, precision in self._candidates():
+            self._try(engine, precision)
 
-    def _candidates(self) -> Iterator[_Candidate]:
-        settings, network = self.encoder.settings, self.encoder.network
+    def _candidates(self) -> Iterator[tuple[str, str]]:
+        """Engines and their precisions."""
+        settings = self.encoder.settings
         cuda = engines.device() == "cuda"
         worth = ("fp32", "bf16") if engines.computes_bf16() else ("fp32",)
         precisions = worth if settings.precision == "auto" else ("fp32", settings.precision)
         exact = [precision for precision in precisions if precision != "int8"]
         if settings.engine in ("auto", "torch") and "bf16" in exact:
-            yield _Candidate("torch", "bf16", lambda: engines.torch_engine(network, "bf16"))
+            yield "torch", "bf16"
         if settings.engine == "torch_compile" or (settings.engine == "auto" and cuda):
-            for precision in exact:
-                yield _Candidate("torch_compile", precision, lambda p=precision: engines.torch_engine(network, p, True))  # type: ignore[misc]
+            yield from (("torch_compile", precision) for precision in exact)
         if settings.engine not in ("auto", "openvino") or cuda:
             return
-        # Converted when first tried: a network that cannot be is passed over like any other that does not run.
-        model = cache(lambda: engines.to_openvino(network, self.encoder.collate(self.encoder.examples())))
-        for precision in exact:
-            yield _Candidate("openvino", precision, lambda p=precision: engines.openvino_engine(model(), p))  # type: ignore[misc]
+        yield from (("openvino", precision) for precision in exact)
         if self._wants_int8():
-            yield _Candidate("openvino", "int8", lambda: self._int8(model()))
+            yield "openvino", "int8"
+
+    @cached_property
+    def _model(self) -> Any:
+        """Converted when first tried: a network that cannot be is passed over like any other that does not run."""
+        return engines.to_openvino(self.encoder.network, self.encoder.collate(self.encoder.examples()))
+
+    def _made(self, engine: str, precision: str) -> engines.Engine:
+        if engine != "openvino":
+            return engines.torch_engine(self.encoder.network, precision, engine == "torch_compile")
+        return self._int8(self._model) if precision == "int8" else engines.openvino_engine(self._model, precision)
 
     def _wants_int8(self) -> bool:
         settings = self.encoder.settings
         seconds = self.rows / max(trial.rows_per_second for trial in self.done)
         return settings.precision == "int8" or (settings.precision == "auto" and seconds >= settings.auto_above_seconds)
 
-    def _try(self, candidate: _Candidate) -> None:
+    def _try(self, engine: str, precision: str) -> None:
         self.kept = 0
         try:
-            self.encoder.use(candidate.make())
+            self.encoder.use(self._made(engine, precision))
             vectors = _unit(self.encoder.embed(self.sample))
         except Exception as error:  # an engine that cannot run a network says so in its own way, and is passed over
             reason = " ".join(str(error).split())[:200]
-            log.info("engine %s in %s cannot run this network: %s", candidate.engine, candidate.precision, reason)
+            log.info("engine %s in %s cannot run this network: %s", engine, precision, reason)
             return
-        cosines = self._cosines(vectors, candidate.precision)
-        speed = _speed(self.encoder, self.sample)
-        quality = (float(cosines.mean()), float(cosines.min()))
-        self.done.append(Trial(candidate.engine, candidate.precision, speed, *quality, self.kept))
+        cosines = self._cosines(vectors, precision)
+        quality = (_speed(self.encoder, self.sample), float(cosines.mean()), float(cosines.min()))
+        self.done.append(Trial(engine, precision, *quality, self.kept))
 
     def _int8(self, model: Any) -> engines.Engine:
         """The quantised network, written to the folder too."""

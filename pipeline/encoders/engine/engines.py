@@ -178,8 +178,8 @@ def openvino_engine(model: Any, precision: str) -> Engine:
     return Engine(forward, streams)
 
 
-def quantise(model: Any, batches: Sequence[Batch], transformer: bool, kept: Sequence[str] = ()) -> Any:
-    """An int8 copy of an OpenVINO model, its ranges taken from `batches`; operations named in `kept` stay fp32."""
+def quantise(model: Any, batches: Sequence[Batch], transformer: bool, exact: Sequence[str] = ()) -> Any:
+    """An int8 copy of an OpenVINO model, its ranges taken from `batches`; operations named in `exact` stay fp32."""
     with quiet():
         import nncf
 
@@ -189,7 +189,7 @@ def quantise(model: Any, batches: Sequence[Batch], transformer: bool, kept: Sequ
             data,
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-            ignored_scope=nncf.IgnoredScope(names=list(kept)) if kept else None,
+            ignored_scope=nncf.IgnoredScope(names=list(exact)) if exact else None,
         )
 
 
