@@ -1,4 +1,4 @@
-"""A modality that an item lacks is masked, and the weights of those that it has are scaled up: checked by hand."""
+"""Projections, masks and weights by hand: what an item lacks is masked, the weights of what it has are scaled up."""
 
 from __future__ import annotations
 
@@ -176,3 +176,46 @@ def test_of_a_modality_of_weight_zero_concatenation_takes_no_mean_either() -> No
     fused, shares = concat({"text": 0}).transform(vectors)
     np.testing.assert_allclose(fused, [[0, 1], [NAN, NAN]], rtol=1e-5)
     assert shares.tolist() == [[0, 1], [0, 0]]
+
+
+def fitted(batches: dict[str, list[np.ndarray]], spaces: dict[str, str] | None = None) -> LinearFusion:
+    """The weighted sum, its projections fitted on batches."""
+    return LinearFusion(Frontend.fit(batches, 16, 0, spaces), LinearSettings(width=16))
+
+
+def test_likeness_within_a_modality_survives_the_projection() -> None:
+    generator = np.random.default_rng(1)
+    kinds = generator.standard_normal((5, 40))
+    kind = generator.integers(0, 5, 300)
+    vectors = (kinds[kind] + 0.3 * generator.standard_normal((300, 40))).astype(np.float32)
+    fused, _ = fitted({"audio": [vectors]}).transform({"audio": vectors})
+    same = kind[:, None] == kind[None]
+    likeness = fused @ fused.T
+    assert likeness[same].mean() > 0.7
+    assert likeness[~same].mean() < 0.1
+
+
+def test_batches_do_not_matter_and_a_seed_gives_the_same_bytes() -> None:
+    generator = np.random.default_rng(0)
+    vectors = {m: generator.standard_normal((200, d)).astype(np.float32) for m, d in (("text", 24), ("image", 12))}
+    whole, again = (fitted({m: [v] for m, v in vectors.items()}).frontend.projections for _ in range(2))
+    split = fitted({m: np.array_split(v, 7) for m, v in vectors.items()}).frontend.projections
+    for modality, projection in whole.items():
+        np.testing.assert_allclose(projection.matrix, split[modality].matrix, atol=1e-4)
+        assert projection.matrix.tobytes() == again[modality].matrix.tobytes()
+
+
+def test_modalities_of_one_joint_space_stay_comparable_and_others_do_not() -> None:
+    generator = np.random.default_rng(2)
+    told = generator.standard_normal((400, 16)).astype(np.float32)
+    seen = told + 0.2 * generator.standard_normal((400, 16)).astype(np.float32) + 3  # the gap between modalities
+    vectors = {"text": told, "image": seen}
+
+    def found(spaces: dict[str, str]) -> float:
+        fusion = fitted({m: [v] for m, v in vectors.items()}, spaces)
+        text, _ = fusion.transform({"text": told})
+        image, _ = fusion.transform({"image": seen})
+        return float(((text @ image.T).argmax(axis=1) == np.arange(400)).mean())
+
+    assert found({"text": "clip", "image": "clip"}) > 0.9
+    assert found({}) < 0.05
