@@ -55,6 +55,12 @@ def medley(
     return done
 
 
+def python(code: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a program of this project in its own process, which must end well."""
+    command, environment = [sys.executable, "-c", code, *map(str, arguments)], {**os.environ, **(env or {})}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+
+
 def manifest(workspace: Path, run_id: str) -> dict[str, Any]:
     """A run's manifest."""
     return json.loads((workspace / "runs" / run_id / "manifest.json").read_text())

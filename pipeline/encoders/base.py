@@ -108,9 +108,12 @@ class Encoder(ABC):
     def decode(self, raw: Raw) -> Input:
         """Turns one raw input into what `embed` takes; runs in worker threads. Raises MediaError if it can't."""
 
-    @abstractmethod
     def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
-        """Encodes one batch of parts: returns shape (len(parts), width), float32, not of unit norm."""
+        """Encodes one batch of parts: returns shape (len(parts), width), float32, not of unit norm.
+
+        As it stands, for an encoder whose `decode` gives finished vectors, which are stacked.
+        """
+        return np.stack(parts).astype(np.float32)
 
     def encode_all(self, batches: Sequence[Sequence[np.ndarray]]) -> list[Vectors]:
         """Encodes batches, each as `encode` does."""

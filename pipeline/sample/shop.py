@@ -64,7 +64,8 @@ def write_shop(folder: Path, items: int = 600, users: int = 400, seed: int = 0) 
     planted = {kind: planted[kind] for kind in KINDS}
     try:
         _clear(folder)
-        rows = [_row(record, seed, planted) for record in records for _ in range(_times(record, planted))]
+        twice = planted["record_twice"]
+        rows = [_row(record, seed, planted) for record in records for _ in range(1 + (record.record_id in twice))]
         _write_csv(folder / "items.csv", _ITEM_COLUMNS, rows)
         _write_csv(folder / "purchases.csv", _LOG_COLUMNS, (purchase.row() for purchase in log))
         _write_csv(folder / "shown.csv", showings.COLUMNS, (showing.row() for showing in shown))
@@ -102,10 +103,6 @@ def _clear(folder: Path) -> None:
         (folder / name).mkdir(exist_ok=True)
         for file in (folder / name).glob("rec-*"):
             file.unlink()
-
-
-def _times(record: Record, planted: Planted) -> int:
-    return 2 if record.record_id in planted["record_twice"] else 1
 
 
 def _row(record: Record, seed: int, planted: Planted) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -9,6 +7,7 @@ from pydantic import ValidationError
 
 from pipeline.config import FUSIONS, Config
 from pipeline.config.load import explain
+from tests.conftest import python
 
 
 def refused(fuse: Any) -> str:
@@ -56,5 +55,4 @@ def test_reading_settings_of_every_kind_imports_no_heavy_package() -> None:
         "import sys; from pipeline.config import FUSIONS; [FUSIONS.find(name) for name in FUSIONS.names()]; "
         "print([name for name in ('torch', 'faiss', 'pyarrow', 'pandas', 'scipy') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python(code).stdout.strip() == "[]"

@@ -29,7 +29,7 @@ RUNNING = frozenset(
 class NetworkEncoder(Encoder):
     """An encoder whose vectors a network computes, by whichever engine was chosen.
 
-    `transformer` says how int8 treats it. A subclass gives `build`, `collate` and `examples`.
+    `transformer` says how int8 treats it. A subclass gives `build` and `examples`.
     """
 
     transformer = False
@@ -61,9 +61,9 @@ class NetworkEncoder(Encoder):
     def build(self) -> torch.nn.Module:
         """The network with its weights: takes what `collate` gives, as tensors, and returns (n, d) floats."""
 
-    @abstractmethod
     def collate(self, parts: Sequence[np.ndarray]) -> engines.Batch:
-        """Lays parts side by side as the network's inputs."""
+        """Lays parts side by side as the network's inputs; as it stands, parts of one shape as one array."""
+        return (np.stack(parts),)
 
     @abstractmethod
     def examples(self) -> list[np.ndarray]:

@@ -13,14 +13,13 @@ whose row is zero or not finite, has no such modality. Nothing is unpickled.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.config.shared import Array
-from pipeline.encoders.base import Encoder, Input, Raw, Vectors
+from pipeline.encoders.base import Encoder, Input, Raw
 from pipeline.errors import MediaError, SourceError
 from pipeline.workspace import digest, sha256_of
 
@@ -73,7 +72,7 @@ class Named(Rows):
 
 
 class ArrayEncoder(Encoder):
-    """Looks an item's vector up: `decode` gives its row, (width,) float32, and `encode` stacks rows."""
+    """Looks an item's vector up: `decode` gives its row, (width,) float32."""
 
     Settings = Array
     window = 8192
@@ -121,10 +120,6 @@ class ArrayEncoder(Encoder):
         except MediaError as error:
             raise MediaError(self.absent or str(error)) from None
         return [np.asarray(self.rows.vectors[row], np.float32)]
-
-    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
-        """The rows as they are: (len(parts), width) float32."""
-        return np.stack(parts)
 
 
 @cache

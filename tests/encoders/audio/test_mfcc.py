@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import librosa
@@ -15,6 +13,7 @@ from pipeline.encoders.audio.kinds.mfcc import MfccAudio, MfccEncoder, derivativ
 from pipeline.encoders.audio.mel import MelSpectrogram, decibels, mel_filters
 from pipeline.errors import ConfigError
 from pipeline.media import open_audio
+from tests.conftest import python
 from tests.sounds import sound, wav
 
 RATE_HZ = 22_050
@@ -167,10 +166,9 @@ def test_the_key_follows_what_changes_the_vector_and_nothing_else() -> None:
 
 def test_neither_torch_nor_librosa_is_imported() -> None:
     program = (
-        "import io, sys, numpy, soundfile; from pipeline.encoders.audio.kinds.mfcc import MfccAudio; b = io.BytesIO();"
-        "from pipeline.encoders.audio.kinds.mfcc import MfccEncoder; e = MfccEncoder(MfccAudio()); e.load();"
+        "import io, sys, numpy, soundfile; from pipeline.encoders.audio.kinds.mfcc import MfccAudio, MfccEncoder;"
+        "b = io.BytesIO(); e = MfccEncoder(MfccAudio()); e.load();"
         "soundfile.write(b, numpy.sin(numpy.arange(9000.0)), 44100, format='WAV'); e.embed([e.decode(b.getvalue())]);"
         "print([name for name in ('torch', 'librosa', 'numba') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python(program).stdout.strip() == "[]"

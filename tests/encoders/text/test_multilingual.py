@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from pipeline.encoders.text.kinds.use_multilingual import MultilingualText, Mult
 from pipeline.encoders.weights import KNOWN
 from pipeline.errors import MediaError
 from pipeline.training.batches import padded_runs
+from tests.conftest import python
 from tests.text_items import corpus, item, one_by_one, unit, vectors
 
 TEXTS = [
@@ -139,19 +138,14 @@ def test_a_missing_package_is_named_in_one_sentence(tmp_path: Path) -> None:
 def _error_with(first_on_path: Path) -> str:
     """The error of making the encoder in a process that finds another package first."""
     code = (
-        "from pipeline.encoders.text.kinds.use_multilingual import MultilingualText as Settings\n"
-        "from pipeline.encoders.text.kinds.use_multilingual import MultilingualTextEncoder\n"
-        "try: MultilingualTextEncoder(Settings())\n"
+        "from pipeline.encoders.text.kinds import use_multilingual as kind\n"
+        "try: kind.MultilingualTextEncoder(kind.MultilingualText())\n"
         "except Exception as error: print(f'{type(error).__name__}: {error}')"
     )
-    root = Path(__file__).parents[3]
-    environment = {"PYTHONPATH": str(first_on_path)}
-    told = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
-    )
-    assert told.stdout.startswith("WeightsError: ")
-    assert told.stdout.count("\n") == 1
-    return told.stdout
+    printed = python(code, env={"PYTHONPATH": str(first_on_path)}).stdout
+    assert printed.startswith("WeightsError: ")
+    assert printed.count("\n") == 1
+    return printed
 
 
 def test_the_configuration_names_it() -> None:

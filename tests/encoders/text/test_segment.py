@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import marshal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.encoders.text.segment import MAX_RUN_CHARACTERS, normal, words
+from tests.conftest import python
 
 
 @pytest.mark.parametrize(
@@ -28,19 +27,6 @@ from pipeline.encoders.text.segment import MAX_RUN_CHARACTERS, normal, words
         ("ＡＢＣ ﬁne Straße snake_case", ["abc", "fine", "strasse", "snake", "case"]),
         ("🎵 – !", []),
         ("", []),
-    ],
-    ids=[
-        "english",
-        "chinese",
-        "mixed",
-        "japanese",
-        "borrowed kana",
-        "korean",
-        "hindi",
-        "apostrophes",
-        "forms",
-        "signs",
-        "",
     ],
 )
 def test_words_of_every_script_are_as_documented(text: str, expected: list[str]) -> None:
@@ -67,16 +53,10 @@ def test_a_cache_that_someone_left_in_the_shared_temporary_folder_is_not_loaded(
     planted = tmp_path / "jieba.cache"
     planted.write_bytes(marshal.dumps(foreign))
     before = planted.read_bytes()
-    told = subprocess.run(
-        [sys.executable, "-c", "from pipeline.encoders.text.segment import words; print(*words('安静的大海'))"],
-        env={"TMPDIR": str(tmp_path), "PYTHONIOENCODING": "utf-8"},
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert told.stdout.split() == ["安静", "的", "大海"]
-    assert told.stderr == ""
+    code = "from pipeline.encoders.text.segment import words; print(*words('安静的大海'))"
+    done = python(code, env={"TMPDIR": str(tmp_path), "PYTHONIOENCODING": "utf-8"})
+    assert done.stdout.split() == ["安静", "的", "大海"]
+    assert done.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["jieba.cache"]
     assert planted.read_bytes() == before
 
@@ -88,9 +68,7 @@ def test_threads_that_meet_at_the_first_text_all_get_its_words() -> None:
         "with ThreadPoolExecutor(8) as pool:\n"
         "    print({tuple(found) for found in pool.map(words, ['安静的大海'] * 64)})\n"
     )
-    root = Path(__file__).parents[3]
-    told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, encoding="utf-8", check=True)
-    assert told.stdout.strip() == "{('安静', '的', '大海')}"
+    assert python(code).stdout.strip() == "{('安静', '的', '大海')}"
 
 
 def test_a_long_run_without_signs_is_cut_in_bounded_pieces() -> None:

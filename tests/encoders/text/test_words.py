@@ -4,8 +4,6 @@ import json
 import pickle
 import shutil
 import struct
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from pipeline.encoders.text.word_vectors import packed, read_vectors
 from pipeline.encoders.weights import locate
 from pipeline.errors import MediaError, StepFailed, WeightsError
 from pipeline.workspace import sha256_of
+from tests.conftest import python
 from tests.text_items import bytes_of, corpus, fitted, item, one_by_one, unit, vectors
 
 WORDS = ["sea", "wave", "harbour", "neon", "street", "the", "record", "大海", "London"]
@@ -175,9 +174,7 @@ def test_training_repeats_in_a_process_that_hashes_words_otherwise(tmp_path: Pat
     )
     for seed in ("1", "2"):
         (tmp_path / seed).mkdir()
-        environment = {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
-        root = Path(__file__).parents[3]
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], cwd=root, env=environment, check=True)
+        python(code, tmp_path / seed, env={"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"})
     assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2")
 
 

@@ -11,14 +11,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.shared import MelSettings
-from pipeline.encoders.base import Encoder, Input, Raw, Vectors
+from pipeline.encoders.base import Encoder, Input, Raw
 from pipeline.workspace import digest
 
 VERSION = 2
@@ -94,10 +93,6 @@ class MfccEncoder(Encoder):
         """The clip's statistics, a single part. Raises MediaError if it cannot be read or holds only zeros."""
         frames = self.frames(self._mel.decibels(raw))
         return [np.concatenate([_statistic(frames, name) for name in self.settings.statistics]).astype(np.float32)]
-
-    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
-        """Stacks the statistics: (n, width) float32, not of unit norm."""
-        return np.stack(parts)
 
     def frames(self, decibels: np.ndarray) -> np.ndarray:
         """Cepstrum and derivatives of each frame: (bands, frames) to (coefficients × (1 + deltas), frames) float32."""

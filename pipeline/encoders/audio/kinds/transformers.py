@@ -100,7 +100,7 @@ class TransformerAudioEncoder(NetworkEncoder):
     def collate(self, parts: Sequence[np.ndarray]) -> Batch:
         """Windows side by side; raw audio padded to the longest, (n, t) float32, with its mask, (n, t) int64."""
         if self._fixed:
-            return (np.stack(parts),)
+            return super().collate(parts)
         longest = max(len(part) for part in parts)
         samples = np.zeros((len(parts), longest), np.float32)
         mask = np.zeros((len(parts), longest), np.int64)

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +15,6 @@ from pydantic import Field
 
 from pipeline.config.shared import LITE0, WEIGHTS_FROM, MediaSettings, Network
 from pipeline.encoders.base import Input, Raw
-from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.errors import MediaError
 
@@ -92,10 +90,6 @@ class BackboneEncoder(NetworkEncoder):
 
         picture = open_image(raw, self.settings.max_pixels, draft=self.shape.draft)
         return [self.shape.apply(view) for view in views_of(picture, self.settings.views)]
-
-    def collate(self, parts: Sequence[np.ndarray]) -> Batch:
-        """One array, (n, side, side, 3) uint8."""
-        return (np.stack(parts),)
 
     def examples(self) -> list[np.ndarray]:
         """Two pictures of noise."""

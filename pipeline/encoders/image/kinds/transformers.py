@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,7 +9,6 @@ from pydantic import Field
 
 from pipeline.config.shared import WEIGHTS_FROM
 from pipeline.encoders.base import Input, Raw
-from pipeline.encoders.engine.engines import Batch
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.encoders.image.kinds.timm import ImageNetwork
 from pipeline.errors import MediaError
@@ -71,10 +69,6 @@ class TransformerImageEncoder(NetworkEncoder):
 
         picture = _middle(open_image(raw, self.settings.max_pixels, draft=(1024, 1024)))
         return [self._pixels(view) for view in views_of(picture, self.settings.views)]
-
-    def collate(self, parts: Sequence[np.ndarray]) -> Batch:
-        """One array, (n, 3, h, w) float32."""
-        return (np.stack(parts),)
 
     def examples(self) -> list[np.ndarray]:
         """Two pictures of noise."""

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from pipeline.config.shared import TextSettings
 from pipeline.encoders import fitted
-from pipeline.encoders.base import Input, Raw, Vectors
+from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.text.segment import meaning, words
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.text.vocabulary import FittedTally, FittedVocabulary, HashedTally, HashedVocabulary, Row, terms
@@ -51,7 +51,7 @@ class CountText(Counts):
 
 
 class CountTextEncoder(TemplateEncoder):
-    """`decode` gives the finished vector, shape (width,) float32, not of unit norm; `encode` stacks them.
+    """`decode` gives the finished vector, shape (width,) float32, not of unit norm.
 
     `width` is what the fit gives: a catalogue of fewer texts, or of fewer words, than `settings.width` has no more
     dimensions than that.
@@ -107,10 +107,6 @@ class CountTextEncoder(TemplateEncoder):
         if np.linalg.norm(vector) < LEAST_NORM:
             raise MediaError("no word shared with other texts")
         return [vector]
-
-    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
-        """Stacks the vectors: shape (len(parts), width)."""
-        return np.stack(parts).astype(np.float32)
 
     @property
     def _hashes(self) -> bool:

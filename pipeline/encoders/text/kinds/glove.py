@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,7 +23,7 @@ from pydantic import Field
 
 from pipeline.config.shared import GLOVE, TextSettings
 from pipeline.encoders import fitted
-from pipeline.encoders.base import Input, Raw, Vectors
+from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.text.segment import meaning, words
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.text.word_vectors import Lines, WordVectors, packed, read_vectors, unpacked
@@ -58,7 +58,7 @@ class GloveText(WordText):
 
 
 class WordTextEncoder(TemplateEncoder):
-    """`decode` gives the finished vector, shape (width,) float32, not of unit norm; `encode` stacks them.
+    """`decode` gives the finished vector, shape (width,) float32, not of unit norm.
 
     It fits, where it must: frequencies and the common component (sif), and vectors of its own.
     """
@@ -122,10 +122,6 @@ class WordTextEncoder(TemplateEncoder):
         if np.linalg.norm(vector) < LEAST_NORM:
             raise MediaError("no telling word")
         return [vector.astype(np.float32)]
-
-    def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
-        """Stacks the vectors: shape (len(parts), width)."""
-        return np.stack(parts).astype(np.float32)
 
     def _pooled(self, rows: np.ndarray) -> np.ndarray:
         vectors = np.asarray(self.vectors.matrix[rows], np.float32)
