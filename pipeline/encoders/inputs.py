@@ -31,14 +31,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a row has no vector. transient: the reason lies in the machine, so that another night may have it."""
-
-    reason: str
-    transient: bool = False
-
-
-@dataclass(frozen=True)
 class Inputs:
     """One modality of the staged items, as its encoder reads it. root: the media folder, where files are read."""
 
@@ -74,17 +66,17 @@ class Inputs:
         rows = users.to_pylist()
         return [self._of_text(user["user_id"], Text({"text": user["profile"] or ""}, query=True)) for user in rows]
 
-    def decode(self, row: Row) -> Input | Failure:
+    def decode(self, row: Row) -> Input | Result:
         """What the encoder takes, or why the row cannot be used; any thread may."""
         try:
             return self.encoder.decode(self._raw(row))
         except MediaError as error:
-            return Failure(str(error), isinstance(error, MachineError))
+            return Result(None, str(error), isinstance(error, MachineError))
         except MedleyError:
             raise
         except Exception as error:  # one row, whatever an encoder makes of it, never ends a night
             reason = f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-            return Failure(reason, isinstance(error, (ImportError, OSError, MemoryError)))
+            return Result(None, reason, isinstance(error, (ImportError, OSError, MemoryError)))
 
     def _raw(self, row: Row) -> Raw:
         if row.source is None:
@@ -123,7 +115,7 @@ def encode(encoder: Encoder, inputs: Inputs, rows: list[Row], threads: int) -> d
     results: dict[bytes, Result] = {}
     windows = [rows[start : start + encoder.window] for start in range(0, len(rows), encoder.window)]
     with ThreadPoolExecutor(threads) as pool:
-        pending: list[Future[Input | Failure]] = [pool.submit(inputs.decode, row) for row in windows[0]]
+        pending: list[Future[Input | Result]] = [pool.submit(inputs.decode, row) for row in windows[0]]
         for number, window in enumerate(windows):
             decoded = [future.result() for future in pending]
             if number + 1 < len(windows):
@@ -133,10 +125,9 @@ def encode(encoder: Encoder, inputs: Inputs, rows: list[Row], threads: int) -> d
     return results
 
 
-def _embed(encoder: Encoder, decoded: Mapping[bytes, Input | Failure]) -> dict[bytes, Result]:
-    failures = {key: value for key, value in decoded.items() if isinstance(value, Failure)}
-    results = {key: Result(None, failure.reason, failure.transient) for key, failure in failures.items()}
-    parts = {key: value for key, value in decoded.items() if not isinstance(value, Failure)}
+def _embed(encoder: Encoder, decoded: Mapping[bytes, Input | Result]) -> dict[bytes, Result]:
+    results = {key: value for key, value in decoded.items() if isinstance(value, Result)}
+    parts = {key: value for key, value in decoded.items() if not isinstance(value, Result)}
     if parts:
         vectors = encoder.embed(list(parts.values()))
         results |= {key: _normalised(vector) for key, vector in zip(parts, vectors, strict=True)}

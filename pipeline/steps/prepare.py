@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.artefacts.shards import Result
 from pipeline.config import Modality
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
-from pipeline.encoders.inputs import Failure, Inputs, Row
+from pipeline.encoders.inputs import Inputs, Row
 from pipeline.media import MEDIA, media_root
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
@@ -163,7 +164,7 @@ def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> Json:
 
     def first_part(code: int) -> np.ndarray | None:
         decoded = inputs.decode(rows[code])
-        return None if isinstance(decoded, Failure) else decoded[0]
+        return None if isinstance(decoded, Result) else decoded[0]
 
     shown = fitting(night, key, f"adapt-{inputs.modality}", encoder.settings.adapt.epochs)
     with ThreadPoolExecutor(threads(night.config)) as pool, shown as context:
@@ -244,5 +245,5 @@ def _sample(night: Night, inputs: Inputs) -> list[Input]:
         rows = [row for row in bucket_rows(night, inputs, bucket) if row.content_hash]
         wanted = (SAMPLE_ROWS - len(sample)) // (len(chosen) - at)
         decoded = (inputs.decode(row) for row in rows[:: max(1, len(rows) // max(1, wanted))])
-        sample += islice((part for part in decoded if not isinstance(part, Failure)), wanted)
+        sample += islice((part for part in decoded if not isinstance(part, Result)), wanted)
     return sample

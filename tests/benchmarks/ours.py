@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.artefacts.shards import Result
 from pipeline.config import Config, Modality
 from pipeline.encoders.base import Input, Text
-from pipeline.encoders.inputs import Failure, Inputs, Row, encode
+from pipeline.encoders.inputs import Inputs, Row, encode
 from pipeline.media import MEDIA, media_root
 from pipeline.runtime import limit_threads, threads
 from pipeline.steps.prepare import SAMPLE_ROWS
@@ -103,4 +104,4 @@ class _Ours:
 
     def _decoded(self, rows: list[Row]) -> list[Input]:
         decoded = [self.inputs.decode(row) for row in rows]
-        return [parts for parts in decoded if not isinstance(parts, Failure)]
+        return [parts for parts in decoded if not isinstance(parts, Result)]

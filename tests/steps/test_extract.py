@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.artefacts.shards import Result
 from pipeline.config import Config
 from pipeline.config.shared import EncoderSettings
 from pipeline.encoders import Encoder, Input, Text, make
-from pipeline.encoders.inputs import Failure, Inputs, Row
+from pipeline.encoders.inputs import Inputs, Row
 from pipeline.errors import ConfigError
 from tests.conftest import Shop, manifest
 
@@ -88,9 +89,9 @@ def test_whatever_an_encoder_makes_of_one_row_is_a_reason_and_a_wrong_setting_is
     row = Row("a", b"x", None, Text({"text": "x"}))
     odd = Odd()
     inputs = Inputs("text", EncoderSettings(), odd, None)
-    assert inputs.decode(row) == Failure("cannot be decoded (ValueError: axes must match)")
+    assert inputs.decode(row) == Result(None, "cannot be decoded (ValueError: axes must match)")
     odd.error = ModuleNotFoundError("no av")
-    assert inputs.decode(row) == Failure("cannot be decoded (ModuleNotFoundError: no av)", transient=True)
+    assert inputs.decode(row) == Result(None, "cannot be decoded (ModuleNotFoundError: no av)", transient=True)
     odd.error = ConfigError("extract.text.template names no column")
     with pytest.raises(ConfigError):
         inputs.decode(row)
