@@ -68,7 +68,7 @@ def plan_dirt(seed: int, records: list[Record]) -> dict[str, tuple[str, ...]]:
 
 def spoil_log(seed: int, log: list[Purchase]) -> tuple[list[Purchase], dict[str, tuple[str, ...]]]:
     """Adds the log's dirt: the rows in order of time, and kind -> record ids of the added rows."""
-    rng = stream("log dirt", seed)
+    rng = stream("log_dirt", seed)
     added = {"log_row_twice": [log[place] for place in _places(rng, log, max(1, round(_TWICE_SHARE * len(log))))]}
     for kind in (kind for kind in KINDS if kind.startswith("log_") and kind not in added):
         places = _places(rng, log, max(1, round(len(log) / _ROWS_PER_BAD_ROW)))

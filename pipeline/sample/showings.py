@@ -59,7 +59,7 @@ def draw_showings(seed: int, records: list[Record], buyers: int, log: list[Purch
 
 def spoil_showings(seed: int, shown: list[Showing]) -> tuple[list[Showing], dict[str, tuple[str, ...]]]:
     """Adds dirt, as `dirt.spoil_log` does to the log: the rows in order, and kind -> record ids of the added rows."""
-    rng, count = stream("shown dirt", seed), max(1, round(len(shown) / _ROWS_PER_BAD_ROW))
+    rng, count = stream("shown_dirt", seed), max(1, round(len(shown) / _ROWS_PER_BAD_ROW))
     twice, lost = (
         [shown[at] for at in rng.choice(len(shown), size=min(count, len(shown)), replace=False)] for _ in range(2)
     )

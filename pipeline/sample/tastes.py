@@ -29,23 +29,11 @@ _SCENES = 12
 _SCENE_SHARE = 0.6
 _SHARPNESS = 1.35
 _POPULARITY_SPREAD = 0.45
+# In an order that stays, as the place of each seeds it.
 _STREAMS = (
-    "record",
-    "buyer",
-    "scene",
-    "sleeve",
-    "clip",
-    "format",
-    "blurb",
-    "artist",
-    "log",
-    "dirt",
-    "log dirt",
-    "language",
-    "profile",
-    "shown",
-    "shown dirt",
-)
+    "record", "buyer", "scene", "sleeve", "clip", "format", "blurb", "artist", "log", "dirt", "log_dirt", "language",
+    "profile", "shown", "shown_dirt",
+)  # fmt: skip
 
 Floats = NDArray[np.float64]
 Likings = dict[str, Floats]
@@ -108,10 +96,6 @@ def levels_of(records: list[Record]) -> dict[str, NDArray[np.intp]]:
     }
 
 
-def utilities(likings: Likings, levels: dict[str, NDArray[np.intp]], without: str | None = None) -> Floats:
-    """What a buyer's likings say of each record, popularity aside: float64, shape (number of records,).
-
-    `without` names a trait to leave out, which is what a recommender that cannot see it is left with.
-    """
-    terms = [liking[levels[trait]] for trait, liking in likings.items() if trait != without]
-    return np.sum(terms, axis=0)
+def utilities(likings: Likings, levels: dict[str, NDArray[np.intp]]) -> Floats:
+    """What a buyer's likings say of each record, popularity aside: float64, shape (number of records,)."""
+    return np.sum([liking[levels[trait]] for trait, liking in likings.items()], axis=0)

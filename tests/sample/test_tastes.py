@@ -51,7 +51,8 @@ class Shelf:
         gains = 1 / np.log2(np.arange(2, 12))
         results = []
         for buyer, wanted in self.test.items():
-            scores = self.counts.copy() if popular else utilities(self.likings[buyer], self.levels, without)
+            likings = {trait: liking for trait, liking in self.likings[buyer].items() if trait != without}
+            scores = self.counts.copy() if popular else utilities(likings, self.levels)
             scores[self.seen.get(buyer, [])] = -np.inf
             hits = np.isin(np.argsort(-scores)[:10], wanted)
             results.append((hits * gains).sum() / gains[: len(wanted)].sum())
