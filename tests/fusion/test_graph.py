@@ -11,7 +11,7 @@ from pipeline.fusion.convolve import edges_of, plan
 from pipeline.fusion.graph import NOBODY, Graph, build
 from pipeline.fusion.moments import unit_or_missing
 from pipeline.fusion.projected import InFile
-from pipeline.interactions import Interactions
+from tests.logs import log_of
 
 SIZES = {"neighbours": 3, "co_chosen": 2, "window_choices": 10}
 
@@ -23,12 +23,6 @@ def store(folder: Path, items: int, modalities: int = 2, width: int = 8) -> InFi
     vectors = unit_or_missing(rng.standard_normal((items * modalities, width))).reshape(items, modalities, width)
     projected.write(0, vectors * mask[..., None], mask)
     return projected
-
-
-def log_of(*histories: list[int], items: int = 30) -> Interactions:
-    user = np.repeat(np.arange(len(histories), dtype=np.int32), [len(history) for history in histories])
-    item = np.concatenate(histories).astype(np.int32)
-    return Interactions(user, item, np.zeros(len(item)), np.ones(len(item), np.float32), len(histories), items)
 
 
 def test_neighbours_are_the_nearest_others_that_have_the_modality(tmp_path: Path) -> None:

@@ -4,12 +4,7 @@ import numpy as np
 
 from pipeline.fusion.learn import CoChoices, hidden, two_alone
 from pipeline.interactions import Interactions
-
-
-def log_of(*histories: list[int], items: int = 10) -> Interactions:
-    user = np.repeat(np.arange(len(histories), dtype=np.int32), [len(history) for history in histories])
-    item = np.concatenate(histories).astype(np.int32)
-    return Interactions(user, item, np.zeros(len(item)), np.ones(len(item), np.float32), len(histories), items)
+from tests.logs import log_of
 
 
 def drawn(log: Interactions, window: int, usable: np.ndarray) -> set[frozenset[int]]:

@@ -30,7 +30,7 @@ def build_backbone(library: str, model: str, path: Path | None, layers: Sequence
     Raises ConfigError for a name that the library or the network does not have, WeightsError for weights that do not
     fit. `path` None leaves it as it was initialised.
     """
-    network = (_of_timm if library == "timm" else _of_torchvision)(model)
+    network = _built(library, model)
     if path is not None:
         fill(network, path, f"{library}'s {model}")
     network.eval()
@@ -50,7 +50,7 @@ def statistics_of(library: str, model: str, entry: str = "DEFAULT") -> Preproces
     if library == "timm":
         from timm.data import resolve_data_config
 
-        data = resolve_data_config({}, model=_of_timm(model))
+        data = resolve_data_config({}, model=_built(library, model))
         side = int(data["input_size"][-1])
         mode = data["crop_mode"]
         if data["input_size"] != (3, side, side) or mode not in ("center", "squash"):
@@ -70,12 +70,12 @@ def weights_entry(model: str, entry: str) -> Any:
 
     Raises ConfigError for an unknown model or entry.
     """
-    from torchvision.models import get_model_weights
+    from torchvision.models import get_model_weights, list_models
 
     try:
         known = get_model_weights(model)
     except ValueError:
-        raise _unknown("torchvision", model, _models("torchvision")) from None
+        raise _unknown("torchvision", model, list_models()) from None
     if entry not in known.__members__:
         raise ConfigError(
             f"extract: torchvision's {model} has no weights {entry}; it has {', '.join(known.__members__)}"
@@ -126,34 +126,22 @@ def _averaged(layer: torch.Tensor) -> torch.Tensor:
     return layer.mean(1) if layer.ndim == 3 else layer
 
 
-def _of_timm(model: str) -> nn.Module:
-    import timm
-
-    try:
-        network: nn.Module = timm.create_model(model, pretrained=False)
-    except RuntimeError:
-        raise _unknown("timm", model, _models("timm")) from None
-    return network
-
-
-def _of_torchvision(model: str) -> nn.Module:
-    from torchvision.models import get_model
-
-    try:
-        network: nn.Module = get_model(model, weights=None, **(_OF_INCEPTION if model in _INCEPTION else {}))
-    except ValueError:
-        raise _unknown("torchvision", model, _models("torchvision")) from None
-    return network
-
-
-def _models(library: str) -> list[str]:
+def _built(library: str, model: str) -> nn.Module:
+    """A network as it is initialised. Raises ConfigError for a name that the library does not have."""
+    more: dict[str, Any]
     if library == "timm":
         import timm
 
-        return list(timm.list_models())
-    from torchvision.models import list_models
+        build, known, more = timm.create_model, timm.list_models, {"pretrained": False}
+    else:
+        from torchvision.models import get_model, list_models
 
-    return list(list_models())
+        build, known, more = get_model, list_models, _OF_INCEPTION if model in _INCEPTION else {}
+    try:
+        network: nn.Module = build(model, **more)
+    except (RuntimeError, ValueError):  # timm's and torchvision's, for a name that they do not have
+        raise _unknown(library, model, list(known())) from None
+    return network
 
 
 def _unknown(library: str, model: str, known: list[str]) -> ConfigError:
