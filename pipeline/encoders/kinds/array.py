@@ -12,7 +12,6 @@ whose row is zero or not finite, has no such modality. Nothing is unpickled.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
 
@@ -24,51 +23,6 @@ from pipeline.errors import MediaError, SourceError
 from pipeline.workspace import digest, sha256_of
 
 VERSION = 1
-
-
-class Rows(ABC):
-    """The vectors of a file, (rows, width), and where an item's is."""
-
-    vectors: np.ndarray
-
-    @abstractmethod
-    def position(self, name: str) -> int:
-        """The row that an item's column names. Raises MediaError if there is none."""
-
-
-class Numbered(Rows):
-    """Rows of a .npy file, found by their number."""
-
-    def __init__(self, path: Path) -> None:
-        self.vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-
-    def position(self, name: str) -> int:
-        """See Rows."""
-        if not (name.isascii() and name.isdigit() and int(name) < len(self.vectors)):
-            raise MediaError(f"no such row: {name[:40]} is not a number from 0 to {len(self.vectors) - 1}")
-        return int(name)
-
-
-class Named(Rows):
-    """Rows of a Parquet file, found by their `item_id`."""
-
-    def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        from pipeline.artefacts.vectors import matrix
-
-        table = pq.read_table(path, columns=["item_id", "vector"])
-        if not pa.types.is_fixed_size_list(table.schema.field("vector").type):
-            raise ValueError(f"its column vector is {table.schema.field('vector').type}, not a FixedSizeList")
-        self.vectors = matrix(table["vector"])
-        self.positions = {str(name): row for row, name in enumerate(table["item_id"].to_pylist())}
-
-    def position(self, name: str) -> int:
-        """See Rows."""
-        if name not in self.positions:
-            raise MediaError(f"no such row: {name[:40]} is no item_id of the file")
-        return self.positions[name]
 
 
 class ArrayEncoder(Encoder):
@@ -101,11 +55,11 @@ class ArrayEncoder(Encoder):
         from pyarrow import ArrowException
 
         try:
-            self.rows: Rows = (Named if self.path.suffix == ".parquet" else Numbered)(self.path)
+            self.vectors, self.positions = _opened(self.path)
         except (ValueError, OSError, KeyError, ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise SourceError(f"given vectors {self.settings.file}: cannot be read ({reason})") from None
-        shape, kind = self.rows.vectors.shape, self.rows.vectors.dtype
+        shape, kind = self.vectors.shape, self.vectors.dtype
         if len(shape) != 2 or 0 in shape or kind.kind not in "fiu":
             raise SourceError(
                 f"given vectors {self.settings.file}: needs rows of numbers, found shape {shape} of {kind}"
@@ -115,11 +69,30 @@ class ArrayEncoder(Encoder):
     def decode(self, raw: Raw) -> Input:
         """The row that the item's column names. Raises MediaError if there is none."""
         assert isinstance(raw, bytes)
-        try:
-            row = self.rows.position(raw.decode().strip())
-        except MediaError as error:
-            raise MediaError(self.absent or str(error)) from None
-        return [np.asarray(self.rows.vectors[row], np.float32)]
+        name = raw.decode().strip()
+        if self.positions is not None:
+            row, fault = self.positions.get(name), "no item_id of the file"
+        else:
+            numbered = name.isascii() and name.isdigit() and int(name) < len(self.vectors)
+            row, fault = int(name) if numbered else None, f"not a number from 0 to {len(self.vectors) - 1}"
+        if row is None:
+            raise MediaError(self.absent or f"no such row: {name[:40]} is {fault}")
+        return [np.asarray(self.vectors[row], np.float32)]
+
+
+def _opened(path: Path) -> tuple[np.ndarray, dict[str, int] | None]:
+    """The vectors of a file, (rows, width), and of Parquet the row of each `item_id`."""
+    if path.suffix != ".parquet":
+        return np.load(path, mmap_mode="r", allow_pickle=False), None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.artefacts.vectors import matrix
+
+    table = pq.read_table(path, columns=["item_id", "vector"])
+    if not pa.types.is_fixed_size_list(table.schema.field("vector").type):
+        raise ValueError(f"its column vector is {table.schema.field('vector').type}, not a FixedSizeList")
+    return matrix(table["vector"]), {str(name): row for row, name in enumerate(table["item_id"].to_pylist())}
 
 
 @cache

@@ -63,7 +63,8 @@ def read_vectors(path: Path) -> WordVectors:
     except WeightsError:
         raise
     except Exception as error:  # numpy, pyarrow, safetensors and gensim each raise kinds of their own for broken files
-        raise WeightsError(f"weights {path}: not word vectors ({KINDS}): {_reason(error)}") from None
+        reason = f"{type(error).__name__}, {(str(error).splitlines() or ['no reason given'])[0]}"
+        raise WeightsError(f"weights {path}: not word vectors ({KINDS}): {reason}") from None
     if matrix.ndim != 2 or len(words) != len(matrix) or matrix.dtype.kind != "f":
         raise WeightsError(
             f"weights {path}: {len(words)} words do not go with an array of {matrix.dtype} of shape {matrix.shape}"
@@ -143,7 +144,3 @@ def _numbers(line: bytes, width: int) -> bool:
         return len([float(field) for field in line.rstrip().split(b" ")[1:]]) == width
     except ValueError:
         return False
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}, {(str(error).splitlines() or ['no reason given'])[0]}"
