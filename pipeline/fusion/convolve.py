@@ -78,7 +78,8 @@ class Gnn(Align):
         """As Network, of the first items where layers are given; else every item on its own."""
         modalities = projected.shape[1]
         nodes = self.nodes(projected)
-        layers = layers or [alone(mask.numpy())] * len(self.layers)
+        # Without a graph, edges lead among each item's own modalities only.
+        layers = layers or [edges_of(len(mask), None, mask.numpy())] * len(self.layers)
         for convolution, layer in zip(self.layers, layers, strict=True):
             nodes = convolution(nodes, layer, modalities)
         return self.pooled(nodes, mask[: len(nodes) // modalities])
@@ -122,11 +123,6 @@ def placed_among(lists: Graph, others: Int64s, start: int) -> Graph:
         return np.where(wanted == NOBODY, NOBODY, places).astype(np.int32)
 
     return Graph(place(lists.like), place(lists.together))
-
-
-def alone(mask: Mask) -> Layer:
-    """The edges among each item's own modalities only."""
-    return edges_of(len(mask), None, mask)
 
 
 def edges_of(targets: int, lists: Graph | None, mask: Mask) -> Layer:

@@ -43,14 +43,10 @@ STREAMS = 2
 
 @dataclass(frozen=True)
 class Engine:
-    """Runs a network: one batch to (n, d) float32; up to `streams` threads may call it at a time."""
+    """Runs a network: `run` takes one batch to (n, d) float32; up to `streams` threads may call it at a time."""
 
     run: Callable[[Batch], Vectors]
     streams: int = 1
-
-    def __call__(self, batch: Batch) -> Vectors:
-        """Runs one batch."""
-        return self.run(batch)
 
 
 def device() -> str:

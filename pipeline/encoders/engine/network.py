@@ -71,25 +71,21 @@ class NetworkEncoder(Encoder):
 
     def load(self) -> None:
         """Builds the network, applies what was adapted, and readies the engine. Raises WeightsError."""
-        self.network = self.adapted(self.build())
+        self.network = self.build()
+        if self.settings.adapt and self.prepared.fitted and self.prepared.folder is not None:
+            from pipeline.encoders.finetune import adapt
+
+            self.network = adapt.restore(self.network, self.prepared.folder)
         self.use(engines.make(self.prepared, self.network, self.collate(self.examples())))
-
-    def adapted(self, network: torch.nn.Module) -> torch.nn.Module:
-        """The network with the weights that were trained on the catalogue, if any."""
-        if not self.settings.adapt or not self.prepared.fitted or self.prepared.folder is None:
-            return network
-        from pipeline.encoders.finetune import adapt
-
-        return adapt.restore(network, self.prepared.folder)
 
     def use(self, engine: engines.Engine) -> None:
         """Takes another engine for the same network."""
         self.engine = engine
-        self.width = int(engine(self.collate(self.examples())).shape[1])
+        self.width = int(engine.run(self.collate(self.examples())).shape[1])
 
     def encode(self, parts: Sequence[np.ndarray]) -> Vectors:
         """Runs one batch: (n, width) float32, not of unit norm."""
-        return self.engine(self.collate(parts))
+        return self.engine.run(self.collate(parts))
 
     def encode_all(self, batches: Sequence[Sequence[np.ndarray]]) -> list[Vectors]:
         """Runs batches, as many side by side as the engine has streams."""
