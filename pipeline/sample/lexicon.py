@@ -16,16 +16,7 @@ STYLE: dict[str, Words] = {
 }
 
 # How the shop files a record, said once more in plain words at the end of its blurb.
-SHELF: dict[str, Words] = {
-    "folk": ("folk",),
-    "jazz": ("jazz",),
-    "soul": ("soul",),
-    "reggae": ("reggae",),
-    "rock": ("rock",),
-    "electronic": ("electronic",),
-    "samba": ("samba",),
-    "minimal": ("minimalist",),
-}
+SHELF: dict[str, Words] = {**{genre: (genre,) for genre in STYLE}, "minimal": ("minimalist",)}
 
 FEELING: dict[str, Words] = {
     "calm": (
@@ -101,6 +92,20 @@ STORY: dict[str, Words] = {
     ),
 }
 
+# Of artists.
+FIRST_NAMES: Words = (
+    "Ada", "Bram", "Celia", "Dario", "Edith", "Femi", "Greta", "Hugo", "Imani", "Jonas", "Kerstin", "Lev", "Mirela",
+    "Nils", "Odile", "Pavel", "Quincy", "Rosa", "Soren", "Tilda", "Umberto", "Vera", "Wim", "Yara", "Zeno",
+)  # fmt: skip
+LAST_NAMES: Words = (
+    "Abara", "Bellweather", "Castellan", "Dorn", "Eklund", "Farouk", "Galloway", "Hallam", "Ibsen", "Juneau",
+    "Kowal", "Lindqvist", "Marchetti", "Nakata", "Okafor", "Pereira", "Quist", "Ravel-Smith", "Santoro", "Tremaine",
+    "Ulloa", "Vasko", "Whitlock", "Yilmaz", "Zander",
+)  # fmt: skip
+NOUNS: Words = (
+    "Parade", "Ministry", "Almanac", "Committee", "Arcade", "Bureau", "Union", "Society", "Exchange", "Theory",
+)  # fmt: skip
+
 RULES: dict[str, Words] = {
     "blurb": (
         "{opening}. {story}. {feeling}. {story_again}. {closing}.",
@@ -129,74 +134,11 @@ RULES: dict[str, Words] = {
     ),
     "who": ("regulars", "old friends", "the back-room crowd", "patient collectors"),
     "few": ("three", "four", "half a dozen", "nine"),
-    "first": (
-        "Ada",
-        "Bram",
-        "Celia",
-        "Dario",
-        "Edith",
-        "Femi",
-        "Greta",
-        "Hugo",
-        "Imani",
-        "Jonas",
-        "Kerstin",
-        "Lev",
-        "Mirela",
-        "Nils",
-        "Odile",
-        "Pavel",
-        "Quincy",
-        "Rosa",
-        "Soren",
-        "Tilda",
-        "Umberto",
-        "Vera",
-        "Wim",
-        "Yara",
-        "Zeno",
-    ),
-    "last": (
-        "Abara",
-        "Bellweather",
-        "Castellan",
-        "Dorn",
-        "Eklund",
-        "Farouk",
-        "Galloway",
-        "Hallam",
-        "Ibsen",
-        "Juneau",
-        "Kowal",
-        "Lindqvist",
-        "Marchetti",
-        "Nakata",
-        "Okafor",
-        "Pereira",
-        "Quist",
-        "Ravel-Smith",
-        "Santoro",
-        "Tremaine",
-        "Ulloa",
-        "Vasko",
-        "Whitlock",
-        "Yilmaz",
-        "Zander",
-    ),
+    "first": FIRST_NAMES,
+    "last": LAST_NAMES,
     "colour": ("Amber", "Violet", "Scarlet", "Silver", "Ochre", "Indigo", "Copper", "Ivory", "Cobalt", "Crimson"),
     "animal": ("Herons", "Foxes", "Magpies", "Badgers", "Otters", "Wolves", "Larks", "Moths", "Hares", "Crows"),
-    "noun": (
-        "Parade",
-        "Ministry",
-        "Almanac",
-        "Committee",
-        "Arcade",
-        "Bureau",
-        "Union",
-        "Society",
-        "Exchange",
-        "Theory",
-    ),
+    "noun": NOUNS,
 }
 
 ARTIST: dict[str, Words] = {
