@@ -155,7 +155,7 @@ def tune(
 ) -> None:
     """Search for settings of the recommender, judged on the validation part; resumes what was begun."""
     from pipeline.steps.tune import run as search
-    from pipeline.tuning.trials import advice
+    from pipeline.tuning.tune import advice
 
     limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
     limit_overrides = [f"{name}={value}" for name, value in limits.items() if value is not None]
@@ -247,13 +247,13 @@ def _resume(
 
 def _prepare(path: Path, overrides: list[str] | None, quiet: bool, by_torchrun: bool = False) -> Config:
     """by_torchrun: whether torchrun may start the verb."""
-    from pipeline.runtime import limit_threads
+    from pipeline.runtime import limit_threads, threads
 
     if STARTED_BY_TORCHRUN in os.environ and not by_torchrun:
         raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     loaded = configuration.load(path, tuple(overrides or ()))
-    limit_threads(loaded)
+    limit_threads(threads(loaded))
     return loaded
 
 

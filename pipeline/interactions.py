@@ -77,6 +77,12 @@ class Interactions:
         matrix.sum_duplicates()
         return matrix
 
+    def pairs(self) -> sp.csr_matrix:
+        """Who chose what: (n_users, n_items) float32 of ones, a repeated pair once."""
+        matrix = self.matrix()
+        matrix.data[:] = 1
+        return matrix
+
     def offsets(self) -> Int64s:
         """Where each user's interactions start: (n_users + 1,) int64, as in a CSR matrix."""
         return self._offsets

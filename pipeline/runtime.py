@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Config
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 # torchrun's name for how many processes of one fit there are on this machine.
 LOCAL_PROCESSES = "LOCAL_WORLD_SIZE"
@@ -36,10 +37,10 @@ def memory_bytes() -> int:
     return min([physical, *(int(limit) for limit in written if limit.isdigit())])
 
 
-def limit_threads(config: Config) -> None:
+def limit_threads(count: int) -> None:
     """Bounds every library's thread pool before loading: two busy pools on two cores run slower than one."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = str(threads(config))
+        os.environ[name] = str(count)
     # A thread that spins at a barrier keeps the thread it waits for off a shared core: one busy neighbour made a fit
     # five times slower, and only 2.8 times once threads sleep instead.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from pydantic_core import PydanticCustomError
 
@@ -27,6 +28,16 @@ def _modules_of(package: str) -> tuple[str, ...]:
     spec = find_spec(package)
     places = spec.submodule_search_locations if spec else None
     return tuple(module.name for module in iter_modules(places or []) if not module.name.startswith("_"))
+
+
+class Lazy:
+    """A module that is imported when something of it is first used, so that reading a configuration stays cheap."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._module), name)
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ class Config(Section):
     train: Train = Field(default_factory=cast(Any, dict), description="the recommender that is evaluated and published")
     tune: Tune = Tune()
     rerank: Rerank = Rerank()
-    evaluate: Evaluate = Evaluate()
+    evaluate: Evaluate = Field(default_factory=Evaluate)
     index: Index = Index()
     publish: Publish = Publish()
     nightly: Nightly = Nightly()

@@ -8,9 +8,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from pipeline.config.base import ADVANCED, OPERATOR, Schema, Section
 from pipeline.config.kinds import Registry
+from pipeline.config.training import Schedule
 
 RECOMMENDERS = Registry(
-    "medley.recommenders", "pipeline.recommend.models", "pipeline.recommend.kind:Kind", "model", "two_tower"
+    "medley.recommenders", "pipeline.recommend.models", "pipeline.recommend.base:Model", "model", "two_tower"
 )
 RUNNING = frozenset({"tensorboard", "warm_start", "checkpoint_seconds", "processes"})
 _MODELS = ("bpr", "graph", "elsa", "svd", "sequence", "llm")
@@ -47,6 +48,10 @@ class TrainSettings(Section):
     def meaning(self) -> Schema:
         """The settings that decide what is learned, without those of running."""
         return self.model_dump(mode="json", exclude=set(RUNNING))
+
+
+class TrainedSettings(TrainSettings, Schedule):
+    """What every kind has that learns in epochs."""
 
 
 def _has_vectors(settings: TrainSettings) -> TrainSettings:

@@ -47,7 +47,7 @@ class Schedule(Section):
 
 
 class Imbalance(Section):
-    """What an interaction counts in training, beside others; see `pipeline.training.weighting`."""
+    """What an interaction counts in training, beside others; see `pipeline.training.negatives`."""
 
     log_weight: bool = Field(True, description="the loss of a choice counts as much as the log's weight says")
     popularity_power: float = Field(

@@ -30,8 +30,7 @@ class ListMetrics:
 
         vectors: (n_items, d) float32 fused vectors of unit norm, NaN rows where missing.
         """
-        matrix = known.matrix()
-        matrix.data[:] = 1
+        matrix = known.pairs()
         chosen = np.asarray(matrix.sum(axis=0), np.float64).ravel()
         self.share = chosen / max(known.n_users, 1)
         self.bits = -np.log2(np.maximum(chosen, 1) / max(known.n_users, 1))

@@ -5,8 +5,8 @@ the second is among the k items nearest to the first. For one user,
 
     recall@k = mean over their questions of [the other item is among the k nearest]
 
-Every item that has a vector is ranked, the asked one left out; of equal scores half count as nearer. An item without
-a vector finds nothing and is not found.
+Every item that has a vector is ranked, but the one of the question; of equal scores half count as nearer. An item
+without a vector finds nothing and is not found.
 
 | segment | the other item |
 |---|---|
@@ -32,10 +32,10 @@ SEGMENTS = ("co_choice", "co_choice_cold")
 
 @dataclass(frozen=True)
 class Questions:
-    """user, asked, answer: (q,) int32 codes; asked and answer are different items of one user."""
+    """user, item, answer: (q,) int32 codes; item and answer are different items of one user."""
 
     user: Int32s
-    asked: Int32s
+    item: Int32s
     answer: Int32s
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class Questions:
 
     def take(self, rows: np.ndarray) -> Questions:
         """A subset."""
-        return Questions(self.user[rows], self.asked[rows], self.answer[rows])
+        return Questions(self.user[rows], self.item[rows], self.answer[rows])
 
 
 def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int = LIMIT) -> Questions:
@@ -54,35 +54,35 @@ def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int =
     left, right = _places(log, window)
     user, item = log.entries.user[left], log.entries.item
     pairs = Questions(user, item[left], item[right])
-    cold_asked, cold_answer = log.cold[pairs.asked], log.cold[pairs.answer]
+    cold_item, cold_answer = log.cold[pairs.item], log.cold[pairs.answer]
     if segment == "co_choice":
         seen = np.zeros(len(log.items), bool)
         seen[log.of("train").item] = True
         tested = (log.part[right] == PARTS.index("test")) & _new(log)[right]
-        pairs = pairs.take(np.flatnonzero(tested & seen[pairs.asked] & seen[pairs.answer]))
+        pairs = pairs.take(np.flatnonzero(tested & seen[pairs.item] & seen[pairs.answer]))
     else:
-        mixed = np.flatnonzero(cold_asked != cold_answer)
-        turn = cold_asked[mixed]
-        earlier, later = pairs.asked[mixed], pairs.answer[mixed]
+        mixed = np.flatnonzero(cold_item != cold_answer)
+        turn = cold_item[mixed]
+        earlier, later = pairs.item[mixed], pairs.answer[mixed]
         pairs = Questions(pairs.user[mixed], np.where(turn, later, earlier), np.where(turn, earlier, later))
     if len(pairs) > limit:
         pairs = pairs.take(np.sort(np.random.default_rng(seed).permutation(len(pairs))[:limit]))
     return pairs
 
 
-def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = None) -> Scores:
+def recall(vectors: Floats, queries: Questions, k: int, among: Floats | None = None) -> Scores:
     """recall@k of every user with a question.
 
-    vectors: (n_items, d) float32, NaN rows where missing, which are asked with. among: the same, which are ranked; by
+    vectors: (n_items, d) float32, NaN rows where missing, of the questions' items. among: the same, of those ranked; by
     default `vectors`.
     """
     among = vectors if among is None else among
     has, there = ~np.isnan(vectors[:, 0]), ~np.isnan(among[:, 0])
     plain = np.nan_to_num(vectors)
     ranked = plain if among is vectors else np.nan_to_num(among)
-    items, place = np.unique(asked.asked, return_inverse=True)
+    items, place = np.unique(queries.item, return_inverse=True)
     order = np.argsort(place, kind="stable")
-    hits = np.zeros(len(asked), bool)
+    hits = np.zeros(len(queries), bool)
     rows = block_rows(len(among))
     for start in range(0, len(items), rows):
         block = items[start : start + rows]
@@ -91,9 +91,9 @@ def recall(vectors: Floats, asked: Questions, k: int, among: Floats | None = Non
         scores[np.arange(len(block)), block] = -np.inf
         lower, upper = np.searchsorted(place[order], [start, start + len(block)])
         for chunk in np.array_split(order[lower:upper], max(1, (upper - lower) // rows + 1)):
-            hits[chunk] = _near(scores[place[chunk] - start], asked.answer[chunk], k)
-    hits &= has[asked.asked] & there[asked.answer]
-    users, of = np.unique(asked.user, return_inverse=True)
+            hits[chunk] = _near(scores[place[chunk] - start], queries.answer[chunk], k)
+    hits &= has[queries.item] & there[queries.answer]
+    users, of = np.unique(queries.user, return_inverse=True)
     values = np.bincount(of, hits, minlength=len(users)) / np.maximum(np.bincount(of, minlength=len(users)), 1)
     return Scores(users.astype(np.int32), {f"recall@{k}": values}, {})
 

@@ -53,16 +53,8 @@ class Scores:
     coverage: dict[str, float] = field(default_factory=dict)
 
 
-def evaluate(user_vectors: Floats, item_vectors: Floats, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores:
-    """Ranks by inner product; see `rank`. user_vectors: (n_users, d) float32. item_vectors: (n_items, d) float32.
-
-    Raises StepFailed if a vector is not finite: its scores would have no order.
-    """
-    return rank(inner_product(user_vectors, item_vectors), task, cutoffs)
-
-
 def inner_product(user_vectors: Floats, item_vectors: Floats) -> InnerProduct:
-    """The scorer of vectors, shapes as in `evaluate`. Raises StepFailed if one is not finite."""
+    """The scorer of vectors, (n_users, d) and (n_items, d) float32. Raises StepFailed if one is not finite."""
     if not (np.isfinite(user_vectors).all() and np.isfinite(item_vectors).all()):
         raise StepFailed("the model's vectors are not all finite numbers; lower train.learning_rate and train again")
     return InnerProduct(user_vectors, item_vectors)
@@ -95,13 +87,13 @@ class Rankings:
 
     def users(self, task: str) -> Int32s:
         """(m,) int32: users with a target in a task."""
-        return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.asked)
+        return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.owned)
 
 
 class _Ranking:
     """Tasks of one history and one set of candidates.
 
-    Pairs are user · n_items + item, sorted. wanted: every task's targets; asked: task to which of them are its own.
+    Pairs are user · n_items + item, sorted. wanted: every task's targets; owned: task to which of them are its own.
     seen: (row of `users`, column of the candidates) of what is hidden.
     """
 
@@ -114,7 +106,7 @@ class _Ranking:
         targets = {name: _pairs(task.targets) for name, task in tasks.items()}
         self.wanted = _distinct(np.concatenate(list(targets.values())))
         self.wanted = self.wanted[candidates[self.wanted % self.width] & ~_among(self.wanted, history)]
-        self.asked = {name: _among(self.wanted, pairs) for name, pairs in targets.items()}
+        self.owned = {name: _among(self.wanted, pairs) for name, pairs in targets.items()}
         self.users = _distinct(self.wanted // self.width).astype(np.int32)
         hidden = history[candidates[history % self.width] & np.isin(history // self.width, self.users)]
         self.seen = (
@@ -123,11 +115,11 @@ class _Ranking:
         )
 
     def users_of(self, task: str) -> Int32s:
-        return _distinct(self.wanted[self.asked[task]] // self.width).astype(np.int32)
+        return _distinct(self.wanted[self.owned[task]] // self.width).astype(np.int32)
 
     def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
         depth = max(cutoffs)
-        tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.asked}
+        tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.owned}
         ranked = best_of(scorer, self.columns)
         for start in range(0, len(self.users), ranked.rows):
             block = self.users[start : start + ranked.rows]
@@ -141,7 +133,7 @@ class _Ranking:
             hits = (pairs[place] == listed) & filled
             of = np.searchsorted(block, pairs // self.width)
             for name, tally in tallies.items():
-                own = self.asked[name][wanted]
+                own = self.owned[name][wanted]
                 targets = np.bincount(of[own], minlength=len(block))
                 tally.add(block, targets, best, filled, hits & own[place])
         return {name: tally.scores(len(self.columns)) for name, tally in tallies.items()}
@@ -211,6 +203,18 @@ def total_of(scorer: Scorer, task: Task, metric: str) -> tuple[float, int]:
     """The sum of a metric over the users who have a target, and how many those are."""
     values = rank(scorer, task, (cutoff_of(metric),)).values[metric]
     return float(values.sum()), len(values)
+
+
+def mean_of(scorer: Scorer, task: Task, metric: str) -> float:
+    """The mean of a metric over the users who have a target; 0 without any."""
+    total, users = total_of(scorer, task, metric)
+    return total / users if users else 0.0
+
+
+def sampled(history: Interactions, targets: Interactions, most: int) -> Task:
+    """The task of every k-th user of the targets, `most` at most: a search costs no more where users are many."""
+    users = np.unique(targets.user)
+    return Task(history, targets.subset(np.isin(targets.user, users[:: -(-len(users) // most)])))
 
 
 def of_lists(hits: Mask, wanted: Int64s, cutoffs: Sequence[int]) -> dict[str, Values]:

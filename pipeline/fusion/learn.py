@@ -31,10 +31,9 @@ from pipeline.fusion.fit import Catalogue
 from pipeline.fusion.learned import LearnedFusion, Step
 from pipeline.fusion.projected import Mask
 from pipeline.interactions import Int64s, Interactions
-from pipeline.training.checkpoint import Generators
-from pipeline.training.context import Epoch
-from pipeline.training.contrastive import info_nce
-from pipeline.training.loop import Learner, Validation, fit
+from pipeline.training.context import Epoch, Learner, Validation
+from pipeline.training.loop import fit
+from pipeline.training.softmax import info_nce
 
 log = logging.getLogger("medley")
 HELD_OUT_PAIRS, HELD_OUT_ITEMS, CANDIDATES = 4096, 1024, 4096
@@ -126,15 +125,10 @@ class _Learner(Learner[Int64s]):
         self.split = _split(catalogue, self.settings)
         self.agrees = self.settings.agreement > 0 and len(self.split.several) > 1
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        self._weights = dict(self.fusion.network.named_parameters())
         self._optimizers = [torch.optim.AdamW(fusion.network.parameters(), lr=rate, weight_decay=decay)]
+        self._generators = [self.rng, torch.default_generator]  # Dropout draws from torch's own.
         self.log_share = torch.log(torch.from_numpy(self.split.pairs.share).clamp_min(1e-12))
-
-    def _weights(self) -> dict[str, Tensor]:
-        return dict(self.fusion.network.named_parameters())
-
-    def _generators(self) -> Generators:
-        # Dropout draws from torch's own.
-        return [self.rng, torch.default_generator]
 
     def _batches(self) -> Iterator[Int64s]:
         settings, pairs = self.settings, self.split.pairs

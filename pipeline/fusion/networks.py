@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.training.contrastive import NEGATIVE
+from pipeline.training.softmax import HIDDEN
 
 
 class Network(nn.Module):
@@ -121,7 +121,7 @@ def zeroed(layer: nn.Linear) -> nn.Linear:
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis where the mask is true, zero elsewhere: rows sum to 1, or to 0 under no mask."""
-    weights = torch.softmax(logits.masked_fill(~mask, NEGATIVE), dim=-1)
+    weights = torch.softmax(logits.masked_fill(~mask, HIDDEN), dim=-1)
     return weights * mask
 
 

@@ -37,8 +37,7 @@ from pipeline.evaluation.hits import discount
 from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.training import loop
 from pipeline.training.batches import padded_batches
-from pipeline.training.checkpoint import Generators
-from pipeline.training.context import Context
+from pipeline.training.context import Context, Learner, Validation
 from pipeline.training.negatives import Sampler
 from pipeline.training.torch_runtime import reproducible
 from pipeline.training.windows import windows
@@ -190,12 +189,12 @@ def fit(items: Floats, train: Interactions, half_life_days: float, context: Cont
     with reproducible(1):
         learner = _Learner(torch.from_numpy(items), train, attention, learners, context.seed)
         moments = list(learner.moments(held_out))
-        validation = loop.Validation(MEASURE, lambda: {MEASURE: learner.next_choice(moments)}, from_start=True)
+        validation = Validation(MEASURE, lambda: {MEASURE: learner.next_choice(moments)}, from_start=True)
         state = loop.fit(learner, SCHEDULE, validation, context)
     return Fitted(attention, state.epoch, state.curve[0][MEASURE], state.score)
 
 
-class _Learner(loop.Learner[_Moments]):
+class _Learner(Learner[_Moments]):
     """Attention, and the scale of the cosines that the softmax is over, from one seeded generator."""
 
     def __init__(
@@ -208,13 +207,9 @@ class _Learner(loop.Learner[_Moments]):
         self.scale = torch.nn.Parameter(torch.tensor(10.0).log())
         self.sampler = Sampler(train.subset(np.isin(train.user, learners)).item_counts(), self.generator)
         self.candidates = np.sort(self.generator.permutation(np.unique(train.item))[:CANDIDATES]).astype(np.int64)
+        self._weights = {**dict(attention.named_parameters()), "scale": self.scale}
+        self._generators = [self.generator]
         self._optimizers = [torch.optim.Adam([*attention.parameters(), self.scale], lr=LEARNING_RATE)]
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {**dict(self.attention.named_parameters()), "scale": self.scale}
-
-    def _generators(self) -> Generators:
-        return [self.generator]
 
     def _batches(self) -> Iterator[_Moments]:
         return self.moments(self.learners)

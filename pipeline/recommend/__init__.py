@@ -1,31 +1,21 @@
-"""Recommenders behind one contract, `pipeline.recommend.base`, found by the names that the configuration uses.
-
-Importing this imports no model: a kind says of itself what it is, and its `make` imports what it computes with.
-"""
+"""Recommenders behind one contract, `pipeline.recommend.base`, found by the names that the configuration uses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.config.training import DEFAULT_METRIC
-from pipeline.recommend.kind import Kind
-
-if TYPE_CHECKING:
-    from pipeline.recommend.base import Model, Recommender
-
-__all__ = ["Kind", "build", "kind_of", "parts", "reads", "recommender"]
+from pipeline.recommend.base import Model, Recommender
 
 
-def kind_of(name: str) -> type[Kind]:
-    """The kind of a recommender. Raises ConfigError if there is none of that name."""
-    kind: type[Kind] = RECOMMENDERS.find(name)
+def kind_of(name: str) -> type[Model]:
+    """The class of a recommender. Raises ConfigError if there is none of that name."""
+    kind: type[Model] = RECOMMENDERS.find(name)
     return kind
 
 
 def build(settings: TrainSettings, seed: int, threads: int = 1, metric: str = DEFAULT_METRIC) -> Model:
     """A model that is not fitted yet. metric: what validation chooses by."""
-    model = kind_of(settings.model).make(settings, seed, threads)
+    model = kind_of(settings.model)(settings, seed, threads)
     model.name = settings.model
     for part in (model, *getattr(model, "members", {}).values()):
         part.metric = metric
@@ -34,8 +24,6 @@ def build(settings: TrainSettings, seed: int, threads: int = 1, metric: str = DE
 
 def recommender(settings: TrainSettings, seed: int, threads: int = 1, metric: str = DEFAULT_METRIC) -> Recommender:
     """As `build`, of a kind whose scores are products of vectors. Raises ValueError for any other."""
-    from pipeline.recommend.base import Recommender
-
     model = build(settings, seed, threads, metric)
     if not isinstance(model, Recommender):
         raise ValueError(f"{settings.model} has no vectors")
@@ -48,5 +36,5 @@ def parts(settings: TrainSettings) -> tuple[TrainSettings, ...]:
 
 
 def reads(settings: TrainSettings) -> frozenset[str]:
-    """Which item data a model, or any that it blends, reads, see `Kind`."""
+    """Which item data a model, or any that it blends, reads, see `Model`."""
     return frozenset().union(*(kind_of(part.model).reads for part in parts(settings)))

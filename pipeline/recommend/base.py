@@ -1,6 +1,7 @@
 """What a recommender is: anything that ends as item vectors and user vectors whose inner product is the score.
 
-A `Model` that has no vectors can be measured, but not published.
+A `Model` that has no vectors can be measured, but not published. What a kind says of itself is read wherever a
+configuration is: nothing here, nor at the top of a module of `models/`, imports what computes.
 """
 
 from __future__ import annotations
@@ -10,22 +11,31 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.train import TrainSettings
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.evaluation.metrics import Scorer, inner_product
-from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
-from pipeline.recommend.kind import Kind
 from pipeline.training.context import Epoch, OnEpoch, Scratch
 from pipeline.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
+    from pipeline.fusion.user_pooling import Pooling
     from pipeline.recommend.user_sides import AdditiveUsers
     from pipeline.recommend.warm_start import Before
+
+# A range or a list of choices for some settings, as `tune.space` writes them.
+Space = Mapping[str, Mapping[str, Any] | list[Any]]
+
+
+def _plain_pooling() -> Pooling:
+    from pipeline.fusion.user_pooling import Pooling
+
+    return Pooling()
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Content:
 
     vectors: Floats
     present: Mask
-    pooling: Pooling = field(default_factory=Pooling)
+    pooling: Pooling = field(default_factory=_plain_pooling)
     modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
     titles: Sequence[str] = ()
 
@@ -63,17 +73,57 @@ class Fit:
     members: Mapping[str, Fit] = field(default_factory=dict)
 
 
-class Model(Kind, ABC):
-    """Scores every item for every user.
+@dataclass(frozen=True)
+class FitInput:
+    """What a model is fitted on, see `Model.fit`. validation: None where nothing is chosen on it."""
 
-    What is true of the kind, see `Kind`, is true of it.
-    name: as in the configuration and in metrics.json. metric: what validation chooses by.
+    content: Content
+    train: Interactions
+    validation: Interactions | None = None
+    epochs: int | None = None
+    on_epoch: OnEpoch | None = None
+
+
+class Model(ABC):
+    """Scores every item for every user. A kind says of itself:
+
+    Settings: its own, read from `train`, from a blend's `members` and from `evaluate.baselines`.
+    title: as reports call it. purpose: what it is for, in a few words.
+    vectors: whether a score is the product of two vectors, so that it can be published.
+    inductive: whether an item nobody has chosen yet can be scored, from its content.
+    reads: what of the items it looks at: `fused`, `modalities`, `titles`; of nothing else may it depend.
+    seeded: whether it draws at random. validated: whether validation chooses anything of it.
+    shared: whether several processes can fit it together.
+    remade: whether its items are a function of content once it is fitted, which `item_side` gives.
+    not_remade: why not, after its name. ids: whether an item has a part of its own, which no content gives.
+    version: raised where the same settings come to give another model.
+    search_space: what `medley tune` tries, by setting; none: its learning rate, if it has one.
+
+    A model has besides, name: as in the configuration and in metrics.json; metric: what validation chooses by.
     """
+
+    Settings: ClassVar[type[TrainSettings]] = TrainSettings
+    title: ClassVar[str] = ""
+    purpose: ClassVar[str] = ""
+    vectors: ClassVar[bool] = True
+    inductive: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset()
+    seeded: ClassVar[bool] = True
+    validated: ClassVar[bool] = True
+    shared: ClassVar[bool] = False
+    remade: ClassVar[bool] = False
+    not_remade: ClassVar[str] = "knows ids alone"
+    ids: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+    search_space: ClassVar[Space] = {}
 
     name: str = ""
     metric: str = DEFAULT_METRIC
+    settings: TrainSettings
 
-    @abstractmethod
+    def __init__(self, settings: TrainSettings, seed: int = 0, threads: int = 1) -> None:
+        self.settings, self.seed, self.threads = settings, seed, threads
+
     def fit(
         self,
         content: Content,
@@ -88,6 +138,12 @@ class Model(Kind, ABC):
         epochs: run exactly so many, for the fit that is published; goes before `validation`.
         on_epoch: called after every epoch with its entry of the curve, for a progress display.
         """
+        validation = validation if validation is not None and len(validation) else None
+        return self.learn(FitInput(content, train, validation, epochs, on_epoch))
+
+    @abstractmethod
+    def learn(self, data: FitInput) -> Fit:
+        """What `fit` does, which each kind does its own way."""
 
     def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
         """Fits a new model of the same kind with what an earlier fit chose on validation."""
@@ -106,25 +162,55 @@ class Model(Kind, ABC):
     def scorer(self, history: Interactions) -> Scorer:
         """Scores made from the given history, which may be longer than what was learned from."""
 
+    @classmethod
+    def parts(cls, settings: TrainSettings) -> tuple[TrainSettings, ...]:
+        """The settings of the models that it is made of; its own where it is one model."""
+        return (settings,)
+
+    @classmethod
+    def reads_earlier(cls, settings: TrainSettings) -> bool:
+        """Whether it learns from the night that is published, beside beginning at its weights."""
+        return False
+
+    @classmethod
+    def weights_digest(cls, settings: TrainSettings) -> str:
+        """A digest of the weights that it begins at; empty where it has none. Raises WeightsError."""
+        return ""
+
+    @classmethod
+    def item_side(cls, folder: Path) -> ItemSide | None:
+        """What a saved model's items would be with other content; None where they are not made of it.
+
+        folder: where `save_model` wrote. Raises ShardCorrupt if it is not such a model's.
+        """
+        return None
+
+    @classmethod
+    def user_side(cls, folder: Path) -> UserSide | None:
+        """Which past choices a saved model's users are sums of; None where they are no sums. As above."""
+        from pipeline.recommend.user_sides import FILE, SummedUser
+
+        return SummedUser(folder, cls.title) if (folder / FILE).exists() else None
+
 
 class Recommender(Model):
     """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.
 
+    item_vectors: (n_items, d) float32 once it is fitted, a row for every item, also for those never chosen.
+    sums: what a user's vector is a sum over past choices of: each item once, however often it was chosen (`items`), or
+    by its weights (`weights`); empty where it is no such sum, or `additive_users` says more of it.
     scratch: where a fit that is killed leaves what the next one goes on from; models that fit in seconds ignore it.
     before: the fit of an earlier night that this one may read; models that learn nothing from it ignore it.
     processes: the processes that fit it together, all of them in the same way; models that are not shared ignore it.
     members: the models that this one is made of, by name, if it is made of others.
     """
 
+    item_vectors: Floats
+    sums: ClassVar[str] = ""
     members: Mapping[str, Recommender] = MappingProxyType({})
     scratch: Scratch | None = None
     before: Before | None = None
     processes: Processes = ALONE
-
-    @property
-    @abstractmethod
-    def item_vectors(self) -> Floats:
-        """(n_items, d) float32, a row for every item, also for those never chosen."""
 
     @abstractmethod
     def user_vectors(self, history: Interactions) -> Floats:
@@ -143,7 +229,9 @@ class Recommender(Model):
 
     def additive_users(self) -> AdditiveUsers | None:
         """A user's vector as a sum over past choices; None where it is no sum."""
-        return None
+        from pipeline.recommend.user_sides import additive_alone
+
+        return additive_alone(self, np.inf if self.sums == "weights" else None) if self.sums else None
 
 
 class ItemSide(ABC):
@@ -157,10 +245,10 @@ class ItemSide(ABC):
     fixed: tuple[str, ...] = ()
 
     @abstractmethod
-    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         """The vectors that some items would have with other content: (n, d) float32, as in `item_vectors`.
 
-        kept: the modalities that are left. content: the fused vectors that these make, of these items alone, row for
+        modalities: those that are left. content: the fused vectors that these make, of these items alone, row for
         row. codes: (n,) in the catalogue. Whether an item is new stays as it was when the model was made, whatever the
         content.
         """

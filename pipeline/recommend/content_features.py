@@ -1,14 +1,21 @@
-"""Content as the pairwise and graph recommenders read it: each modality centred, of unit norm, zero where missing."""
+"""Graphs of items and users, normalised, and content as the pairwise and graph recommenders read it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import scipy.sparse as sp
 
-from pipeline.interactions import Floats, Int32s, Mask, unit_rows
+from pipeline.config.kinds import Lazy
+from pipeline.interactions import Floats, Int64s, Mask, unit_rows
 from pipeline.recommend.base import Content
-from pipeline.recommend.propagation import neighbours
 
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+else:
+    sp = Lazy("scipy.sparse")
+
+NEIGHBOUR_BLOCK = 1024
 Modalities = dict[str, tuple[Floats, Mask]]
 
 
@@ -31,11 +38,6 @@ def prepared(vectors: Floats, present: Mask) -> Floats:
     return made
 
 
-def known(items: Int32s, n_items: int) -> Mask:
-    """Which items of the catalogue are among these codes: (n_items,) bool."""
-    return np.bincount(items, minlength=n_items) > 0
-
-
 def rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
     """Content as extra rows of a linear model's log: (n_items, n_items) float32, one of each modality.
 
@@ -48,3 +50,47 @@ def rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
         near.data = np.maximum(np.einsum("nd,nd->n", vectors[rows], vectors[near.indices]), 0)
         matrices.append((near + sp.diags(present.astype(np.float32))).tocsr())
     return matrices
+
+
+def degrees(matrix: sp.spmatrix, axis: int) -> Floats:
+    """Sums over an axis: (n,) float32."""
+    return np.asarray(matrix.sum(axis=axis), np.float32).ravel()
+
+
+def scaled(matrix: sp.csr_matrix, rows: Floats, columns: Floats, power: float = 0.5) -> sp.csr_matrix:
+    """Entries divided by (row's degree)^power · (column's degree)^power; what has no degree has no entries either.
+
+    With power ½ and the matrix's own degrees this is the symmetric normalisation of Kipf and Welling (2017).
+    rows: (n,) and columns: (m,) degrees.
+    """
+    left, right = (sp.diags(np.maximum(degree, 1e-9) ** -power * (degree > 0)) for degree in (rows, columns))
+    return sp.csr_matrix(left @ matrix @ right, dtype=np.float32)
+
+
+def symmetric(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """The matrix normalised by its own degrees."""
+    return scaled(matrix, degrees(matrix, 1), degrees(matrix, 0))
+
+
+def neighbours(vectors: Floats, present: Mask, count: int) -> sp.csr_matrix:
+    """The graph that joins each item with its `count` nearest by cosine of the centred vectors, normalised.
+
+    Frozen, as in FREEDOM (Zhou and Shen 2023). vectors: (n, d) float32; centred, because encoders put all of a
+    catalogue into one narrow cone. present: (n,) bool; other items have no edges. Returns (n, n) float32.
+    """
+    rows = np.flatnonzero(present)
+    count = min(count, len(rows) - 1)
+    shape = (len(vectors), len(vectors))
+    if count < 1:
+        return sp.csr_matrix(shape, dtype=np.float32)
+    unit = unit_rows(vectors[rows] - vectors[rows].mean(axis=0))
+    nearest = np.concatenate([_nearest(unit, at, count) for at in range(0, len(rows), NEIGHBOUR_BLOCK)])
+    ends = (np.repeat(rows, count), rows[nearest.ravel()])
+    return symmetric(sp.csr_matrix((np.ones(len(ends[0]), np.float32), ends), shape=shape))
+
+
+def _nearest(unit: Floats, start: int, count: int) -> Int64s:
+    cosines = unit[start : start + NEIGHBOUR_BLOCK] @ unit.T
+    cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
+    # A copy: what is sliced would keep the order of all items alive, for every block.
+    return np.argpartition(cosines, -count, axis=1)[:, -count:].copy()

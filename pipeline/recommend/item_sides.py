@@ -30,7 +30,6 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pipeline.artefacts.read import readable
 from pipeline.interactions import Floats, Int64s, unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, ItemSide
@@ -50,7 +49,7 @@ class TowerItems(ItemSide):
         shared = ("item.content.weight", "item.content.bias", "item.content_bias", "margin", "new_item_cosine")
         self._weight, self._bias, self._content_bias, self._margin, self._cosine = self._file.read(shared)
 
-    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         """See ItemSide: (n, width + 1 + fused width) float32."""
         ids, id_bias, known, new = self._file.read(("item.ids", "item.id_bias", "known", "new"), codes)
         f, present = content.vectors, content.present.astype(np.float32)
@@ -70,7 +69,7 @@ class SequenceItems(ItemSide):
         names = ("items.shared.centroids", "items.shared.table")
         self._shared = self._file.read(names) if names[0] in self._file.names() else None
 
-    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         """See ItemSide: (n, width + 1) float32."""
         ids, known, below = self._file.read(("items.ids", "known", "below"), codes)
         f = content.vectors * content.present[:, None]
@@ -101,9 +100,9 @@ class SummedItems(ItemSide):
         self._names = self._file.names()
         self._unit = unit
 
-    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         """See ItemSide: (n, d) float32."""
-        names = sorted(self._names & {f"part.{name}" for name in kept})
+        names = sorted(self._names & {f"part.{name}" for name in modalities})
         own, *parts = self._file.read(("own", *names), codes)
         sums = own.copy()
         for part in parts:
@@ -129,9 +128,9 @@ class BlendItems(ItemSide):
         self.fixed = tuple(name for name, side in self.sides.items() if side is None)
         self.reads_fused = any(side.reads_fused for side in self.sides.values() if side is not None)
 
-    def vectors(self, content: Content, codes: Int64s, kept: Collection[str]) -> Floats:
+    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         """See ItemSide: (n, sum of the members' widths) float32."""
-        return np.concatenate([self._member(name, content, codes, kept) for name in self.sides], axis=1)
+        return np.concatenate([self._member(name, content, codes, modalities) for name in self.sides], axis=1)
 
     def _member(self, name: str, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
         factor, neutral = self._file.read((f"{name}.factor", f"{name}.neutral"))
@@ -170,6 +169,8 @@ class SavedRows:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
+        from pipeline.artefacts.read import readable  # imports pyarrow
+
         fault = f"not the weights of a {self._kind} model of this version"
         with readable(self._path, fault), safe_open(self._path, framework="numpy") as file:
             yield file

@@ -21,13 +21,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from pipeline.encoders.transformer_networks import longest_text
 from pipeline.errors import ConfigError
-from pipeline.interactions import Int64s
+from pipeline.interactions import Int64s, Interactions, Mask
 from pipeline.recommend.base import Content
+from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.models.llm import LlmSettings
-from pipeline.recommend.sequence_network import CodeVectors
+from pipeline.recommend.models.sequence import SequenceSettings
+from pipeline.recommend.sequence_batches import Pieces, shared_axes
+from pipeline.recommend.sequence_network import CodeVectors, ItemVectors, code_vectors
+from pipeline.recommend.two_tower_network import Dropout
+from pipeline.training.distributed import Processes
 
 RIDGE = 1e-2
 
@@ -141,3 +147,60 @@ class Reader(nn.Module):
                 f"llm: a history may take {most} tokens, but the model has positions for {room}; "
                 "lower train.history_items or train.title_tokens"
             )
+
+
+class Stretches(Pieces):
+    """The latest stretches of every history; ties are shuffled only where the model reads a history anew each epoch."""
+
+    def __init__(self, train: Interactions, settings: LlmSettings, seed: int, processes: Processes) -> None:
+        """Raises StepFailed if no user has two interactions."""
+        cut = SequenceSettings(
+            history_items=settings.history_items - 1,  # and the target of the last
+            full_softmax_items=settings.full_softmax_items,
+            negatives=settings.negatives,
+            batch_positions=settings.batch_positions,
+            imbalance=settings.imbalance,
+        )
+        super().__init__(train, cut, seed, processes)
+        user = np.searchsorted(train.offsets(), self._start, side="right") - 1
+        latest = np.arange(len(user)) - np.searchsorted(user, user) < settings.pieces_per_user
+        self._start, self._size, self._user = self._start[latest], self._size[latest], user[latest]
+        self._frozen = settings.tuning == "frozen"
+
+    def _shuffled_ties(self) -> Interactions:
+        return self._train if self._frozen else super()._shuffled_ties()
+
+    def _own(self, pieces: Int64s) -> tuple[Mask, float]:
+        # What a frozen model reads once, the same process must ask for every time, and when users are ranked.
+        return self._processes.own(self._user[pieces]) if self._frozen else super()._own(pieces)
+
+
+class Network(nn.Module):
+    """Items, the language model that reads them, and how its states become users."""
+
+    def __init__(
+        self, content: Content, train: Interactions, settings: LlmSettings, seed: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        network, tokenizer = language_model(settings, content.titles, seed)
+        shared = code_vectors(content, settings.semantic_ids, settings.width, seed)
+        self.items = ItemVectors(train.n_items, content.vectors.shape[1], settings.width, shared)
+        self.reader = Reader(network, tokenizer, content, settings, shared)
+        self.norm = nn.LayerNorm(self.reader.width)
+        self.head = nn.Linear(self.reader.width, settings.width)
+        self.dropout = Dropout(settings.dropout, generator)
+        for weight in (self.items.content.weight, self.items.ids):
+            weight.data.normal_(0, weight.shape[1] ** -0.5, generator=generator)
+        self.items.ids.data += torch.from_numpy(shared_axes(train, settings.width, seed))
+        self.head.weight.data.zero_()
+        self.head.bias.data.zero_()
+        if settings.tuning == "frozen":
+            self.reader.requires_grad_(False)
+
+    def states(self, last: Tensor, hidden: Tensor) -> Tensor:
+        """Users by their last items [.. x d] and hidden states [.. x h]: [.. x d] of unit norm."""
+        return normalize(last + self.head(self.dropout(self.norm(hidden))), dim=-1)
+
+    def trained(self) -> dict[str, Tensor]:
+        """The weights that training changes, by name."""
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}

@@ -11,13 +11,15 @@ items may have all codes in common: their fused vectors, and the ids of those ev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from pipeline.interactions import Floats, Int64s, Mask
-from pipeline.recommend.models.sequence import SemanticIds
+
+if TYPE_CHECKING:
+    from pipeline.recommend.models.sequence import SemanticIds
 
 ROWS_PER_CODE = 256
 ITERATIONS = 25
@@ -36,6 +38,8 @@ class Codebooks:
 
         The same bytes for the same seed: on one thread, since several would add up in an order of their own.
         """
+        from sklearn.cluster import KMeans
+
         rows = np.flatnonzero(present)
         most = settings.codes * ROWS_PER_CODE
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:most])

@@ -10,16 +10,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding, softplus
 
 from pipeline.errors import StepFailed
 from pipeline.interactions import Int32s, Int64s, Interactions, Mask
-from pipeline.recommend.models.two_tower import TwoTowerSettings
+from pipeline.recommend.models.two_tower import BLOCK_ROWS, TwoTowerSettings
 from pipeline.training.distributed import ALONE, Processes
-from pipeline.training.negatives import Sampler
-from pipeline.training.weighting import Balance
+from pipeline.training.negatives import Balance, Sampler
+from pipeline.training.softmax import HIDDEN, log_sum_exp
 from pipeline.training.windows import Windows, windows
-
-BLOCK_ROWS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -164,3 +163,19 @@ def _places(*codes: Int64s) -> tuple[Tensor, list[Tensor]]:
     ends = np.cumsum([part.size for part in codes])[:-1]
     pieces = zip(np.split(places, ends), codes, strict=True)
     return torch.from_numpy(distinct), [torch.from_numpy(piece.reshape(part.shape)) for piece, part in pieces]
+
+
+def sampled_softmax(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
+    """Mean over the batch of -log p(target | user), p estimated from the batch's negatives.
+
+    p = exp(s) / (exp(s) + sum over negatives n of exp(s_n - log E[times n is drawn])); what the user has chosen is
+    no negative, and a hard negative, of which no law is known, counts once. users: [b x d]. items: [n x d + 1], the
+    vectors of the batch's items and their biases.
+    """
+    users = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+    negative = embedding(batch.negative, items)
+    negative = torch.cat([negative[:, :-1], negative[:, -1:] - batch.log_expected[:, None]], dim=1)
+    target, hard = ((embedding(some, items) * users[:, None]).sum(dim=2) for some in (batch.target, batch.hard))
+    others = log_sum_exp(users, negative, *batch.chosen)[:, None]
+    others = torch.cat([others, hard.masked_fill(batch.not_hard, HIDDEN)], dim=1).logsumexp(dim=1, keepdim=True)
+    return (softplus(others - target) * batch.share).sum(dim=1).mean()

@@ -28,14 +28,13 @@ from pipeline.artefacts.reranked import RankerFit
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.config.training import Schedule
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
-from pipeline.rerank.candidates import Candidates
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.network import Ranker, network_of
-from pipeline.rerank.pairs import Pairs, UserVectors, learned_from
-from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
-from pipeline.training.checkpoint import Generators
-from pipeline.training.context import Context
-from pipeline.training.loop import Learner, Validation, fit
+from pipeline.rerank.pairs import Pairs, learned_from
+from pipeline.rerank.quality import Candidates
+from pipeline.rerank.snapshot import NOTHING, Catalogue, FirstStage
+from pipeline.training.context import Context, Learner, Validation
+from pipeline.training.loop import fit
 from pipeline.training.torch_runtime import reproducible
 
 SURE = 1.645
@@ -57,35 +56,23 @@ class Part:
 
 
 def fit_ranker(
-    catalogue: Catalogue,
-    user_vectors: UserVectors,
-    train: Part,
-    settings: Settings,
-    context: Context,
-    validation: Part | None = None,
-    chosen: tuple[int, Ranker] | None = None,
+    first: FirstStage, train: Part, settings: Settings, context: Context, validation: Part | None = None
 ) -> tuple[Ranker, RankerFit] | None:
     """Learns from the training part; None if it has nothing to learn from.
 
-    user_vectors: the first stage's, of a history. context: `metric` chooses the epoch. validation: chooses the pairs,
-    the epoch, a and b, and whether to re-order. chosen: for the fit that is published, the epochs to run and the
-    ranker whose a and b to keep.
+    context: `metric` chooses the epoch. validation: chooses the pairs, the epoch, a and b, and whether to re-order.
     """
-    seed = context.seed
     with reproducible(context.threads), torch.random.fork_rng(devices=[]):
-        sources = _pairs(catalogue, user_vectors, train, settings, seed)
+        sources = _pairs(first, train, settings, context.seed)
         if not sources:
             return None
-        if chosen:
-            ((source, pairs),) = sources.items()
-            return _repeated(_Learner(catalogue, pairs, settings, context), source, *chosen)
         validation = validation or Part.without_shown(train.chosen.subset(np.zeros(len(train.chosen), bool)))
-        snapshot = Snapshot(catalogue, user_vectors(train.chosen), train.chosen)
+        snapshot = first.after(train.chosen)
         labels = labelled(validation.shown, train.chosen.concat(validation.chosen), settings.chosen_within_days)
-        shown = pairs_of(snapshot, *labels, settings, np.random.default_rng([seed, 10]))
+        shown = pairs_of(snapshot, *labels, settings, np.random.default_rng([context.seed, 10]))
         candidates = Candidates(snapshot, validation.chosen, settings.candidates)
         fits = [
-            _searched(_Learner(catalogue, pairs, settings, context.named(source)), source, candidates, shown)
+            _searched(_Learner(first.catalogue, pairs, settings, context.named(source)), source, candidates, shown)
             for source, pairs in sources.items()
         ]
         by_source = {fit.learned_from: max(epoch[context.metric] for epoch in fit.curve) for _, fit in fits}
@@ -93,17 +80,30 @@ def fit_ranker(
         return ranker, replace(fit, by_source=by_source)
 
 
-def _pairs(
-    catalogue: Catalogue, user_vectors: UserVectors, train: Part, settings: Settings, seed: int
-) -> dict[str, Pairs]:
+def refit_ranker(
+    first: FirstStage, train: Part, settings: Settings, context: Context, epochs: int, earlier: Ranker
+) -> tuple[Ranker, RankerFit] | None:
+    """The fit that is published: so many epochs, with a and b of an earlier ranker; None as of `fit_ranker`."""
+    with reproducible(context.threads), torch.random.fork_rng(devices=[]):
+        sources = _pairs(first, train, settings, context.seed)
+        if not sources:
+            return None
+        ((source, pairs),) = sources.items()
+        learner = _Learner(first.catalogue, pairs, settings, context)
+        fit(learner, learner.schedule(epochs), None, context)
+        learner.network.slope, learner.network.shift = earlier.network.slope, earlier.network.shift
+        return learner.ranker(), _begun(source, pairs, epochs, context.metric)
+
+
+def _pairs(first: FirstStage, train: Part, settings: Settings, seed: int) -> dict[str, Pairs]:
     """What there is to learn from of what the settings want, by where it is from: `shown`, `sampled`."""
     sources: dict[str, Pairs | None] = {}
     if settings.learn_from != "sampled" and len(train.shown):
-        shown = learned_from_shown(catalogue, user_vectors, train.chosen, train.shown, settings, seed)
+        shown = learned_from_shown(first, train.chosen, train.shown, settings, seed)
         enough = shown is not None and shown.chosen.sum() >= settings.min_shown_choices
         sources["shown"] = shown if enough or settings.learn_from == "shown" else None
     if settings.learn_from != "shown":
-        sources["sampled"] = learned_from(catalogue, user_vectors, train.chosen, settings, seed)
+        sources["sampled"] = learned_from(first, train.chosen, settings, seed)
     return {source: pairs for source, pairs in sources.items() if pairs is not None}
 
 
@@ -124,8 +124,10 @@ class _Learner(Learner[Int64s]):
         network.last.bias.data += float(np.log(pairs.chosen.mean() / (1 - pairs.chosen.mean() + 1e-9)))
         network.last.bias.data += float(pairs.log_rate.mean())
         rate, decay = settings.learning_rate, settings.weight_decay
+        self._weights = dict(self.network.named_parameters())
         self._optimizers = [torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)]
         self.generator = np.random.default_rng([context.seed, 7])
+        self._generators = [self.generator, torch.default_generator]  # Dropout draws from torch's own.
 
     def ranker(self) -> Ranker:
         """The network as it is."""
@@ -135,13 +137,6 @@ class _Learner(Learner[Int64s]):
         """Of so many epochs at most."""
         patience = self.settings.patience_epochs
         return Schedule(max_epochs=epochs, patience_epochs=patience, evaluate_every=1, precision="float32")
-
-    def _weights(self) -> dict[str, Tensor]:
-        return dict(self.network.named_parameters())
-
-    def _generators(self) -> Generators:
-        # Dropout draws from torch's own.
-        return [self.generator, torch.default_generator]
 
     def _batches(self) -> Iterator[Int64s]:
         self.network.train()
@@ -159,13 +154,6 @@ class _Learner(Learner[Int64s]):
 
 def _begun(source: str, pairs: Pairs, epochs: int, metric: str) -> RankerFit:
     return RankerFit(source, epochs, len(pairs), int(pairs.chosen.sum()), metric=metric)
-
-
-def _repeated(learner: _Learner, source: str, epochs: int, earlier: Ranker) -> tuple[Ranker, RankerFit]:
-    """Trains for so many epochs, and keeps a and b of an earlier ranker."""
-    fit(learner, learner.schedule(epochs), None, learner.context)
-    learner.network.slope, learner.network.shift = earlier.network.slope, earlier.network.shift
-    return learner.ranker(), _begun(source, learner.pairs, epochs, learner.context.metric)
 
 
 def _searched(learner: _Learner, source: str, candidates: Candidates, shown: Pairs) -> tuple[Ranker, RankerFit]:

@@ -18,17 +18,12 @@ import numpy as np
 
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Interactions, Mask
-from pipeline.rerank.pairs import Pairs, UserVectors, rounds, together
-from pipeline.rerank.snapshot import Catalogue, Snapshot
+from pipeline.rerank.pairs import Pairs, rounds, together
+from pipeline.rerank.snapshot import FirstStage, Snapshot
 
 
 def learned_from_shown(
-    catalogue: Catalogue,
-    user_vectors: UserVectors,
-    log: Interactions,
-    shown: Interactions,
-    settings: Settings,
-    seed: int,
+    first: FirstStage, log: Interactions, shown: Interactions, settings: Settings, seed: int
 ) -> Pairs | None:
     """The pairs of every round, at most `rerank.max_pairs`; None unless there are both positives and negatives."""
     generator = np.random.default_rng([seed, 9])
@@ -39,8 +34,7 @@ def learned_from_shown(
     for history, begin, end in zip(histories, newest, [*newest[1:], -np.inf], strict=True):
         own = (pages.age_days < begin) & (pages.age_days >= end)
         if own.any():
-            snapshot = Snapshot(catalogue, user_vectors(history), history)
-            rounds_of_pairs.append(pairs_of(snapshot, pages.subset(own), chosen[own], settings, generator))
+            rounds_of_pairs.append(pairs_of(first.after(history), pages.subset(own), chosen[own], settings, generator))
     learnt = together([some for some in rounds_of_pairs if len(some)])
     return learnt if learnt is not None and 0 < learnt.chosen.sum() < len(learnt) else None
 

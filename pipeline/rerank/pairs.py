@@ -16,7 +16,7 @@ pairs, drawn or not (the correction of sampled softmax, Bengio and Senécal 2008
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,12 +24,10 @@ import numpy as np
 
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
-from pipeline.recommend.propagation import pairs
-from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot, without
+from pipeline.rerank.snapshot import NOTHING, FirstStage, Snapshot, without
 from pipeline.training.negatives import Chosen
 
 REDRAWS = 32
-UserVectors = Callable[[Interactions], Floats]
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,12 @@ def rounds(log: Interactions, settings: Settings, seed: int) -> Iterator[tuple[I
         yield log.subset(place < start), log.subset((place >= start) & (place < stop))
 
 
-def learned_from(
-    catalogue: Catalogue, user_vectors: UserVectors, log: Interactions, settings: Settings, seed: int
-) -> Pairs | None:
-    """The pairs of every round; None if nobody chose anything new in any. user_vectors: those of a history."""
+def learned_from(first: FirstStage, log: Interactions, settings: Settings, seed: int) -> Pairs | None:
+    """The pairs of every round; None if nobody chose anything new in any."""
     generator = np.random.default_rng([seed, 6])
     known = log.item_counts() > 0
     of_rounds = [
-        drawn(Snapshot(catalogue, user_vectors(history), history), targets, known, settings, generator)
+        drawn(first.after(history), targets, known, settings, generator)
         for history, targets in rounds(log, settings, seed)
         if len(history) and len(targets)
     ]
@@ -122,7 +118,7 @@ class _Draw:
         lists = snapshot.candidates(users, settings.candidates)
         self.lists = without(self.taken, users, np.where(known[lists], lists, NOTHING))
         self.sizes = (self.lists >= 0).sum(axis=1)
-        self.free = len(self.known) - np.asarray(pairs(taken)[users] @ known.astype(np.float32)).ravel()
+        self.free = len(self.known) - np.asarray(taken.pairs()[users] @ known.astype(np.float32)).ravel()
 
     def hard(self, place: Int64s) -> tuple[Int64s, Int64s]:
         """Places and items drawn from the candidates, so many for each place given."""
@@ -155,7 +151,7 @@ class _Draw:
 
 def _positives(snapshot: Snapshot, targets: Interactions, known: Mask) -> tuple[Int64s, Int64s]:
     """Each new choice once, of users of whom something is known."""
-    matrix = pairs(targets)
+    matrix = targets.pairs()
     user, item = np.repeat(np.arange(targets.n_users), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
     fresh = ~snapshot.taken(user.astype(np.int32), item.astype(np.int32)) & known[item]
     targets_of_known = fresh & np.isin(user, snapshot.known_users())

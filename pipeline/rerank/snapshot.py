@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import faiss
 import numpy as np
 
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
-from pipeline.recommend.propagation import pairs
 from pipeline.training.negatives import Chosen
 
 CHUNK_PAIRS = 8192
@@ -23,13 +25,7 @@ class Catalogue:
     in the index.
     """
 
-    def __init__(
-        self,
-        vectors: Floats,
-        modalities: Modalities,
-        served: Mask,
-        index: faiss.Index | None = None,
-    ) -> None:
+    def __init__(self, vectors: Floats, modalities: Modalities, served: Mask, index: faiss.Index | None = None) -> None:
         """index: of the served items in order; exact search, if none is given."""
         self.vectors = vectors
         self.modalities = modalities
@@ -60,7 +56,7 @@ class Snapshot:
         self.history = history
         self.log = history if taken is None else taken
         self.taken = Chosen(self.log)
-        self._chosen = pairs(history)
+        self._chosen = history.pairs()
         self._counts = _item_counts(history), _user_counts(history)
 
     def known_users(self) -> Int64s:
@@ -102,6 +98,18 @@ class Snapshot:
             norm = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
             columns.append(np.einsum("nd,nd->n", (mean / norm)[place], vectors[items])[:, None])
         return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """What candidates come from. user_vectors: those of a history, (n_users, d) float32."""
+
+    catalogue: Catalogue
+    user_vectors: Callable[[Interactions], Floats]
+
+    def after(self, history: Interactions) -> Snapshot:
+        """What it knows once a history has happened."""
+        return Snapshot(self.catalogue, self.user_vectors(history), history)
 
 
 def without(taken: Chosen, users: Int64s, lists: Int64s) -> Int64s:

@@ -21,8 +21,8 @@ from pipeline.night import Night, StepReceipt
 from pipeline.recommend import reads, recommender
 from pipeline.recommend.base import Fit, Recommender
 from pipeline.recommend.content_features import prepared
-from pipeline.rerank.fit import Part, fit_ranker
-from pipeline.rerank.snapshot import Catalogue, Modalities
+from pipeline.rerank.fit import Part, fit_ranker, refit_ranker
+from pipeline.rerank.snapshot import Catalogue, FirstStage, Modalities
 from pipeline.runtime import threads
 from pipeline.steps import train
 from pipeline.steps.extract import modality_vectors, shard_paths
@@ -93,9 +93,9 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     modalities, whole = modality_inputs(night), np.ones(len(staged.items), bool)
     train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
     model = _restored(night, staged, "evaluated", train.chosen)
-    catalogue = Catalogue(model.item_vectors, modalities, whole)
+    first = FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)
     with fitting(night, key, "rerank-evaluated", settings.max_epochs) as context:
-        fitted = fit_ranker(catalogue, model.user_vectors, train, settings, context, validation)
+        fitted = fit_ranker(first, train, settings, context, validation)
     if fitted is None:
         reason = NOTHING_SHOWN if settings.learn_from == "shown" else NOTHING_LATER
         log.warning("rerank: %s", reason)
@@ -112,10 +112,10 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     model = _restored(night, staged, "published", everything)
     shown = fit.learned_from == "shown"
     past = Part(everything, snapshot.read_all_shown()) if shown else Part.without_shown(everything)
-    catalogue = Catalogue(model.item_vectors, modalities, whole)
+    first = FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)
     settings, epochs = settings.model_copy(update={"learn_from": fit.learned_from}), max(fit.epochs, 1)
     with fitting(night, key, "rerank-published", epochs) as context:
-        again = fit_ranker(catalogue, model.user_vectors, past, settings, context, chosen=(epochs, ranker))
+        again = refit_ranker(first, past, settings, context, epochs, ranker)
     if again is None:
         return Reranked(folder, False, NOTHING_SHOWN, count, replace(fit, used=False))
     again[0].save(folder / "published")

@@ -67,7 +67,7 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     key = _key(night, before, processes)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
     if missing and processes > group.size:
-        launch(processes, night.config, run, night)
+        launch(processes, threads(night.config), run, night)
         return night.receipt("train")
     scratch = scratch_folder(night, key)
     if group.rank:
@@ -118,7 +118,7 @@ def _identity(settings: TrainSettings) -> list[object]:
 
 
 def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
-    """The items in the log's order, with only what the model reads, see `Kind.reads`."""
+    """The items in the log's order, with only what the model reads, see `Model.reads`."""
     vectors, pooling = np.full((len(log.items), 1), np.nan, np.float32), Pooling()
     if "fused" in read:
         fused = Fused(night.workspace.path(night.receipt("fuse").path))

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec
 
 from pipeline import errors
-from pipeline.config import Config
 from pipeline.errors import MedleyError, StepFailed
 from pipeline.runtime import LOCAL_PROCESSES, LOG, limit_threads
 
@@ -28,8 +27,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 log = logging.getLogger("medley")
 
 
-def launch(processes: int, config: Config, work: Callable[P, object], *arguments: P.args, **_: P.kwargs) -> None:
-    """Calls `work` in `processes` processes, which share the configured threads; returns when all have ended well.
+def launch(processes: int, threads: int, work: Callable[P, object], *arguments: P.args, **_: P.kwargs) -> None:
+    """Calls `work` in `processes` processes, which share so many threads; returns when all have ended well.
 
     Raises the error of the first that failed where Medley has raised it on purpose, and StepFailed for any other.
     """
@@ -38,7 +37,7 @@ def launch(processes: int, config: Config, work: Callable[P, object], *arguments
     from torch.distributed.launcher import LaunchConfig, elastic_launch
 
     failure: MedleyError | None = None
-    with tempfile.TemporaryDirectory(prefix="medley-") as folder, _quiet(), _sharing(processes, config):
+    with tempfile.TemporaryDirectory(prefix="medley-") as folder, _quiet(), _sharing(processes, threads):
         agent = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -88,18 +87,18 @@ def _error_of(rank: int, failure: ProcessFailure) -> MedleyError:
 
 
 @contextmanager
-def _sharing(processes: int, config: Config) -> Iterator[None]:
+def _sharing(processes: int, threads: int) -> Iterator[None]:
     """Inside, a new process is told how many there are, and its part of the threads, before it loads a library."""
     before = os.environ.get(LOCAL_PROCESSES)
     os.environ[LOCAL_PROCESSES] = str(processes)
-    limit_threads(config)
+    limit_threads(max(threads // processes, 1))
     try:
         yield
     finally:
         os.environ.pop(LOCAL_PROCESSES)
         if before:
             os.environ[LOCAL_PROCESSES] = before
-        limit_threads(config)
+        limit_threads(threads)
 
 
 @contextmanager

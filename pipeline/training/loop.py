@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -24,11 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pipeline.config.training import Schedule
 from pipeline.errors import StepFailed
 from pipeline.training import checkpoint
-from pipeline.training.context import Context, Epoch
-from pipeline.training.distributed import Processes
-from pipeline.training.torch_runtime import autocast
-
-Batch = TypeVar("Batch")
+from pipeline.training.context import Batch, Context, Epoch, Learner, Validation
 
 
 @dataclass
@@ -51,65 +46,6 @@ class FitState:
     def epochs(self) -> int:
         """Epochs that are over."""
         return int(self.curve[-1]["epoch"]) if self.curve else 0
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What chooses the epoch whose weights stay: the highest `metric` of what `measure` returns.
-
-    measure: called with the weights in place that would be served. from_start: whether it is called before the first
-    epoch too, so that what training does not improve stays as it was.
-    """
-
-    metric: str
-    measure: Callable[[], Mapping[str, float]]
-    from_start: bool = False
-
-
-class Learner(ABC, Generic[Batch]):
-    """What learns in epochs: the same bytes for the same seed, threads, device and input.
-
-    device: where the weights are. epoch: the number of the pass that is under way, from 1. Methods with an underscore
-    are called by the loop alone.
-
-    One that several processes fit together makes its batches of `Processes.own` rows, and draws them from generators of
-    numpy, which are the same in all of them. Generators of torch, which dropout draws from, are each process's own.
-    """
-
-    device: torch.device = torch.device("cpu")
-    epoch: int = 0
-    _optimizers: Sequence[torch.optim.Optimizer]
-
-    @abstractmethod
-    def _weights(self) -> dict[str, Tensor]:
-        """The learned tensors by name: the leaves themselves, which the loop copies from and into."""
-
-    @abstractmethod
-    def _generators(self) -> checkpoint.Generators:
-        """Every generator that training uses."""
-
-    @abstractmethod
-    def _batches(self) -> Iterator[Batch]:
-        """The batches of one epoch; none where there is nothing to learn."""
-
-    @abstractmethod
-    def _loss(self, batch: Batch) -> Tensor:
-        """A batch's mean loss, as far as it is this process's, differentiable by the weights."""
-
-    def _learn(self, batch: Batch, schedule: Schedule, processes: Processes) -> float:
-        """Moves the weights by one batch; its mean loss before that."""
-        with autocast(self.device, schedule.precision):
-            loss = self._loss(batch)
-        for optimizer in self._optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        weights = self._weights().values()
-        whole = processes.sum_gradients(weights, loss)
-        if schedule.clip:
-            _clip([weight.grad for weight in weights if weight.grad is not None], schedule.clip)
-        for optimizer in self._optimizers:
-            optimizer.step()
-        return whole
 
 
 def fit(
@@ -194,13 +130,13 @@ class Loop(Generic[Batch]):
         rank = self.context.processes.rank
         if rank:
             seed = np.random.SeedSequence([self.context.seed, epoch, rank]).generate_state(1)
-            for generator in self.learner._generators():
+            for generator in self.learner._generators:
                 if isinstance(generator, torch.Generator):
                     generator.manual_seed(int(seed[0]))
 
     @torch.no_grad()
     def _average(self) -> None:
-        weights, state = self.learner._weights(), self.state
+        weights, state = self.learner._weights, self.state
         if not state.averaged:
             state.averaged = _copy(weights)
             return
@@ -217,12 +153,12 @@ class Loop(Generic[Batch]):
             entry |= self.validation.measure()
             score = entry[self.validation.metric]
             if score > state.score:
-                state.score, state.epoch, state.best = score, state.epochs, _copy(self.learner._weights())
+                state.score, state.epoch, state.best = score, state.epochs, _copy(self.learner._weights)
 
     @contextmanager
     def _served(self) -> Iterator[None]:
         """Inside, the weights are those that would be served, which are not those that training goes on from."""
-        weights = self.learner._weights()
+        weights = self.learner._weights
         trained = {name: weights[name].data for name in self.state.averaged}
         try:
             for name, tensor in self.state.averaged.items():
@@ -234,20 +170,20 @@ class Loop(Generic[Batch]):
 
     @torch.no_grad()
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        weights = self.learner._weights()
+        weights = self.learner._weights
         for name, tensor in tensors.items():
             weights[name].copy_(tensor)
 
     def _leave(self, path: Path) -> None:
         state, learner = self.state, self.learner
         tensors = {
-            **checkpoint.named("weights", learner._weights()),
+            **checkpoint.named("weights", learner._weights),
             **checkpoint.named("averaged", state.averaged),
             **checkpoint.named("best", state.best),
             **checkpoint.named("optimizers", checkpoint.of_optimizers(learner._optimizers)),
         }
         facts = {name: getattr(state, name) for name in ("curve", "steps", "score", "epoch", "seconds")}
-        facts |= {"made": self._made(), "generators": checkpoint.of_generators(learner._generators())}
+        facts |= {"made": self._made(), "generators": checkpoint.of_generators(learner._generators)}
         checkpoint.write(path, tensors, facts)
 
     def _resumed(self) -> FitState:
@@ -257,7 +193,7 @@ class Loop(Generic[Batch]):
         if written is None or written[1].pop("made") != self._made():
             return FitState()
         tensors, facts = written
-        checkpoint.to_generators(learner._generators(), facts.pop("generators"))
+        checkpoint.to_generators(learner._generators, facts.pop("generators"))
         checkpoint.to_optimizers(learner._optimizers, checkpoint.under("optimizers", tensors))
         self._restore(checkpoint.under("weights", tensors))
         averaged, best = (
@@ -271,15 +207,6 @@ class Loop(Generic[Batch]):
         metric = self.validation.metric if self.validation else ""
         running = [self.context.seed, self.context.threads, self.context.processes.size, str(self.learner.device)]
         return [type(self.learner).__name__, metric, self.schedule.max_epochs, *running, torch.__version__]
-
-
-@torch.no_grad()
-def _clip(gradients: list[Tensor], longest: float) -> None:
-    """Shortens the gradients, dense and sparse, in place: together they are no longer than `longest`."""
-    lengths = [(gradient.coalesce().values() if gradient.is_sparse else gradient).norm() for gradient in gradients]
-    factor = (longest / (torch.stack(lengths).norm() + 1e-6)).clamp(max=1)
-    for gradient in gradients:
-        gradient.mul_(factor)
 
 
 def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 # A property of the module, which type stubs do not know of.
 deterministic: Any = torch.utils.deterministic
@@ -18,12 +19,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(where: torch.device, precision: str) -> torch.autocast:
+def autocast(where: torch.device | str, precision: str) -> torch.autocast:
     """Dense products in bfloat16 inside, where `precision` says so; auto does on a GPU that has it.
 
     On processors bfloat16 is only fast with instructions for it, and sparse products, which most of the models that
     train there consist of, do not have it.
     """
+    where = torch.device(where)
     has = where.type == "cuda" and torch.cuda.is_bf16_supported()
     enabled = has if precision == "auto" else precision == "bfloat16"
     return torch.autocast(where.type, torch.bfloat16, enabled)
@@ -51,3 +53,12 @@ def reproducible(threads: int) -> Iterator[None]:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
         deterministic.fill_uninitialized_memory = filled
+
+
+@torch.no_grad()
+def clip(gradients: list[Tensor], longest: float) -> None:
+    """Shortens the gradients, dense and sparse, in place: together they are no longer than `longest`."""
+    lengths = [(gradient.coalesce().values() if gradient.is_sparse else gradient).norm() for gradient in gradients]
+    factor = (longest / (torch.stack(lengths).norm() + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(factor)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import math
 import os
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -33,11 +35,11 @@ from pipeline.recommend import reads, recommender
 from pipeline.recommend.base import Content, Fit, OnEpoch
 from pipeline.runtime import threads
 from pipeline.tuning.search_space import Space, applied, configured, suggest
-from pipeline.tuning.trials import STATES, described, line
 from pipeline.workspace import Json, Workspace, digest
 
 log = logging.getLogger("medley")
 DOCUMENT, JOURNAL, LOCK = "tune.json", "journal.log", "lock"
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def judge(
 
 @dataclass(frozen=True)
 class Material:
-    """What trials are fitted on and judged by. content: the items, as far as they are read, see `Kind.reads`."""
+    """What trials are fitted on and judged by. content: the items, as far as they are read, see `Model.reads`."""
 
     train: Interactions
     validation: Interactions
@@ -190,6 +192,54 @@ class _Search:
 
     def _trials(self) -> list[Json]:
         return [described(trial) for trial in self.study.get_trials(deepcopy=False) if trial.state in STATES]
+
+
+def described(trial: FrozenTrial) -> Json:
+    """A trial as `tune.json` has it; one that a kill cut short is `interrupted`."""
+    noted = trial.user_attrs
+    interrupted = trial.state == TrialState.FAIL and "problem" not in noted
+    return {
+        "number": trial.number,
+        "state": "interrupted" if interrupted else STATES[trial.state],
+        "settings": dict(sorted(trial.params.items())),
+        "value": trial.value if trial.state == TrialState.COMPLETE else None,
+        "epochs": noted.get("epochs"),
+        "seconds": noted.get("seconds"),
+        "configured": bool(noted.get("configured")),
+        "problem": noted.get("problem", ""),
+    }
+
+
+def line(trial: Json, wanted: int, metric: str) -> str:
+    """One line for the log."""
+    settings = " ".join(f"{name.removeprefix('train.')}={_short(value)}" for name, value in trial["settings"].items())
+    result = trial["problem"] or trial["state"] if trial["value"] is None else f"{metric}={trial['value']:.4f}"
+    return f"tune trial {trial['number'] + 1}/{wanted} {result} {trial['seconds']} s {settings}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def advice(document: Json) -> str:
+    """A finished search's best trial, as `-s` options and, but for a blend's members, as YAML."""
+    best, own = document["best"], document["configured"]
+    before = f", as configured {own['value']:.4f}" if own else ""
+    count, metric = len(document["trials"]), document["metric"]
+    lines = [f"best of {count} trials: {metric} on validation {best['value']:.4f}{before}"]
+    if best["configured"]:
+        return f"{lines[0]}; the settings may stay as they are"
+    lines += [f"  -s {name}={json.dumps(value)}" for name, value in best["settings"].items()]
+    if any(name.startswith("train.members.") for name in best["settings"]):
+        return "\n".join(lines)
+    tree: Json = {}
+    for name, value in best["settings"].items():
+        *parents, last = name.split(".")
+        section = tree
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return "\n".join([*lines, "or in the YAML file:", yaml.safe_dump(tree, sort_keys=True).rstrip()])
 
 
 def _study(journal: Path, config: Config) -> optuna.Study:

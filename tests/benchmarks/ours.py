@@ -48,7 +48,7 @@ def image(folder: str, files: list[str], settings: dict[str, Any]) -> tuple[Func
 
 
 def _ours(modality: Modality, config: Config, rows: list[Row]) -> tuple[Functions, dict[str, Any]]:
-    limit_threads(config)
+    limit_threads(threads(config))
     from pipeline.encoders import make
     from pipeline.encoders.engine.network import NetworkEncoder
 

@@ -25,7 +25,7 @@ from pipeline import cli
 from pipeline.artefacts.staged import open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config import load
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, rank
 from pipeline.interactions import Floats
 from pipeline.night import Night, resume
 from pipeline.sample import write_shop
@@ -105,7 +105,7 @@ def values_of(night: Night, groups: dict[str, str]) -> dict[str, dict[str, Float
     code = {user: place for place, user in enumerate(log.users)}
     assert users[0] == list(log.users)
     task = Task(log.of("train", "validation"), log.of("test"))
-    scores = evaluate(users[1], items[1], task, (10, 20))
+    scores = rank(inner_product(users[1], items[1]), task, (10, 20))
     at = {log.users[user]: place for place, user in enumerate(scores.users)}
     found: dict[str, dict[str, Floats]] = {}
     for group in GROUPS:

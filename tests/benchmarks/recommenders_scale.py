@@ -40,9 +40,8 @@ from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.models.bpr import PairwiseSettings
 from pipeline.recommend.models.elsa import ElsaSettings
 from pipeline.recommend.models.graph import GraphSettings
-from pipeline.recommend.models.two_tower import TwoTowerSettings
+from pipeline.recommend.models.two_tower import TwoTower, TwoTowerSettings
 from pipeline.recommend.trained import Trained
-from pipeline.recommend.two_tower import TwoTower
 from pipeline.recommend.two_tower_batches import Batches
 from pipeline.runtime import threads
 from pipeline.training.context import Context
@@ -103,7 +102,7 @@ def trained(model: Trained[Any], content: Content, log: Interactions, steps: int
             batcher = model._batcher
             assert sum(passed(batcher, batcher.read(block)) for block in range(len(batcher.blocks))) == len(log)
         ready = time.process_time()
-        batches, loop, taken = model._batches(), Loop(model, model.schedule, None, Context()), []
+        batches, loop, taken = model._batches(), Loop(model, model.settings, None, Context()), []
         batch = next(batches)
         first = 0.0 if streamed else time.process_time() - ready
         while len(taken) < steps and (len(taken) < FEWEST or sum(taken) < LONGEST_SECONDS):

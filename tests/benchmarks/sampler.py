@@ -29,12 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, rank
 from pipeline.night import peak_rss_bytes, reset_peak_rss
-from pipeline.recommend.bpr import BPR
-from pipeline.recommend.lightgcn import LightGCN
-from pipeline.recommend.models.bpr import BprSettings
-from pipeline.recommend.models.lightgcn import LightGcnSettings
+from pipeline.recommend.models.bpr import BPR, BprSettings
+from pipeline.recommend.models.lightgcn import LightGCN, LightGcnSettings
 from pipeline.recommend.trained import Trained
 from pipeline.training.context import Context
 from pipeline.training.loop import Loop
@@ -115,7 +113,7 @@ def epochs(model: Trained[Any], split: Split, count: int) -> tuple[list[float], 
     """Wall and processor seconds of each epoch, after one to warm up."""
     with reproducible(1):
         model._prepare(split.bare(), split.train)
-        loop, walls, cpus = Loop(model, model.schedule, None, Context()), [], []
+        loop, walls, cpus = Loop(model, model.settings, None, Context()), [], []
         for number in range(1, count + 2):
             begin = time.perf_counter(), time.process_time()
             loop.pass_over(number)
@@ -178,7 +176,7 @@ def cornac(split: Split, python: str, seed: int) -> dict[str, float]:
 
 
 def recall(users: np.ndarray, items: np.ndarray, split: Split) -> float:
-    values = evaluate(users, items, Task(split.train, split.validation), (20,)).values
+    values = rank(inner_product(users, items), Task(split.train, split.validation), (20,)).values
     return float(values["recall@20"].mean())
 
 

@@ -22,7 +22,7 @@ def test_what_is_asked_for_lies_in_the_test_part_and_within_the_window() -> None
     others = [(item, "train") for item in (3, 2)]
     log = log_of([[(0, "train"), (1, "train"), (2, "test"), (3, "test"), (4, "test"), (0, "test")], others], 5)
     found = questions(log, "co_choice", 2, 0)
-    assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 2), (1, 2), (1, 3), (2, 3)}, (
+    assert set(zip(found.item.tolist(), found.answer.tolist(), strict=True)) == {(0, 2), (1, 2), (1, 3), (2, 3)}, (
         "what nobody chose in training, or the user chose before, is not asked for"
     )
 
@@ -30,9 +30,9 @@ def test_what_is_asked_for_lies_in_the_test_part_and_within_the_window() -> None
 def test_cold_questions_ask_by_the_item_that_training_saw_for_the_one_that_it_did_not() -> None:
     log = log_of([[(0, "train"), (4, "held_out"), (1, "test")], [(1, "train")]], 5, cold={4})
     found = questions(log, "co_choice_cold", 10, 0)
-    assert set(zip(found.asked.tolist(), found.answer.tolist(), strict=True)) == {(0, 4), (1, 4)}
+    assert set(zip(found.item.tolist(), found.answer.tolist(), strict=True)) == {(0, 4), (1, 4)}
     warm = questions(log, "co_choice", 10, 0)
-    assert set(zip(warm.asked.tolist(), warm.answer.tolist(), strict=True)) == {(0, 1)}
+    assert set(zip(warm.item.tolist(), warm.answer.tolist(), strict=True)) == {(0, 1)}
 
 
 def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monke
     histories.append([(i, "train") for i in range(40)])
     found = questions(log_of(histories, 40), "co_choice", 3, 0)
     expected: dict[int, list[float]] = {}
-    for user, asked, answer in zip(found.user, found.asked, found.answer, strict=True):
+    for user, asked, answer in zip(found.user, found.item, found.answer, strict=True):
         hit = 0.0
         if not np.isnan(vectors[[asked, answer]]).any():
             others = [i for i in range(40) if i != asked and not np.isnan(vectors[i, 0])]
@@ -71,7 +71,7 @@ def test_of_many_questions_a_limit_is_drawn_by_the_seed() -> None:
     assert len(whole) == len(questions(log, "co_choice", 6, 0, limit=len(whole))) == 4 * 15
     rows = np.sort(np.random.default_rng(3).permutation(60)[:20])
     drawn = questions(log, "co_choice", 6, 3, limit=20)
-    for name in ("user", "asked", "answer"):
+    for name in ("user", "item", "answer"):
         assert getattr(drawn, name).tolist() == getattr(whole, name)[rows].tolist()
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StepFailed
 from pipeline.evaluation import metrics
 from pipeline.evaluation import ranking as lists
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, rank
 from pipeline.evaluation.top_k import tie_break, top_k
 from pipeline.interactions import Interactions
 
@@ -76,7 +76,7 @@ def test_metrics_are_their_definitions_whatever_the_ties_and_the_block(
         patch.setattr(lists, "FEWEST_ROWS", 1)
         if by_norm:
             patch.setattr(metrics, "best_of", lists.BestByNorm)
-        found = evaluate(users, items, task, CUTOFFS)
+        found = rank(inner_product(users, items), task, CUTOFFS)
     rows: dict[int, dict[str, float]] = {}
     shown: dict[int, set[int]] = {k: set() for k in CUTOFFS}
     ranked_items = [i for i in range(len(items)) if task.candidates is None or task.candidates[i]]
@@ -202,14 +202,14 @@ def test_a_model_that_scores_everything_alike_is_no_better_than_chance() -> None
     # Targets are the lowest codes, which ties broken by code would all put on top.
     targets = log_of({(user, user % k) for user in range(n_users)}, n_users, n_items)
     nothing = log_of(set(), n_users, n_items)
-    found = evaluate(np.zeros((n_users, 1)), np.zeros((n_items, 1)), Task(nothing, targets), (k,))
+    found = rank(inner_product(np.zeros((n_users, 1)), np.zeros((n_items, 1))), Task(nothing, targets), (k,))
     assert found.values[f"recall@{k}"].mean() == pytest.approx(k / n_items, abs=0.03)
     assert found.coverage[f"coverage@{k}"] == 1
 
 
 def test_seen_items_are_neither_shown_nor_wanted() -> None:
     history, targets = log_of({(0, 0)}, 1, 3), log_of({(0, 0), (0, 1)}, 1, 3)
-    found = evaluate(np.ones((1, 1)), np.array([[3.0], [2.0], [1.0]]), Task(history, targets), (1,))
+    found = rank(inner_product(np.ones((1, 1)), np.array([[3.0], [2.0], [1.0]])), Task(history, targets), (1,))
     assert found.values["recall@1"].tolist() == [1.0]
     assert found.coverage["coverage@1"] == pytest.approx(1 / 3)
 
@@ -217,4 +217,4 @@ def test_seen_items_are_neither_shown_nor_wanted() -> None:
 def test_vectors_that_are_not_numbers_are_refused_in_one_sentence() -> None:
     log = log_of({(0, 0)}, 1, 1)
     with pytest.raises(StepFailed, match="not all finite"):
-        evaluate(np.full((1, 1), np.nan), np.ones((1, 1)), Task(log, log))
+        rank(inner_product(np.full((1, 1), np.nan), np.ones((1, 1))), Task(log, log))

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, rank
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Fit
-from pipeline.recommend.blend import BlendModel, best_weights
-from pipeline.recommend.models.blend import BlendSettings
+from pipeline.recommend.models.blend import BlendModel, BlendSettings, best_weights
 from tests.recommend.test_recommenders import ITEMS, NEW, SMALL, World, made, recommender
 
 
@@ -57,7 +56,7 @@ def test_no_member_alone_and_no_equal_mix_is_better_on_validation(world: World, 
 
     def ndcg(model: BlendModel, weights: dict[str, float]) -> float:
         before, model.weights = model.weights, weights
-        values = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,)).values["ndcg@10"]
+        values = rank(model.scorer(world.train), task, (10,)).values["ndcg@10"]
         model.weights = before
         return float(values.mean())
 

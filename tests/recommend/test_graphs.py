@@ -13,13 +13,13 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.errors import StepFailed
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, mean_of
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend import kind_of, recommender
 from pipeline.recommend.base import Content, Recommender
-from pipeline.recommend.baselines import Popularity
-from pipeline.recommend.models.popularity import PopularitySettings
-from pipeline.recommend.propagation import Graph, neighbours, symmetric
+from pipeline.recommend.content_features import neighbours, symmetric
+from pipeline.recommend.models.popularity import Popularity, PopularitySettings
+from pipeline.recommend.propagation import Graph
 from pipeline.training.softmax import log_sum_exp
 
 GROUPS, ITEMS, USERS, LENGTH = 4, 80, 120, 7
@@ -67,7 +67,7 @@ def world() -> World:
 
 
 def ndcg(users: np.ndarray, items: np.ndarray, world: World) -> float:
-    return float(evaluate(users, items, Task(world.train, world.validation), (10,)).values["ndcg@10"].mean())
+    return mean_of(inner_product(users, items), Task(world.train, world.validation), "ndcg@10")
 
 
 @pytest.mark.parametrize("name", NAMES)

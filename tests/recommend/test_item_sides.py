@@ -13,10 +13,9 @@ from pipeline.errors import ShardCorrupt
 from pipeline.interactions import unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Recommender
-from pipeline.recommend.bpr import VBPR
-from pipeline.recommend.content_features import modalities
-from pipeline.recommend.graph import GraphRecommender
-from pipeline.recommend.propagation import neighbours
+from pipeline.recommend.content_features import modalities, neighbours
+from pipeline.recommend.models.graph import GraphRecommender
+from pipeline.recommend.models.vbpr import VBPR
 from tests.recommend.test_recommenders import ITEMS, NEW, SMALL, World, recommender
 
 

@@ -12,29 +12,19 @@ import torch
 from torch.nn.functional import normalize
 
 from pipeline.errors import StepFailed
-from pipeline.evaluation.metrics import Task, rank
-from pipeline.interactions import Interactions
+from pipeline.evaluation.metrics import Task, mean_of, rank
 from pipeline.recommend.base import Content
-from pipeline.recommend.baselines import Popularity
-from pipeline.recommend.elsa import Elsa
-from pipeline.recommend.item_to_item import Ease, ItemKnn, RP3Beta
-from pipeline.recommend.models.ease import EaseSettings
-from pipeline.recommend.models.elsa import ElsaSettings
-from pipeline.recommend.models.item_knn import ItemKnnSettings
-from pipeline.recommend.models.popularity import PopularitySettings
-from pipeline.recommend.models.rp3beta import Rp3BetaSettings
-from pipeline.recommend.models.svd import SvdSettings
-from pipeline.recommend.sparse_top_k import top_of_rows
-from pipeline.recommend.svd import Svd
+from pipeline.recommend.item_to_item import top_of_rows
+from pipeline.recommend.models.ease import Ease, EaseSettings
+from pipeline.recommend.models.elsa import Elsa, ElsaSettings
+from pipeline.recommend.models.item_knn import ItemKnn, ItemKnnSettings
+from pipeline.recommend.models.popularity import Popularity, PopularitySettings
+from pipeline.recommend.models.rp3beta import RP3Beta, Rp3BetaSettings
+from pipeline.recommend.models.svd import Svd, SvdSettings
+from tests.logs import of_table
 
 USERS, ITEMS = 40, 30
 NOTHING = Content(np.zeros((ITEMS, 1), np.float32), np.zeros(ITEMS, bool))
-
-
-def log_of(dense: np.ndarray, age_days: np.ndarray | None = None) -> Interactions:
-    user, item = (codes.astype(np.int32) for codes in np.nonzero(dense))
-    ages = np.zeros(len(user)) if age_days is None else age_days
-    return Interactions(user, item, ages, np.ones(len(user), np.float32), *dense.shape)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +37,7 @@ def dense() -> np.ndarray:
 
 
 def scores_of(model: ItemKnn | RP3Beta | Ease, dense: np.ndarray) -> np.ndarray:
-    log = log_of(dense)
+    log = of_table(dense)
     model.fit(NOTHING, log)
     return model.scorer(log)(np.arange(USERS))
 
@@ -97,7 +87,7 @@ def test_ease_of_too_many_items_reads_the_most_popular_and_says_so(
 
 def test_popularity_fades_with_age() -> None:
     dense = np.array([[1, 0], [1, 0], [0, 1]])
-    log = log_of(dense, np.array([100.0, 100.0, 0.0]))
+    log = of_table(dense, np.array([100.0, 100.0, 0.0]))
     for half_life_days, best in ((10, 1), (10_000, 0)):
         model = Popularity(PopularitySettings(half_life_days=(half_life_days,)))
         model.fit(NOTHING, log)
@@ -105,9 +95,9 @@ def test_popularity_fades_with_age() -> None:
 
 
 def test_validation_chooses_among_the_settings(dense: np.ndarray) -> None:
-    log, generator = log_of(dense), np.random.default_rng(1)
+    log, generator = of_table(dense), np.random.default_rng(1)
     chosen = dense.astype(bool)
-    later = log_of(((generator.random(dense.shape) < 0.1) & ~chosen).astype(float))
+    later = of_table(((generator.random(dense.shape) < 0.1) & ~chosen).astype(float))
     task, by_setting = Task(log, later), {}
     for shrink in (0.0, 50.0):
         one = ItemKnn(ItemKnnSettings(neighbours=(5,), shrink=(shrink,)))
@@ -126,7 +116,7 @@ def test_the_largest_of_a_row_are_kept_and_of_equals_the_first() -> None:
 
 def test_elsas_loss_is_that_of_the_whole_reconstruction(dense: np.ndarray) -> None:
     model = Elsa(ElsaSettings(width=8, content_weight=0), 0, 1)
-    model._prepare(NOTHING, log_of(dense))
+    model._prepare(NOTHING, of_table(dense))
     rows = model._rows.toarray()
     x, a = torch.from_numpy(rows), normalize(model._a, dim=1)
     y = x @ a @ a.T - x
@@ -136,7 +126,7 @@ def test_elsas_loss_is_that_of_the_whole_reconstruction(dense: np.ndarray) -> No
 
 def test_elsa_gives_no_vector_to_an_item_without_choices_or_content(dense: np.ndarray) -> None:
     model = Elsa(ElsaSettings(width=8, max_epochs=2), 0, 1)
-    model.fit(NOTHING, log_of(dense))
+    model.fit(NOTHING, of_table(dense))
     assert np.flatnonzero(~model.item_vectors.any(axis=1)).tolist() == [7]
     np.testing.assert_allclose(np.linalg.norm(np.delete(model.item_vectors, 7, axis=0), axis=1), 1, rtol=1e-5)
 
@@ -147,7 +137,7 @@ def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
     dense = dense[np.arange(USERS) % 12]
     settings = SvdSettings(widths=(width,), popularity_powers=(power,), spectrum_powers=(spectrum,))
     model = Svd(settings, 0, 1)
-    model.fit(NOTHING, log_of(dense))
+    model.fit(NOTHING, of_table(dense))
     told = dense[dense.sum(axis=1) > 1]
     with np.errstate(divide="ignore"):
         rows, columns = told.sum(axis=1), np.where(told.any(axis=0), told.sum(axis=0), np.inf)
@@ -155,23 +145,23 @@ def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
     q = vectors[:width].T
     degree = np.where(np.isinf(columns), 1, columns)[:, None] ** power
     expected = (dense @ (q / degree)) @ (q * sigma[:width] ** spectrum * degree).T
-    np.testing.assert_allclose(model.scorer(log_of(dense))(np.arange(USERS)), expected, atol=1e-5)
+    np.testing.assert_allclose(model.scorer(of_table(dense))(np.arange(USERS)), expected, atol=1e-5)
     again = Svd(settings, 0, 1)
-    again.fit(NOTHING, log_of(dense))
+    again.fit(NOTHING, of_table(dense))
     assert again.item_vectors.tobytes() == model.item_vectors.tobytes()
 
 
 def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(dense: np.ndarray) -> None:
     settings = SvdSettings(widths=(2, 12), popularity_powers=(0.5, 0.0), spectrum_powers=(0.0, 2.0))
     hidden = (np.random.default_rng(1).random(dense.shape) < 0.3) & (dense > 0)
-    train, validation = log_of(dense * ~hidden), log_of(dense * hidden)
+    train, validation = of_table(dense * ~hidden), of_table(dense * hidden)
     fit = Svd(settings, 0, 1).fit(NOTHING, train, validation)
     model = Svd(settings, 0, 1)
     model.prepare(NOTHING, train)
 
     def ndcg(chosen: tuple[float, ...]) -> float:
-        scorer = model.scorer_of(model.learn(NOTHING, train, dict(zip(model.grid, chosen, strict=True))), train)
-        return float(rank(scorer, Task(train, validation), (10,)).values["ndcg@10"].mean())
+        scorer = model.scorer_of(model.state_of(NOTHING, train, dict(zip(model.grid, chosen, strict=True))), train)
+        return mean_of(scorer, Task(train, validation), "ndcg@10")
 
     best = max(product(*model.grid.values()), key=ndcg)
     assert tuple(fit.settings.values()) == best
@@ -189,12 +179,12 @@ def test_svd_puts_a_new_item_where_its_content_is(dense: np.ndarray) -> None:
     vectors[:15, 0] += 6
     content = Content(vectors, np.ones(ITEMS, bool), None, {"text": (vectors, np.ones(ITEMS, bool))})
     model = Svd(SvdSettings(widths=(4,)), 0, 1)
-    model.fit(content, log_of(halves))
-    scores = model.scorer(log_of(halves))(np.arange(USERS))
+    model.fit(content, of_table(halves))
+    scores = model.scorer(of_table(halves))(np.arange(USERS))
     assert scores[:20, 5].mean() > 2 * scores[:20, 20].mean()
     assert scores[20:, 20].mean() > 2 * scores[20:, 5].mean()
 
 
 def test_svd_of_single_choices_says_what_to_do(dense: np.ndarray) -> None:
     with pytest.raises(StepFailed, match=r"train\.model"):
-        Svd(SvdSettings(), 0, 1).fit(NOTHING, log_of(np.eye(USERS, ITEMS)))
+        Svd(SvdSettings(), 0, 1).fit(NOTHING, of_table(np.eye(USERS, ITEMS)))

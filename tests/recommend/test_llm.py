@@ -12,15 +12,14 @@ from safetensors.numpy import load_file
 
 from pipeline.config import load
 from pipeline.errors import ConfigError, WeightsError
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, inner_product, mean_of, rank
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.night import begin
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
-from pipeline.recommend.llm import LanguageModel
 from pipeline.recommend.llm_checkpoint import language_model
 from pipeline.recommend.llm_network import Reader
-from pipeline.recommend.models.llm import LlmSettings, Scratch
+from pipeline.recommend.models.llm import LanguageModel, LlmSettings, Scratch
 from pipeline.recommend.models.sequence import SemanticIds
 from pipeline.recommend.sequence_network import code_vectors
 from pipeline.steps import extract, fuse, ingest
@@ -91,7 +90,7 @@ def changed(checkpoint: Path, **settings: object) -> LlmSettings:
 
 def ndcg(model: LanguageModel, train: Interactions, validation: Interactions) -> float:
     task = Task(train, validation)
-    return float(evaluate(model.user_vectors(train), model.item_vectors, task, (10,)).values["ndcg@10"].mean())
+    return mean_of(model.scorer(train), task, "ndcg@10")
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "lora", "full"])
@@ -109,7 +108,7 @@ def test_a_planted_taste_is_learned(world: World, checkpoint: Path, tuning: str)
 def popularity(world: World) -> float:
     counts = np.bincount(world.train.item, minlength=ITEMS).astype(np.float32)[:, None]
     users = np.ones((USERS, 1), np.float32)
-    found = evaluate(users, counts, Task(world.train, world.validation), (10,)).values["ndcg@10"]
+    found = rank(inner_product(users, counts), Task(world.train, world.validation), (10,)).values["ndcg@10"]
     return float(found.mean())
 
 
@@ -250,7 +249,7 @@ def test_a_forgotten_history_is_read_again_and_gives_the_same(
 ) -> None:
     made = []
     for most in (10**6, 0):
-        monkeypatch.setattr("pipeline.recommend.llm.MOST_STATES", most)
+        monkeypatch.setattr("pipeline.recommend.models.llm.MOST_STATES", most)
         model = LanguageModel(changed(checkpoint, tuning="frozen"), 0, 1)
         model.fit(world.content, world.train, epochs=2)
         made.append(model.user_vectors(world.train))

@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, mean_of
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend.base import Content, PastOf
-from pipeline.recommend.content import ContentRecommender
-from pipeline.recommend.models.content import ContentSettings
-from pipeline.recommend.models.two_tower import TwoTowerSettings
-from pipeline.recommend.two_tower import TwoTower
+from pipeline.recommend.models.content import ContentRecommender, ContentSettings
+from pipeline.recommend.models.two_tower import TwoTower, TwoTowerSettings
 from pipeline.recommend.user_sides import SummedUser, save_model
 
 USERS, ITEMS, KINDS, CHOICES, WIDTH = 240, 120, 6, 8, 16
@@ -47,7 +45,7 @@ def fitted(content: Content, train: Interactions) -> TwoTower:
 
 def worth(model: TwoTower | ContentRecommender, train: Interactions, targets: Interactions, users: np.ndarray) -> float:
     task = Task(train, targets.subset(np.isin(targets.user, users)))
-    return float(evaluate(model.user_vectors(train), model.item_vectors, task, (10,)).values["ndcg@10"].mean())
+    return mean_of(model.scorer(train), task, "ndcg@10")
 
 
 def test_a_profile_serves_who_has_chosen_nothing_yet() -> None:

@@ -13,14 +13,14 @@ from safetensors.numpy import load_file
 
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
-from pipeline.evaluation.metrics import Task, evaluate, rank
+from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend import build, kind_of
 from pipeline.recommend.base import Content, Model, Recommender
-from pipeline.recommend.baselines import ALS
-from pipeline.recommend.models.als import AlsSettings
+from pipeline.recommend.models.als import ALS, AlsSettings
 from pipeline.training.negatives import Sampler
 from pipeline.training.windows import windows
+from tests.logs import of_rows
 
 SMALL: dict[str, dict[str, Any]] = {
     "two_tower": {
@@ -74,18 +74,11 @@ class World:
             picked = generator.choice(old, LENGTH, replace=False)
             rows += [(user, int(item), float(LENGTH - i)) for i, item in enumerate(picked)]
             late += [(user, int(item), 0.0) for item in generator.choice(new, 2, replace=False)]
-        log = _log(rows)
+        log = of_rows(rows, USERS, ITEMS)
         self.validation = log.subset(log.age_days == 1)
         self.train = log.subset(log.age_days > 1)
-        self.new = _log(late)
+        self.new = of_rows(late, USERS, ITEMS)
         self.is_new = np.arange(ITEMS) >= ITEMS - NEW
-
-
-def _log(rows: list[tuple[int, int, float]]) -> Interactions:
-    user, item, age = (np.array(column) for column in zip(*rows, strict=True))
-    order = np.lexsort((item, -age, user))
-    ones = np.ones(len(rows), np.float32)
-    return Interactions(user[order].astype(np.int32), item[order].astype(np.int32), age[order], ones, USERS, ITEMS)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +154,7 @@ def test_two_tower_learns_taste_and_stops_at_its_best_epoch(world: World) -> Non
     assert fit.chosen_epochs == best["epoch"]
     assert fit.curve[-1]["loss"] < fit.curve[0]["loss"]
     task = Task(world.train, world.validation)
-    restored = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,)).values["ndcg@10"].mean()
+    restored = rank(model.scorer(world.train), task, (10,)).values["ndcg@10"].mean()
     assert restored == pytest.approx(best["ndcg@10"], abs=1e-12)
     assert restored > 2 * ndcg("popularity", world)
 
@@ -217,7 +210,7 @@ def test_als_keeps_the_setting_that_is_best_on_validation(world: World) -> None:
             one = settings.model_copy(update={"regularization": (regularization,), "alpha": (alpha,)})
             model = ALS(one, 0, 1)
             model.fit(world.content, world.train, world.validation)
-            scores = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,))
+            scores = rank(model.scorer(world.train), task, (10,))
             found[(regularization, alpha)] = (scores.values["ndcg@10"].mean(), model.item_vectors)
     chosen = ALS(settings, 0, 1)
     chosen.fit(world.content, world.train, world.validation)

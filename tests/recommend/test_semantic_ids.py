@@ -11,9 +11,8 @@ from safetensors.numpy import load_file
 from pipeline.interactions import unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
-from pipeline.recommend.models.sequence import SemanticIds
+from pipeline.recommend.models.sequence import SemanticIds, SequenceModel
 from pipeline.recommend.semantic_ids import Codebooks
-from pipeline.recommend.sequence import SequenceModel
 from pipeline.recommend.sequence_network import code_vectors
 from tests.recommend.test_sequence import ITEMS, SMALL, USERS, log_of, walks
 
@@ -75,7 +74,7 @@ def test_a_new_item_is_liked_by_its_codes_where_its_vector_alone_says_nothing() 
     log = log_of([generator.choice(items, 6).tolist() for items in liked])
     model = SequenceModel(WITH_CODES, 0, 1)
     model.fit(content, log, epochs=6)
-    model._model.items.content.weight.data.zero_()
+    model._network.items.content.weight.data.zero_()
     model._freeze()
     scores = model.user_vectors(log) @ model.item_vectors[new].T
     assert (coarse[new][scores.argmax(axis=1)] == np.arange(USERS) % COARSE).mean() > 0.9

@@ -11,12 +11,12 @@ import torch
 from safetensors.numpy import load_file
 
 from pipeline.errors import ShardCorrupt, StepFailed
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
-from pipeline.recommend.models.sequence import SequenceSettings
-from pipeline.recommend.sequence import Pieces, SequenceModel, _pieces
+from pipeline.recommend.models.sequence import SequenceModel, SequenceSettings
+from pipeline.recommend.sequence_batches import Pieces, _pieces
 from pipeline.recommend.sequence_network import Aims, SoftmaxLoss, Transformer
 
 ITEMS, USERS, LENGTH = 60, 150, 9
@@ -59,7 +59,7 @@ def walked() -> tuple[SequenceModel, Interactions, Interactions]:
 
 def test_the_next_item_of_a_planted_order_is_found(walked: tuple[SequenceModel, Interactions, Interactions]) -> None:
     model, train, validation = walked
-    found = evaluate(model.user_vectors(train), model.item_vectors, Task(train, validation), (1,)).values["recall@1"]
+    found = rank(model.scorer(train), Task(train, validation), (1,)).values["recall@1"]
     # What precedes by few steps on either side is as often chosen together: only the order tells them apart.
     assert found.mean() > 0.9
 
@@ -128,7 +128,7 @@ def test_the_best_epoch_is_kept(walked: tuple[SequenceModel, Interactions, Inter
     model = SequenceModel(SMALL.model_copy(update={"patience_epochs": 1}), 0, 1)
     fit = model.fit(NOTHING, train, validation, on_epoch=lambda epoch: told.append(epoch["ndcg@10"]))
     assert fit.curve[fit.chosen_epochs - 1]["ndcg@10"] == max(told)
-    kept = evaluate(model.user_vectors(train), model.item_vectors, Task(train, validation), (10,)).values["ndcg@10"]
+    kept = rank(model.scorer(train), Task(train, validation), (10,)).values["ndcg@10"]
     assert kept.mean() == pytest.approx(max(told), abs=1e-12)
 
 

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.recommend.lightgcn import LightGCN
-from pipeline.recommend.models.lightgcn import LightGcnSettings
+from pipeline.recommend.models.lightgcn import LightGCN, LightGcnSettings
 from pipeline.recommend.trained import Trained
 from pipeline.recommend.warm_start import Before
 from pipeline.training.context import Scratch
@@ -147,9 +146,9 @@ def test_the_served_weights_are_the_running_mean_and_training_goes_on_from_its_o
             world.content,
             world.train,
             epochs=5,
-            on_epoch=lambda _, model=model, steps=steps: steps.append(model._weights()["ids"].detach().clone()),  # type: ignore[misc]
+            on_epoch=lambda _, model=model, steps=steps: steps.append(model._weights["ids"].detach().clone()),  # type: ignore[misc]
         )
-        seen[averaging] = [*steps, model._weights()["ids"].detach()]
+        seen[averaging] = [*steps, model._weights["ids"].detach()]
     for plain, beside in zip(seen[0.0][:5], seen[0.8][:5], strict=True):
         torch.testing.assert_close(plain, beside, rtol=0, atol=0)
     mean = seen[0.8][0]
@@ -164,7 +163,7 @@ def test_no_gradient_is_longer_than_the_clip(name: str, world: World) -> None:
     for clip, short in ((0.0, False), (1e-3, True)):
         model = made(name, clip=clip)
         model.fit(world.content, world.train, epochs=1)
-        squares = [float(weight.grad.square().sum()) for weight in model._weights().values() if weight.grad is not None]
+        squares = [float(weight.grad.square().sum()) for weight in model._weights.values() if weight.grad is not None]
         assert (sum(squares) ** 0.5 <= 1.001e-3) == short
 
 
@@ -184,17 +183,17 @@ def test_in_half_precision_every_model_learns_about_the_same(name: str, world: W
 def test_a_warm_start_begins_at_the_earlier_weights_of_the_same_items_and_users(name: str, world: World) -> None:
     earlier = made(name)
     earlier.fit(world.content, world.train, epochs=2)
-    weights = {name: weight.detach().clone() for name, weight in earlier._weights().items()}
+    weights = {name: weight.detach().clone() for name, weight in earlier._weights.items()}
     # Item 0 is new today, and users are counted the other way round.
     rows = {"items": np.r_[-1, np.arange(1, ITEMS)], "users": np.arange(USERS)[::-1].copy()}
     model = made(name)
     model._prepare(world.content, world.train)
-    drawn = {name: weight.detach().clone() for name, weight in model._weights().items()}
+    drawn = {name: weight.detach().clone() for name, weight in model._weights.items()}
     Before(weights, earlier.item_vectors, earlier.user_vectors(world.train), rows, True).begin(
-        model._weights(), model._tables()
+        model._weights, model.tables
     )
-    for weight, now in model._weights().items():
-        of = model._tables().get(weight, ())
+    for weight, now in model._weights.items():
+        of = model.tables.get(weight, ())
         expected = weights[weight].clone()
         if of == ("users", "items"):
             users, items = weights[weight][:USERS].flip(0), weights[weight][USERS:].clone()
@@ -213,6 +212,6 @@ def test_a_fit_begins_at_what_it_is_given(world: World) -> None:
     earlier.fit(world.content, world.train, epochs=1)
     rows = {"items": np.arange(ITEMS), "users": np.arange(USERS)}
     model = LightGCN(settings, 5, 1)
-    model.before = Before(earlier._weights(), earlier.item_vectors, earlier.user_vectors(world.train), rows, True)
+    model.before = Before(earlier._weights, earlier.item_vectors, earlier.user_vectors(world.train), rows, True)
     model.fit(world.content, world.train, epochs=1)
     np.testing.assert_allclose(model.item_vectors, earlier.item_vectors, atol=1e-6)

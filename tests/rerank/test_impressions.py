@@ -11,10 +11,11 @@ from scipy.special import expit
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.rerank.fit import Part, RankerFit, fit_ranker
+from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
-from pipeline.rerank.snapshot import Catalogue, Snapshot
+from pipeline.rerank.snapshot import Catalogue, FirstStage
 from pipeline.training.context import Context
+from tests.logs import of_rows
 
 USERS, ITEMS, GROUPS, VISITS, PAGE = 60, 60, 4, 14, 5
 HOUR = 1 / 24
@@ -22,13 +23,6 @@ SETTINGS = Settings(
     learn_from="shown", candidates=30, rounds=3, max_epochs=8, width=8, hidden=16, batch_pairs=128,
     chosen_within_days=0.5, min_shown_choices=100,
 )  # fmt: skip
-
-
-def log_of(rows: list[tuple[int, int, float]]) -> Interactions:
-    user, item, age = (np.array(column) for column in zip(*rows, strict=True))
-    order = np.lexsort((item, -age, user))
-    ones = np.ones(len(rows), np.float32)
-    return Interactions(user[order].astype(np.int32), item[order].astype(np.int32), age[order], ones, USERS, ITEMS)
 
 
 class World:
@@ -52,10 +46,14 @@ class World:
                 choices.append((user, int(item), age))
                 page = [item, *generator.choice(others, PAGE - 1, replace=False)]
                 shown += [(user, int(one), age + HOUR) for one in page]
-        log, pages = log_of(choices), log_of(shown)
+        log, pages = of_rows(choices, USERS, ITEMS), of_rows(shown, USERS, ITEMS)
         later, pages_later = log.age_days < 3, pages.age_days < 3
         self.train = Part(log.subset(~later), pages.subset(~pages_later))
         self.validation = Part(log.subset(later), pages.subset(pages_later))
+
+    @property
+    def first(self) -> FirstStage:
+        return FirstStage(self.items, self.users)
 
     def users(self, history: Interactions) -> Floats:
         return self.by_user * (np.bincount(history.user, minlength=USERS) > 0)[:, None]
@@ -67,14 +65,15 @@ def world() -> World:
 
 
 def fit(world: World, settings: Settings = SETTINGS, train: Part | None = None) -> tuple[bytes, RankerFit]:
-    found = fit_ranker(world.items, world.users, train or world.train, settings, Context(), world.validation)
+    found = fit_ranker(world.first, train or world.train, settings, Context(), world.validation)
     assert found is not None
     return b"".join(value.numpy().tobytes() for value in found[0].network.state_dict().values()), found[1]
 
 
 def test_a_showing_is_chosen_if_it_was_first_chosen_soon_after() -> None:
-    choices = log_of([(0, 1, 9.0), (0, 2, 8.0), (0, 3, 5.0), (0, 4, 9.0), (0, 4, 3.0), (1, 1, 0.0)])
-    shown = log_of(
+    chosen_at = [(0, 1, 9.0), (0, 2, 8.0), (0, 3, 5.0), (0, 4, 9.0), (0, 4, 3.0), (1, 1, 0.0)]
+    choices = of_rows(chosen_at, USERS, ITEMS)
+    shown = of_rows(
         [
             (0, 1, 9.5),  # chosen half a day later
             (0, 2, 8.0),  # at that moment
@@ -85,7 +84,9 @@ def test_a_showing_is_chosen_if_it_was_first_chosen_soon_after() -> None:
             (1, 4, 6.0),  # chosen by another only
             (0, 6, 0.5),  # its day is not over
             (1, 1, 0.5),  # chosen, but its day is not over either
-        ]
+        ],
+        USERS,
+        ITEMS,
     )
     told, chosen = labelled(shown, choices, 1.0)
     found = {(u, i, a): c for u, i, a, c in zip(told.user, told.item, told.age_days, chosen, strict=True)}
@@ -103,7 +104,7 @@ def test_each_showing_is_a_pair_by_a_history_that_is_older_and_as_it_was_shown(w
         return np.stack([np.arange(USERS) + 1, np.full(USERS, history.age_days.min())], axis=1).astype(np.float32)
 
     items = replace_vectors(world.items, 2)
-    found = learned_from_shown(items, dated, world.train.chosen, world.train.shown, SETTINGS, 0)
+    found = learned_from_shown(FirstStage(items, dated), world.train.chosen, world.train.shown, SETTINGS, 0)
     assert found is not None
     user, newest = found.users[found.user, 0].astype(int) - 1, found.users[found.user, 1]
     told, chosen = labelled(world.train.shown, world.train.chosen, SETTINGS.chosen_within_days)
@@ -133,7 +134,7 @@ def test_what_comes_after_a_showing_changes_none_of_its_numbers(world: World) ->
     early = world.train.shown.subset(world.train.shown.age_days > cut + SETTINGS.chosen_within_days)
     rows = []
     for choices in (log, other):
-        found = learned_from_shown(world.items, world.users, choices, early, SETTINGS, 0)
+        found = learned_from_shown(world.first, choices, early, SETTINGS, 0)
         assert found is not None
         rows.append(found)
     np.testing.assert_array_equal(rows[0].scalars, rows[1].scalars)
@@ -146,9 +147,9 @@ def test_it_learns_what_users_choose_of_what_they_are_shown_and_says_how_likely(
     _, how = fit(world)
     assert (how.learned_from, how.used) == ("shown", True)
     assert how.chosen_pairs * (PAGE - 1) < how.pairs < how.chosen_pairs * (PAGE + 1)
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, Context(), world.validation)
+    found = fit_ranker(world.first, world.train, SETTINGS, Context(), world.validation)
     assert found is not None
-    snapshot = Snapshot(world.items, world.users(world.train.chosen), world.train.chosen)
+    snapshot = world.first.after(world.train.chosen)
     told = labelled(world.validation.shown, world.train.chosen.concat(world.validation.chosen), 0.5)
     pairs = pairs_of(snapshot, *told, SETTINGS, np.random.default_rng(0))
     chances = expit(found[0].logits(pairs.users, pairs.user, pairs.item, pairs.scalars).astype(np.float64))
@@ -181,21 +182,19 @@ def test_where_nothing_was_shown_or_all_of_it_chosen_there_is_nothing_to_learn_f
     nothing = Part.without_shown(world.train.chosen)
     all_chosen = Part(world.train.chosen, world.train.chosen)
     for train in (nothing, all_chosen):
-        assert fit_ranker(world.items, world.users, train, SETTINGS, Context(), world.validation) is None
-    found = fit_ranker(
-        world.items, world.users, world.train, SETTINGS, Context(), Part.without_shown(world.validation.chosen)
-    )
+        assert fit_ranker(world.first, train, SETTINGS, Context(), world.validation) is None
+    found = fit_ranker(world.first, world.train, SETTINGS, Context(), Part.without_shown(world.validation.chosen))
     assert found is not None
-    snapshot = Snapshot(world.items, world.users(world.train.chosen), world.train.chosen)
+    snapshot = world.first.after(world.train.chosen)
     told = labelled(nothing.shown, world.train.chosen, 0.5)
     pairs = pairs_of(snapshot, *told, SETTINGS, np.random.default_rng(0))
     assert len(found[0].logits(pairs.users, pairs.user, pairs.item, pairs.scalars)) == len(pairs) == 0
 
 
 def test_the_published_fit_repeats_it(world: World) -> None:
-    found = fit_ranker(world.items, world.users, world.train, SETTINGS, Context(), world.validation)
+    found = fit_ranker(world.first, world.train, SETTINGS, Context(), world.validation)
     assert found is not None
-    again = fit_ranker(world.items, world.users, world.train, SETTINGS, Context(), chosen=(found[1].epochs, found[0]))
+    again = refit_ranker(world.first, world.train, SETTINGS, Context(), found[1].epochs, found[0])
     assert again is not None
     for name, value in again[0].network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), found[0].network.state_dict()[name].numpy(), err_msg=name)

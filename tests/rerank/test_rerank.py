@@ -11,22 +11,16 @@ from pipeline.config.rerank import Rerank as Settings
 from pipeline.errors import ShardCorrupt
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.rerank.candidates import Candidates
-from pipeline.rerank.fit import Part, RankerFit, fit_ranker
+from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
 from pipeline.rerank.network import Ranker, load_ranker
 from pipeline.rerank.pairs import drawn, rounds
-from pipeline.rerank.snapshot import NOTHING, Catalogue, Snapshot
+from pipeline.rerank.quality import Candidates
+from pipeline.rerank.snapshot import NOTHING, Catalogue, FirstStage, Snapshot
 from pipeline.training.context import Context
+from tests.logs import of_rows
 
 USERS, ITEMS, GROUPS, LENGTH = 80, 60, 4, 10
 SETTINGS = Settings(candidates=30, rounds=2, max_epochs=8, width=8, hidden=16, batch_pairs=128)
-
-
-def log_of(rows: list[tuple[int, int, float]]) -> Interactions:
-    user, item, age = (np.array(column) for column in zip(*rows, strict=True))
-    order = np.lexsort((item, -age, user))
-    ones = np.ones(len(rows), np.float32)
-    return Interactions(user[order].astype(np.int32), item[order].astype(np.int32), age[order], ones, USERS, ITEMS)
 
 
 bare = Part.without_shown
@@ -57,8 +51,12 @@ class World:
         for user in range(USERS - 1):
             liked = generator.permutation(np.flatnonzero(group == user % GROUPS))[:LENGTH]
             rows += [(user, int(item), float(LENGTH - place)) for place, item in enumerate(liked)]
-        log = log_of(rows)
+        log = of_rows(rows, USERS, ITEMS)
         self.validation, self.train = log.subset(log.age_days <= 2), log.subset(log.age_days > 2)
+
+    @property
+    def first(self) -> FirstStage:
+        return FirstStage(self.items, self.users)
 
     def users(self, history: Interactions) -> Floats:
         """Vectors that know nothing of tastes; a zero row without a history."""
@@ -72,7 +70,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def fitted(world: World) -> tuple[Ranker, RankerFit]:
-    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context(), bare(world.validation))
+    found = fit_ranker(world.first, bare(world.train), SETTINGS, Context(), bare(world.validation))
     assert found is not None
     return found
 
@@ -81,7 +79,7 @@ def test_it_reads_what_the_first_stage_does_not_and_is_used(world: World, fitted
     ranker, fit = fitted
     assert fit.used
     assert fit.after > 2 * fit.before
-    judged = Candidates(Snapshot(world.items, world.users(world.train), world.train), world.validation, 30)
+    judged = Candidates(world.first.after(world.train), world.validation, 30)
     logits = judged.logits(ranker)
     there = judged.lists != NOTHING
     found = quality(1 / (1 + np.exp(-logits[there].astype(np.float64))), judged.chosen[there])
@@ -99,13 +97,13 @@ def test_where_it_does_not_help_the_first_stages_order_is_kept(world: World) -> 
 
     perfect = Catalogue(np.eye(GROUPS, dtype=np.float32)[np.arange(ITEMS) % GROUPS], {}, np.ones(ITEMS, bool))
     settings = SETTINGS.model_copy(update={"candidates": 5})
-    found = fit_ranker(perfect, tastes, bare(world.train), settings, Context(), bare(world.validation))
+    found = fit_ranker(FirstStage(perfect, tastes), bare(world.train), settings, Context(), bare(world.validation))
     assert found is not None
     assert not found[1].used
 
 
 def test_without_a_validation_part_it_is_not_used(world: World) -> None:
-    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context())
+    found = fit_ranker(world.first, bare(world.train), SETTINGS, Context())
     assert found is not None
     assert not found[1].used
 
@@ -114,7 +112,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     world: World, fitted: tuple[Ranker, RankerFit], tmp_path: Path
 ) -> None:
     ranker, fit = fitted
-    again = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context(), bare(world.validation))
+    again = fit_ranker(world.first, bare(world.train), SETTINGS, Context(), bare(world.validation))
     assert again is not None
     assert again[1] == fit
     (tmp_path / "again").mkdir()
@@ -122,7 +120,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     again[0].save(tmp_path / "again")
     file = "ranker.safetensors"
     assert (tmp_path / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
-    snapshot = Snapshot(world.items, world.users(world.train), world.train)
+    snapshot = world.first.after(world.train)
     users = snapshot.known_users()
     lists = snapshot.candidates(users, 10)
     loaded = load_ranker(tmp_path, world.items, 1)
@@ -139,7 +137,7 @@ def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
     world: World, fitted: tuple[Ranker, RankerFit]
 ) -> None:
     ranker, _ = fitted
-    snapshot = Snapshot(world.items, world.users(world.train), world.train)
+    snapshot = world.first.after(world.train)
     users = snapshot.known_users()[:12]
     lists = snapshot.candidates(users, 5)
     user, item = np.repeat(users, 5), lists.ravel()
@@ -164,7 +162,7 @@ def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
 
 def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
     ranker, fit = fitted
-    found = fit_ranker(world.items, world.users, bare(world.train), SETTINGS, Context(), chosen=(fit.epochs, ranker))
+    found = refit_ranker(world.first, bare(world.train), SETTINGS, Context(), fit.epochs, ranker)
     assert found is not None
     # The same log, seed and epochs: the same network.
     for name, value in found[0].network.state_dict().items():
@@ -175,10 +173,7 @@ def test_validation_moves_nothing_but_the_epoch_and_two_numbers(world: World) ->
     other = world.validation.subset(np.arange(len(world.validation)) % 3 > 0)
     one_epoch = SETTINGS.model_copy(update={"max_epochs": 1})
     train = bare(world.train)
-    found = [
-        fit_ranker(world.items, world.users, train, one_epoch, Context(), bare(part))
-        for part in (world.validation, other)
-    ]
+    found = [fit_ranker(world.first, train, one_epoch, Context(), bare(part)) for part in (world.validation, other)]
     first, second = (one[0].network.state_dict() for one in found if one)
     for name in first:
         if name not in ("slope", "shift"):

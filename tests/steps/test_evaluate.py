@@ -21,10 +21,9 @@ from pipeline.artefacts.staged import OPENED, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.night import Night
-from pipeline.recommend.base import Content, Fit
-from pipeline.recommend.content import ContentRecommender
+from pipeline.recommend.base import Content, Fit, FitInput
 from pipeline.recommend.models.blend import BlendSettings
-from pipeline.recommend.models.content import ContentSettings
+from pipeline.recommend.models.content import ContentRecommender, ContentSettings
 from pipeline.recommend.models.elsa import ElsaSettings
 from pipeline.steps import evaluate, fuse, rerank, train
 from pipeline.steps.extract import modality_vectors
@@ -299,7 +298,7 @@ def test_a_blend_goes_without_a_modality_in_the_members_that_can(
     trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     equal = lambda score, members: np.full(members, 1 / members)  # noqa: E731
-    monkeypatch.setattr("pipeline.recommend.blend.best_weights", equal)
+    monkeypatch.setattr("pipeline.recommend.models.blend.best_weights", equal)
     night, found = _without(trained, tmp_path, "inference", "content", "graph", "elsa", "als")
     assert evaluate._way(night) == "inference"
     assert set(found.without) == {"text", "image", "audio"}
@@ -335,12 +334,12 @@ def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
 ) -> None:
     told: list[Content] = []
 
-    class Spy(ContentRecommender):
-        def fit(self, content: Content, *more: object, **named: object) -> Fit:
-            told.append(content)
-            return super().fit(content, *more, **named)
+    def spied(self: ContentRecommender, data: FitInput) -> Fit:
+        told.append(data.content)
+        return learn(self, data)
 
-    monkeypatch.setattr("pipeline.recommend.content.ContentRecommender", Spy)
+    learn = ContentRecommender.learn
+    monkeypatch.setattr(ContentRecommender, "learn", spied)
     asked = CONFIG.evaluate.model_copy(update={"ablation": "refit"})
     config = CONFIG.model_copy(update={"evaluate": asked, "train": ContentSettings()})
     night = replace(copied(trained, tmp_path), config=config)

@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 
 from pipeline.artefacts.log import MICROSECONDS_PER_DAY, RowsWriter, map_rows
 from pipeline.config.training import Imbalance
-from pipeline.evaluation.metrics import Task, evaluate
+from pipeline.evaluation.metrics import Task, rank
 from pipeline.interactions import Interactions
-from pipeline.recommend.models.two_tower import TwoTowerSettings
-from pipeline.recommend.sequence import Pieces
-from pipeline.recommend.two_tower import TwoTower, sampled_softmax
-from pipeline.recommend.two_tower_batches import BLOCK_ROWS, Batch, Batches
+from pipeline.recommend.models.two_tower import TwoTower, TwoTowerSettings
+from pipeline.recommend.sequence_batches import Pieces
+from pipeline.recommend.two_tower_batches import BLOCK_ROWS, Batch, Batches, sampled_softmax
 from pipeline.recommend.warm_start import Before
 from pipeline.training.batches import padded_batches, padded_runs
-from pipeline.training.negatives import Sampler, Triples
-from pipeline.training.weighting import Balance
+from pipeline.training.negatives import Balance, Sampler, Triples
 from tests.recommend.test_recommenders import ITEMS, USERS, World, small
 
 SMALL = small("two_tower")
@@ -79,7 +77,7 @@ def test_training_in_blocks_learns_as_well_and_passes_every_user(world: World) -
     task, found = Task(world.train, world.validation), []
     for rows in (10_000, 100):
         model = fitted(world, world.train, block_rows=rows)
-        values = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,)).values
+        values = rank(model.scorer(world.train), task, (10,)).values
         found.append(values["ndcg@10"].mean())
     assert found[1] > 0.85 * found[0]
     batches = Batches(world.train, SMALL, 0, block_rows=100)
@@ -109,7 +107,7 @@ def test_mixed_negatives_learn_as_well(world: World) -> None:
     task, found = Task(world.train, world.validation), []
     for settings in ({"negatives": 40}, {"negatives": 24, "in_batch_negatives": True}):
         model = fitted(world, world.train, **settings)
-        values = evaluate(model.user_vectors(world.train), model.item_vectors, task, (10,)).values
+        values = rank(model.scorer(world.train), task, (10,)).values
         found.append(values["ndcg@10"].mean())
     assert found[1] > 0.85 * found[0]
 

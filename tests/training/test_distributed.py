@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.recommend.base import Recommender
-from pipeline.recommend.llm import LanguageModel
+from pipeline.recommend.models.llm import LanguageModel
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from tests.recommend.test_blend import blend
@@ -60,7 +59,7 @@ def fit_all(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("processes")
-    launch(2, Config(), fit_all, found)
+    launch(2, 2, fit_all, found)
     return found
 
 

@@ -29,10 +29,10 @@ import signal, sys
 from pathlib import Path
 from pipeline.errors import StepFailed
 from pipeline.training.launch import launch
-from tests.training.test_launch import CONFIG, be_told
+from tests.training.test_launch import be_told
 signal.signal(signal.SIGTERM, lambda *_: None)
 try:
-    launch(2, CONFIG, be_told, Path(sys.argv[1]))
+    launch(2, 2, be_told, Path(sys.argv[1]))
 except StepFailed as error:
     print(error)
 """
@@ -71,12 +71,12 @@ def fit(folder: Path, killed_after: int) -> None:
 def test_what_one_process_says_is_said_once_and_as_it_would_be_alone() -> None:
     for rank in (0, 1):
         with pytest.raises(ConfigError, match=r"^the key is wrong; say another$"):
-            launch(2, CONFIG, refuse, rank)
+            launch(2, 2, refuse, rank)
 
 
 def test_a_process_that_is_killed_ends_the_others_in_one_sentence() -> None:
     with pytest.raises(StepFailed, match=r"^process 1 of the fit was ended by SIGKILL; .* run the step again"):
-        launch(2, CONFIG, vanish, 1)
+        launch(2, 2, vanish, 1)
 
 
 def be_told(folder: Path) -> None:
@@ -101,11 +101,11 @@ def test_a_fit_of_two_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
-    launch(2, CONFIG, fit, whole, 0)
+    launch(2, 2, fit, whole, 0)
     with pytest.raises(StepFailed, match="SIGKILL"):
-        launch(2, CONFIG, fit, cut, 2)
+        launch(2, 2, fit, cut, 2)
     assert not (cut / "vectors-0").exists()
-    launch(2, CONFIG, fit, cut, 2)
+    launch(2, 2, fit, cut, 2)
     expected = (whole / "vectors-0").read_bytes()
     assert {path.read_bytes() for path in (whole / "vectors-1", cut / "vectors-0", cut / "vectors-1")} == {expected}
 

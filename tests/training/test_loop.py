@@ -23,9 +23,8 @@ from pipeline.evaluation.metrics import validation_metric
 from pipeline.fusion.fit import fit as fit_fusion
 from pipeline.fusion.user_attention import fit as fit_attention
 from pipeline.rerank.fit import fit_ranker
-from pipeline.training.checkpoint import Generators
-from pipeline.training.context import Context, Epoch, OnEpoch, Scratch
-from pipeline.training.loop import FitState, Learner, Validation, fit
+from pipeline.training.context import Context, Epoch, Learner, OnEpoch, Scratch, Validation
+from pipeline.training.loop import FitState, fit
 from tests.conftest import ROOT
 from tests.encoders.finetune import test_adapt as adapted
 from tests.fusion import test_kinds as fusions
@@ -70,13 +69,9 @@ class Walk(Learner[float]):
         self.number = torch.zeros(1, requires_grad=True)
         self.generator = np.random.default_rng(0)
         self.targets, self.batches, self.steps = targets, batches, 0
+        self._weights = {"number": self.number}
         self._optimizers = [torch.optim.Adam([self.number], lr=0.1)]
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {"number": self.number}
-
-    def _generators(self) -> Generators:
-        return [self.generator]
+        self._generators = [self.generator]
 
     def _batches(self) -> Iterator[float]:
         target = self.targets[min(self.epoch, len(self.targets)) - 1]
@@ -171,7 +166,7 @@ def history(context: Context, folder: Path) -> object:
 def ranker(context: Context, folder: Path) -> object:
     world = rerank.World()
     train, validation = rerank.bare(world.train), rerank.bare(world.validation)
-    fitted = fit_ranker(world.items, world.users, train, rerank.SETTINGS, context, validation)
+    fitted = fit_ranker(world.first, train, rerank.SETTINGS, context, validation)
     assert fitted is not None
     return fitted[1], [value.numpy().tobytes() for value in fitted[0].network.state_dict().values()]
 

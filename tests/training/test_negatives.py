@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StepFailed
-from pipeline.interactions import Interactions
 from pipeline.training.negatives import Chosen, Triples
+from tests.logs import of_table
 
 USERS, ITEMS = 50, 40
-
-
-def _log(chosen: np.ndarray) -> Interactions:
-    """chosen: (users, items) bool."""
-    user, item = (codes.astype(np.int32) for codes in np.nonzero(chosen))
-    return Interactions(user, item, np.zeros(len(user)), np.ones(len(user), np.float32), *chosen.shape)
 
 
 @pytest.fixture
@@ -33,7 +27,7 @@ def chosen() -> np.ndarray:
 def test_a_negative_is_never_chosen_and_every_interaction_is_passed_once(
     chosen: np.ndarray, power: float, bitmap_bytes: int
 ) -> None:
-    triples = Triples(_log(chosen), 64, power, seed=0, bitmap_bytes=bitmap_bytes)
+    triples = Triples(of_table(chosen), 64, power, seed=0, bitmap_bytes=bitmap_bytes)
     for _ in range(3):
         batches = list(triples.epoch())
         assert {len(batch.user) for batch in batches[:-1]} == {64}
@@ -53,7 +47,7 @@ def test_a_negative_is_never_chosen_and_every_interaction_is_passed_once(
 def test_bitmap_and_search_agree(chosen: np.ndarray) -> None:
     user, item = (codes.ravel().astype(np.int32) for codes in np.indices(chosen.shape))
     for bitmap_bytes in (0, 1 << 20):
-        np.testing.assert_array_equal(Chosen(_log(chosen), bitmap_bytes)(user, item), chosen.ravel())
+        np.testing.assert_array_equal(Chosen(of_table(chosen), bitmap_bytes)(user, item), chosen.ravel())
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 0.5])
@@ -61,7 +55,7 @@ def test_negatives_follow_popularity_to_the_power(power: float) -> None:
     chosen = np.zeros((200, 6), bool)
     for item, often in enumerate((100, 40, 10, 4, 1)):
         chosen[:often, item] = True
-    triples = Triples(_log(chosen), 64, power, seed=0)
+    triples = Triples(of_table(chosen), 64, power, seed=0)
     drawn = np.bincount(triples.negatives(np.full(100_000, 199, np.int32)), minlength=6) / 100_000
     popularity = chosen.sum(axis=0)
     expected = np.ones(6) if power == 0 else popularity.astype(float) ** power
@@ -74,7 +68,7 @@ def test_the_last_resort_draws_by_the_same_law() -> None:
     chosen[3:, 2] = False
     chosen[2:, 3] = False
     chosen[0, 2:] = False
-    triples = Triples(_log(chosen), 64, 1.0, seed=0)
+    triples = Triples(of_table(chosen), 64, 1.0, seed=0)
     drawn = triples.negatives(np.zeros(400, np.int32))
     assert set(drawn.tolist()) == {2, 3}
     assert (drawn == 2).mean() == pytest.approx(2 / 3, abs=0.08)
@@ -82,7 +76,8 @@ def test_the_last_resort_draws_by_the_same_law() -> None:
 
 def test_the_same_seed_gives_the_same_triples_and_another_does_not(chosen: np.ndarray) -> None:
     runs = [
-        np.concatenate([batch.negative for batch in Triples(_log(chosen), 64, 0.0, seed).epoch()]) for seed in (0, 0, 1)
+        np.concatenate([batch.negative for batch in Triples(of_table(chosen), 64, 0.0, seed).epoch()])
+        for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
@@ -90,4 +85,4 @@ def test_the_same_seed_gives_the_same_triples_and_another_does_not(chosen: np.nd
 
 def test_a_log_without_any_negative_is_refused() -> None:
     with pytest.raises(StepFailed, match="nothing to rank lower"):
-        Triples(_log(np.ones((3, 4), bool)), 64, 0.0, seed=0)
+        Triples(of_table(np.ones((3, 4), bool)), 64, 0.0, seed=0)

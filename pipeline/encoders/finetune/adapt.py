@@ -31,10 +31,9 @@ from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.encoders.finetune.augment import augment
 from pipeline.errors import StepFailed, WeightsError
 from pipeline.interactions import Int32s, Interactions
-from pipeline.training.checkpoint import Generators
-from pipeline.training.context import Context
-from pipeline.training.contrastive import info_nce
-from pipeline.training.loop import Learner, Validation, fit
+from pipeline.training.context import Context, Learner, Validation
+from pipeline.training.loop import fit
+from pipeline.training.softmax import info_nce
 
 log = logging.getLogger("medley")
 FILE = "adapted.safetensors"
@@ -159,9 +158,11 @@ class _Learner(Learner[Int32s]):
         self.encoder, self.task, self.settings = encoder, task, settings
         self.layers = _trainable(network, settings)
         self.held_out, self.pairs = pairs
-        self.trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self._weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         rate = settings.learning_rate
-        self._optimizers = [torch.optim.AdamW(self.trained.values(), lr=rate, weight_decay=0.01)]
+        self._optimizers = [torch.optim.AdamW(self._weights.values(), lr=rate, weight_decay=0.01)]
+        # Each epoch has a generator of its own; dropout draws from torch's.
+        self._generators = [torch.default_generator]
 
     def state(self) -> dict[str, torch.Tensor]:
         """The trained layers' parameters by name, with low-rank updates added to the weights."""
@@ -173,13 +174,6 @@ class _Learner(Learner[Int32s]):
         batches = list(self._cut(self.held_out))
         losses = [float(self._contrast(batch, None)) * len(batch) for batch in batches]
         return -sum(losses) / sum(len(batch) for batch in batches)
-
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return dict(self.trained)
-
-    def _generators(self) -> Generators:
-        # Each epoch has a generator of its own; dropout draws from torch's.
-        return [torch.default_generator]
 
     def _batches(self) -> Iterator[Int32s]:
         self.rng = np.random.default_rng([self.task.context.seed, self.epoch - 1])

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.base import ADVANCED, Grid
 from pipeline.config.train import TrainSettings
-from pipeline.recommend.kind import Kind
+from pipeline.evaluation.metrics import Scorer, inner_product
+from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.base import Content, Recommender
+from pipeline.recommend.grid_searched import Choice, Searched
+from pipeline.recommend.user_sides import AdditiveUsers
+
+if TYPE_CHECKING:
+    from implicit.cpu.als import AlternatingLeastSquares
 
 
 class AlsSettings(TrainSettings):
-    """See `pipeline.recommend.baselines`; validation chooses among the values of a grid."""
+    """Validation chooses among the values of a grid."""
 
     model: Literal["als"] = "als"
     factors: int = Field(64, ge=1, description="dimensions of the vectors")
@@ -23,10 +32,56 @@ class AlsSettings(TrainSettings):
     )
 
 
-class AlsKind(Kind):
-    """Implicit-feedback matrix factorisation (library `implicit`); ids alone."""
+class ALS(Searched["AlternatingLeastSquares"], Recommender):
+    """Implicit-feedback matrix factorisation (Hu, Koren and Volinsky 2008), library `implicit`; ids alone.
+
+    Minimises sum over all pairs of c (p - x·y)² + λ(|x|² + |y|²), p = 1 and c = α · weight where chosen, else p = 0
+    and c = 1. The same bytes for the same seed and number of threads.
+    """
 
     Settings = AlsSettings
     title = "ALS"
     purpose = "choices alone, in seconds; a good member of a blend"
-    implementation = "pipeline.recommend.baselines:ALS"
+    searched = ("regularization", "alpha")
+    settings: AlsSettings
+
+    def state_of(self, content: Content, train: Interactions, settings: Choice) -> AlternatingLeastSquares:
+        """The library's model."""
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        # implicit runs its own threads: BLAS threads below them would only get in each other's way.
+        with threadpool_limits(1, "blas"):
+            model = AlternatingLeastSquares(
+                factors=self.settings.factors,
+                regularization=settings["regularization"],
+                alpha=settings["alpha"],
+                iterations=self.settings.iterations,
+                num_threads=self.threads,
+                random_state=self.seed,
+            )
+            model.fit(train.matrix(), show_progress=False)
+        return model
+
+    def scorer_of(self, state: AlternatingLeastSquares, history: Interactions) -> Scorer:
+        """The inner products of the factors."""
+        return inner_product(_users(state, history), np.asarray(state.item_factors, np.float32))
+
+    @property
+    def item_vectors(self) -> Floats:  # type: ignore[override]
+        """(n_items, factors) float32."""
+        return np.asarray(self.state.item_factors, np.float32)
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, factors) float32, solved for the given history; a zero row for a user without any."""
+        return _users(self.state, history)
+
+    def additive_users(self) -> AdditiveUsers:
+        """See Recommender."""
+        gram = self.state.YtY + self.state.regularization * np.eye(self.state.factors, dtype=np.float32)
+        base = np.zeros(self.state.factors, np.float32)
+        return AdditiveUsers(self.item_vectors, base, np.inf, np.asarray(gram, np.float32), self.state.alpha)
+
+
+def _users(model: AlternatingLeastSquares, history: Interactions) -> Floats:
+    with threadpool_limits(1, "blas"):
+        return np.asarray(model.recalculate_user(np.arange(history.n_users), history.matrix()), np.float32)

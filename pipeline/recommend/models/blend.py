@@ -1,22 +1,44 @@
-"""blend: several models beside each other, whose scores are added by weights that validation chooses."""
+"""blend: several models' vectors beside each other, so that one inner product is a weighted sum of their scores.
+
+    s(u, i) = sum over members m of w_m (u_m · i_m) / σ_m,    w ≥ 0 and sums to 1
+    σ_m     = mean over users of the standard deviation over chosen items of u_m · i_m  =  mean of √(uᵀ C u)
+
+C is the covariance of the member's vectors of items that were chosen in training, and the users are those of the
+training history, so that σ needs no table of scores. Each member is fitted as it would be alone. The weights are those
+of the best `metric` on the validation part; a member whose weight is 0 is left out of what is published.
+
+What a member cannot score, it has no say in: an item that nobody has chosen yet, where the member knows ids alone, and
+an item with a zero vector get the mean of the member's other vectors, that is, of every user the mean score. Left at
+zero they would stand above or below the others by whatever the member's scores are centred on.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from pipeline.config.base import Schema
 from pipeline.config.train import Members, TrainSettings
-from pipeline.recommend.kind import Kind
+from pipeline.evaluation.metrics import inner_product, mean_of, sampled
+from pipeline.interactions import Floats, Interactions
+from pipeline.recommend import recommender
+from pipeline.recommend.base import Content, Fit, FitInput, ItemSide, OnEpoch, Recommender, UserSide
+from pipeline.recommend.item_sides import BLEND_FILE, BlendItems
+from pipeline.recommend.user_sides import BlendedUser, save_model
 
-if TYPE_CHECKING:
-    from pipeline.recommend.base import ItemSide, UserSide
+FIRST_STEP, LAST_STEP = 1 / 4, 1 / 16
+Weights = npt.NDArray[np.float64]
 
 
 class BlendSettings(TrainSettings):
-    """See `pipeline.recommend.blend`."""
+    """The members, and how they are weighed."""
 
     moved: ClassVar[dict[str, str]] = {
         **TrainSettings.moved,
@@ -34,32 +56,180 @@ class BlendSettings(TrainSettings):
         return {**super().meaning(), "members": [settings.meaning() for settings in self.members]}
 
 
-class BlendKind(Kind):
-    """One inner product that is a weighted sum of several models' scores."""
+@dataclass(frozen=True)
+class Side:
+    """One member, fitted.
+
+    items: (n_items, d) float32, what cannot be scored replaced by `neutral`, (d,), the mean of the others.
+    deviation: σ.
+    """
+
+    model: Recommender
+    items: Floats
+    neutral: Floats
+    deviation: float
+
+
+class BlendModel(Recommender):
+    """See above; item and user vectors are the members', each times the root of its weight over its σ."""
 
     Settings = BlendSettings
     title = "blend"
     purpose = "the best lists there are, at the price of fitting every member"
-    implementation = "pipeline.recommend.blend:BlendModel"
     not_remade = "has no member with a weight that makes its items of content alone"
+    settings: BlendSettings
+
+    def __init__(self, settings: BlendSettings, seed: int, threads: int) -> None:
+        super().__init__(settings, seed, threads)
+        self.members = {member.model: recommender(member, seed, threads) for member in settings.members}
+        self.weights = dict.fromkeys(self.members, 1 / len(self.members))
+        self._sides: dict[str, Side] = {}
+
+    @property
+    def inductive(self) -> bool:  # type: ignore[override]
+        """Whether any member is."""
+        return any(model.inductive for model in self.members.values())
+
+    def learn(self, data: FitInput) -> Fit:
+        """Fits every member as it would be alone, then weighs them on `validation`; without, all weigh the same.
+
+        epochs: of every member that learns in epochs.
+        """
+        started = time.perf_counter()
+        fits = {name: model.learn(data) for name, model in self.members.items()}
+        self._sides = {name: side_of(model, data.train) for name, model in self.members.items()}
+        if data.validation is not None:
+            self.weights = self._agreed(self._search(data.train, data.validation))
+        return Fit(seconds=time.perf_counter() - started, settings=self.weights, members=fits)
+
+    def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
+        """Fits the members that have a weight again, each with what it chose; the weights stay, σ is taken anew."""
+        started = time.perf_counter()
+        self.weights = {name: weight for name, weight in chosen.settings.items() if weight > 0}
+        fits = {name: self.members[name].refit(content, train, chosen.members[name], on_epoch) for name in self.weights}
+        self._sides = {name: side_of(self.members[name], train) for name in self.weights}
+        return Fit(seconds=time.perf_counter() - started, settings=self.weights, members=fits)
+
+    def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
+        """See Recommender: the members that have a weight, each from its own folder; σ is taken anew."""
+        self.weights = {name: weight for name, weight in chosen.settings.items() if weight > 0}
+        for name in self.weights:
+            self.members[name].restore(content, train, chosen.members[name], folder / name)
+        self._sides = {name: side_of(self.members[name], train) for name in self.weights}
+
+    @property
+    def item_vectors(self) -> Floats:  # type: ignore[override]
+        """(n_items, sum of the members' widths) float32."""
+        return np.concatenate([side.items * factor for side, factor in self._weighed()], axis=1)
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, sum of the members' widths) float32; without history, what each member says of knowing nothing."""
+        return np.concatenate([side.model.user_vectors(history) * factor for side, factor in self._weighed()], axis=1)
+
+    def save(self, folder: Path) -> None:
+        """Writes each member into a folder of its name, and `blend.safetensors`.
+
+        The latter has, for each member that has a weight, `NAME.factor`, what its vectors are multiplied by,
+        `NAME.neutral` as in `Side`, and the `NAME.items` of one whose items cannot be made again from content; its
+        metadata names the members in order.
+        """
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, np.ndarray] = {}
+        names = [name for name, weight in self.weights.items() if weight > 0]
+        for name, (side, factor) in zip(names, self._weighed(), strict=True):
+            (folder / name).mkdir()
+            save_model(side.model, folder / name)
+            tensors[f"{name}.factor"] = np.array([factor], np.float32)
+            tensors[f"{name}.neutral"] = side.neutral
+            if not side.model.remade:
+                tensors[f"{name}.items"] = np.ascontiguousarray(side.items)
+        save_file(tensors, folder / BLEND_FILE, metadata={"members": " ".join(names)})
 
     @classmethod
     def parts(cls, settings: TrainSettings) -> tuple[TrainSettings, ...]:
-        """See Kind."""
+        """See Model."""
         return settings.members if isinstance(settings, BlendSettings) else ()
 
     @classmethod
     def item_side(cls, folder: Path) -> ItemSide | None:
-        """See Kind; None for a blend of none that has one."""
-        from pipeline.recommend.item_sides import BlendItems
-
+        """See Model; None for a blend of none that has one."""
         blended = BlendItems(folder)
         return blended if any(blended.sides.values()) else None
 
     @classmethod
     def user_side(cls, folder: Path) -> UserSide | None:
-        """See Kind."""
-        from pipeline.recommend.user_sides import BlendedUser
-
+        """See Model."""
         blended = BlendedUser(folder)
         return blended if any(blended.sides.values()) else None
+
+    def _weighed(self) -> list[tuple[Side, np.float32]]:
+        sides = [(self._sides[name], weight) for name, weight in self.weights.items() if weight > 0]
+        return [(side, np.float32(np.sqrt(weight / side.deviation))) for side, weight in sides]
+
+    def _agreed(self, weights: dict[str, float]) -> dict[str, float]:
+        """The first process's weights for all: rounding must not decide whether a member is fitted again."""
+        return dict(
+            zip(weights, self.processes.sum([w * (self.processes.rank == 0) for w in weights.values()]), strict=True)
+        )
+
+    def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
+        """The weights of the best `metric` on every k-th user of the validation part."""
+        task = sampled(train, validation, self.settings.search_users)
+        vectors = [side.model.user_vectors(train) / side.deviation for side in self._sides.values()]
+        items = np.concatenate([side.items for side in self._sides.values()], axis=1)
+
+        def score(weights: Weights) -> float:
+            blended = np.concatenate([own * np.float32(w) for own, w in zip(vectors, weights, strict=True)], axis=1)
+            return mean_of(inner_product(blended, items), task, self.metric)
+
+        return dict(zip(self._sides, (float(weight) for weight in best_weights(score, len(vectors))), strict=True))
+
+
+def side_of(model: Recommender, train: Interactions) -> Side:
+    """A fitted member as the blend needs it. train: what it was fitted on."""
+    items, chosen = model.item_vectors, train.item_counts() > 0
+    scored = items.any(axis=1) & (chosen | model.inductive)
+    neutral = items[scored].mean(axis=0) if scored.any() else np.zeros(items.shape[1], np.float32)
+    users = model.user_vectors(train)[np.unique(train.user)]
+    items = np.where(scored[:, None], items, neutral)
+    return Side(model, items, neutral, _deviation(users, items[chosen & scored]))
+
+
+def _deviation(users: Floats, items: Floats) -> float:
+    """σ, see above; 1 where the member scores all items alike."""
+    if len(items) < 2:
+        return 1.0
+    covariance = np.atleast_2d(np.cov(items, rowvar=False, dtype=np.float64))
+    variance = np.einsum("ud,ud->u", users @ covariance, users)
+    return float(np.sqrt(np.maximum(variance, 0)).mean()) or 1.0
+
+
+def best_weights(score: Callable[[Weights], float], members: int) -> Weights:
+    """The best weights that a pattern search on the simplex finds (Hooke and Jeeves 1961): (members,), sum 1.
+
+    It begins at the best single member, or at equal weights if those are better, and moves weight from one member to
+    another while that is better, by ever smaller steps. Among equals the first counts: the result is always the same.
+    """
+    tried: dict[tuple[float, ...], float] = {}
+
+    def value(weights: Weights) -> float:
+        key = tuple(np.round(weights, 9))
+        if key not in tried:
+            tried[key] = score(weights)
+        return tried[key]
+
+    best = max([*np.eye(members), np.full(members, 1 / members)], key=value)
+    step = FIRST_STEP
+    while step >= LAST_STEP:
+        candidate = max([best, *_moves(best, step)], key=value)
+        step = step / 2 if candidate is best else step
+        best = candidate
+    return best
+
+
+def _moves(weights: Weights, step: float) -> list[Weights]:
+    """Every way to move `step`, or what is left, from one member to another."""
+    unit = np.eye(len(weights))
+    moves = [(a, b) for a in range(len(weights)) for b in range(len(weights)) if a != b and weights[a] > 0]
+    return [weights + min(step, weights[a]) * (unit[b] - unit[a]) for a, b in moves]

@@ -1,15 +1,17 @@
-"""content: nothing is learned; items are their fused vectors, and users are pooled from what they chose."""
+"""content: nothing is learned; items are their fused vectors, and users are pooled from them as in `fused/`."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
 
 from pipeline.config.train import TrainSettings
-from pipeline.recommend.kind import Kind
-
-if TYPE_CHECKING:
-    from pipeline.recommend.base import ItemSide
+from pipeline.interactions import Floats, Int64s, Interactions
+from pipeline.recommend.base import Content, Fit, FitInput, ItemSide, Recommender
+from pipeline.recommend.user_sides import AdditiveUsers
 
 
 class ContentSettings(TrainSettings):
@@ -18,13 +20,12 @@ class ContentSettings(TrainSettings):
     model: Literal["content"] = "content"
 
 
-class ContentKind(Kind):
-    """Recommends what is like the user's own choices."""
+class ContentRecommender(Recommender):
+    """Recommends what is like the user's own choices; the score is a cosine."""
 
     Settings = ContentSettings
     title = "content"
     purpose = "a catalogue whose log is young; the floor that learning must clear"
-    implementation = "pipeline.recommend.content:ContentRecommender"
     inductive = True
     reads = frozenset({"fused"})
     seeded = False
@@ -32,9 +33,33 @@ class ContentKind(Kind):
     remade = True
     ids = False
 
-    @classmethod
-    def item_side(cls, folder: Path) -> ItemSide | None:
-        """See Kind."""
-        from pipeline.recommend.content import FusedItems
+    def learn(self, data: FitInput) -> Fit:
+        """Takes the fused vectors, a zero row for an item without one, and the pooling."""
+        self.item_vectors, self._pooling = data.content.vectors, data.content.pooling
+        return Fit()
 
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, width) float32 of unit norm; a user of whom nothing is known has a zero row, see `Pooling`."""
+        return self._pooling.users(self.item_vectors, history)
+
+    def additive_users(self) -> AdditiveUsers | None:
+        """See Recommender; None where attention weighs the history."""
+        pooling = self._pooling
+        if pooling.attention is not None:
+            return None
+        counts = pooling.profiles is not None and pooling.profile_weight > 0
+        nothing = np.zeros(self.item_vectors.shape[1], np.float32)
+        return AdditiveUsers(self.item_vectors, nothing, pooling.half_life_days, profiles=counts)
+
+    @classmethod
+    def item_side(cls, folder: Path) -> ItemSide:
+        """See Model."""
         return FusedItems()
+
+
+class FusedItems(ItemSide):
+    """Items are their fused vectors: nothing was saved, and no content is a zero row."""
+
+    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
+        """See ItemSide: (n, width) float32."""
+        return content.vectors

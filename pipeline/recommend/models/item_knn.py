@@ -1,18 +1,25 @@
-"""item_knn: the items most like those of a history, by who chose them."""
+"""item_knn: the items most like those of a history, by who chose them (Sarwar et al. 2001)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import Field
 
 from pipeline.config.base import ADVANCED, Grid
 from pipeline.config.train import TrainSettings
-from pipeline.recommend.kind import Kind
+from pipeline.interactions import Interactions
+from pipeline.recommend.base import Content
+from pipeline.recommend.grid_searched import Choice
+from pipeline.recommend.item_to_item import ItemToItem, top_of_product
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 class ItemKnnSettings(TrainSettings):
-    """See `pipeline.recommend.item_to_item`; validation chooses among the values of a setting."""
+    """Validation chooses among the values of a setting."""
 
     model: Literal["item_knn"] = "item_knn"
     neighbours: Grid = Field((200,), description="nearest items of each item, to choose from")
@@ -23,12 +30,21 @@ class ItemKnnSettings(TrainSettings):
     )
 
 
-class ItemKnnKind(Kind):
-    """Cosine of the items' users."""
+class ItemKnn(ItemToItem):
+    """W[i, j] = |U_i ∩ U_j| / (√(|U_i| |U_j|) + shrink), a shrunk cosine, where i is among the k nearest of j."""
 
     Settings = ItemKnnSettings
     title = "item kNN"
     purpose = "people who chose this also chose that; a baseline"
-    implementation = "pipeline.recommend.item_to_item:ItemKnn"
-    vectors = False
-    seeded = False
+    searched = ("neighbours", "shrink")
+
+    def state_of(self, content: Content, train: Interactions, settings: Choice) -> sp.csr_matrix:
+        """W, sparse."""
+        users_of = train.pairs().T.tocsr()
+        root = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
+
+        def adjust(block: sp.csr_matrix, start: int) -> None:
+            row = start + np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+            block.data /= root[row] * root[block.indices] + np.float32(settings["shrink"])
+
+        return top_of_product(users_of, users_of.T.tocsr(), int(settings["neighbours"]), adjust).T.tocsr()

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from pipeline.config.train import TrainSettings
-from pipeline.recommend.kind import Kind
+from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.recommend.base import Fit, FitInput, Recommender
+
+WIDTH = 64
 
 
 class RandomSettings(TrainSettings):
@@ -14,12 +19,24 @@ class RandomSettings(TrainSettings):
     model: Literal["random"] = "random"
 
 
-class RandomKind(Kind):
-    """Items and users anywhere on a sphere."""
+class Random(Recommender):
+    """Item and user vectors are uniform on the sphere: every order is as likely, and an item's rank is uniform."""
 
     Settings = RandomSettings
     title = "random"
     purpose = "the floor that any model must clear"
-    implementation = "pipeline.recommend.baselines:Random"
     inductive = True
     validated = False
+
+    def learn(self, data: FitInput) -> Fit:
+        """Draws the items' vectors, (n_items, 64) float32 of unit norm."""
+        self.item_vectors = self._draw(0, data.train.n_items)
+        return Fit()
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, 64) float32 of unit norm, whatever the history."""
+        return self._draw(1, history.n_users)
+
+    def _draw(self, stream: int, rows: int) -> Floats:
+        generator = np.random.default_rng([self.seed, stream])
+        return unit_rows(generator.standard_normal((rows, WIDTH), dtype=np.float32))

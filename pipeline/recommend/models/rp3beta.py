@@ -1,18 +1,25 @@
-"""rp3beta: a random walk from an item to its users to their items, divided by popularity."""
+"""rp3beta: a random walk from an item to its users to their items, divided by popularity (Paudel et al. 2016)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import Field
 
 from pipeline.config.base import ADVANCED, Grid
 from pipeline.config.train import TrainSettings
-from pipeline.recommend.kind import Kind
+from pipeline.interactions import Interactions
+from pipeline.recommend.base import Content
+from pipeline.recommend.grid_searched import Choice
+from pipeline.recommend.item_to_item import ItemToItem, top_of_product
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 class Rp3BetaSettings(TrainSettings):
-    """See `pipeline.recommend.item_to_item`; validation chooses among the values of a setting."""
+    """Validation chooses among the values of a setting."""
 
     model: Literal["rp3beta"] = "rp3beta"
     alpha: Grid = Field((1.0, 0.5), description="power of the steps' chances", json_schema_extra=ADVANCED)
@@ -22,12 +29,30 @@ class Rp3BetaSettings(TrainSettings):
     neighbours: Grid = Field((200,), description="likeliest items after each item")
 
 
-class Rp3BetaKind(Kind):
-    """Three steps of a walk on the graph of choices."""
+class RP3Beta(ItemToItem):
+    """W[i, j] = Σ_u (x_ui / |U_i|)^α (x_uj / |I_u|)^α / |U_j|^β, of every row i the k largest."""
 
     Settings = Rp3BetaSettings
     title = "RP3beta"
     purpose = "a strong baseline of long tails"
-    implementation = "pipeline.recommend.item_to_item:RP3Beta"
-    vectors = False
-    seeded = False
+    searched = ("alpha", "beta", "neighbours")
+
+    def state_of(self, content: Content, train: Interactions, settings: Choice) -> sp.csr_matrix:
+        """W, sparse."""
+        chosen = train.pairs()
+        popularity = np.maximum(np.bincount(chosen.indices, minlength=train.n_items), 1).astype(np.float32)
+        penalty = popularity ** np.float32(settings["beta"])
+
+        def adjust(block: sp.csr_matrix, start: int) -> None:
+            block.data /= penalty[block.indices]
+
+        to_user, to_item = _walk(chosen.T.tocsr(), settings["alpha"]), _walk(chosen, settings["alpha"])
+        return top_of_product(to_user, to_item, int(settings["neighbours"]), adjust)
+
+
+def _walk(matrix: sp.csr_matrix, power: float) -> sp.csr_matrix:
+    """Rows of ones divided by their sums, entries to a power."""
+    lengths = np.diff(matrix.indptr)
+    walk = matrix.copy()
+    walk.data = np.repeat(lengths, lengths).astype(np.float32) ** np.float32(-power)
+    return walk

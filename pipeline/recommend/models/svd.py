@@ -1,18 +1,46 @@
-"""svd: the largest singular vectors of choices and content, in one decomposition."""
+"""svd: svd: the choices' largest singular vectors, which is all that a linear model of so few numbers can keep of them.
+
+    R̃ = D_u^-½ R D_i^-½ ≈ P Σ Qᵀ        s(u, i) = d_i^β q_i · sum over j in u's history of d_j^-β Σ^γ q_j
+
+R has a row for every user of two items and, weighed by `content_weight`, for every item and its nearest in each
+modality, so that what is alike is written down alike, and an item that nobody has chosen yet has a vector too. D_u and
+D_i are the sums of its rows and columns. PureSVD (Cremonesi et al. 2010), of the matrix that graph convolutions smooth
+by: what is left of them when nothing is trained is a low-pass filter (Shen et al. 2021), of a sharp edge where γ is 0,
+and of a slope where a vector counts by its singular value to the power γ (Peng et al. 2024), so that more of them
+can be kept. How many, how much that value counts, and how much an item's popularity d, validation chooses; all share
+one decomposition, by random projections (Halko et al. 2011).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.base import ADVANCED, Grid
+from pipeline.config.kinds import Lazy
 from pipeline.config.train import TrainSettings
-from pipeline.recommend.kind import Kind, Space
+from pipeline.errors import StepFailed
+from pipeline.evaluation.metrics import Scorer, inner_product
+from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.base import Content, Recommender, Space
+from pipeline.recommend.content_features import degrees, rows_of_content, symmetric
+from pipeline.recommend.grid_searched import Choice, Searched
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+else:
+    sp = Lazy("scipy.sparse")
+
+POWER_ITERATIONS = 3
+State = tuple[Floats, Floats]
 
 
 class SvdSettings(TrainSettings):
-    """See `pipeline.recommend.svd`; validation chooses among the values of a setting."""
+    """Validation chooses among the values of a setting."""
 
     model: Literal["svd"] = "svd"
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
@@ -34,14 +62,62 @@ class SvdSettings(TrainSettings):
     content_weight: float = Field(0.3, ge=0, description="what a row of content counts beside a user's; 0 for none")
 
 
-class SvdKind(Kind):
-    """Truncated singular value decomposition of the normalised log and of content."""
+class Svd(Searched[State], Recommender):
+    """See above; an item that is in no row has a zero vector."""
 
     Settings = SvdSettings
     title = "SVD"
     purpose = "a strong model in seconds, without epochs; a good first one on a new log"
-    implementation = "pipeline.recommend.svd:Svd"
     inductive = True
     reads = frozenset({"modalities"})
     not_remade = "learns an item from its content and from choices at once"
     search_space: ClassVar[Space] = {"neighbours": {"low": 2, "high": 20}, "content_weight": {"low": 0, "high": 1}}
+    sums = "items"
+    settings: SvdSettings
+
+    @property
+    def grid(self) -> dict[str, Sequence[float]]:
+        """See Searched."""
+        widths, powers = self.settings.widths, self.settings.popularity_powers
+        return {"width": widths, "popularity_power": powers, "spectrum_power": self.settings.spectrum_powers}
+
+    def prepare(self, content: Content, train: Interactions) -> None:
+        """Decomposes R̃: `_q` (n_items, the largest width) of orthonormal columns, `_sigma` (width,), `_degrees`
+        (n_items,), float32.
+
+        Raises StepFailed if no row has two items.
+        """
+        from sklearn.utils.extmath import randomized_svd
+
+        weight = self.settings.content_weight
+        content_rows = rows_of_content(content, self.settings.neighbours) if weight else []
+        rows = sp.vstack([train.pairs(), *(part * np.float32(weight) for part in content_rows)], format="csr")
+        # A row of one item tells of no other, and a pair that stands apart would be a largest singular vector.
+        rows = rows[np.diff(rows.indptr) > 1]
+        if not rows.nnz:
+            raise StepFailed("no user has two training interactions to learn from; set train.model to content")
+        self._degrees = degrees(rows, 0)
+        width = min(int(max(self.settings.widths)), min(rows.shape))
+        with threadpool_limits(self.threads):
+            _, sigma, vt = randomized_svd(symmetric(rows), width, n_iter=POWER_ITERATIONS, random_state=self.seed)
+        self._q, self._sigma = np.ascontiguousarray(vt.T, np.float32), np.asarray(sigma, np.float32)
+
+    def state_of(self, content: Content, train: Interactions, settings: Choice) -> State:
+        """d^β q and d^-β Σ^γ q of every item, (n_items, width) float32 each."""
+        power = np.maximum(self._degrees, 1e-9) ** np.float32(settings["popularity_power"])
+        power[self._degrees == 0] = 1
+        q, sigma = self._q[:, : int(settings["width"])], self._sigma[: int(settings["width"])]
+        return q * power[:, None], q / power[:, None] * sigma ** np.float32(settings["spectrum_power"])
+
+    def scorer_of(self, state: State, history: Interactions) -> Scorer:
+        """Inner products."""
+        return inner_product(history.pairs() @ state[1], state[0])
+
+    @property
+    def item_vectors(self) -> Floats:  # type: ignore[override]
+        """(n_items, width) float32, d^β q."""
+        return self.state[0]
+
+    def user_vectors(self, history: Interactions) -> Floats:
+        """(n_users, width) float32, the history's sum of d^-β Σ^γ q; a zero row for a user without history."""
+        return np.asarray(history.pairs() @ self.state[1], np.float32)
