@@ -7,20 +7,16 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from pipeline.artefacts.runs import runs
+from pipeline.artefacts.runs import StepReceipt, receipt_of, receipts_of, runs
 from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.workspace import Artefact, Json, Workspace
 
 log = logging.getLogger("medley")
-Note = TypeVar("Note")
 
 
 @dataclass(frozen=True)
@@ -37,33 +33,6 @@ class Counts:
 
 # What a step's builder returns, from the folder or file that it wrote into.
 Build = Callable[[Path], Counts | Mapping[str, object]]
-
-
-@dataclass(frozen=True)
-class StepReceipt:
-    """What one step did: the digest and files it left, how many rows, how long, how much memory.
-
-    details: what its builder noted, as JSON; `noted` gives it back as it was.
-    """
-
-    step: str
-    path: str
-    digest: str
-    rows: int
-    encoded_rows: int
-    missing_rows: int
-    skipped: bool
-    seconds: float
-    peak_rss_bytes: int
-    outputs: dict[str, str] = field(default_factory=dict)
-    details: Json = field(default_factory=dict)
-
-    def noted(self, kind: type[Note]) -> Note:
-        """What the step's builder returned, a dataclass. Raises StepFailed if an older version left something else."""
-        try:
-            return TypeAdapter(kind).validate_python(self.details)
-        except ValidationError:
-            raise StepFailed(f"{self.path}: another version of Medley wrote its receipt; run it with --full") from None
 
 
 @dataclass(frozen=True)
@@ -103,16 +72,19 @@ class Night:
 
         Raises StepFailed if it has not run yet.
         """
-        document = self.workspace.read_json(f"{self.folder}/steps/{step}.json")
-        if document is None:
+        receipt = self.done(step)
+        if receipt is None:
             verb = step.split(".")[0]
             raise StepFailed(f"run {self.run_id} has no receipt of {step}; run `medley {verb}` with this run id first")
-        return StepReceipt(**document)
+        return receipt
+
+    def done(self, step: str) -> StepReceipt | None:
+        """What an earlier step of this run left, None where it has not run yet."""
+        return receipt_of(self.workspace.path(self.folder), step)
 
     def receipts(self) -> list[StepReceipt]:
         """What every step of this run left so far."""
-        names = sorted(path.stem for path in self.workspace.path(self.folder, "steps").glob("*.json"))
-        return [self.receipt(name) for name in names]
+        return receipts_of(self.workspace.path(self.folder))
 
     def _perform(self, name: str, path: str, commit: Callable[[], Artefact], may_skip: bool) -> StepReceipt:
         begin = time.perf_counter()

@@ -21,10 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.read import read_table, readable
+from pipeline.artefacts.read import among, read_table, readable, schema_of
 from pipeline.artefacts.vectors import matrix, read_vectors, vector_column, write_vectors
 from pipeline.interactions import Floats
 
@@ -78,12 +77,12 @@ class Fused:
         path = self.folder / "profiles.parquet"
         if not path.exists():
             return None
-        rows = read_table(path, ["vector"], ds.field("user_id") == user)
+        rows = read_table(path, ["vector"], among("user_id", [user]))
         return matrix(rows["vector"])[0] if rows.num_rows else None
 
     def modalities(self) -> list[str]:
         """The modalities whose shares stand beside an item's vector, in the configuration's order."""
-        names = read_table(self.folder / "items", where=ds.scalar(False)).schema.names
+        names = schema_of(self.folder / "items").names
         return [name for name in names if name not in ("item_id", "vector")]
 
     def pooling(self) -> PoolingSettings:

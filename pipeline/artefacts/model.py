@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.artefacts.read import readable
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.interactions import Floats
 from pipeline.workspace import Json
 
+CURVES = "curves.json"
+# A fit's epochs: `epoch`, `loss`, and the metric where it was measured.
 Curve = Sequence[Mapping[str, float]]
 
 
@@ -108,15 +111,26 @@ class Trained:
         return Fitted(self.folder / "published")
 
 
-def write_curves(folder: Path, details: FitDetails, curves: Mapping[str, tuple[Curve, Curve]]) -> None:
-    """Writes `curves.json`. curves: of the model, under its kind's name, and of the members of a blend, both fits'."""
-    both = {name: {"evaluated": first, "published": second} for name, (first, second) in curves.items()}
-    own = both.pop(details.model)
-    document = {
-        "model": details.model,
-        "metric": details.metric,
-        "chosen_epochs": details.chosen_epochs,
-        **own,
-        "members": both,
-    }
-    (folder / "curves.json").write_text(json.dumps(document, indent=1, sort_keys=True), "utf-8")
+@dataclass(frozen=True)
+class Curves:
+    """`curves.json`: the epochs of both fits; those of a blend's members are in `members`, by name.
+
+    metric: what validation chose the epochs by. chosen_epochs: 0 where the model learns in none.
+    """
+
+    model: str
+    metric: str
+    chosen_epochs: int
+    evaluated: Curve
+    published: Curve
+    members: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes `curves.json`."""
+        (folder / CURVES).write_text(json.dumps(asdict(self), indent=1, sort_keys=True), "utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Curves:
+        """What `write` wrote. Raises ShardCorrupt if it is gone or not that."""
+        with readable(folder / CURVES):
+            return Curves(**json.loads((folder / CURVES).read_text("utf-8")))

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
-from pipeline.artefacts.read import read_json, read_table, readable
+from pipeline.artefacts.read import among, read_json, read_table, readable
 from pipeline.errors import WorkspaceError
 from pipeline.workspace import CARD, Json
 from pipeline.workspace import read_json as read_optional
@@ -60,19 +59,19 @@ class Published:
 
     def items(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """The items, row for row as in `recommend.faiss`, or those of some ids."""
-        return read_table(self.folder / ITEMS, columns, _within("item_id", only), FULL)
+        return read_table(self.folder / ITEMS, columns, among("item_id", only), FULL)
 
     def users(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """Those who have a vector, or those of some ids."""
-        return read_table(self.folder / USERS, columns, _within("user_id", only), FULL)
+        return read_table(self.folder / USERS, columns, among("user_id", only), FULL)
 
     def lists(self, users: Sequence[str] | None = None) -> pa.Table:
         """The recommendations of all users or of some, each list best first."""
-        return read_table(self.folder / LISTS, where=_within("user_id", users), hint=FULL)
+        return read_table(self.folder / LISTS, where=among("user_id", users), hint=FULL)
 
     def without_list(self, user: str) -> str | None:
         """Why a user has no recommendations; None where they have, or are not known."""
-        reasons = read_table(self.folder / WITHOUT_LIST, where=_within("user_id", [user]), hint=FULL)["reason"]
+        reasons = read_table(self.folder / WITHOUT_LIST, where=among("user_id", [user]), hint=FULL)["reason"]
         return str(reasons[0].as_py()) if len(reasons) else None
 
     def faiss(self, name: str) -> faiss.Index:
@@ -100,7 +99,3 @@ def published(workspace: Path) -> Published:
     """The index that is published. Raises as `current`."""
     document = current(workspace)
     return Published(workspace / str(document["index"]), str(document["digest"]))
-
-
-def _within(column: str, ids: Sequence[str] | None) -> ds.Expression | None:
-    return None if ids is None else ds.field(column).isin(pa.array(ids, pa.string()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,16 @@ def read_table(
     with readable(path, hint=hint):
         dataset = ds.dataset([str(file) for file in files], format="parquet")
         return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
+
+
+def among(column: str, ids: Iterable[str] | None) -> ds.Expression | None:
+    """For `read_table`: the rows whose text in a column is one of some, all rows for None."""
+    return None if ids is None else ds.field(column).isin(pa.array(sorted(set(ids)), pa.string()))
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of what `read_table` reads. Raises as it does."""
+    return read_table(path, where=ds.scalar(False)).schema
 
 
 def read_json(path: Path, hint: str = AGAIN) -> dict[str, object]:

@@ -84,7 +84,7 @@ class Summary:
         """The summary of a shard's rows."""
         errors = [(item_id, result.error) for item_id, result in zip(ids, results, strict=True) if result.error]
         unreadable = [[item_id, error] for item_id, error in errors if error != f"no {modality}"]
-        reasons = Counter(re.split(r"[:(]", error)[0].strip() for _, error in errors)
+        reasons = Counter(kind_of(error) for _, error in errors)
         transient = sum(result.transient for result in results)
         by_reason = dict(sorted(reasons.items()))
         return Summary(len(ids), len(errors), len(unreadable), transient, by_reason, unreadable[:EXAMPLES])
@@ -93,6 +93,11 @@ class Summary:
     def read(details: Json) -> Summary:
         """The summary that a shard's receipt holds."""
         return Summary(**{name: details[name] for name in Summary.__dataclass_fields__})
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files."""
+    return re.split(r"[:(]", reason)[0].strip()
 
 
 def write_shard(

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import WorkspaceError
 from pipeline.report.files import RunFiles
-from pipeline.report.gather import gather
-from pipeline.report.model import Report
+from pipeline.report.gather import Report, gather
 from pipeline.report.render import render
 
 __all__ = ["Report", "RunFiles", "gather", "render", "write_report"]
@@ -21,7 +20,7 @@ __all__ = ["Report", "RunFiles", "gather", "render", "write_report"]
 def write_report(run: RunFiles, path: Path) -> None:
     """Writes the report of `run` to `path`.
 
-    Raises WorkspaceError if a file of the run is missing or unreadable, or `path` cannot be written.
+    Raises WorkspaceError or ShardCorrupt if a file of the run is missing or unreadable, or `path` cannot be written.
     """
     page = render(gather(run))
     try:

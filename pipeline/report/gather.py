@@ -1,60 +1,145 @@
-"""Reads the files of a finished run into the data of its report."""
+"""Everything the report page shows, as frozen data, read from the files of a finished run.
+
+Numbers are None, never NaN, where there is nothing to measure; pictures are `data:` URIs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.fused import Fused
-from pipeline.artefacts.staged import Staged
-from pipeline.report.files import RunFiles, read_json
-from pipeline.report.intake import (
-    example_ids,
-    modalities_of,
-    receipts,
-    steps_of,
-    without_vector_of,
-)
-from pipeline.report.item_map import map_of
+from pipeline.artefacts.log import PARTS
+from pipeline.artefacts.model import Curves
+from pipeline.artefacts.runs import StepReceipt, receipts_of
+from pipeline.artefacts.staged import CheckOutcome, SourceSummary, Staged
+from pipeline.report.files import RunFiles
+from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
+from pipeline.report.item_map import ItemMap, map_of
 from pipeline.report.items import items_of, popularity
-from pipeline.report.model import Gate, Report
 from pipeline.report.pictures import Studio, aspect
-from pipeline.report.scores import ablation_of, curves_of, headline_of, metrics_of, paired_of, reranked_of
-from pipeline.report.tuning import tuning_of
-from pipeline.report.user_examples import drawn, shelves_of
-from pipeline.report.weights import blend_of
+from pipeline.report.score_parts import ScoreParts
+from pipeline.report.scores import (
+    Ablation,
+    Headline,
+    MetricView,
+    Paired,
+    Reranked,
+    ablation_of,
+    headline_of,
+    metrics_of,
+    paired_of,
+    reranked_of,
+)
+from pipeline.report.tuning import Tuning, tuning_of
+from pipeline.report.user_examples import UserShelf, drawn, shelves_of
+from pipeline.report.weights import Blend, blend_of
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole page.
+
+    without_vector: users that no vector could be made for, by reason. steps: the night's, a step's buckets as one.
+    """
+
+    run: RunFiles
+    source: SourceSummary
+    without_vector: Mapping[str, int]
+    headline: Headline | None
+    modalities: tuple[ModalityCount, ...]
+    metrics: tuple[MetricView, ...]
+    paired: Paired | None
+    ablation: tuple[Ablation, ...]
+    reranked: Reranked | None
+    curves: Curves
+    map: ItemMap
+    blend: Blend
+    shelves: tuple[UserShelf, ...]
+    card_ratio: float
+    steps: tuple[StepReceipt, ...]
+    tuning: Tuning | None
+
+    @property
+    def is_reranked(self) -> bool:
+        """Whether the lists have the re-ranker's order and scores."""
+        return any(parts.is_probability for parts in self._scores)
+
+    @property
+    def base_is(self) -> str:
+        """What the base of a list's scores is."""
+        return "an average user and item" if self.is_reranked else "without content"
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """What scores of the lists are made of, beside their base."""
+        return tuple(dict.fromkeys(name for parts in self._scores for name, _ in parts.parts))
+
+    @property
+    def _scores(self) -> list[ScoreParts]:
+        return [card.score for shelf in self.shelves for card in shelf.recommended if card.score]
+
+    @property
+    def interactions(self) -> int:
+        """How many there are after staging."""
+        return sum(self.source.parts.values())
+
+    @property
+    def split_strip(self) -> tuple[tuple[str, int, str], ...]:
+        """Name, interactions and the style's name of each part of the log."""
+        return tuple((name, self.source.parts.get(name, 0), f"part-{name}") for name in PARTS)
+
+    @property
+    def checks(self) -> list[CheckOutcome]:
+        """Every check, those with offending rows first."""
+        return sorted(self.source.checks, key=lambda check: check.rows == 0)
+
+    @property
+    def shown_metric(self) -> str:
+        """The metric that is chosen when the page opens."""
+        names = [view.metric for view in self.metrics]
+        wanted = self.headline.metric if self.headline else "ndcg@10"
+        return wanted if wanted in names else next(iter(names), "")
+
+    @property
+    def total_seconds(self) -> float:
+        """The sum over steps, which is the work done, not the wall time where steps ran side by side."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest step's time, > 0."""
+        return max((step.seconds for step in self.steps), default=0) or 1.0
 
 
 def gather(run: RunFiles) -> Report:
     """Reads receipts, split, metrics, curves, fused and published vectors, and staged tables of one run.
 
-    Raises WorkspaceError if one of them is missing or unreadable.
+    Raises WorkspaceError or ShardCorrupt if one of them is missing or unreadable.
     """
-    metrics = read_json(run.folder / "metrics.json")
-    curves, documents = curves_of(read_json(run.model / "curves.json")), receipts(run)
-    modalities = Fused(run.fused).modalities()
-    studio = Studio(run.media_root, run.max_image_bytes, run.max_image_pixels)
-    chosen, headline = popularity(run), (run.headline_metric, run.headline_segment)
+    evaluated, receipts, modalities = Evaluated.read(run.folder), receipts_of(run.folder), Fused(run.fused).modalities()
+    judged = run.rules.metric, run.rules.segment
+    fusion = next(receipt.details for receipt in receipts if receipt.step == "fuse")
+    buckets = {name: of_name for name in modalities if (of_name := buckets_of(receipts, name))}
+    studio, chosen = Studio(run.media_root), popularity(run)
     shelves, tiles = shelves_of(run, drawn(run), studio, chosen)
-    titles = {item_id: item.title for item_id, item in items_of(run, example_ids(documents)).items()}
+    titles = {item_id: item.title for item_id, item in items_of(run, example_ids(receipts)).items()}
     return Report(
-        name=run.name,
-        note=run.note,
-        run_id=run.run_id,
-        as_of=run.as_of,
-        index_digest=run.index.name,
-        seed=run.seed,
-        gate=Gate(run.published, run.gate),
+        run=run,
         source=Staged(run.staged).summary,
-        without_vector=without_vector_of(documents),
-        headline=headline_of(metrics, curves.model, headline, run.gate_baseline),
-        modalities=modalities_of(documents, modalities, titles),
-        metrics=metrics_of(metrics, curves.model, headline),
-        paired=paired_of(metrics, curves.model),
-        ablation=ablation_of(metrics, run.headline_metric),
-        reranked=reranked_of(metrics),
-        curves=curves,
+        without_vector=fusion.get("users_without_vector", {}),
+        headline=headline_of(evaluated, judged, run.rules.baseline),
+        modalities=tuple(modality_of(name, of_name, titles) for name, of_name in buckets.items()),
+        metrics=metrics_of(evaluated, judged),
+        paired=paired_of(evaluated),
+        ablation=ablation_of(evaluated, run.rules.metric),
+        reranked=reranked_of(evaluated),
+        curves=Curves.read(run.model),
         map=map_of(run, studio, chosen),
-        blend=blend_of(run, documents),
+        blend=blend_of(run, fusion),
         shelves=shelves,
         card_ratio=aspect(tiles),
-        steps=steps_of(documents, run.steps, modalities),
+        steps=steps_of(receipts, run.steps, modalities),
         tuning=tuning_of(run.workspace),
     )

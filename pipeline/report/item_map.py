@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.read import among, read_table
 from pipeline.artefacts.vectors import matrix
-from pipeline.report.cards import Colouring, ItemMap, MapPoint
-from pipeline.report.files import RunFiles, dataset, rows_of
+from pipeline.report.files import RunFiles
 from pipeline.report.items import Item, decades, items_of, telling
-from pipeline.report.pictures import DOT, DOT_LARGE, Studio
+from pipeline.report.pictures import DOT, DOT_LARGE, Studio, Tile
 
 MAX_POINTS = 2000
 MAX_PICTURES = 1500
@@ -30,12 +31,44 @@ _MIN_TSNE = 30
 _MIN_SPREAD = 1e-6
 
 Matrix = npt.NDArray[np.float32]
+Shares = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class MapPoint:
+    """One item of the map; `groups` holds its value under each of `ItemMap.colourings`."""
+
+    item: Item
+    x: float
+    y: float
+    interactions: int
+    shares: Shares
+    groups: tuple[int, ...]
+    tile: Tile
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """A way to colour the map: a column's name and its values, in the order of their colours."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ItemMap:
+    """The fused item space in two dimensions, x and y in [-1, 1]."""
+
+    method: str
+    mappable: int
+    colourings: tuple[Colouring, ...]
+    points: tuple[MapPoint, ...]
 
 
 def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> ItemMap:
     """Builds the map; `popularity` is how often each item was chosen."""
     chosen, mappable = _sample(run)
-    table = rows_of(run.fused / "items", "item_id", chosen).sort_by("item_id")
+    table = read_table(run.fused / "items", where=among("item_id", chosen)).sort_by("item_id")
     ids: list[str] = table["item_id"].to_pylist()
     places, method = project(matrix(table["vector"]), run.seed)
     items = items_of(run, ids)
@@ -47,24 +80,16 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     tiles = studio.tiles({i.item_id: (i.title, i.image if i.item_id in pictured else None) for i in details}, size)
     points = tuple(
         MapPoint(
-            item_id=item.item_id,
-            title=item.title,
-            attributes=item.attributes,
-            x=float(places[row, 0]),
-            y=float(places[row, 1]),
-            interactions=popularity.get(item.item_id, 0),
-            shares=shares[row],
-            groups=groups[row],
-            tile=tiles[item.item_id],
+            item, float(x), float(y), popularity.get(item.item_id, 0), shares[row], groups[row], tiles[item.item_id]
         )
-        for row, item in enumerate(details)
+        for row, (item, (x, y)) in enumerate(zip(details, places, strict=True))
     )
     return ItemMap(method, mappable, colourings, points)
 
 
 def _sample(run: RunFiles) -> tuple[list[str], int]:
     valid = ds.field("vector").is_valid()
-    ids = sorted(dataset(run.fused / "items").to_table(columns=["item_id"], filter=valid)["item_id"].to_pylist())
+    ids = sorted(read_table(run.fused / "items", ["item_id"], valid)["item_id"].to_pylist())
     return _seeded(ids, MAX_POINTS, run.seed), len(ids)
 
 
@@ -121,30 +146,20 @@ def _square(places: Matrix) -> Matrix:
     return (centred / np.where(extent > 0, extent, 1)).astype(np.float32)
 
 
-def _shares(table: pa.Table, modalities: list[str]) -> list[tuple[tuple[str, float], ...]]:
+def _shares(table: pa.Table, modalities: list[str]) -> list[Shares]:
     rows = table.select(modalities).to_pylist()
     return [tuple((name, float(row[name] or 0)) for name in modalities) for row in rows]
 
 
-def colour(
-    items: list[Item], shares: list[tuple[tuple[str, float], ...]]
-) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:
+def colour(items: list[Item], shares: list[Shares]) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:
     """Returns the ways to colour the map, the best first, and each item's group under every one of them."""
-    names = _attribute_names(items)
+    names = dict.fromkeys(name for item in items for name, _ in item.attributes)
     columns = {name: decades([dict(item.attributes).get(name, "") for item in items]) for name in names}
     chosen = {name: columns[name] for name in telling(columns)[: MAX_COLOURINGS - 1]}
     chosen["modalities"] = [" + ".join(name for name, share in row if share > 0) or "none" for row in shares]
     colourings, groups = [], []
     for name, values in chosen.items():
-        ordered = _by_frequency(values)
+        ordered = sorted(set(values), key=lambda value: (value == "", -values.count(value), value))
         colourings.append(Colouring(name, tuple(value or "not given" for value in ordered)))
         groups.append([ordered.index(value) for value in values])
     return tuple(colourings), list(zip(*groups, strict=True))
-
-
-def _by_frequency(values: list[str]) -> list[str]:
-    return sorted(set(values), key=lambda value: (value == "", -values.count(value), value))
-
-
-def _attribute_names(items: list[Item]) -> list[str]:
-    return list(dict.fromkeys(name for item in items for name, _ in item.attributes))

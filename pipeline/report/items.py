@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
 from pipeline.artefacts.fused import Fused
-from pipeline.report.files import RunFiles, dataset, rows_of
+from pipeline.artefacts.read import among, read_table, schema_of
+from pipeline.artefacts.staged import Staged
+from pipeline.report.files import RunFiles
 
 _STAGED = frozenset({"item_id", "title", "text", "image", "audio", "cold"})
 _SUFFIXES = ("_hash", "_problem")
@@ -34,10 +34,8 @@ class Item:
 
 def items_of(run: RunFiles, ids: Iterable[str]) -> dict[str, Item]:
     """Returns the staged items among `ids`, by id; one without a title goes by its id."""
-    wanted = sorted(set(ids))
     attributes = attribute_columns(run)
-    columns = ["item_id", "title", "image", *attributes]
-    rows = rows_of(run.staged / "items", "item_id", wanted, columns).sort_by("item_id").to_pylist()
+    rows = read_table(run.staged / "items", ["item_id", "title", "image", *attributes], among("item_id", ids))
     return {
         row["item_id"]: Item(
             row["item_id"],
@@ -45,21 +43,22 @@ def items_of(run: RunFiles, ids: Iterable[str]) -> dict[str, Item]:
             row["image"],
             tuple((name, shown(row[name])) for name in attributes if row[name] is not None and shown(row[name])),
         )
-        for row in rows
+        for row in rows.sort_by("item_id").to_pylist()
     }
 
 
 def attribute_columns(run: RunFiles) -> list[str]:
     """Returns the catalogue's further columns, in their order."""
-    names = dataset(run.staged / "items").schema.names
     hidden = _STAGED | set(Fused(run.fused).modalities())
+    names = schema_of(run.staged / "items").names
     return [name for name in names if name not in hidden and not name.endswith(_SUFFIXES)]
 
 
 def popularity(run: RunFiles) -> dict[str, int]:
     """Returns how often each item was chosen, over the whole log."""
-    column = dataset(run.staged / "interactions.parquet").to_table(columns=["item_id"])["item_id"]
-    return {entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()}
+    staged = Staged(run.staged)
+    counts = staged.read_everything().item_counts()
+    return dict(zip(staged.items(["item_id"])["item_id"].to_pylist(), counts.tolist(), strict=True))
 
 
 def shown(value: object) -> str:

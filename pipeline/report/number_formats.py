@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 NBSP, DASH, TIMES, MINUS = "\u00a0", "–", "×", "\u2212"
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None where it is none: the page never shows NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def whole(value: int | None) -> str:

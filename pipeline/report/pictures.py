@@ -16,9 +16,18 @@ from PIL import Image
 
 from pipeline.errors import MediaError
 from pipeline.media import open_image, read_media
-from pipeline.report.cards import Tile
 
 TONES = 12
+MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An item as a picture: a `data:` URI, or empty for a placeholder with initials on one of 12 tones."""
+
+    picture: str
+    initials: str
+    tone: int
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,6 @@ class Studio:
     """Makes thumbnails from the media folder; a picture that cannot be read becomes a placeholder."""
 
     root: Path | None
-    max_bytes: int
-    max_pixels: int
 
     def tiles(self, items: Mapping[str, tuple[str, str | None]], size: Size) -> dict[str, Tile]:
         """Returns a tile for each item id; `items` maps it to its title and its picture's relative path."""
@@ -56,8 +63,8 @@ class Studio:
         if self.root is None or not relative:
             return ""
         try:
-            data = read_media(self.root, relative, self.max_bytes)
-            return _encode(open_image(data, self.max_pixels, draft=(2 * size.pixels, 2 * size.pixels)), size)
+            data = read_media(self.root, relative, MAX_BYTES)
+            return _encode(open_image(data, MAX_PIXELS, draft=(2 * size.pixels, 2 * size.pixels)), size)
         except MediaError:
             return ""
 

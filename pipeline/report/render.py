@@ -12,19 +12,22 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.artefacts.model import Curves
 from pipeline.config.fuse import FUSIONS
 from pipeline.config.train import RECOMMENDERS
 from pipeline.evaluation.hits import HITS
 from pipeline.recommend import kind_of
-from pipeline.report.cards import BASE, MapPoint
-from pipeline.report.model import Curves, Report
-from pipeline.report.number_formats import FILTERS
+from pipeline.report.gather import Report
+from pipeline.report.item_map import MapPoint
+from pipeline.report.number_formats import FILTERS, finite
+from pipeline.report.score_parts import BASE
 from pipeline.report.scores import LACKING
 
 FAMILIES = {
@@ -162,33 +165,32 @@ def _policy(*scripts: str) -> str:
 
 
 def _map(report: Report) -> dict[str, object]:
-    item_map = report.map
     return {
         "hues": hues_of(report),
-        "colourings": [{"name": colouring.name, "values": colouring.values} for colouring in item_map.colourings],
-        "points": [_point(point) for point in item_map.points],
+        "colourings": [asdict(colouring) for colouring in report.map.colourings],
+        "points": [_point(point) for point in report.map.points],
     }
 
 
 def _point(point: MapPoint) -> dict[str, object]:
     return {
-        "id": point.item_id,
-        "title": point.title,
-        "attributes": point.attributes,
+        "id": point.item.item_id,
+        "title": point.item.title,
+        "attributes": point.item.attributes,
         "x": round(point.x, 4),
         "y": round(point.y, 4),
         "n": point.interactions,
         "shares": [(name, round(share, 3)) for name, share in point.shares],
         "groups": point.groups,
-        "picture": point.tile.picture,
-        "initials": point.tile.initials,
-        "tone": point.tile.tone,
+        **asdict(point.tile),
     }
 
 
 def _curves(curves: Curves) -> dict[str, object]:
     return {
-        "chosen": curves.chosen,
-        "evaluated": [(epoch.epoch, epoch.loss, epoch.validation) for epoch in curves.evaluated],
-        "published": [(epoch.epoch, epoch.loss) for epoch in curves.published],
+        "chosen": curves.chosen_epochs or None,
+        "evaluated": [
+            (epoch["epoch"], finite(epoch.get("loss")), finite(epoch.get(curves.metric))) for epoch in curves.evaluated
+        ],
+        "published": [(epoch["epoch"], finite(epoch.get("loss"))) for epoch in curves.published],
     }

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from pipeline.artefacts.model import Fitted
 from pipeline.artefacts.published import Published
-from pipeline.artefacts.vectors import read_vectors
 from pipeline.explain.base import Game
 from pipeline.explain.by_group import group_games
 from pipeline.explain.by_modality import ModalityGames
 from pipeline.explain.load import sources_of
-from pipeline.report.cards import ScoreParts
 from pipeline.report.files import RunFiles
+from pipeline.report.number_formats import probability, signed
+
+BASE = "base"
+Shown = TypeVar("Shown", float, str)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,50 @@ class Recommendation:
     user: str
     item: str
     score: float
+
+
+@dataclass(frozen=True)
+class ScoreParts:
+    """What a score of a list is made of.
+
+    total = base + the sum of parts. total: the score, or, where that is a probability, its logit. parts: by name of a
+    modality, or of a group of the re-ranker's inputs. missing: the modalities that the item has not.
+    """
+
+    score: float
+    total: float
+    is_probability: bool
+    base: float
+    parts: tuple[tuple[str, float], ...]
+    missing: tuple[str, ...]
+
+    @property
+    def strip(self) -> tuple[tuple[str, float, str], ...]:
+        """Name, size and kind of each piece of the bar, the base last; the kind of what counts against says so.
+
+        The base of a logit has no piece: it is the same for every score, and larger than what tells them apart.
+        """
+        pieces = self.parts if self.is_probability else (*self.parts, (BASE, self.base))
+        return tuple(_piece(name, value, abs(value)) for name, value in pieces)
+
+    @property
+    def rows(self) -> tuple[tuple[str, str, str], ...]:
+        """The same pieces, with what each adds as text in place of its size."""
+        return tuple(_piece(name, value, signed(value)) for name, value in (*self.parts, (BASE, self.base)))
+
+    @property
+    def sum(self) -> tuple[str, str]:
+        """What the pieces add up to, its name and as text."""
+        return ("logit" if self.is_probability else "score"), signed(self.total)
+
+    @property
+    def meaning(self) -> str:
+        """The score itself, where it is not the sum."""
+        return f"the chance that belongs to this logit: {probability(self.score)}" if self.is_probability else ""
+
+
+def _piece(name: str, value: float, shown: Shown) -> tuple[str, Shown, str]:
+    return name, shown, name if value >= 0 else f"{name} against"
 
 
 def parts_of(run: RunFiles, entries: Sequence[Recommendation]) -> dict[Recommendation, ScoreParts]:
@@ -42,7 +90,7 @@ def parts_of(run: RunFiles, entries: Sequence[Recommendation]) -> dict[Recommend
     if groups is not None:
         game = groups.of_pairs(users, codes, scores)
     elif modalities.items is not None:
-        ids, vectors = read_vectors(sources.trained / "published" / "user_vectors.parquet", "user_id")
+        ids, vectors = Fitted(sources.trained / "published").users()
         rows = {user: row for row, user in enumerate(ids)}
         game = modalities.of_users(vectors[[rows[user] for user in users]], codes, scores)
     else:

@@ -1,24 +1,14 @@
-"""How good the model is: metrics beside baselines, the headline, paired differences, and training curves."""
+"""How good the model is: metrics beside baselines, the headline, and paired differences, as metrics.json has them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from pipeline.artefacts.evaluated import Evaluated, Metrics
 from pipeline.evaluation.hits import HITS
-from pipeline.report.comparison import Ablation, AblationTable, Difference, Paired, Reranked, Versus, Without
-from pipeline.report.files import Document, count, listing, number, section
-from pipeline.report.model import (
-    Comparison,
-    Curves,
-    Epoch,
-    Headline,
-    Interval,
-    MetricView,
-    ModelScore,
-    Panel,
-    Slice,
-    Slices,
-)
+from pipeline.report.number_formats import finite
 
 # What vectors alone say of items chosen together: their models are the modalities, and all of them fused.
 SIMILARITY = ("co_choice", "co_choice_cold")
@@ -27,20 +17,146 @@ SEGMENTS = ("all", "warm", "cold", "cold_among_all", *SIMILARITY)
 SLICES = ("new_users", "cold_users", "head", "tail", "all_modalities")
 LACKING = "no_"
 FIRST_STAGE = "first_stage"
+# A difference this unlikely by chance, whose interval leaves out 0, has a direction.
+LEVEL = 0.05
 _FAMILIES = tuple(dict.fromkeys(("ndcg", "recall", *HITS, "coverage", "novelty", "diversity", "popularity_lift")))
 
 
-def metrics_of(metrics: Document, trained: str, judged: tuple[str, str]) -> tuple[MetricView, ...]:
-    """Returns one view per metric, by family and cutoff; models in one order: the trained one, its first stage, and
-    then from best to worst.
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval; the bounds are None for a metric that has none, such as coverage."""
 
-    trained: the model that the gate judges. judged: the metric and the segment that it judges by.
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference over the same users, its 95 % interval, and the p-value of no difference."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    users: int
+
+    @property
+    def direction(self) -> str:
+        """`above`, `below`, or empty where chance would do as well."""
+        if self.p >= LEVEL or self.low <= 0 <= self.high:
+            return ""
+        return "above" if self.mean > 0 else "below"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The trained model's headline mean as a multiple of one baseline's (None where the baseline scored 0)."""
+
+    baseline: str
+    score: Interval
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one number at the top of the page."""
+
+    metric: str
+    segment: str
+    model: str
+    score: Interval
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """One model's bar in one panel; `role` is trained, first_stage, baseline, or space."""
+
+    model: str
+    role: str
+    score: Interval
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric on one segment, the models in one order; `top` is the axis's end, > 0."""
+
+    segment: str
+    users: int
+    top: float
+    scores: tuple[ModelScore, ...]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Each model's mean."""
+        return {score.model: score.score.mean for score in self.scores}
+
+
+@dataclass(frozen=True)
+class MetricView:
+    """One metric: its segments' panels, the parts of the test that are rows of one table, and that table's models."""
+
+    metric: str
+    panels: tuple[Panel, ...]
+    slices: tuple[Panel, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Every model against one baseline, the trained one first; by_validation: whether validation chose the baseline."""
+
+    metric: str
+    segment: str
+    baseline: str
+    by_validation: bool
+    models: tuple[tuple[str, Difference], ...]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What one segment shows of each modality.
+
+    way: `inference` or `refit`. rows: modality, score without it, change.
     """
-    test = section(metrics, "test")
-    order = _ordered(section(test, judged[1]), trained, judged[0])
-    models = [section(section(test, segment), model) for segment in test for model in section(test, segment)]
-    names = {metric for model in models for metric in model}
-    return tuple(_view(metric, test, order) for metric in sorted(names, key=_rank))
+
+    model: str
+    way: str
+    segment: str
+    metric: str
+    rows: tuple[tuple[str, float, Difference], ...]
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """The first stage's score and the re-ordered one, of the same users, and how good the chances are that go out.
+
+    of_shown: whether these are chances to be chosen when shown, and measured there; else they are of candidates.
+    quality: as `evaluation.calibration` measures it, empty where it cannot.
+    """
+
+    used: bool
+    of_shown: bool
+    metric: str
+    before: float
+    after: float
+    gain: Difference
+    quality: Mapping[str, float]
+
+
+def metrics_of(evaluated: Evaluated, judged: tuple[str, str]) -> tuple[MetricView, ...]:
+    """One view per metric, by family and cutoff; models in one order: the trained one, its first stage, and then from
+    best to worst.
+
+    judged: the metric and the segment that the gate judges by.
+    """
+    metric, segment = judged
+    of_judged = evaluated.test.get(segment, {})
+    means = {name: score.mean if (score := interval(metrics, metric)) else 0.0 for name, metrics in of_judged.items()}
+    order = sorted(means, key=lambda name: (name != evaluated.trained, name != FIRST_STAGE, -means[name], name))
+    metrics = {name for models in evaluated.test.values() for own in models.values() for name in own}
+    return tuple(_view(name, evaluated, order) for name in sorted(metrics, key=_rank))
 
 
 def _rank(metric: str) -> tuple[int, str, int]:
@@ -49,58 +165,37 @@ def _rank(metric: str) -> tuple[int, str, int]:
     return place, family, int(cutoff) if cutoff.isdigit() else 0
 
 
-def _view(metric: str, test: Document, order: list[str]) -> MetricView:
-    slices = [name for name in test if name in SLICES] + [name for name in test if name.startswith(LACKING)]
-    names = [name for name in SEGMENTS if name in test] + sorted(set(test) - set(SEGMENTS) - set(slices))
-    panels, tables = (
-        [panel for name in chosen if (panel := _panel(metric, name, section(test, name), order))]
-        for chosen in (names, sorted(slices, key=lambda name: (name == "all_modalities", name.startswith(LACKING))))
+def _view(metric: str, evaluated: Evaluated, order: list[str]) -> MetricView:
+    test = evaluated.test
+    parts = [name for name in test if name in SLICES] + [name for name in test if name.startswith(LACKING)]
+    names = [name for name in SEGMENTS if name in test] + sorted(set(test) - set(SEGMENTS) - set(parts))
+    parts.sort(key=lambda name: (name == "all_modalities", name.startswith(LACKING)))
+    panels, slices = (
+        tuple(panel for name in segments if (panel := _panel(metric, name, evaluated, order)))
+        for segments in (names, parts)
     )
-    return MetricView(metric, tuple(panels), _slices(tables, order))
+    models = tuple(name for name in order if any(name in panel.means for panel in slices))
+    return MetricView(metric, panels, slices, models)
 
 
-def _slices(panels: list[Panel], order: list[str]) -> Slices | None:
-    """One table of several panels' means."""
-    if not panels:
-        return None
-    means = [{score.model: score.score.mean for score in panel.scores} for panel in panels]
-    models = [name for name in order if any(name in own for own in means)]
-    rows = (
-        Slice(panel.segment, panel.users, tuple(own.get(model) for model in models))
-        for panel, own in zip(panels, means, strict=True)
-    )
-    return Slices(tuple(models), tuple(rows))
-
-
-def _panel(metric: str, segment: str, models: Document, order: list[str]) -> Panel | None:
-    scores, users = [], None
+def _panel(metric: str, segment: str, evaluated: Evaluated, order: list[str]) -> Panel | None:
+    models = evaluated.test[segment]
+    scores = []
     for model in sorted(models, key=lambda name: order.index(name) if name in order else len(order)):
-        entry = section(section(models, model), metric)
-        score = interval(entry)
-        if score is None:
-            continue
-        users = count(entry.get("users")) or users
-        scores.append(ModelScore(model, _role(model, segment, order), score))
+        if score := interval(models[model], metric):
+            role = "trained" if model == evaluated.trained else model if model == FIRST_STAGE else "baseline"
+            scores.append(ModelScore(model, "space" if segment in SIMILARITY else role, score))
     if not scores:
         return None
+    users = max(int(models[score.model][metric]["users"]) for score in scores)
     return Panel(segment, users, axis_top(max(s.score.high or s.score.mean for s in scores)), tuple(scores))
 
 
-def _ordered(models: Document, trained: str, metric: str) -> list[str]:
-    means = {name: number(section(section(models, name), metric).get("mean")) or 0.0 for name in models}
-    return sorted(means, key=lambda name: (name != trained, name != FIRST_STAGE, -means[name], name))
-
-
-def _role(model: str, segment: str, order: list[str]) -> str:
-    if segment in SIMILARITY:
-        return "space"
-    return "trained" if model == order[0] else model if model == FIRST_STAGE else "baseline"
-
-
-def interval(entry: Document) -> Interval | None:
-    """Reads mean, low and high; None where there is no finite mean."""
-    mean = number(entry.get("mean"))
-    return None if mean is None else Interval(mean, number(entry.get("low")), number(entry.get("high")))
+def interval(metrics: Metrics, metric: str) -> Interval | None:
+    """A model's metric; None where it was not measured or is not finite."""
+    summary = metrics.get(metric, {})
+    mean = finite(summary.get("mean"))
+    return None if mean is None else Interval(mean, finite(summary.get("low")), finite(summary.get("high")))
 
 
 def axis_top(value: float) -> float:
@@ -111,98 +206,52 @@ def axis_top(value: float) -> float:
     return next(step * unit for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * unit >= value * 0.999)
 
 
-def headline_of(metrics: Document, trained: str, judged: tuple[str, str], baseline: str) -> Headline | None:
-    """Returns the trained model's score and its ratios to the gate's baseline and to the strongest one.
+def headline_of(evaluated: Evaluated, judged: tuple[str, str], baseline: str) -> Headline | None:
+    """The trained model's score and its ratios to the gate's baseline and to the strongest one.
 
     None if it was not evaluated.
     """
     metric, segment = judged
-    models = section(section(metrics, "test"), segment)
-    score = interval(section(section(models, trained), metric))
+    models = evaluated.test.get(segment, {})
+    score = interval(models.get(evaluated.trained, {}), metric)
     if score is None:
         return None
     comparisons = []
-    for name in dict.fromkeys((baseline, str(section(metrics, "paired").get("baseline") or baseline))):
-        other = interval(section(section(models, name), metric))
-        if other is not None:
+    for name in dict.fromkeys((baseline, evaluated.paired.get("baseline", baseline))):
+        if other := interval(models.get(name, {}), metric):
             comparisons.append(Comparison(name, other, score.mean / other.mean if other.mean else None))
-    return Headline(metric, segment, trained, score, tuple(comparisons))
+    return Headline(metric, segment, evaluated.trained, score, tuple(comparisons))
 
 
-def curves_of(document: Document) -> Curves:
-    """Reads `curves.json`."""
-    chosen, metric = number(document.get("chosen_epochs")), str(document.get("metric") or "")
-    return Curves(
-        model=str(document.get("model") or ""),
-        metric=metric,
-        evaluated=_epochs(document, "evaluated", metric),
-        published=_epochs(document, "published", metric),
-        chosen=int(chosen) if chosen else None,
-    )
-
-
-def _epochs(document: Document, fit: str, metric: str) -> tuple[Epoch, ...]:
-    return tuple(
-        Epoch(count(entry.get("epoch")), number(entry.get("loss")), number(entry.get(metric)))
-        for entry in listing(document, fit)
-    )
-
-
-def paired_of(metrics: Document, trained: str) -> Paired | None:
-    """Reads the comparison, None where there is none."""
-    document = section(metrics, "paired")
-    models = section(document, "models")
-    differences = {name: _difference(section(models, name)) for name in sorted(models)}
-    compared = [Versus(name, difference) for name, difference in differences.items() if difference]
-    if not compared:
+def paired_of(evaluated: Evaluated) -> Paired | None:
+    """The comparison with the strongest baseline, None where there is none."""
+    paired = evaluated.paired
+    if not paired:
         return None
-    # Sorting is stable: after the trained model, the best come first.
-    ordered = sorted(compared, key=lambda versus: (versus.model != trained, -versus.difference.mean))
-    metric, segment, baseline = (str(document.get(key) or "") for key in ("metric", "segment", "baseline"))
-    return Paired(metric, segment, baseline, bool(section(document, "validation")), tuple(ordered))
+    differences = {name: Difference(**paired["models"][name]) for name in sorted(paired["models"])}
+    models = sorted(differences.items(), key=lambda entry: (entry[0] != evaluated.trained, -entry[1].mean))
+    return Paired(paired["metric"], paired["segment"], paired["baseline"], bool(paired["validation"]), tuple(models))
 
 
-def ablation_of(metrics: Document, wanted: str) -> Ablation | None:
-    """Reads the ablation by one metric, `wanted` where it was measured; None where there is none."""
-    document = section(metrics, "ablation")
-    tables = []
-    for segment in section(document, "segments"):
-        modalities = section(section(document, "segments"), segment)
-        metric = _metric(modalities, wanted)
-        rows = [_without(modality, section(section(modalities, modality), metric)) for modality in modalities]
-        tables.append(AblationTable(segment, metric, tuple(row for row in rows if row)))
-    shown = tuple(table for table in tables if table.rows)
-    return Ablation(str(document.get("model") or ""), str(document.get("way") or ""), shown) if shown else None
+def ablation_of(evaluated: Evaluated, wanted: str) -> tuple[Ablation, ...]:
+    """The ablation on each segment, by one metric, `wanted` where it was measured."""
+    ablation, tables = evaluated.ablation, []
+    for segment, modalities in ablation.get("segments", {}).items():
+        metrics = sorted(next(iter(modalities.values())))
+        metric = wanted if wanted in metrics else metrics[0]
+        without = {name: own[metric] for name, own in modalities.items()}
+        rows = tuple((name, own["mean"], Difference(**own["change"])) for name, own in without.items())
+        tables.append(Ablation(ablation["model"], ablation["way"], segment, metric, rows))
+    return tuple(tables)
 
 
-def reranked_of(metrics: Document) -> Reranked | None:
-    """Reads what the re-ranker is worth; None where there is none, or nobody to judge it by."""
-    document = section(metrics, "ranker")
-    of_shown = document.get("learned_from") == "shown"
-    test, chances = section(document, "test"), section(document, "shown" if of_shown else "candidates")
-    for metric in section(test, "gain"):
-        before, after = (
-            number(section(section(test, name), metric).get("mean")) for name in ("first_stage", "reordered")
-        )
-        gain = _difference(section(section(test, "gain"), metric))
-        if before is not None and after is not None and gain:
-            quality = (number(chances.get(key)) for key in ("auc", "log_loss", "constant_log_loss", "ece"))
-            return Reranked(bool(document.get("used")), of_shown, metric, before, after, gain, *quality)
-    return None
-
-
-def _metric(modalities: Document, wanted: str) -> str:
-    names = sorted({metric for modality in modalities for metric in section(modalities, modality)})
-    return wanted if wanted in names else next(iter(names), "")
-
-
-def _without(modality: str, entry: Document) -> Without | None:
-    mean, change = number(entry.get("mean")), _difference(section(entry, "change"))
-    return None if mean is None or change is None else Without(modality, mean, change)
-
-
-def _difference(entry: Document) -> Difference | None:
-    mean, low, high, p = (number(entry.get(key)) for key in ("mean", "low", "high", "p"))
-    if mean is None or low is None or high is None or p is None:
+def reranked_of(evaluated: Evaluated) -> Reranked | None:
+    """What the re-ranker is worth; None where there is none, or nobody to judge it by."""
+    ranker = evaluated.ranker
+    if not ranker.get("test"):
         return None
-    return Difference(mean, low, high, p, count(entry.get("users")))
+    of_shown = ranker["learned_from"] == "shown"
+    ((metric, gain),) = ranker["test"]["gain"].items()
+    before, after = (ranker["test"][stage][metric]["mean"] for stage in (FIRST_STAGE, "reordered"))
+    quality = ranker["shown" if of_shown else "candidates"]
+    return Reranked(ranker["used"], of_shown, metric, before, after, Difference(**gain), quality)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline.report.files import Document, count, listing, number, read_json, section
+from pipeline.artefacts.read import read_json
+from pipeline.workspace import Json
 
 SHOWN = 10
 
@@ -41,7 +43,12 @@ class Trial:
     state: str
     epochs: int
     seconds: float
-    settings: tuple[tuple[str, str], ...]
+    settings: Json
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The settings by their short names, as text."""
+        return {_name(setting): _text(value) for setting, value in self.settings.items()}
 
 
 @dataclass(frozen=True)
@@ -63,65 +70,60 @@ class Tuning:
 def tuning_of(workspace: Path) -> Tuning | None:
     """The newest search of a workspace, or None where none has judged a trial yet.
 
-    Raises WorkspaceError if its `tune.json` is not readable.
+    Raises ShardCorrupt if its `tune.json` is not readable.
     """
     newest = max(workspace.glob("tunes/*/tune.json"), key=lambda path: path.stat().st_mtime, default=None)
-    document = read_json(newest) if newest else {}
-    best = section(document, "best")
-    scores = [score for trial in listing(document, "trials") if (score := number(trial.get("value"))) is not None]
-    if not newest or not scores or not best:
+    document: Json = read_json(newest, "remove it and run the night again") if newest else {}
+    if not newest or not document["best"]:
         return None
-    low, high = min(scores), max(scores)
-    trials = [_trial(trial, count(best.get("number"))) for trial in listing(document, "trials")]
+    trials = [_trial(trial, document["best"]["number"]) for trial in document["trials"]]
+    scores = [trial.score for trial in trials if trial.score is not None]
     ranked = sorted(trials, key=lambda trial: (trial.score is None, -(trial.score or 0), trial.number))
     return Tuning(
         digest=newest.parent.name,
-        metric=str(document.get("metric", "")),
+        metric=document["metric"],
         finished=len(trials),
-        wanted=count(document.get("wanted_trials")),
+        wanted=document["wanted_trials"],
         best=next(trial for trial in trials if trial.role == "best"),
-        configured=number(section(document, "configured").get("value")),
-        low=low,
-        high=high,
-        axes=tuple(_axis(document, setting, low, high) for setting in section(document, "space")),
+        configured=document["configured"]["value"] if document["configured"] else None,
+        low=min(scores),
+        high=max(scores),
+        axes=tuple(_axis(setting, domain, trials) for setting, domain in document["space"].items()),
         trials=tuple(ranked[:SHOWN]),
     )
 
 
-def _trial(trial: Document, best: int) -> Trial:
-    place = count(trial.get("number"))
+def _trial(trial: Json, best: int) -> Trial:
     return Trial(
-        number=place + 1,
-        role="best" if place == best else "configured" if trial.get("configured") else "",
-        score=number(trial.get("value")),
-        state=str(trial.get("state", "")),
-        epochs=count(trial.get("epochs")),
-        seconds=number(trial.get("seconds")) or 0.0,
-        settings=tuple((_name(name), _text(value)) for name, value in section(trial, "settings").items()),
+        number=trial["number"] + 1,
+        role="best" if trial["number"] == best else "configured" if trial["configured"] else "",
+        score=trial["value"],
+        state=trial["state"],
+        epochs=trial["epochs"] or 0,
+        seconds=trial["seconds"] or 0.0,
+        settings=trial["settings"],
     )
 
 
-def _axis(document: Document, setting: str, low: float, high: float) -> Axis:
-    domain = section(document, "space")[setting]
-    best = count(section(document, "best").get("number"))
+def _axis(setting: str, domain: Any, trials: list[Trial]) -> Axis:
+    scores = [trial.score for trial in trials if trial.score is not None]
+    low, spread = min(scores), (max(scores) - min(scores)) or 1.0
     dots = []
-    for trial in listing(document, "trials"):
-        value, score = section(trial, "settings").get(setting), number(trial.get("value"))
-        if value is not None and score is not None:
-            role = _trial(trial, best).role
-            tip = f"{_name(setting)} {_text(value)}: {score:.4f}"
-            dots.append(Dot(_place(domain, value), (score - low) / ((high - low) or 1.0), role, tip))
-    ends = (domain[0], domain[-1]) if isinstance(domain, list) else (domain["low"], domain["high"])  # type: ignore[index]
-    return Axis(_name(setting), _text(ends[0]), _text(ends[1]), tuple(sorted(dots, key=lambda dot: dot.role == "best")))
+    for trial in sorted(trials, key=lambda trial: trial.role == "best"):  # drawn over the others
+        if trial.score is not None and setting in trial.settings:
+            value = trial.settings[setting]
+            tip = f"{_name(setting)} {_text(value)}: {trial.score:.4f}"
+            dots.append(Dot(_place(domain, value), (trial.score - low) / spread, trial.role, tip))
+    ends = (domain[0], domain[-1]) if isinstance(domain, list) else (domain["low"], domain["high"])
+    return Axis(_name(setting), _text(ends[0]), _text(ends[1]), tuple(dots))
 
 
-def _place(domain: object, value: object) -> float:
+def _place(domain: Any, value: Any) -> float:
     """A value's position on its axis, 0 to 1; choices are evenly spaced."""
     if isinstance(domain, list):
         return (domain.index(value) if value in domain else 0) / max(len(domain) - 1, 1)
-    assert isinstance(domain, dict)
-    low, high, at = (float(end) for end in (domain["low"], domain["high"], value))  # type: ignore[arg-type]
-    if domain.get("log"):
+    low, high, at = domain["low"], domain["high"], value
+    if domain["log"]:
         low, high, at = math.log(low), math.log(high), math.log(at)
     return min(max((at - low) / (high - low), 0.0), 1.0)
 

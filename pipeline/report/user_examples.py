@@ -6,21 +6,48 @@ The users are drawn by a seeded generator, not picked by hand, among those with 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artefacts.published import Published
-from pipeline.report.cards import Card, ScoreParts, Tile, UserShelf
-from pipeline.report.files import RunFiles, dataset, rows_of
+from pipeline.artefacts.staged import Staged
+from pipeline.report.files import RunFiles
 from pipeline.report.items import Item, items_of
-from pipeline.report.pictures import CARD, Studio
-from pipeline.report.score_parts import Recommendation, parts_of
+from pipeline.report.pictures import CARD, Studio, Tile
+from pipeline.report.score_parts import Recommendation, ScoreParts, parts_of
 
 USERS = 10
 HISTORY = 6
 RECOMMENDED = 8
 _EASY_HISTORY = 3
+
+
+@dataclass(frozen=True)
+class Card:
+    """An item on a shelf; `caption` is a short line below the title and `fresh` marks one nobody has chosen yet.
+
+    score: of a recommendation, what its score is made of.
+    """
+
+    item_id: str
+    title: str
+    caption: str
+    fresh: bool
+    tile: Tile
+    score: ScoreParts | None = None
+
+
+@dataclass(frozen=True)
+class UserShelf:
+    """A user's latest choices (newest first) and recommendations (best first)."""
+
+    user_id: str
+    chosen: int
+    history: tuple[Card, ...]
+    recommended: tuple[Card, ...]
 
 
 def shelves_of(
@@ -66,21 +93,26 @@ def _caption(item: Item, telling: set[str]) -> str:
 def drawn(run: RunFiles) -> list[str]:
     """At most ten users to show, by id: of those with a vector, and rather of those who chose a few items."""
     known = set(Published(run.index, run.index.name).users(["user_id"])["user_id"].to_pylist())
-    log = dataset(run.staged / "interactions.parquet").to_table(columns=["user_id", "item_id"])
-    counts = log.group_by("user_id").aggregate([("item_id", "count_distinct")])
-    chosen = {row["user_id"]: row["item_id_count_distinct"] for row in counts.to_pylist() if row["user_id"] in known}
-    easy = sorted(user for user, items in chosen.items() if items >= _EASY_HISTORY)
+    log, users = Staged(run.staged).read_everything(), Staged(run.staged).user_ids().to_pylist()
+    owners = np.unique(log.user.astype(np.int64) * log.n_items + log.item) // max(log.n_items, 1)
+    items = np.bincount(owners, minlength=log.n_users).tolist()
+    chosen = {user: count for user, count in zip(users, items, strict=True) if count and user in known}
+    easy = sorted(user for user, count in chosen.items() if count >= _EASY_HISTORY)
     pool = easy if len(easy) >= USERS else sorted(chosen)
     return sorted(pool[place] for place in np.random.default_rng(run.seed).permutation(len(pool))[:USERS])
 
 
 def _histories(run: RunFiles, users: Sequence[str]) -> dict[str, list[str]]:
     """Each user's distinct items, newest first."""
-    log = rows_of(run.staged / "interactions.parquet", "user_id", users, ["user_id", "item_id", "ts"])
-    log = log.sort_by([("ts", "descending"), ("item_id", "ascending")])
-    return {
-        user: list(dict.fromkeys(log.filter(pc.equal(log["user_id"], user))["item_id"].to_pylist())) for user in users
-    }
+    staged = Staged(run.staged)
+    log, items = staged.read_everything(), staged.items(["item_id"])["item_id"]
+    codes = {user: code for code, user in enumerate(staged.user_ids().to_pylist())}
+    histories = {}
+    for user in users:
+        own = log.of_users(range(codes[user], codes[user] + 1))
+        choices = sorted(zip(own.age_days.tolist(), items.take(pa.array(own.item)).to_pylist(), strict=True))
+        histories[user] = list(dict.fromkeys(item for _, item in choices))
+    return histories
 
 
 def _lists(run: RunFiles, users: Sequence[str]) -> dict[str, list[Recommendation]]:

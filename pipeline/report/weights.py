@@ -6,7 +6,8 @@ more than MAX_DISTINCT values is dropped as soon as that is seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.read import read_table, schema_of
 from pipeline.errors import WorkspaceError
-from pipeline.report.files import Document, RunFiles, count, dataset, number, section
+from pipeline.report.files import RunFiles
 from pipeline.report.items import attribute_columns, decades, shown, telling
-from pipeline.report.modality_shares import Blend, Learned, Weighed
+from pipeline.workspace import Json
 
 MAX_DISTINCT = 400
 MAX_COLUMNS = 4
@@ -27,11 +29,37 @@ MAX_ROWS = 24
 Sums = npt.NDArray[np.float64]
 
 
-def blend_of(run: RunFiles, documents: Iterable[Document]) -> Blend:
-    """Reads the fused items' shares and what the receipt of `fuse` says of the fusion."""
-    details = next((section(d, "details") for d in documents if d.get("step") == "fuse"), {})
+@dataclass(frozen=True)
+class Weighed:
+    """Some items of the catalogue: how many have a vector, and each modality's mean share in it; they sum to 1."""
+
+    value: str
+    items: int
+    shares: tuple[tuple[str, float], ...]
+
+    @property
+    def strip(self) -> tuple[tuple[str, float, str], ...]:
+        """Name, size and the style's name of each modality's piece of the bar."""
+        return tuple((name, abs(share), name if share >= 0 else f"{name} against") for name, share in self.shares)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What the fused vectors are made of: over all items, and by the values of each telling column.
+
+    learned: a learned fusion's best epoch and its scores on held-out items, and `before`, that before training.
+    """
+
+    kind: str
+    learned: Json
+    overall: Weighed
+    columns: tuple[tuple[str, tuple[Weighed, ...]], ...]
+
+
+def blend_of(run: RunFiles, details: Json) -> Blend:
+    """Reads the fused items' shares. details: what the receipt of `fuse` says of the fusion."""
     modalities = Fused(run.fused).modalities()
-    schema = dataset(run.staged / "items").schema
+    schema = schema_of(run.staged / "items")
     columns = [name for name in attribute_columns(run) if not pa.types.is_nested(schema.field(name).type)]
     overall = np.zeros(1 + len(modalities))
     sums: dict[str, dict[str, Sums]] = {name: {} for name in columns}
@@ -41,8 +69,8 @@ def blend_of(run: RunFiles, documents: Iterable[Document]) -> Blend:
         sums = {name: held for name, held in sums.items() if len(held) <= MAX_DISTINCT}
     sums = {name: _by_decade(held) for name, held in sums.items()}
     return Blend(
-        kind=str(details.get("kind") or ""),
-        learned=_learned(details),
+        kind=details["kind"],
+        learned={**details["learned"], "before": details["before"]} if "learned" in details else {},
         overall=_weighed("all items", overall, modalities),
         columns=tuple((name, _ordered(sums[name], modalities)) for name in telling(sums, MAX_ROWS)[:MAX_COLUMNS]),
     )
@@ -51,8 +79,8 @@ def blend_of(run: RunFiles, documents: Iterable[Document]) -> Blend:
 def _buckets(run: RunFiles, modalities: list[str], columns: list[str]) -> Iterator[pa.Table]:
     """Shares and columns of the items that have a vector, bucket by bucket."""
     for path in sorted((run.fused / "items").glob("*.parquet")):
-        shares = dataset(path).to_table(columns=["item_id", *modalities])
-        staged = dataset(run.staged / "items" / path.name).to_table(columns=["item_id", *columns])
+        shares = read_table(path, ["item_id", *modalities])
+        staged = read_table(run.staged / "items" / path.name, ["item_id", *columns])
         if shares["item_id"].to_pylist() != staged["item_id"].to_pylist():
             raise WorkspaceError(f"{path}: its items are not those of its snapshot; run the night with --full")
         for name in columns:
@@ -94,12 +122,3 @@ def _weighed(value: str, sums: Sums, modalities: list[str]) -> Weighed:
     items = int(sums[0])
     shares = sums[1:] / max(items, 1)
     return Weighed(value, items, tuple(zip(modalities, map(float, shares), strict=True)))
-
-
-def _learned(details: Document) -> Learned | None:
-    learned = section(details, "learned")
-    score, before = number(learned.get("score")), number(details.get("before"))
-    if score is None or before is None:
-        return None
-    signals = number(learned.get("co_choice")), number(learned.get("agreement"))
-    return Learned(count(learned.get("epoch")), score, before, *signals)

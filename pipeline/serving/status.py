@@ -11,8 +11,8 @@ from rich.table import Table
 
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import current
-from pipeline.artefacts.runs import runs
-from pipeline.workspace import Json, Workspace, read_json
+from pipeline.artefacts.runs import receipt_of, runs
+from pipeline.workspace import Json, Workspace
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")
 SEGMENTS = ("all", "cold", "cold_among_all")
@@ -25,14 +25,13 @@ def status(workspace: Path) -> Json:
     """
     published = current(workspace)
     folder = workspace / "runs" / str(published["run_id"])
-    receipt = read_json(folder / "steps" / "publish.json") or {}
-    details = receipt.get("details") or {}
+    receipt = receipt_of(folder, "publish")
     age = datetime.now(UTC) - datetime.fromisoformat(str(published["published_at"]))
     newest = runs(Workspace(workspace))[-1]
     return {
         **published,
         "age_seconds": int(age.total_seconds()),
-        "gates": details.get("gates", []) if isinstance(details, dict) else [],
+        "gates": receipt.details["gates"] if receipt else [],
         "metrics": Evaluated.read(folder).test,
         "report": str(folder / "report.html"),
         "newest_run": {"run_id": newest["run_id"], "published": newest["run_id"] == published["run_id"]},

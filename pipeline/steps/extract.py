@@ -107,10 +107,10 @@ def begin(night: Night, modality: Modality) -> Ready:
     """
     ready = ensure(night, modality)
     name = _shared_step(modality)
-    if _buckets(night) > 1 and night.workspace.read_json(f"{night.folder}/steps/{name}.json") is None:
+    if _buckets(night) > 1 and night.done(name) is None:
         _shard(night, ready, _Part(name, SHARED, _shared_rows(night, ready), SHARED))
     profiles = staged_of(night).profiles(["user_id", "profile"]) if modality == "text" else None
-    if profiles is not None and night.workspace.read_json(f"{night.folder}/steps/{PROFILES_STEP}.json") is None:
+    if profiles is not None and night.done(PROFILES_STEP) is None:
         rows = ready.inputs.profiles(profiles)
         _shard(night, ready, _Part(PROFILES_STEP, PROFILES, rows, PROFILES))
     return ready
@@ -207,15 +207,11 @@ def _known(night: Night, modality: Modality, folder: str, part: _Part) -> dict[b
     and in what several buckets share.
     """
     known: dict[bytes, Result] = {}
-    shards = [] if night.full else sorted(night.workspace.path(folder).glob(f"{part.stem}-*.parquet"), key=_changed)
-    for path in shards:
+    shards = () if night.full else night.workspace.path(folder).glob(f"{part.stem}-*.parquet")
+    for path in sorted(shards, key=lambda path: path.stat().st_mtime):
         if path.with_suffix(".json").exists():
             known |= read_results(path)
-    shared = night.workspace.read_json(f"{night.folder}/steps/{_shared_step(modality)}.json")
-    if part.is_bucket and shared is not None and part.hashes:
-        known |= read_results(night.workspace.path(shared["path"]), part.hashes)
+    shared = night.done(_shared_step(modality))
+    if part.is_bucket and shared and part.hashes:
+        known |= read_results(night.workspace.path(shared.path), part.hashes)
     return known
-
-
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime

@@ -80,9 +80,9 @@ def ensure(night: Night, modality: Modality) -> Ready:
 
     Raises WeightsError, ConfigError or StepFailed as the encoder's making and fitting do.
     """
-    known = night.workspace.read_json(f"{night.folder}/steps/{_step(modality)}.json")
+    known = night.done(_step(modality))
     if known is not None:
-        return _ready(night, modality, restore(night.workspace.path(known["path"])))
+        return _ready(night, modality, restore(night.workspace.path(known.path)))
     return run(night, modality)[1]
 
 

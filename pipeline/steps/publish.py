@@ -14,16 +14,19 @@ from pathlib import Path
 
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import CURRENT
+from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.errors import GateRefused
 from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
 from pipeline.media import media_root
-from pipeline.night import Night, StepReceipt, peak_rss_bytes
+from pipeline.night import Night, peak_rss_bytes
 from pipeline.report import RunFiles, write_report
 from pipeline.steps import STEPS
 from pipeline.steps.sweep import sweep
 from pipeline.workspace import Json, sha256_of
 
 log = logging.getLogger("medley")
+# What the manifest says of each step.
+SUMMED = ("digest", "rows", "encoded_rows", "missing_rows", "skipped", "seconds", "peak_rss_bytes")
 
 
 def run(night: Night) -> StepReceipt:
@@ -79,41 +82,18 @@ def judge(night: Night) -> list[Verdict]:
 
 def manifest(night: Night) -> Json:
     """What the run did and left: counts per step (extraction summed over buckets) and each artefact's sha256."""
-    steps: dict[str, Json] = {}
+    parts: dict[str, list[StepReceipt]] = {}
     artefacts: dict[str, str] = {}
     for receipt in night.receipts():
         artefacts |= receipt.outputs
-        name = ".".join(receipt.step.split(".")[:2])
-        steps[name] = _added(steps.get(name), receipt)
+        parts.setdefault(".".join(receipt.step.split(".")[:2]), []).append(receipt)
     published = night.receipt("publish")
     return {
         "run_id": night.run_id,
         "as_of": night.as_of.isoformat(),
-        "steps": steps,
+        "steps": {name: {field: getattr(total(name, own), field) for field in SUMMED} for name, own in parts.items()},
         "artefacts": artefacts,
         "published": published.digest if published.details["published"] else None,
-    }
-
-
-def _added(before: Json | None, receipt: StepReceipt) -> Json:
-    now = {
-        "digest": receipt.digest,
-        "rows": receipt.rows,
-        "encoded_rows": receipt.encoded_rows,
-        "missing_rows": receipt.missing_rows,
-        "skipped": receipt.skipped,
-        "seconds": receipt.seconds,
-        "peak_rss_bytes": receipt.peak_rss_bytes,
-    }
-    if before is None:
-        return dict(now)
-    summed = {key: before[key] + now[key] for key in ("rows", "encoded_rows", "missing_rows")}
-    return {
-        **summed,
-        "digest": f"{before['digest']} {now['digest']}",
-        "skipped": bool(before["skipped"] and now["skipped"]),
-        "seconds": round(before["seconds"] + now["seconds"], 3),
-        "peak_rss_bytes": max(before["peak_rss_bytes"], now["peak_rss_bytes"]),
     }
 
 
@@ -148,9 +128,7 @@ def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> Non
             gate=tuple(verdicts),
             published=published,
             seed=night.config.seed,
-            headline_metric=night.config.publish.gate.metric,
-            headline_segment=night.config.publish.gate.segment,
-            gate_baseline=night.config.publish.gate.baseline,
+            rules=night.config.publish.gate,
             steps=tuple(step.name for step in STEPS),
         ),
         path,

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
-from pipeline.artefacts.model import Chosen, FitDetails, Fitted, Trained, write_curves
+from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Trained
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
@@ -182,8 +182,11 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
     )
-    curves = {name: (fit.curve, final.members.get(name, Fit()).curve) for name, fit in chosen.members.items()}
-    write_curves(folder, details, {details.model: (chosen.curve, final.curve), **curves})
+    members = {
+        name: {"evaluated": fit.curve, "published": final.members.get(name, Fit()).curve}
+        for name, fit in chosen.members.items()
+    }
+    Curves(details.model, details.metric, chosen.chosen_epochs, chosen.curve, final.curve, members).write(folder)
     return details
 
 

@@ -7,12 +7,14 @@ the published one knows what this one may not: a later "now", a later cut, or ot
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+from pipeline.artefacts.runs import StepReceipt, receipt_of
 from pipeline.artefacts.staged import Staged
 from pipeline.night import Night
 from pipeline.recommend import kind_of, parts
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import Json
+from pipeline.workspace import read_json
 
 log = logging.getLogger("medley")
 
@@ -22,45 +24,35 @@ def earlier_model(night: Night) -> str:
     settings = night.config.train
     if not (settings.warm_start or any(kind_of(part.model).reads_earlier(part) for part in parts(settings))):
         return ""
-    already = night.workspace.read_json(f"{night.folder}/steps/train.json")
-    if already:
+    if already := night.done("train"):
         # The run has trained before, and may be what is published now.
-        return str(already["details"].get("before", ""))
+        return str(already.details["before"])
     current = night.workspace.read_json("CURRENT.json")
     if current is None:
         return ""
-    reason = _refusal(night, f"runs/{current['run_id']}")
-    if reason:
+    earlier = night.workspace.path("runs", current["run_id"])
+    trained, ingested = receipt_of(earlier, "train"), receipt_of(earlier, "ingest")
+    reason = _refusal(night, earlier, trained, ingested) if trained and ingested else "its model is gone"
+    if reason or not trained:
         log.info("train begins without the night %s: %s", current["run_id"], reason)
         return ""
-    return str(_step(night, f"runs/{current['run_id']}", "train")["path"])
+    return trained.path
 
 
-def _refusal(night: Night, earlier: str) -> str:
-    """Why the earlier model may not be read; empty if it may."""
-    run = night.workspace.read_json(f"{earlier}/run.json") or {}
-    trained, ingested = (_step(night, earlier, name) for name in ("train", "ingest"))
-    if not run or not trained or not ingested:
+def _refusal(night: Night, earlier: Path, trained: StepReceipt, ingested: StepReceipt) -> str:
+    """Why the earlier model may not be read; empty if it may. earlier: the folder of its run."""
+    run, config = read_json(earlier / "run.json"), night.config
+    if not run or any(night.workspace.artefact(step.path) is None for step in (trained, ingested)):
         return "its model is gone"
-    if any(night.workspace.artefact(str(step["path"])) is None for step in (trained, ingested)):
-        return "its model is gone"
-    if night.config.train.warm_start and trained["details"]["model"] != night.config.train.model:
+    if config.train.warm_start and trained.details["model"] != config.train.model:
         return "it is of another model"
     if str(run["as_of"]) > night.as_of.isoformat():
         return "it is of a later time"
-    if (
-        run["config"]["ingest"] != night.config.ingest.model_dump(mode="json")
-        or run["config"]["seed"] != night.config.seed
-    ):
+    staged_by = run["config"]["ingest"], run["config"]["seed"]
+    if staged_by != (config.ingest.model_dump(mode="json"), config.seed):
         return "it was staged by other settings"
-    if night.config.ingest.split == "given":
+    if config.ingest.split == "given":
         return "a given split may give an interaction another part than it did"
-    earlier_cut = Staged(night.workspace.path(str(ingested["path"]))).summary.validation_cut
+    earlier_cut = Staged(night.workspace.path(ingested.path)).summary.validation_cut
     cut = staged_of(night).summary.validation_cut
-    if earlier_cut and cut and earlier_cut > cut:
-        return "its training part ends later"
-    return ""
-
-
-def _step(night: Night, run: str, name: str) -> Json:
-    return night.workspace.read_json(f"{run}/steps/{name}.json") or {}
+    return "its training part ends later" if earlier_cut and cut and earlier_cut > cut else ""

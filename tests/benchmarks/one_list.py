@@ -23,9 +23,9 @@ from pipeline.artefacts.published import RECOMMEND, Published, current, publishe
 from pipeline.artefacts.vectors import matrix
 from pipeline.explain.explain import Question, explain
 from pipeline.report import RunFiles
-from pipeline.report.cards import ScoreParts, UserShelf
 from pipeline.report.pictures import Studio
-from pipeline.report.user_examples import shelves_of
+from pipeline.report.score_parts import ScoreParts
+from pipeline.report.user_examples import UserShelf, shelves_of
 from pipeline.serving.lookup import Query, ask
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def shelves(workspace: Path, users: list[str]) -> tuple[UserShelf, ...]:
 
     staged, fused, model, index = (folder(step) for step in ("ingest", "fuse", "train", "index"))
     run = RunFiles(workspace, run_id, "", "", "", None, staged, fused, model, index, (), True, 0)
-    return shelves_of(run, users, Studio(None, 0, 0), {})[0]
+    return shelves_of(run, users, Studio(None), {})[0]
 
 
 def adds_up(parts: ScoreParts | None, score: float) -> bool:

@@ -15,9 +15,8 @@ from pipeline.artefacts.published import published as index_of
 from pipeline.artefacts.vectors import matrix
 from pipeline.explain.explain import Question, explain
 from pipeline.report import RunFiles
-from pipeline.report.cards import Card
 from pipeline.report.pictures import Studio
-from pipeline.report.user_examples import RECOMMENDED, shelves_of
+from pipeline.report.user_examples import RECOMMENDED, Card, shelves_of
 from pipeline.serving.lookup import Query, ask
 from tests.conftest import Shop
 
@@ -37,7 +36,7 @@ def lists(published: Shop) -> Lists:
 @pytest.fixture(scope="module")
 def cards(published: Shop, lists: Lists) -> dict[str, tuple[Card, ...]]:
     """Every user's recommended cards, as the report of that night makes them."""
-    shelves, _ = shelves_of(run_files(published.workspace), list(lists), Studio(None, 0, 0), {})
+    shelves, _ = shelves_of(run_files(published.workspace), list(lists), Studio(None), {})
     return {shelf.user_id: shelf.recommended for shelf in shelves}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.artefacts.runs import StepReceipt
+from pipeline.artefacts.shards import Summary
 from pipeline.evaluation.gate import Verdict
 from pipeline.interactions import Interactions
 from pipeline.report import RunFiles
@@ -109,18 +110,8 @@ def _items(run: RunFiles, night: Night) -> None:
 
 
 def _interactions(run: RunFiles, night: Night, rng: np.random.Generator) -> list[tuple[int, list[int]]]:
-    """Writes the log, a choice a day; returns every user's items, oldest first."""
-    start = datetime(2025, 1, 1, tzinfo=UTC)
+    """Writes who chose what; returns every user's items, oldest first."""
     chosen = [(user, rng.choice(night.items - 4, 5, replace=False).tolist()) for user in range(night.users)]
-    rows = [
-        (user_id(user), item_id(item), start + timedelta(days=place), 1.0, "train")
-        for user, items in chosen
-        for place, item in enumerate(items)
-    ]
-    types = {"user_id": pa.string(), "item_id": pa.string(), "ts": pa.timestamp("us", "UTC"), "weight": pa.float64()}
-    schema = pa.schema({**types, "part": pa.string()})
-    columns = [[row[place] for row in rows] for place in range(len(schema))]
-    write(run.staged / "interactions.parquet", pa.table(columns, schema=schema))
     seen = [[item_id(item) for item in items] for _, items in chosen]
     schema = pa.schema({"user_id": pa.string(), "seen": pa.list_(pa.string())})
     write(run.index / "users.parquet", pa.table([[user_id(user) for user, _ in chosen], seen], schema=schema))
@@ -144,6 +135,11 @@ def _vectors(run: RunFiles, night: Night, rng: np.random.Generator) -> None:
     # A log of nobody teaches nothing.
     model = night.trained if night.users else "content"
     users = [user_id(user) for user in range(night.users)]
+    everything = run.staged / "log" / "everything"
+    everything.mkdir(parents=True)
+    for name in ("user", "item", "age_days", "weight"):
+        np.save(everything / f"{name}.npy", getattr(log, name))
+    write(run.staged / "log" / "users.parquet", pa.table({"user_id": pa.array(users, pa.string())}))
     vectors.write(run, vectors.Catalogue([item_id(n) for n in numbers], error, log, users, model), rng)
 
 
@@ -170,15 +166,14 @@ def _documents(run: RunFiles, night: Night) -> None:
     dump(run.staged / "split.json", split)
     test = {segment: _models(night.trained) for segment in ("all", "cold", "head", "tail", "no_image")}
     compared = {"paired": _paired(night), "ablation": _ablation(night), "ranker": _ranker()}
-    dump(run.folder / "metrics.json", {"test": test, **compared})
+    dump(run.folder / "metrics.json", {"test": test, "trained": night.trained, **compared})
     evaluated = [{"epoch": e, "loss": 5.0 / e, "ndcg@10": 0.1 + 0.01 * min(e, 6)} for e in range(1, 10)]
     published = [{"epoch": e, "loss": 4.8 / e} for e in range(1, 7)]
     learned = {"evaluated": evaluated, "published": published, "chosen_epochs": 6}
     trained = learned if night.trained == "two_tower" else {"evaluated": [], "published": [], "chosen_epochs": 0}
-    dump(run.model / "curves.json", {"model": night.trained, "metric": "ndcg@10", "seconds": 3.5, **trained})
+    dump(run.model / "curves.json", {"model": night.trained, "metric": "ndcg@10", **trained})
     for receipt in _receipts(night):
-        bucket = f".bucket-{receipt.pop('bucket'):05d}" if "bucket" in receipt else ""
-        dump(run.folder / "steps" / f"{receipt['step']}{bucket}.json", receipt)
+        dump(run.folder / "steps" / f"{receipt.step}.json", asdict(receipt))
 
 
 def _models(trained: str) -> dict[str, object]:
@@ -190,7 +185,7 @@ def _models(trained: str) -> dict[str, object]:
                 for metric in ("ndcg", "recall")
                 for k in (5, 10)
             },
-            "coverage@10": {"mean": 0.5, "low": None, "high": None},
+            "coverage@10": {"mean": 0.5, "users": 14},
         }
         for model, mean in means.items()
     }
@@ -224,42 +219,39 @@ def _ablation(night: Night) -> dict[str, object]:
 def _ranker() -> dict[str, object]:
     orders = {name: {"ndcg@10": {"mean": mean}} for name, mean in (("first_stage", 0.2), ("reordered", 0.23))}
     chances = {"auc": 0.71, "log_loss": 0.089, "constant_log_loss": 0.096, "ece": 0.004}
-    return {"used": True, "test": {**orders, "gain": {"ndcg@10": _difference(0.03, 0.001)}}, "candidates": chances}
+    return {
+        "used": True,
+        "learned_from": "sampled",
+        "test": {**orders, "gain": {"ndcg@10": _difference(0.03, 0.001)}},
+        "candidates": chances,
+    }
 
 
-def _receipts(night: Night) -> list[dict[str, object]]:
+def _receipts(night: Night) -> list[StepReceipt]:
     half = night.items // 2
-    common = {"digest": "d", "skipped": False, "outputs": {}, "peak_rss_bytes": 500_000_000}
-    details = [
-        {"errors": {"no image": 3}, "examples": [], "encoder": "e", "model": "lite0", "d": 1280},
-        {"errors": {"no image": 4, "file not found": 1}, "examples": [[item_id(30), "file not found: 30.jpg"]]},
+    encoder = {"encoder": "e", "model": "lite0", "d": 1280}
+    summaries = [
+        Summary(half, 3, 0, 0, {"no image": 3}, []),
+        Summary(half, 5, 1, 0, {"no image": 4, "file not found": 1}, [[item_id(30), "file not found: 30.jpg"]]),
     ]
     extract = [
-        {
-            **common,
-            "step": "extract.image",
-            "bucket": bucket,
-            "rows": half,
-            "encoded_rows": half - missing,
-            "missing_rows": missing,
-            "seconds": 1.25,
-            "details": details[bucket],
-        }
-        for bucket, missing in ((0, 3), (1, 5))
+        _receipt(
+            f"extract.image.bucket-{bucket:05d}",
+            (half, half - summary.missing_rows, summary.missing_rows),
+            1.25,
+            encoder | asdict(summary),
+        )
+        for bucket, summary in enumerate(summaries)
     ]
     steps = [
-        {
-            **common,
-            "step": step,
-            "rows": night.items,
-            "encoded_rows": None,
-            "missing_rows": None,
-            "seconds": seconds,
-            "details": night.fused if step == "fuse" else {},
-        }
+        _receipt(step, (night.items, 0, 0), seconds, night.fused if step == "fuse" else {})
         for step, seconds in (("train", 75.0), ("ingest", 0.4), ("fuse", 0.0))
     ]
     return extract + steps
+
+
+def _receipt(step: str, rows: tuple[int, int, int], seconds: float, details: dict[str, object]) -> StepReceipt:
+    return StepReceipt(step, "path", "d", *rows, False, seconds, 500_000_000, {}, details)
 
 
 def _pictures(run: RunFiles, night: Night) -> None:

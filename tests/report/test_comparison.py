@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.report import RunFiles, gather, render
-from pipeline.report.comparison import Difference
-from pipeline.report.scores import ablation_of, paired_of, reranked_of
+from pipeline.report.scores import Difference
 
 WriteRun = Callable[..., RunFiles]
 
@@ -60,7 +59,7 @@ def test_the_trained_model_comes_first_and_then_the_best(write_run: WriteRun) ->
     report = gather(write_run())
     paired = report.paired
     assert paired is not None
-    assert [versus.model for versus in paired.models] == ["two_tower", "content", "popularity"]
+    assert [name for name, _ in paired.models] == ["two_tower", "content", "popularity"]
     assert paired.by_validation
     assert "The baseline that validation prefers" in render(report)
 
@@ -74,10 +73,9 @@ def test_parts_of_the_test_are_one_table_a_metric(write_run: WriteRun) -> None:
     report = gather(write_run())
     view = next(view for view in report.metrics if view.metric == "ndcg@10")
     assert [panel.segment for panel in view.panels] == ["all", "cold"]
-    assert view.slices is not None
-    assert view.slices.models == ("two_tower", "als", "content", "popularity", "random")
-    assert [row.segment for row in view.slices.rows] == ["head", "tail", "no_image"]
-    assert view.slices.rows[0].means == (0.2, 0.15, 0.12, 0.1, 0.01)
+    assert view.models == ("two_tower", "als", "content", "popularity", "random")
+    assert [row.segment for row in view.slices] == ["head", "tail", "no_image"]
+    assert [view.slices[0].means[model] for model in view.models] == [0.2, 0.15, 0.12, 0.1, 0.01]
     page = render(report)
     assert "Tail items" in page
     # In coverage, which is the last, all five models are as good.
@@ -86,9 +84,8 @@ def test_parts_of_the_test_are_one_table_a_metric(write_run: WriteRun) -> None:
 
 def test_what_a_modality_adds_is_a_row(write_run: WriteRun) -> None:
     report = gather(write_run())
-    assert report.ablation is not None
-    (table,) = report.ablation.tables
-    assert [(row.modality, row.change.direction) for row in table.rows] == [("text", ""), ("image", "below")]
+    (table,) = report.ablation
+    assert [(modality, change.direction) for modality, _, change in table.rows] == [("text", ""), ("image", "below")]
     assert "its items made again from what is left" in render(report)
 
 
@@ -113,18 +110,21 @@ def test_chances_are_told_of_what_they_are_chances_of(write_run: WriteRun) -> No
     assert "Its chances, of choosing what is shown: AUC 0.7200, log-loss 0.3000 (one chance for all: 0.4000)" in page
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"paired": {}, "ablation": {}}, {"paired": {"models": {"a": {"mean": None}}}}]
-)
-def test_a_night_that_compared_nothing_shows_nothing(write_run: WriteRun, document: dict[str, Any]) -> None:
-    assert paired_of(document, "two_tower") is None
-    assert ablation_of(document, "ndcg@10") is None
-    assert reranked_of(document) is None
-
-    def emptied(metrics: dict[str, Any]) -> None:
-        metrics.pop("paired"), metrics.pop("ablation"), metrics.pop("ranker")
-        metrics.update(document)
-
-    page = render(gather(changed(write_run(), emptied)))
+def test_a_night_that_compared_nothing_shows_nothing(write_run: WriteRun) -> None:
+    nothing: dict[str, Any] = {"paired": {}, "ablation": {}, "ranker": {}}
+    report = gather(changed(write_run(), lambda metrics: metrics.update(nothing)))
+    assert (report.paired, report.ablation, report.reranked) == (None, (), None)
+    page = render(report)
     assert "can be told in" not in page
     assert 'class="columns two judged"' not in page
+
+
+def test_a_re_ranker_that_nobody_could_be_asked_about_is_not_shown(write_run: WriteRun) -> None:
+    report = gather(changed(write_run(), lambda metrics: metrics["ranker"].update(test={})))
+    assert report.reranked is None
+
+
+def test_chances_that_could_not_be_measured_are_not_told(write_run: WriteRun) -> None:
+    page = render(gather(changed(write_run(), lambda metrics: metrics["ranker"].update(candidates={}))))
+    assert "the list that goes out has it" in page
+    assert "Its chances" not in page

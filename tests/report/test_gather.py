@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ def test_steps_come_in_the_order_of_the_night_with_buckets_as_one_line(write_run
     assert [step.step for step in steps] == ["ingest", "extract.image", "fuse", "train"]
     assert steps[1].seconds == 2.5
     assert steps[1].peak_rss_bytes == 500_000_000
-    assert steps[3].encoded is None
+    assert (steps[1].encoded_rows, steps[1].missing_rows, steps[3].encoded_rows) == (40, 8, 0)
 
 
 def test_headline_compares_the_trained_model_with_popularity_and_als(write_run: WriteRun) -> None:
@@ -105,7 +106,7 @@ def test_a_card_leaves_out_what_is_the_same_on_every_card(write_run: WriteRun) -
 
 
 def test_an_item_without_a_readable_picture_gets_a_placeholder(write_run: WriteRun) -> None:
-    points = {point.item_id: point.tile for point in gather(write_run(titles={5: "The Blue Hour"})).map.points}
+    points = {point.item.item_id: point.tile for point in gather(write_run(titles={5: "The Blue Hour"})).map.points}
     assert points["r0000"].picture.startswith("data:image/jpeg;base64,")
     assert points["r0002"].picture == ""
     assert (points["r0005"].picture, points["r0005"].initials) == ("", "TB")
@@ -181,4 +182,4 @@ def _finite(value: object) -> bool:
         return all(map(_finite, value.values()))
     if is_dataclass(value):
         return all(_finite(getattr(value, f.name)) for f in fields(value))
-    return isinstance(value, (str, int, Report, type(None)))
+    return isinstance(value, (str, int, Path, Report, type(None)))

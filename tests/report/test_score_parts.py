@@ -18,7 +18,7 @@ from pipeline.errors import WorkspaceError
 from pipeline.explain.by_modality import ModalityGames
 from pipeline.explain.load import sources_of
 from pipeline.report import RunFiles, gather, render
-from pipeline.report.cards import ScoreParts
+from pipeline.report.score_parts import ScoreParts
 
 WriteRun = Callable[..., RunFiles]
 

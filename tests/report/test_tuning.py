@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import WorkspaceError
+from pipeline.errors import ShardCorrupt
 from pipeline.report import RunFiles, gather, render
 from pipeline.report.tuning import tuning_of
 from tests.report.conftest import EVIL
@@ -77,7 +77,7 @@ def test_the_newest_search_is_shown_and_one_without_a_score_is_not(tmp_path: Pat
     write(tmp_path, "failed", [TRIALS[2]])
     assert tuning_of(tmp_path) is None
     (tmp_path / "tunes/failed/tune.json").write_text("[")
-    with pytest.raises(WorkspaceError, match="not JSON"):
+    with pytest.raises(ShardCorrupt, match=r"no JSON object.*remove it"):
         tuning_of(tmp_path)
 
 

@@ -58,7 +58,7 @@ def test_a_learned_fusion_is_shown_with_its_held_out_score_and_that_before(write
 
 
 def test_a_fusion_that_learns_nothing_has_no_score(write_run: WriteRun) -> None:
-    assert gather(write_run()).blend.learned is None
+    assert not gather(write_run()).blend.learned
 
 
 def test_users_without_a_vector_are_said_where_users_are_counted(write_run: WriteRun) -> None:
