@@ -6,20 +6,22 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline import config as configuration
 from pipeline import night as nights
 from pipeline import steps
+from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError, MedleyError
-from pipeline.night import Night, StepReceipt
-from pipeline.runtime import LOG, STARTED_BY_TORCHRUN
-from pipeline.steps import Step
+from pipeline.night import Night
+from pipeline.runtime import LOG, STARTED_BY_TORCHRUN, limit_threads, threads
 
 log = logging.getLogger("medley")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -32,139 +34,159 @@ Full = Annotated[bool, typer.Option("--full", help="recompute what is there alre
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="warnings only")]
 WorkspaceFolder = Annotated[Path, typer.Option("-w", "--workspace", help="the folder that medley.yaml names")]
+# What a verb says: its JSON document, and the same for people.
+Answer = tuple[object, str]
 
 
-@app.command()
+def read_config(config: ConfigFile, overrides: Overrides = None, quiet: Quiet = False) -> Config:
+    """The configuration of a verb, its log and its threads set by it."""
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    loaded = configuration.load(config, tuple(overrides or ()))
+    limit_threads(threads(loaded))
+    return loaded
+
+
+def begin(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_id: RunId = None,
+    as_of: AsOf = None,
+    full: Full = False,
+    quiet: Quiet = False,
+) -> Night:
+    """The night of a verb that begins one."""
+    return nights.begin(read_config(config, overrides, quiet), as_of, run_id, full)
+
+
+def resume(
+    config: ConfigFile, overrides: Overrides = None, run_id: RunId = None, full: Full = False, quiet: Quiet = False
+) -> Night:
+    """The night of a verb that goes on with one."""
+    return nights.resume(read_config(config, overrides, quiet), run_id, full)
+
+
+def verb(
+    opened: Callable[..., object] | None = None,
+    name: str | None = None,
+    help: str | None = None,
+    torchrun: bool = False,
+) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Makes a verb of a function: its options are the function's parameters and --json.
+
+    opened: what makes the function's first argument, of options that the verb has too. torchrun: whether torchrun may
+    start it.
+    """
+    shared = signature(opened, eval_str=True).parameters if opened else {}
+
+    def made(function: Callable[..., Answer]) -> Callable[..., Answer]:
+        def command(as_json: bool, **options: Any) -> None:
+            if opened and STARTED_BY_TORCHRUN in os.environ and not torchrun:
+                raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
+            subject = [opened(**{option: options.pop(option) for option in shared})] if opened else []
+            document, text = function(*subject, **options)
+            print(json.dumps(document, ensure_ascii=False, sort_keys=True) if as_json else text)
+
+        own = list(signature(function, eval_str=True).parameters.values())[1 if opened else 0 :]
+        json_option = Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
+        options = [option.replace(kind=Parameter.KEYWORD_ONLY) for option in (*shared.values(), *own)]
+        command.__signature__ = Signature([*options, json_option])  # type: ignore[attr-defined]
+        command.__annotations__ = {}
+        app.command(name or function.__name__, help=help or function.__doc__)(command)
+        return function
+
+    return made
+
+
+@verb()
 def sample(
     folder: Path,
     items: Annotated[int, typer.Option(min=50, help="records")] = 600,
     users: Annotated[int, typer.Option(min=30, help="buyers")] = 400,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Write a synthetic record shop with planted tastes and planted dirt, and a medley.yaml ready to run."""
     from pipeline.sample import write_shop
 
     summary = write_shop(folder, items, users, seed)
-    _say(
-        asdict(summary),
-        as_json,
-        f"wrote a synthetic record shop to {folder}; run it with: medley run -c {folder}/medley.yaml",
-    )
+    return asdict(
+        summary
+    ), f"wrote a synthetic record shop to {folder}; run it with: medley run -c {folder}/medley.yaml"
 
 
-@app.command(help=f"Run the whole night: {', '.join(step.name for step in steps.STEPS)}.")
-def run(
-    config: ConfigFile,
-    overrides: Overrides = None,
-    run_id: RunId = None,
-    as_of: AsOf = None,
-    full: Full = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+@verb(begin, help=f"Run the whole night: {', '.join(step.name for step in steps.STEPS)}.")
+def run(night: Night) -> Answer:
     """Run the whole night."""
-    night = _begin(config, overrides, run_id, as_of, full, quiet)
     for step in steps.STEPS:
         steps.perform(night, step.name)
-    _say(asdict(night.receipt("publish")), as_json, _published(night))
+    published = f"published {night.receipt('index').path}; report {night.workspace.root}/{night.folder}/report.html"
+    return asdict(night.receipt("publish")), published
 
 
-@app.command()
-def ingest(
-    config: ConfigFile,
-    overrides: Overrides = None,
-    run_id: RunId = None,
-    as_of: AsOf = None,
-    full: Full = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+@verb(begin)
+def ingest(night: Night) -> Answer:
     """Begin a run: read the source, clean, check, split and stage it."""
     from pipeline.steps.extract import tasks
 
-    night = _begin(config, overrides, run_id, as_of, full, quiet)
     (receipt,) = steps.perform(night, "ingest")
-    document = _document(night, receipt) | {"extract": tasks(night)}
-    _say(document, as_json, nights.describe(receipt))
+    return _document(night, receipt) | {"extract": tasks(night)}, nights.describe(receipt)
 
 
-@app.command()
+@verb(resume)
 def extract(
-    config: ConfigFile,
+    night: Night,
     modality: Annotated[Modality | None, typer.Option(help="one modality; all by default")] = None,
     bucket: Annotated[list[int] | None, typer.Option(help="one bucket; all by default; repeatable")] = None,
     prepare: Annotated[bool, typer.Option("--prepare", help="only what comes before any bucket")] = False,
-    overrides: Overrides = None,
-    run_id: RunId = None,
-    full: Full = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Encode a modality's buckets into Parquet shards."""
-    from pipeline.steps.extract import begin
+    from pipeline.steps.extract import begin as prepared
     from pipeline.steps.extract import run as extract_buckets
 
-    night = _resume(config, overrides, run_id, full, quiet)
-    chosen = [modality] if modality else steps.configured(night.config)
+    modalities = [modality] if modality else steps.configured(night.config)
     if prepare:
-        keys = {name: begin(night, name).encoder.key for name in chosen}
-        _say({"run_id": night.run_id, "step": "prepare", "encoders": keys}, as_json, f"prepared {', '.join(keys)}")
-        return
-    receipts = [receipt for name in chosen for receipt in extract_buckets(night, name, bucket)]
-    counts = {
-        key: sum(getattr(receipt, key) for receipt in receipts) for key in ("rows", "encoded_rows", "missing_rows")
-    }
-    seconds = round(sum(receipt.seconds for receipt in receipts), 3)
-    document = {"run_id": night.run_id, "step": "extract", "modalities": chosen, "seconds": seconds, **counts}
-    document["skipped"] = all(receipt.skipped for receipt in receipts)
-    _say(document, as_json, f"extracted {len(receipts)} shards, {counts['encoded_rows']} rows encoded")
+        keys = {name: prepared(night, name).encoder.key for name in modalities}
+        return {"run_id": night.run_id, "step": "prepare", "encoders": keys}, f"prepared {', '.join(keys)}"
+    receipts = [receipt for name in modalities for receipt in extract_buckets(night, name, bucket)]
+    whole = asdict(total("extract", receipts))
+    fields = ("step", "rows", "encoded_rows", "missing_rows", "seconds", "skipped")
+    document = {"run_id": night.run_id, "modalities": modalities, **{field: whole[field] for field in fields}}
+    return document, f"extracted {len(receipts)} shards, {whole['encoded_rows']} rows encoded"
 
 
-def _verb(step: Step) -> None:
+def _whole(step: steps.Step) -> None:
     """Makes the verb of a step that runs as a whole."""
 
-    @app.command(step.name, help=step.help)
-    def verb(
-        config: ConfigFile,
-        overrides: Overrides = None,
-        run_id: RunId = None,
-        full: Full = False,
-        as_json: AsJson = False,
-        quiet: Quiet = False,
-    ) -> None:
-        night = _resume(config, overrides, run_id, full, quiet, by_torchrun=step.torchrun)
+    @verb(resume, step.name, step.help, step.torchrun)
+    def perform(night: Night) -> Answer:
         (receipt,) = steps.perform(night, step.name)
-        _say(_document(night, receipt), as_json, nights.describe(receipt))
+        return _document(night, receipt), nights.describe(receipt)
 
 
 for _step in steps.STEPS:
     if _step.name not in ("ingest", "extract"):
-        _verb(_step)
+        _whole(_step)
 
 
-@app.command()
+@verb(read_config)
 def tune(
-    config: ConfigFile,
+    config: Config,
     trials: Annotated[int | None, typer.Option(min=1, help="fits in all; tune.trials by default")] = None,
     timeout_seconds: Annotated[int | None, typer.Option(min=1, help="no fit begins later; as configured")] = None,
-    overrides: Overrides = None,
     run_id: Annotated[str | None, typer.Option(help="the run whose vectors are used; the newest by default")] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Search for settings of the recommender, judged on the validation part; resumes what was begun."""
     from pipeline.steps.tune import run as search
     from pipeline.tuning.tune import advice
 
-    limits = {"tune.trials": trials, "tune.timeout_seconds": timeout_seconds}
-    limit_overrides = [f"{name}={value}" for name, value in limits.items() if value is not None]
-    study = search(steps.fused(_prepare(config, [*(overrides or ()), *limit_overrides], quiet), run_id))
+    limits = {"trials": trials, "timeout_seconds": timeout_seconds}
+    given = {name: value for name, value in limits.items() if value is not None}
+    config = config.model_copy(update={"tune": config.tune.model_copy(update=given)})
+    study = search(steps.fused(config, run_id))
     counts = {"finished_trials": len(study["trials"]), "best_value": study["best"]["value"]}
-    _say({"step": "tune", **counts, **study}, as_json, advice(study))
+    return {"step": "tune", **counts, **study}, advice(study)
 
 
-@app.command()
+@verb()
 def lookup(
     workspace: WorkspaceFolder,
     user: Annotated[str | None, typer.Option(help="a user of the log")] = None,
@@ -173,46 +195,43 @@ def lookup(
     image: Annotated[Path | None, typer.Option(help="a picture file")] = None,
     audio: Annotated[Path | None, typer.Option(help="a sound file")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="answers")] = 10,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Ask the published index, by user or by any mix of item, text, image and audio."""
     from pipeline.serving.lookup import Query, ask
 
     answer = ask(workspace, Query(user, item, text, image, audio, k))
     query = ", ".join(f"{name} {value}" for name, value in answer.query.items())
     lines = [f"{hit.score:8.4f}  {hit.item_id:<12}  {hit.title}" for hit in answer.hits]
-    _say(answer.as_json(), as_json, "\n".join([f"for {query}:", *lines, *filter(None, [answer.note])]))
+    return answer.as_json(), "\n".join([f"for {query}:", *lines, *filter(None, [answer.note])])
 
 
-@app.command()
+@verb()
 def explain(
     workspace: WorkspaceFolder,
     item: Annotated[str | None, typer.Option(help="an item of the catalogue")] = None,
     user: Annotated[str | None, typer.Option(help="a user of the log: explains their score of the item")] = None,
     other: Annotated[str | None, typer.Option(help="a second item: explains how alike the two are")] = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Say what each modality, and each past choice, adds to a published score; the parts add up to it exactly."""
     from pipeline.explain.explain import Question
     from pipeline.explain.explain import explain as explained
 
     explanation = explained(workspace, Question(item, user, other))
-    _say(explanation.as_json(), as_json, explanation.as_text())
+    return explanation.as_json(), explanation.as_text()
 
 
-@app.command()
-def status(workspace: WorkspaceFolder, as_json: AsJson = False) -> None:
+@verb()
+def status(workspace: WorkspaceFolder) -> Answer:
     """Say what is published, from which run, how fresh, and which gates passed."""
     from rich.console import Console
 
     from pipeline.serving.status import show
     from pipeline.serving.status import status as status_of
 
-    standing = status_of(workspace)
-    if as_json:
-        _say(standing, True, "")
-    else:
-        show(standing, Console(width=None if sys.stdout.isatty() else 160))
+    standing, console = status_of(workspace), Console(width=None if sys.stdout.isatty() else 160)
+    with console.capture() as text:
+        show(standing, console)
+    return standing, text.get().rstrip("\n")
 
 
 def main() -> None:
@@ -233,30 +252,6 @@ def _stop(sentence: str, exit_status: int) -> None:
     raise SystemExit(exit_status)
 
 
-def _begin(
-    path: Path, overrides: list[str] | None, run_id: str | None, as_of: str | None, full: bool, quiet: bool
-) -> Night:
-    return nights.begin(_prepare(path, overrides, quiet), as_of, run_id, full)
-
-
-def _resume(
-    path: Path, overrides: list[str] | None, run_id: str | None, full: bool, quiet: bool, by_torchrun: bool = False
-) -> Night:
-    return nights.resume(_prepare(path, overrides, quiet, by_torchrun), run_id, full)
-
-
-def _prepare(path: Path, overrides: list[str] | None, quiet: bool, by_torchrun: bool = False) -> Config:
-    """by_torchrun: whether torchrun may start the verb."""
-    from pipeline.runtime import limit_threads, threads
-
-    if STARTED_BY_TORCHRUN in os.environ and not by_torchrun:
-        raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-    loaded = configuration.load(path, tuple(overrides or ()))
-    limit_threads(threads(loaded))
-    return loaded
-
-
 def _document(night: Night, receipt: StepReceipt) -> dict[str, object]:
     document = asdict(receipt)
     document.pop("outputs")
@@ -266,14 +261,6 @@ def _document(night: Night, receipt: StepReceipt) -> dict[str, object]:
         document |= {"index": index.digest, "published": details["published"], "gates": details["gates"]}
         document |= {"recall": index.details["recall"], "report": f"{night.workspace.root}/{night.folder}/report.html"}
     return {"run_id": night.run_id, **document}
-
-
-def _published(night: Night) -> str:
-    return f"published {night.receipt('index').path}; report {night.workspace.root}/{night.folder}/report.html"
-
-
-def _say(document: object, as_json: bool, sentence: str) -> None:
-    print(json.dumps(document, ensure_ascii=False, sort_keys=True) if as_json else sentence)
 
 
 if __name__ == "__main__":

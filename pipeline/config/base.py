@@ -16,10 +16,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # Values of a setting that validation chooses among.
 Grid = Annotated[tuple[float, ...], Field(min_length=1)]
 
-# Marks of a field, as its `json_schema_extra`: what an operator changes on a night, which Airflow's form shows; what
-# hardly anyone needs, which the reference lists apart.
+# Marks of a field, as its `json_schema_extra`, see `operator` and `advanced`.
 OPERATOR: dict[str, JsonValue] = {"operator": True}
 ADVANCED: dict[str, JsonValue] = {"advanced": True}
+
+
+def operator(default: Any, description: str | None = None, **rules: Any) -> Any:
+    """A pydantic Field that an operator changes on a night, and Airflow's form shows."""
+    return Field(default, description=description, json_schema_extra=OPERATOR, **rules)
+
+
+def advanced(default: Any, description: str | None = None, **rules: Any) -> Any:
+    """A pydantic Field that hardly anyone needs, and the reference lists apart."""
+    return Field(default, description=description, json_schema_extra=ADVANCED, **rules)
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from pipeline.config.base import ADVANCED, Section, Share
+from pipeline.config.base import Section, Share, advanced
 from pipeline.config.kinds import Registry
 
 FUSIONS = Registry("medley.fusions", "pipeline.fusion.kinds", "pipeline.fusion.base:Fusion", default="concat")
@@ -67,37 +67,25 @@ class Learn(Section):
 
     co_choice: float = Field(1.0, ge=0, description="weight of the loss over items that one user chose")
     agreement: float = Field(0.1, ge=0, description="weight of the loss over the modalities of one item")
-    agreement_width: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="share of the vector that must agree; the rest is free for what one modality knows",
-        json_schema_extra=ADVANCED,
+    agreement_width: float = advanced(
+        0.5, "share of the vector that must agree; the rest is free for what one modality knows", gt=0, le=1
     )
     window_choices: int = Field(
         10, ge=1, le=1000, description="choices of a user this many apart at most count as together"
     )
     modality_dropout: float = Field(0.3, ge=0, lt=1, description="chance to hide a modality from one step of training")
-    temperature: float = Field(0.1, gt=0, description="of the co-choice loss", json_schema_extra=ADVANCED)
-    agreement_temperature: float = Field(0.2, gt=0, description="of the agreement loss", json_schema_extra=ADVANCED)
-    batch_pairs: int = Field(
-        256, ge=2, description="pairs in a step; the others of a batch are the negatives", json_schema_extra=ADVANCED
-    )
-    pairs: int = Field(
-        8192, ge=2, description="pairs drawn from the training log for an epoch, at most", json_schema_extra=ADVANCED
-    )
+    temperature: float = advanced(0.1, "of the co-choice loss", gt=0)
+    agreement_temperature: float = advanced(0.2, "of the agreement loss", gt=0)
+    batch_pairs: int = advanced(256, "pairs in a step; the others of a batch are the negatives", ge=2)
+    pairs: int = advanced(8192, "pairs drawn from the training log for an epoch, at most", ge=2)
     max_epochs: int = Field(30, ge=1)
     patience_epochs: int = Field(
         5, ge=1, description="stop after so many epochs that are no better on what is held out"
     )
-    held_out_share: float = Field(
-        0.1, gt=0, lt=1, description="share of items kept from training to stop by", json_schema_extra=ADVANCED
-    )
+    held_out_share: float = advanced(0.1, "share of items kept from training to stop by", gt=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    averaging: float = Field(
-        0.98, ge=0, lt=1, description="share of the kept weights that stays at every step", json_schema_extra=ADVANCED
-    )
+    averaging: float = advanced(0.98, "share of the kept weights that stays at every step", ge=0, lt=1)
 
     @classmethod
     def unknown(cls, key: str, value: object) -> str:

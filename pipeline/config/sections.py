@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import ADVANCED, OPERATOR, Section, Share
+from pipeline.config.base import Section, Share, advanced, operator
 from pipeline.config.encoders import Extract
 from pipeline.config.fuse import FuseOfKind
 from pipeline.config.rerank import Rerank
@@ -32,31 +32,21 @@ class Source(Section):
 class Ingest(Section):
     """Staging: cleaning, buckets and the split."""
 
-    rows_per_bucket: int = Field(
-        4096, ge=1, description="sets the number of buckets at the first run; kept after", json_schema_extra=ADVANCED
-    )
-    min_user_interactions: int = Field(
-        1, ge=1, description="k-core: users with fewer interactions are dropped", json_schema_extra=OPERATOR
-    )
-    min_item_interactions: int = Field(
-        0, ge=0, description="k-core: the log of items with fewer is dropped", json_schema_extra=OPERATOR
-    )
+    rows_per_bucket: int = advanced(4096, "sets the number of buckets at the first run; kept after", ge=1)
+    min_user_interactions: int = operator(1, "k-core: users with fewer interactions are dropped", ge=1)
+    min_item_interactions: int = operator(0, "k-core: the log of items with fewer is dropped", ge=0)
     split: Literal["time", "leave_last_out", "given"] = Field(
         "time", description="two cut times, each user's last two, or what the query returns as `part`"
     )
     validation_share: Share = Field(0.1, description="time split: share of the log, by time, that is validation")
     test_share: Share = Field(0.1, description="time split: share of the log, by time, that is test")
-    cold_item_share: Share = Field(
-        0.1,
-        description="share of items held out of the evaluated training; of a given split, those never in train",
-        json_schema_extra=OPERATOR,
+    cold_item_share: Share = operator(
+        0.1, "share of items held out of the evaluated training; of a given split, those never in train"
     )
     trust_times: bool = Field(
         True, description="a media file whose name, size and time of change are known is not read again"
     )
-    warn_only: tuple[str, ...] = Field(
-        (), description="names of sql/checks/assert_*.sql that warn and do not stop", json_schema_extra=OPERATOR
-    )
+    warn_only: tuple[str, ...] = operator((), "names of sql/checks/assert_*.sql that warn and do not stop")
 
 
 # Settings of baselines that stood in `evaluate` itself.
@@ -80,22 +70,14 @@ class Evaluate(Section):
     }
 
     cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
-    bootstrap_samples: int = Field(
-        1000, ge=10, description="resamples of users behind each 95 % interval", json_schema_extra=OPERATOR
-    )
-    cold_user_choices: int = Field(
-        5, ge=0, description="segment cold_users: at most so many choices in training", json_schema_extra=ADVANCED
-    )
+    bootstrap_samples: int = operator(1000, "resamples of users behind each 95 % interval", ge=10)
+    cold_user_choices: int = advanced(5, "segment cold_users: at most so many choices in training", ge=0)
     window_choices: int = Field(
         10, ge=1, le=1000, description="segment co_choice: choices of a user this many apart at most count as together"
     )
-    head_choice_share: Share = Field(
-        0.5, description="segment head: the most chosen items, with this share of choices", json_schema_extra=ADVANCED
-    )
-    ablation: Literal["off", "inference", "refit"] = Field(
-        "inference",
-        description="score again without one modality's content; refit: train again without it",
-        json_schema_extra=OPERATOR,
+    head_choice_share: Share = advanced(0.5, "segment head: the most chosen items, with this share of choices")
+    ablation: Literal["off", "inference", "refit"] = operator(
+        "inference", "score again without one modality's content; refit: train again without it"
     )
     baselines: Baselines = Field(
         default_factory=cast(Any, lambda: tuple({"model": name} for name in BASELINES)),
@@ -106,46 +88,27 @@ class Evaluate(Section):
 class Index(Section):
     """The FAISS index and the latency it must meet."""
 
-    max_latency_ms: float = Field(
-        10,
-        gt=0,
-        description="95th percentile of one query; exact search while it meets this",
-        json_schema_extra=OPERATOR,
-    )
-    min_recall: Share = Field(
-        0.99,
-        description="recall@10 against exact search that an approximate index must reach",
-        json_schema_extra=OPERATOR,
-    )
-    queries: int = Field(
-        200, ge=1, description="user vectors that latency and recall are measured with", json_schema_extra=ADVANCED
-    )
-    recommendations: int = Field(
-        20, ge=1, description="items of each user in recommendations.parquet, at most", json_schema_extra=OPERATOR
-    )
+    max_latency_ms: float = operator(10, "95th percentile of one query; exact search while it meets this", gt=0)
+    min_recall: Share = operator(0.99, "recall@10 against exact search that an approximate index must reach")
+    queries: int = advanced(200, "user vectors that latency and recall are measured with", ge=1)
+    recommendations: int = operator(20, "items of each user in recommendations.parquet, at most", ge=1)
 
 
 class Gate(Section):
     """What must hold before the published index is replaced."""
 
-    metric: str = Field(DEFAULT_METRIC, description="a metric of metrics.json", json_schema_extra=OPERATOR)
-    segment: str = Field("all", description="a segment of metrics.json", json_schema_extra=OPERATOR)
-    baseline: str = Field("popularity", description="a model of evaluate.baselines", json_schema_extra=OPERATOR)
-    min_ratio: float = Field(
-        1.0, ge=0, description="the model's mean must exceed this times the baseline's", json_schema_extra=OPERATOR
-    )
-    min_index_recall: Share = Field(
-        0.99, description="recall@10 of the index against exact search", json_schema_extra=OPERATOR
-    )
+    metric: str = operator(DEFAULT_METRIC, "a metric of metrics.json")
+    segment: str = operator("all", "a segment of metrics.json")
+    baseline: str = operator("popularity", "a model of evaluate.baselines")
+    min_ratio: float = operator(1.0, "the model's mean must exceed this times the baseline's", ge=0)
+    min_index_recall: Share = operator(0.99, "recall@10 of the index against exact search")
 
 
 class Publish(Section):
     """The gate, and how many runs the workspace keeps."""
 
     gate: Gate = Gate()
-    keep_runs: int = Field(
-        7, ge=1, description="older runs, and what only they name, are swept", json_schema_extra=OPERATOR
-    )
+    keep_runs: int = operator(7, "older runs, and what only they name, are swept", ge=1)
 
 
 class Nightly(Section):
@@ -153,7 +116,7 @@ class Nightly(Section):
 
     schedule: str = Field("@daily", description="cron expression or preset")
     retries: int = Field(2, ge=0)
-    retry_delay_seconds: int = Field(60, ge=0, json_schema_extra=ADVANCED)
+    retry_delay_seconds: int = advanced(60, ge=0)
     timeout_seconds: int = Field(14_400, ge=1, description="longest time one task may take")
 
 
@@ -166,9 +129,7 @@ class Config(Section):
     note: str = Field("", description="shown in reports, for instance that the data are synthetic")
     workspace: str = Field("workspace", description="folder of everything Medley writes; relative to this file")
     seed: int = Field(0, ge=0)
-    threads: int = Field(
-        0, ge=0, description="compute threads of one step; 0 for the number of cores", json_schema_extra=OPERATOR
-    )
+    threads: int = operator(0, "compute threads of one step; 0 for the number of cores", ge=0)
     source: Source = Source()
     ingest: Ingest = Ingest()
     extract: Extract = Field(default_factory=Extract)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
-from pipeline.config.base import ADVANCED, OPERATOR, Schema, Section
+from pipeline.config.base import Schema, Section, advanced, operator
 from pipeline.config.kinds import Registry
 from pipeline.config.training import Schedule
 
@@ -27,22 +27,12 @@ class TrainSettings(Section):
     }
     model: str = Field("", description="the kind of recommender")
     tensorboard: bool = Field(True, description="write every epoch's loss and metric to runs/RUN_ID/tensorboard")
-    warm_start: bool = Field(
-        False,
-        description="begin at the weights of the night that is published, matched by item and user",
-        json_schema_extra=OPERATOR,
+    warm_start: bool = operator(False, "begin at the weights of the night that is published, matched by item and user")
+    checkpoint_seconds: float = advanced(
+        60, "longest time that a killed fit loses, but for the epoch that it was in", ge=0
     )
-    checkpoint_seconds: float = Field(
-        60,
-        ge=0,
-        description="longest time that a killed fit loses, but for the epoch that it was in",
-        json_schema_extra=ADVANCED,
-    )
-    processes: int = Field(
-        1,
-        ge=1,
-        description="that fit the model together, a GPU each where there are any; some models take one",
-        json_schema_extra=OPERATOR,
+    processes: int = operator(
+        1, "that fit the model together, a GPU each where there are any; some models take one", ge=1
     )
 
     def meaning(self) -> Schema:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import ADVANCED, Section
+from pipeline.config.base import ADVANCED, Section, advanced
 
 Epochs = Annotated[int, Field(ge=1, description="passes over the log, at most")]
 Patience = Annotated[
@@ -53,8 +53,6 @@ class Imbalance(Section):
     popularity_power: float = Field(
         0.0, ge=0, le=1, description="choices count by 1 / their item's popularity to this power; 0 for all alike"
     )
-    by: Literal["loss", "sampling"] = Field(
-        "loss",
-        description="weigh a choice's loss by that, or draw each epoch how many times it is learned from",
-        json_schema_extra=ADVANCED,
+    by: Literal["loss", "sampling"] = advanced(
+        "loss", "weigh a choice's loss by that, or draw each epoch how many times it is learned from"
     )

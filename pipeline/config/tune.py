@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from pipeline.config.base import ADVANCED, Section
+from pipeline.config.base import Section, advanced
 
 
 class Range(Section):
@@ -36,9 +36,7 @@ class Tune(Section):
 
     trials: int = Field(30, ge=1, description="fits of one search, those of earlier calls among them")
     timeout_seconds: int = Field(3600, ge=1, description="no fit begins later than this after the call")
-    random_trials: int = Field(
-        8, ge=1, description="fits of random settings before those tried say where to look", json_schema_extra=ADVANCED
-    )
+    random_trials: int = advanced(8, "fits of random settings before those tried say where to look", ge=1)
     prune: bool = Field(
         False, description="end a fit whose validation NDCG@10 is below the median of earlier ones at the same epoch"
     )

@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.artefacts.published import CURRENT
-from pipeline.artefacts.runs import receipts_of, runs
+from pipeline.artefacts.runs import runs
 from pipeline.night import Night
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, read_json
 
 log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
@@ -64,7 +64,8 @@ def sweep(night: Night) -> None:
     oldest = min(began[run_id] for run_id in kept_ids).timestamp()
     named = {str(current.get("index")), *kept_searches(_changed(workspace, "tunes/*/*"), oldest)}
     for run_id in kept_ids:
-        named |= {receipt.path for receipt in receipts_of(workspace.path("runs", run_id))}
+        receipts = workspace.path("runs", run_id, "steps").glob("*.json")
+        named |= {str((read_json(receipt) or {}).get("path")) for receipt in receipts}
     for name in unnamed(_changed(workspace, *SWEPT), named, before):
         workspace.remove(name)
         log.info("swept %s: no kept run names it", name)
