@@ -6,10 +6,11 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pipeline.artefacts.runs import StepReceipt, receipt_of, receipts_of, runs
 from pipeline.config import Config
@@ -19,20 +20,9 @@ from pipeline.workspace import Artefact, Json, Workspace
 log = logging.getLogger("medley")
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What a step notes of what it made; a step that notes more derives its own from this.
-
-    rows: of the output. encoded_rows: of them, made anew. missing_rows: without a result.
-    """
-
-    rows: int = 0
-    encoded_rows: int = 0
-    missing_rows: int = 0
-
-
-# What a step's builder returns, from the folder or file that it wrote into.
-Build = Callable[[Path], Counts | Mapping[str, object]]
+# What a step's builder returns, from the folder or file that it wrote into: a dataclass or a mapping to be noted.
+Build = Callable[[Path], Any]
+COUNTS = ("rows", "encoded_rows", "missing_rows")
 
 
 @dataclass(frozen=True)
@@ -92,14 +82,14 @@ class Night:
         artefact = self.workspace.artefact(path) if may_skip else None
         skipped = artefact is not None
         artefact = artefact or commit()
-        counts = Counts(**{name: artefact.details.get(name, 0) for name in asdict(Counts())})
+        rows, encoded, missing = (int(artefact.details.get(count, 0)) for count in COUNTS)
         receipt = StepReceipt(
             step=name,
             path=artefact.path,
             digest=artefact.digest,
-            rows=counts.rows,
-            encoded_rows=0 if skipped else counts.encoded_rows,
-            missing_rows=counts.missing_rows,
+            rows=rows,
+            encoded_rows=0 if skipped else encoded,
+            missing_rows=missing,
             skipped=skipped,
             seconds=round(time.perf_counter() - begin, 3),
             peak_rss_bytes=peak_rss_bytes(),
@@ -196,6 +186,6 @@ def _plain(build: Build) -> Callable[[Path], Json]:
 
     def built(path: Path) -> Json:
         note = build(path)
-        return asdict(note) if isinstance(note, Counts) else dict(note)
+        return asdict(note) if is_dataclass(note) else dict(note)  # type: ignore[arg-type]
 
     return built

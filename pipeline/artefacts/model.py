@@ -21,7 +21,6 @@ import pyarrow as pa
 from pipeline.artefacts.read import readable
 from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
 
 CURVES = "curves.json"
 # A fit's epochs: `epoch`, `loss`, and the metric where it was measured.
@@ -33,7 +32,7 @@ class Chosen:
     """What a fit chose on validation: its epochs, 0 where it learns in none, and other settings by name."""
 
     chosen_epochs: int = 0
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,6 @@ class FitDetails(Chosen):
     before: str = ""
     members: Mapping[str, Chosen] = field(default_factory=dict)
     fit_seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, noted: Json) -> FitDetails:
-        """From a receipt's details."""
-        members = {name: Chosen(**chosen) for name, chosen in noted["members"].items()}
-        return cls(**{**noted, "members": members})
 
 
 @dataclass(frozen=True)

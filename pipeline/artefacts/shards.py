@@ -29,7 +29,6 @@ from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix, vector_column
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
 
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
 # catalogue, and the error of a deviation from so many rows is .3 %.
@@ -88,11 +87,6 @@ class Summary:
         transient = sum(result.transient for result in results)
         by_reason = dict(sorted(reasons.items()))
         return Summary(len(ids), len(errors), len(unreadable), transient, by_reason, unreadable[:EXAMPLES])
-
-    @staticmethod
-    def read(details: Json) -> Summary:
-        """The summary that a shard's receipt holds."""
-        return Summary(**{name: details[name] for name in Summary.__dataclass_fields__})
 
 
 def kind_of(reason: str) -> str:

@@ -68,7 +68,7 @@ def example_ids(receipts: Iterable[StepReceipt]) -> set[str]:
 def modality_of(name: str, buckets: Sequence[StepReceipt], titles: Mapping[str, str]) -> ModalityCount:
     """A modality, summed over the receipts of its buckets. titles: of items, by id."""
     whole, details = total(name, buckets), buckets[0].details
-    reasons = _reasons(name, [Summary.read(receipt.details) for receipt in buckets], titles)
+    reasons = _reasons(name, [receipt.noted(Summary) for receipt in buckets], titles)
     return ModalityCount(
         name, details["model"], details["d"], whole.rows, whole.encoded_rows, whole.missing_rows, reasons
     )

@@ -74,7 +74,7 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
     Raises StepFailed if a bucket is not extracted yet, or too many rows are unreadable.
     """
     receipts = [night.receipt(f"extract.{modality}.bucket-{bucket:05d}") for bucket in range(_buckets(night))]
-    summaries = [Summary.read(receipt.details) for receipt in receipts]
+    summaries = [receipt.noted(Summary) for receipt in receipts]
     limit = night.config.extract.modalities()[modality].max_error_rate
     bad = sum(summary.unreadable_rows for summary in summaries)
     declared = bad + sum(summary.rows - summary.missing_rows for summary in summaries)

@@ -40,7 +40,7 @@ from pipeline.artefacts.staged import (
 from pipeline.config import MODALITIES, Config
 from pipeline.config.shared import Array
 from pipeline.errors import CheckFailed, MediaError
-from pipeline.media import media_root
+from pipeline.media import MEDIA, media_root
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import memory_bytes
 from pipeline.source import OPTIONAL, execute, read, set_variables, sql_folder
@@ -48,7 +48,6 @@ from pipeline.workspace import Json, Workspace
 
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
-MEDIA = ("image", "audio")
 READERS, ROWS_PER_GROUP, ROWS_PER_BATCH = 8, 16_384, 65_536
 # What DuckDB may hold before it spills; Arrow, and what is written, come on top.
 MEMORY_SHARE = 0.5
@@ -120,8 +119,8 @@ class _Staging:
         for bucket in range(buckets):
             query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
             table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
-            for modality in MEDIA:
-                if modality in self.night.config.extract.modalities():
+            for modality in self.night.config.extract.modalities():
+                if modality in MEDIA:
                     table = self._with_hashes(table, modality, root, f"bucket-{bucket:05d}.parquet")
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
 

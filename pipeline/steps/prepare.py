@@ -17,7 +17,7 @@ import logging
 import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -62,6 +62,29 @@ class Ready:
             self.encoder.load()
             self.loaded = True
         return self.encoder
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What was decided for an encoder, and what it rests on, as its receipt notes.
+
+    base: see `_base`. catalogue_rows: items there were. seen: the end of the training part that it learned from, empty
+    where it learned from none. settled: whether it holds however much the catalogue grows. fitted: the digest of what
+    was fitted. trials: the engines and precisions that were measured on `machine`. adapt_losses: of each epoch.
+    """
+
+    base: str
+    catalogue_rows: int
+    model: str
+    fitted: str
+    engine: str
+    precision: str
+    cosine: float
+    seen: list[str] = field(default_factory=list)
+    settled: bool = False
+    trials: list[Json] = field(default_factory=list)
+    machine: str = ""
+    adapt_losses: list[float] = field(default_factory=list)
 
 
 def _ready(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
@@ -112,23 +135,28 @@ def restore(folder: Path) -> Prepared:
     return Prepared(folder / FITTED, choice["fitted"], choice["engine"], choice["precision"], choice["cosine"])
 
 
-def _build(night: Night, ready: Ready, base: str, folder: Path) -> Json:
-    encoder, fitted = ready.encoder, folder / FITTED
-    settings = ready.inputs.settings
-    details: Json = {"base": base, "catalogue_rows": night.receipt("ingest").rows, "seen": [], "settled": False}
+def _build(night: Night, ready: Ready, base: str, folder: Path) -> Preparation:
+    encoder, fitted, settings = ready.encoder, folder / FITTED, ready.inputs.settings
     fitted.mkdir()
     if encoder.fits:
         encoder.fit(_texts(night, ready.inputs), fitted)
-    if getattr(settings, "adapt", None):
-        details |= _adapt(night, ready, fitted, _fit_key(night, base))
-    chosen = encoder.prepared = Prepared(fitted, _digest_of(fitted))
-    if hasattr(settings, "engine"):
-        chosen, trials = _choose(night, ready)
-        settled = len(trials) > 1 and not encoder.prepared.fitted
-        details |= {"trials": trials, "settled": settled, "machine": platform.processor() or platform.machine()}
+    adapts = bool(getattr(settings, "adapt", None))
+    losses = _adapt(night, ready, fitted, _fit_key(night, base)) if adapts else []
+    encoder.prepared = Prepared(fitted, _digest_of(fitted))
+    chosen, trials = _choose(night, ready) if hasattr(settings, "engine") else (encoder.prepared, [])
     choice = {name: getattr(chosen, name) for name in ("fitted", "engine", "precision", "cosine")}
     (folder / CHOICE).write_text(json.dumps({"base": base, **choice}, indent=1, sort_keys=True), "utf-8")
-    return details | choice | {"model": encoder.model}
+    return Preparation(
+        base,
+        night.receipt("ingest").rows,
+        encoder.model,
+        **choice,
+        seen=_horizon(night) if adapts else [],
+        settled=len(trials) > 1 and not encoder.prepared.fitted,
+        trials=trials,
+        machine=platform.processor() or platform.machine(),
+        adapt_losses=losses,
+    )
 
 
 def _choose(night: Night, ready: Ready) -> tuple[Prepared, list[Json]]:
@@ -150,8 +178,8 @@ def _choose(night: Night, ready: Ready) -> tuple[Prepared, list[Json]]:
     return chosen, choose.describe(trials)
 
 
-def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> Json:
-    """Fine-tunes on the catalogue; the encoder then loads the tuned network. key: of its checkpoint."""
+def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> list[float]:
+    """Fine-tunes on the catalogue; the encoder then loads the tuned network. key: of its checkpoint. Returns losses."""
     from pipeline.encoders.engine.network import NetworkEncoder
     from pipeline.encoders.finetune import adapt
 
@@ -171,7 +199,7 @@ def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> Json:
         task = adapt.Task(inputs.modality, pairs, lambda codes: list(pool.map(first_part, codes.tolist())), context)
         losses = adapt.train(encoder, task, folder)
     ready.loaded = False
-    return {"seen": _horizon(night), "adapt_losses": losses}
+    return losses
 
 
 def _fit_key(night: Night, base: str) -> str:
@@ -202,17 +230,15 @@ def _earlier(night: Night, parent: str, base: str) -> str | None:
     """The name of the newest artefact that was decided on the same base and still holds."""
     receipts = sorted(night.workspace.root.glob(f"{parent}/*/{RECEIPT}"), key=lambda p: p.stat().st_mtime_ns)
     for path in reversed(receipts):
-        details = (read_json(path) or {}).get("details", {})
-        intact = night.workspace.artefact(f"{parent}/{path.parent.name}") is not None
-        if intact and details.get("base") == base and _holds(night, details):
+        artefact = night.workspace.artefact(f"{parent}/{path.parent.name}")
+        if artefact and artefact.details["base"] == base and _holds(night, Preparation(**artefact.details)):
             return path.parent.name
     return None
 
 
-def _holds(night: Night, details: Json) -> bool:
-    ingest = night.receipt("ingest")
-    grown = ingest.rows > GROWTH * details["catalogue_rows"] and not details["settled"]
-    return not grown and all(then <= now for then, now in zip(details["seen"], _horizon(night), strict=False))
+def _holds(night: Night, earlier: Preparation) -> bool:
+    grown = night.receipt("ingest").rows > GROWTH * earlier.catalogue_rows and not earlier.settled
+    return not grown and all(then <= now for then, now in zip(earlier.seen, _horizon(night), strict=False))
 
 
 def _horizon(night: Night) -> list[str]:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from pipeline.steps.warm_start import earlier_model
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
-from pipeline.workspace import Json, digest
+from pipeline.workspace import digest
 
 VERSION = 10
 
@@ -75,8 +75,8 @@ def _run(night: Night, group: Processes) -> StepReceipt:
             _fitted(night, scratch, before, group)
         raise SystemExit(0)
 
-    def build(folder: Path) -> Json:
-        return asdict(_build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE)))
+    def build(folder: Path) -> FitDetails:
+        return _build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE))
 
     receipt = night.step("train", "models", key, build)
     drop_scratch(night, key)
@@ -86,7 +86,7 @@ def _run(night: Night, group: Processes) -> StepReceipt:
 def read(night: Night) -> Trained:
     """What this run has trained. Raises StepFailed if it has not yet."""
     receipt = night.receipt("train")
-    return Trained(night.workspace.path(receipt.path), FitDetails.read(receipt.details))
+    return Trained(night.workspace.path(receipt.path), receipt.noted(FitDetails))
 
 
 def _key(night: Night, before: str, processes: int) -> str:
