@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.read import among, read_table, readable, schema_of
-from pipeline.artefacts.vectors import matrix, read_vectors, vector_column, write_vectors
+from pipeline.artefacts.vectors import Ids, matrix, read_vectors, write_vectors
 from pipeline.interactions import Floats
 
 WEIGHTS = "fusion.safetensors"
@@ -91,12 +91,11 @@ class Fused:
         with readable(path, "cannot be read"):
             return PoolingSettings(**json.loads(path.read_text("utf-8")))
 
-    def write_bucket(self, name: str, ids: pa.ChunkedArray, vectors: Floats, shares: Mapping[str, Floats]) -> int:
+    def write_bucket(self, name: str, ids: Ids, vectors: Floats, shares: Mapping[str, Floats]) -> int:
         """Writes one bucket of items; vectors: NaN rows without content. Returns how many have none."""
         missing = np.isnan(vectors[:, 0])
-        columns: dict[str, pa.Array] = {modality: pa.array(share) for modality, share in shares.items()}
-        table = pa.table({"item_id": ids, "vector": vector_column(vectors, missing), **columns})
-        write_vectors(self.folder / "items" / f"{name}.parquet", table)
+        columns = {modality: pa.array(share) for modality, share in shares.items()}
+        write_vectors(self.folder / "items" / f"{name}.parquet", "item_id", ids, vectors, missing, **columns)
         return int(missing.sum())
 
     def write_pooling(self, pooling: PoolingSettings) -> None:
@@ -105,14 +104,12 @@ class Fused:
 
     def write_users(self, ids: pa.Array, vectors: Floats) -> None:
         """Writes the users who have a vector."""
-        table = pa.table({"user_id": ids, "vector": vector_column(vectors)})
-        write_vectors(self.folder / "users" / "part-0.parquet", table)
+        write_vectors(self.folder / "users" / "part-0.parquet", "user_id", ids, vectors)
 
     def write_profiles(self, ids: pa.Array, vectors: Floats) -> None:
         """Writes the fused profiles, if there is one."""
         if len(vectors):
-            table = pa.table({"user_id": ids, "vector": vector_column(vectors)})
-            write_vectors(self.folder / "profiles.parquet", table)
+            write_vectors(self.folder / "profiles.parquet", "user_id", ids, vectors)
 
     def write_curve(self, curve: list[dict[str, float]]) -> None:
         """Writes the epochs of a learned fusion."""

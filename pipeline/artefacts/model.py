@@ -16,10 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-
 from pipeline.artefacts.read import readable
-from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
+from pipeline.artefacts.vectors import read_vectors, write_vectors
 from pipeline.interactions import Floats
 
 CURVES = "curves.json"
@@ -79,11 +77,8 @@ class Fitted:
 
     def write(self, items: tuple[list[str], Floats], users: tuple[list[str], Floats]) -> None:
         """Writes what `items` and `users` return."""
-        for path, column, (ids, vectors) in (
-            (self.item_vectors, "item_id", items),
-            (self.user_vectors, "user_id", users),
-        ):
-            write_vectors(path, pa.table({column: pa.array(ids), "vector": vector_column(vectors)}))
+        write_vectors(self.item_vectors, "item_id", *items)
+        write_vectors(self.user_vectors, "user_id", *users)
 
 
 @dataclass(frozen=True)

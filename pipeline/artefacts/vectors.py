@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from pipeline.artefacts.read import read_table
 from pipeline.interactions import Floats, Mask
 
 ROWS_PER_GROUP = 16_384
+Ids: TypeAlias = list[str] | pa.Array | pa.ChunkedArray
 
 
 def vector_column(vectors: npt.NDArray[np.floating], missing: Mask | None = None) -> pa.FixedSizeListArray:
@@ -24,8 +26,15 @@ def vector_column(vectors: npt.NDArray[np.floating], missing: Mask | None = None
     return pa.FixedSizeListArray.from_arrays(pa.array(np.nan_to_num(vectors).ravel()), vectors.shape[1], mask=mask)
 
 
-def write_vectors(path: Path, table: pa.Table) -> None:
-    """Writes a table with columns of vectors; Parquet's dictionary and statistics only cost time there."""
+def write_vectors(
+    path: Path, key: str, ids: Ids, vectors: Floats, missing: Mask | None = None, **further: pa.Array
+) -> None:
+    """Writes what `read_vectors` reads, and further columns. vectors: (n, d), null where missing.
+
+    Parquet's dictionary and statistics only cost time in a column of vectors.
+    """
+    column = pa.array(ids, pa.string()) if isinstance(ids, list) else ids
+    table = pa.table({key: column, "vector": vector_column(vectors, missing), **further})
     plain = [name for name in table.column_names if not pa.types.is_nested(table.schema.field(name).type)]
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=plain, write_statistics=plain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pipeline.explain.base import Game
 from pipeline.explain.by_history import HistoryShares
@@ -29,17 +29,16 @@ class FirstStage:
 
     def as_json(self) -> Json:
         """`first_stage` in the document."""
-        history = None if self.history is None else self.history.as_json()
+        history = None if self.history is None else asdict(self.history)
         return {"score": self.score, **_split(self.game), "history": history}
 
     def lines(self) -> list[str]:
         """By modality, and by past choices."""
-        return [*self._modality_lines(), *self._history_lines()]
-
-    def _modality_lines(self) -> list[str]:
         if self.game is None:
-            return [f"  by modality it cannot be told: {self.model} {kind_of(self.model).not_remade}"]
-        return _game_lines(self.game, self._base_is())
+            modalities = [f"  by modality it cannot be told: {self.model} {kind_of(self.model).not_remade}"]
+        else:
+            modalities = _game_lines(self.game, self._base_is())
+        return [*modalities, *self._history_lines()]
 
     def _base_is(self) -> str:
         if not kind_of(self.model).ids:
@@ -185,10 +184,9 @@ def _game_lines(game: Game, base_is: str) -> list[str]:
 
 def _bars(parts: list[tuple[str, float, str]], width: int) -> list[str]:
     """A line for each name, value and what stands behind its bar, the value's share of all."""
-    total = sum(abs(value) for _, value, _ in parts) or 1.0
-    return [_line(f"{name:<{width}}", value, abs(value) / total, behind) for name, value, behind in parts]
-
-
-def _line(name: str, value: float, share: float, behind: str) -> str:
-    bar = ("█" if value >= 0 else "░") * max(round(BAR_LETTERS * share), value != 0)
-    return f"  {name} {value:+9.4f}  {bar:<{BAR_LETTERS}} {share:4.0%}  {behind}".rstrip()
+    total, lines = sum(abs(value) for _, value, _ in parts) or 1.0, []
+    for name, value, behind in parts:
+        share = abs(value) / total
+        bar = ("█" if value >= 0 else "░") * max(round(BAR_LETTERS * share), value != 0)
+        lines.append(f"  {name:<{width}} {value:+9.4f}  {bar:<{BAR_LETTERS}} {share:4.0%}  {behind}".rstrip())
+    return lines

@@ -15,7 +15,6 @@ from pipeline.explain.by_modality import ModalityGames
 from pipeline.interactions import Floats
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import PastOf
-from pipeline.workspace import Json
 
 SHOWN = 5
 
@@ -24,14 +23,14 @@ SHOWN = 5
 class PastChoice:
     """An item of the user's history, and how much of the score it adds."""
 
-    item: str
+    item_id: str
     title: str
     share: float
 
     @property
     def named(self) -> str:
         """The item's id, and its title where it has one."""
-        return f"{self.item} ({self.title})" if self.title else self.item
+        return f"{self.item_id} ({self.title})" if self.title else self.item_id
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,6 @@ class HistoryShares:
     base: float
     choices: list[PastChoice]
     rest: dict[str, float]
-
-    def as_json(self) -> Json:
-        """`history` in the document of `medley explain --json`."""
-        choices = [{"item_id": choice.item, "title": choice.title, "share": choice.share} for choice in self.choices]
-        return {"base": self.base, "choices": choices, "rest": dict(self.rest)}
 
     def largest(self) -> list[tuple[str, float]]:
         """The few choices that matter most, then all others together: what each is, and its share."""

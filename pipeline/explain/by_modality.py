@@ -40,38 +40,35 @@ TOLERANCE = 1e-2
 class ModalityGames:
     """The games of one index's items, by their codes: their places in the catalogue.
 
-    items: what the model's items would be with other content; None where they are not made of it.
+    shards: the embeddings. items: what the model's items would be with other content; None where they are not made of
+    it.
     """
 
     def __init__(self, sources: Sources) -> None:
         """Raises ShardCorrupt if a file is not what it should be."""
         self.sources = sources
-        self._shards = Shards(sources.shards)
+        self.shards = Shards(sources.shards)
         self._fusion = load_catalogue(sources.fused)
-        self._sides = FromShards(self._shards, self._fusion.frontend)
+        self._sides = FromShards(self.shards, self._fusion.frontend)
         self.items = kind_of(sources.model).item_side(sources.trained / "published")
-        self.modalities = self._shards.modalities
+        self.modalities = self.shards.modalities
         self._players: list[str] = list(self._fusion.frontend.modalities)
 
     def codes(self, ids: Iterable[str]) -> dict[str, int]:
         """The codes of those of the ids that the catalogue has."""
         wanted = pa.array(sorted(set(ids)), pa.string())
         places: dict[str, int] = {}
-        for bucket in range(len(self._shards)):
+        for bucket in range(len(self.shards)):
             if len(places) == len(wanted):
                 break
-            rows = pc.index_in(wanted, self._shards.ids(bucket).combine_chunks().cast(pa.string())).to_pylist()
-            start = int(self._shards.starts[bucket])
+            rows = pc.index_in(wanted, self.shards.ids(bucket).combine_chunks().cast(pa.string())).to_pylist()
+            start = int(self.shards.starts[bucket])
             places |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
         return places
 
-    def missing(self, code: int) -> dict[str, str]:
-        """The modalities that an item lacks, and why, as its shards say."""
-        return self._shards.missing(code)
-
     def prepared(self) -> dict[str, tuple[Vectors, Mask]]:
         """Each modality's vectors of the whole catalogue as the re-ranker reads them, see `Catalogue`."""
-        buckets = [self._shards.read(bucket)[1] for bucket in range(len(self._shards))]
+        buckets = [self.shards.read(bucket)[1] for bucket in range(len(self.shards))]
         inputs: dict[str, tuple[Vectors, Mask]] = {}
         for modality in self.modalities:
             vectors = np.concatenate([bucket[modality] for bucket in buckets])

@@ -26,6 +26,7 @@ from pipeline.explain.by_history import shares_of
 from pipeline.explain.by_modality import ModalityGames
 from pipeline.explain.load import Sources, sources_of
 from pipeline.fusion.moments import Vectors
+from pipeline.interactions import Int64s
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,28 @@ class Question:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The published index, and the items asked about in it; codes: their places in the catalogue."""
+    """The games of the published index, and the items asked about; codes: their places in the catalogue."""
 
-    digest: str
-    sources: Sources
-    modalities: ModalityGames
+    games: ModalityGames
     items: list[str]
     titles: list[str]
-    codes: list[int]
+    codes: Int64s
+
+    @property
+    def sources(self) -> Sources:
+        return self.games.sources
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why a modality is missing; of two items, which one lacks it."""
+        lacking = {item: self.games.shards.missing(code) for item, code in zip(self.items, self.codes, strict=True)}
+        if len(lacking) == 1:
+            return next(iter(lacking.values()))
+        reasons = {
+            modality: [f"{item}: {lacks[modality]}" for item, lacks in lacking.items() if modality in lacks]
+            for modality in self.games.modalities
+        }
+        return {modality: "; ".join(sentences) for modality, sentences in reasons.items() if sentences}
 
 
 def explain(workspace: Path, question: Question) -> ListedItem | AlikeItems:
@@ -65,37 +80,36 @@ def explain(workspace: Path, question: Question) -> ListedItem | AlikeItems:
     index = published(workspace)
     titles = [_title(index, item, flag) for item, flag in zip(items, ("--item", "--other"), strict=False)]
     user = None if question.user is None else _user(index, question.user)
-    sources = sources_of(workspace, index)
-    modalities = ModalityGames(sources)
-    codes = modalities.codes(items)
+    games = ModalityGames(sources_of(workspace, index))
+    codes = games.codes(items)
     if set(codes) != set(items):
         raise ShardCorrupt(f"index {index.folder}: it has items that its shards have not; run the night with --full")
-    subject = _Subject(index.digest, sources, modalities, items, titles, [codes[item] for item in items])
+    subject = _Subject(games, items, titles, np.array([codes[item] for item in items], np.int64))
     return _alike(subject) if user is None else _listed(subject, str(question.user), user)
 
 
 def _alike(subject: _Subject) -> AlikeItems:
     first, second = (np.nan_to_num(_vector(subject.sources.fused.folder / "items", item)) for item in subject.items)
     score = float(first.astype(np.float64) @ second)
-    game = subject.modalities.of_items(np.array(subject.codes), score)
-    return AlikeItems(subject.digest, subject.items, subject.titles, score, _missing(subject), game)
+    game, digest = subject.games.of_items(subject.codes, score), subject.sources.index.digest
+    return AlikeItems(digest, subject.items, subject.titles, score, subject.missing, game)
 
 
 def _listed(subject: _Subject, user: str, row: pa.Table) -> ListedItem:
-    (item,), codes = subject.items, np.array(subject.codes)
-    entries = [entry for entry in subject.sources.index.lists([user]).to_pylist() if entry["item_id"] == item]
+    (item,), codes, index = subject.items, subject.codes, subject.sources.index
+    entries = [entry for entry in index.lists([user]).to_pylist() if entry["item_id"] == item]
     rank, score = (entries[0]["rank"], float(entries[0]["score"])) if entries else (None, None)
-    groups, game = group_games(subject.sources, subject.modalities), None
+    groups, game = group_games(subject.sources, subject.games), None
     first = _first_stage(subject, user, matrix(row["vector"])[0], score if groups is None else None)
     if groups is not None:
         score = float(groups.scores([user], codes)[0]) if score is None else score
         game = groups.of_pairs([user], codes, np.array([score]))
     return ListedItem(
-        index=subject.digest,
+        index=index.digest,
         items=subject.items,
         titles=subject.titles,
         score=first.score if score is None else score,
-        missing=_missing(subject),
+        missing=subject.missing,
         user=user,
         chosen=item in row["seen"][0].as_py(),
         rank=rank,
@@ -106,29 +120,16 @@ def _listed(subject: _Subject, user: str, row: pa.Table) -> ListedItem:
 
 def _first_stage(subject: _Subject, user: str, vector: Vectors, listed: float | None) -> FirstStage:
     """listed: the score in the user's list, if that is the first stage's, of 32 bits."""
-    sources, games = subject.sources, subject.modalities
+    sources, games = subject.sources, subject.games
     item = _vector(sources.trained / "published" / "item_vectors.parquet", subject.items[0])
     score = float(vector.astype(np.float64) @ item) if listed is None else listed
-    codes = np.array(subject.codes)
     return FirstStage(
         model=sources.model,
         fixed=() if games.items is None else games.items.fixed,
         score=score,
-        game=None if games.items is None else games.of_users(vector[None], codes, np.array([score])),
+        game=None if games.items is None else games.of_users(vector[None], subject.codes, np.array([score])),
         history=shares_of(games, user, (vector, item)),
     )
-
-
-def _missing(subject: _Subject) -> dict[str, str]:
-    """Why a modality is missing; of two items, which one lacks it."""
-    lacking = {item: subject.modalities.missing(code) for item, code in zip(subject.items, subject.codes, strict=True)}
-    if len(lacking) == 1:
-        return next(iter(lacking.values()))
-    reasons = {
-        modality: [f"{item}: {lacks[modality]}" for item, lacks in lacking.items() if modality in lacks]
-        for modality in subject.modalities.modalities
-    }
-    return {modality: "; ".join(sentences) for modality, sentences in reasons.items() if sentences}
 
 
 def _user(index: Published, user: str) -> pa.Table:

@@ -40,16 +40,10 @@ def probability(value: float) -> str:
     return f"{100 * value:.2g}{NBSP}%" if value < 0.995 else f"{100 * value:.1f}{NBSP}%"
 
 
-def signed(value: float) -> str:
-    """A contribution with its sign and two decimals."""
-    sign = MINUS if round(value, 2) < 0 else "+"
-    return f"{sign}{abs(value):.2f}"
-
-
-def difference(value: float) -> str:
-    """A difference of metrics with its sign and four decimals."""
-    sign = MINUS if round(value, 4) < 0 else "+"
-    return f"{sign}{abs(value):.4f}"
+def signed(value: float, decimals: int = 2) -> str:
+    """A contribution, or a difference of metrics, with its sign."""
+    sign = MINUS if round(value, decimals) < 0 else "+"
+    return f"{sign}{abs(value):.{decimals}f}"
 
 
 def p_value(value: float) -> str:
@@ -105,11 +99,6 @@ def moment(value: str) -> str:
     return f"{utc.day} {utc:%b %Y, %H:%M} UTC"
 
 
-def short(digest: str) -> str:
-    """The first 12 letters of a digest."""
-    return digest[:12]
-
-
 def plural(value: int, noun: str) -> str:
     """1 item, 2 items, 1 entry, 2 entries."""
     if value == 1:
@@ -117,5 +106,5 @@ def plural(value: int, noun: str) -> str:
     return f"{value:,}{NBSP}{noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-_ALL = (whole, percent, score, signed, difference, p_value, rounded, tick, ratio, seconds, size, moment, short, plural)
+_ALL = (whole, percent, score, signed, p_value, rounded, tick, ratio, seconds, size, moment, plural)
 FILTERS = {function.__name__: function for function in _ALL}

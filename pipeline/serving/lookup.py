@@ -5,7 +5,7 @@ A user is answered with their one list, `recommendations.parquet`; a mix is sear
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,7 @@ class Answer:
 
     def as_json(self) -> Json:
         """The document of `medley lookup --json`."""
-        hits = [dict(hit.__dict__) for hit in self.hits]
-        return {"index": self.index, "query": dict(self.query), "hits": hits} | (
-            {"note": self.note} if self.note else {}
-        )
+        return {name: value for name, value in asdict(self).items() if value or name != "note"}
 
 
 def ask(workspace: Path, query: Query) -> Answer:

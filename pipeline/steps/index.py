@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline import __version__
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.vectors import read_vectors, vector_column, write_vectors
+from pipeline.artefacts.vectors import read_vectors, write_vectors
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
@@ -182,8 +182,7 @@ def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, u
     sizes = np.bincount(owner[own], minlength=len(users))[known]
     values = item_ids.take(pc.sort_indices(item_ids)).take(pa.array(rank[own]))
     seen = pa.ListArray.from_arrays(pa.array(np.cumsum([0, *sizes]), pa.int32()), values)
-    columns = {"user_id": user_ids.take(pa.array(known)), "vector": vector_column(users[known]), "seen": seen}
-    write_vectors(path, pa.table(columns))
+    write_vectors(path, "user_id", user_ids.take(pa.array(known)), users[known], seen=seen)
 
 
 def _copy_fitted(night: Night, folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.read import read_json, read_table
@@ -25,7 +26,7 @@ def test_a_column_is_read_as_it_was_written(dtype: type, tmp_path: Path) -> None
         np.testing.assert_array_equal(matrix(column[start:stop]), EXPECTED[start:stop])
     chunks = pa.chunked_array([column[:3], column[2:2], column[3:]])
     np.testing.assert_array_equal(matrix(chunks), EXPECTED)
-    write_vectors(tmp_path / "a.parquet", pa.table({"item_id": list("abcdefgh"), "vector": column}))
+    write_vectors(tmp_path / "a.parquet", "item_id", list("abcdefgh"), EXPECTED.astype(dtype), MISSING)
     ids, vectors = read_vectors(tmp_path / "a.parquet", "item_id")
     assert ids == list("abcdefgh")
     np.testing.assert_array_equal(vectors, EXPECTED)
@@ -40,8 +41,7 @@ def test_a_column_of_sliced_numbers_or_of_nulls_alone() -> None:
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     for name, rows in (("bucket-1", slice(4, 8)), ("bucket-0", slice(0, 4))):
-        table = pa.table({"item_id": list("abcdefgh")[rows], "vector": vector_column(VECTORS[rows])})
-        write_vectors(tmp_path / f"{name}.parquet", table)
+        write_vectors(tmp_path / f"{name}.parquet", "item_id", list("abcdefgh")[rows], VECTORS[rows])
     ids, vectors = read_vectors(tmp_path, "item_id")
     assert ids == list("abcdefgh")
     np.testing.assert_array_equal(vectors, VECTORS)
@@ -54,7 +54,7 @@ def test_what_cannot_be_read_names_file_cause_and_way_out(tmp_path: Path) -> Non
             file.write_bytes(content)
         with pytest.raises(ShardCorrupt, match=r"a\.parquet: cannot be read \(.+\); run the night again"):
             read_table(file)
-    write_vectors(file, pa.table({"item_id": ["a"]}))
+    pq.write_table(pa.table({"item_id": ["a"]}), file)
     with pytest.raises(ShardCorrupt, match=r"vector.*--full"):
         read_vectors(file, "item_id")
     (tmp_path / "a.json").write_text("[1]")

@@ -58,7 +58,7 @@ def test_an_item_of_ids_alone_is_all_base(write_run: WriteRun) -> None:
     game = games.of_users(users, np.array([1]), np.array([users[0] @ items[1]], np.float64))
     assert game.base[0] == users[0] @ items[1]
     assert not any(values.any() for values in game.contributions().values())
-    assert games.missing(1) == {"text": "no text", "image": "no image"}
+    assert games.shards.missing(1) == {"text": "no text", "image": "no image"}
 
 
 def test_what_counts_against_an_item_is_drawn_as_such() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.fused import WEIGHTS
+from pipeline.artefacts.fused import WEIGHTS, Fused
+from pipeline.artefacts.model import Fitted
 from pipeline.artefacts.reranked import Reranked
-from pipeline.artefacts.vectors import vector_column, write_vectors
+from pipeline.artefacts.vectors import vector_column
 from pipeline.config import Config
 from pipeline.fusion.base import Frontend
 from pipeline.fusion.kinds.linear import LinearFusion, LinearSettings
@@ -56,10 +57,8 @@ def write(run: RunFiles, catalogue: Catalogue, rng: np.random.Generator) -> None
     fusion = LinearFusion(Frontend.fit(present, WIDTH, seed=0), CONFIG.fuse)
     fused, shares = fusion.transform(vectors)
     for number, rows in enumerate(catalogue.buckets):
-        columns = {m: pa.array(shares[rows, place]) for place, m in enumerate(vectors)}
-        vector = vector_column(fused[rows], np.isnan(fused[rows, 0]))
-        table = pa.table({"item_id": catalogue.items[rows], "vector": vector, **columns})
-        write_vectors(run.fused / "items" / f"bucket-{number:05d}.parquet", table)
+        of_rows = {m: shares[rows, place] for place, m in enumerate(vectors)}
+        Fused(run.fused).write_bucket(f"bucket-{number:05d}", catalogue.items[rows], fused[rows], of_rows)
     save(fusion, run.fused / WEIGHTS)
     run.index.mkdir(parents=True, exist_ok=True)
     _write_model(run, catalogue, Content(np.nan_to_num(fused), ~np.isnan(fused[:, 0])))
@@ -97,14 +96,10 @@ def _write_model(run: RunFiles, catalogue: Catalogue, content: Content) -> None:
     model = recommender(CONFIG.train if catalogue.model == "two_tower" else kind_of(catalogue.model).Settings(), 0)
     model.fit(content, catalogue.log, epochs=1)
     folder = run.model / "published"
-    items = pa.table({"item_id": catalogue.items, "vector": vector_column(model.item_vectors)})
-    write_vectors(folder / "item_vectors.parquet", items)
-    users = vector_column(model.user_vectors(catalogue.log))
-    write_vectors(
-        folder / "user_vectors.parquet", pa.table({"user_id": pa.array(catalogue.users, pa.string()), "vector": users})
-    )
+    users = model.user_vectors(catalogue.log)
+    Fitted(folder).write((catalogue.items, model.item_vectors), (catalogue.users, users))
     model.save(folder)
-    _write_lists(run, catalogue, model.user_vectors(catalogue.log) @ model.item_vectors.T)
+    _write_lists(run, catalogue, users @ model.item_vectors.T)
 
 
 def _write_lists(run: RunFiles, catalogue: Catalogue, scores: np.ndarray) -> None:
