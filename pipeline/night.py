@@ -72,6 +72,10 @@ class Night:
         """What an earlier step of this run left, None where it has not run yet."""
         return receipt_of(self.workspace.path(self.folder), step)
 
+    def folder_of(self, step: str) -> Path:
+        """The folder that an earlier step of this run left. Raises as `receipt`."""
+        return self.workspace.path(self.receipt(step).path)
+
     def receipts(self) -> list[StepReceipt]:
         """What every step of this run left so far."""
         return receipts_of(self.workspace.path(self.folder))

@@ -45,8 +45,9 @@ def read(
             "source.shown: a given split has no cut times, so nothing tells what was shown in its test part; "
             "leave source.shown empty, or set ingest.split to time"
         )
+    further = {"items": columns, "interactions": ("part",) if parts else ()}
     for table, (own, optional) in TABLES.items():
-        required = own + _further(table, parts, columns)
+        required = own + further.get(table, ())
         query = _query(getattr(source, table))
         if query or table not in OPTIONAL:
             _run(connection, source, table, query)
@@ -70,12 +71,6 @@ def set_variables(connection: duckdb.DuckDBPyConnection, values: dict[str, objec
         if not name.isidentifier():
             raise ConfigError(f"source.params.{name}: a parameter's name is letters, digits and underscores")
         connection.execute(f"set variable {name} = $value", {"value": value})
-
-
-def _further(table: str, parts: bool, columns: tuple[str, ...]) -> tuple[str, ...]:
-    if table == "items":
-        return columns
-    return ("part",) if parts and table == "interactions" else ()
 
 
 def _query(setting: str) -> str:
@@ -133,12 +128,9 @@ def _shape(
     taken = RESERVED.intersection(columns)
     if taken:
         raise SourceError(f"source.{table}: column {', '.join(sorted(taken))} is Medley's own; give it another name")
-    default = {"weight": "1.0"}
-    for name in optional:
-        if name not in columns:
-            connection.execute(
-                f"alter table {table}_read add column {name} varchar default {default.get(name, 'null')}"
-            )
+    for name in (name for name in optional if name not in columns):
+        default = "1.0" if name == "weight" else "null"
+        connection.execute(f"alter table {table}_read add column {name} varchar default {default}")
     types = {str(row[0]): str(row[1]) for row in connection.execute(f"describe {table}_read").fetchall()}
     names = [name for name in (*required, *optional) if name in TEXTS and types[name] != "VARCHAR"]
     if names:

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Workspace:
 
         Without a name the folder is named by its content.
         """
-        with _Scratch(self.root) as scratch:
+        with _scratch_below(self.root) as scratch:
             details = build(scratch)
             files = sorted(p for p in scratch.rglob("*") if p.is_file())
             hashes = {str(p.relative_to(scratch)): _synced_sha256(p) for p in files if p.name != CARD}
@@ -124,7 +125,7 @@ class Workspace:
 
         `build` may note another `name` than the path's, which then is the file's.
         """
-        with _Scratch(self.root) as scratch:
+        with _scratch_below(self.root) as scratch:
             temporary = scratch / Path(path).name
             details = build(temporary)
             path = str(Path(path).with_name(str(details.pop("name", temporary.name))))
@@ -140,7 +141,7 @@ class Workspace:
 
     def write_text(self, path: str, text: str) -> None:
         """Replaces a text file atomically."""
-        with _Scratch(self.root) as scratch:
+        with _scratch_below(self.root) as scratch:
             temporary = scratch / "file"
             _write_synced(temporary, text)
             target = self.path(path)
@@ -171,18 +172,15 @@ class Workspace:
         _sync(target.parent)
 
 
-class _Scratch:
+@contextmanager
+def _scratch_below(root: Path) -> Iterator[Path]:
     """A temporary folder in the workspace's own file system, so that a rename out of it is atomic."""
-
-    def __init__(self, root: Path) -> None:
-        self.path = root / ".tmp" / uuid.uuid4().hex
-
-    def __enter__(self) -> Path:
-        self.path.mkdir(parents=True)
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+    path = root / ".tmp" / uuid.uuid4().hex
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _mend(source: Path, target: Path) -> None:

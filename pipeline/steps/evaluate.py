@@ -28,7 +28,6 @@ from pipeline.artefacts.evaluated import FILE, Evaluated
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import PARTS, Log, OpenedLog
 from pipeline.artefacts.staged import open_test
-from pipeline.artefacts.vectors import read_vectors
 from pipeline.config.train import RECOMMENDERS
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics
@@ -110,7 +109,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     fitted = _fitted(night, staged.read_log())
     log = open_test(staged, night.workspace, night.folder, key, folder)
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
-    fused = Fused(night.workspace.path(night.receipt("fuse").path))
+    fused = Fused(night.folder_of("fuse"))
     tasks = tasks_of(log, night.config.evaluate, present, np.isin(log.users, fused.profiles()[0]))
     rankings = Rankings(tasks)
     users = rankings.users("all")
@@ -219,7 +218,7 @@ def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Sco
     way = _way(night)
     if not way:
         return
-    partial = PartialContent(night.workspace.path(night.receipt("fuse").path), shards_of(night)[0])
+    partial = PartialContent(night.folder_of("fuse"), shards_of(night)[0])
     if way == "inference":
         yield from at_inference(model, train.read(night).evaluated, partial)
     else:
@@ -252,4 +251,4 @@ def _similarity(
 def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:
     """Each modality's vectors in the catalogue's order, NaN where missing, then the fused ones."""
     yield from modality_vectors(night)
-    yield "fused", read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")[1]
+    yield "fused", Fused(night.folder_of("fuse")).items()[1]

@@ -73,7 +73,7 @@ def _write_profiles(night: Night, fusion: Fusion, fused: Fused) -> int:
     if "text" not in night.config.extract.modalities():
         log.warning("source.users gives profiles, but extract.text has no encoder: profiles are left out")
         return 0
-    ids, own = read_vectors(night.workspace.path(night.receipt(PROFILES_STEP).path), "user_id")
+    ids, own = read_vectors(night.folder_of(PROFILES_STEP), "user_id")
     if np.isnan(own).all():
         return 0
     vectors, _ = fusion.transform({"text": own})

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import __version__
+from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.vectors import read_vectors, write_vectors
+from pipeline.artefacts.vectors import write_vectors
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
@@ -90,7 +91,7 @@ class _Vectors:
 def _vectors(night: Night) -> _Vectors:
     staged = staged_of(night)
     log, history = staged.read_log(), staged.read_everything()
-    _, fused = read_vectors(night.workspace.path(night.receipt("fuse").path, "items"), "item_id")
+    _, fused = Fused(night.folder_of("fuse")).items()
     published = train.read(night).published
     (_, items), (names, users) = published.items(), published.users()
     if names != log.users:
@@ -115,9 +116,7 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
         raise StepFailed("no item has a vector, so there is nothing to index")
     _write_items(night, indexed, has_content, folder)
     write_users(vectors.user_ids, vectors.item_ids, vectors.history, vectors.users, folder / USERS)
-    shutil.copyfile(
-        night.workspace.path(night.receipt("fuse").path, "fusion.safetensors"), folder / "fusion.safetensors"
-    )
+    shutil.copyfile(Fused(night.folder_of("fuse")).weights, folder / WEIGHTS)
     (folder / ENCODERS).write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
     _copy_fitted(night, folder)
     settings, seed, content = night.config.index, night.config.seed, vectors.fused[has_content]

@@ -70,7 +70,7 @@ def run(night: Night) -> StepReceipt:
 
 def staged_of(night: Night) -> Staged:
     """What this run staged. Raises StepFailed if nothing."""
-    return Staged(night.workspace.path(night.receipt("ingest").path))
+    return Staged(night.folder_of("ingest"))
 
 
 @dataclass(frozen=True)
@@ -198,15 +198,14 @@ def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config
     """The number of buckets: chosen at the first run, kept after."""
     layout = workspace.read_json(LAYOUT)
     if layout is None:
-        rows = _scalar(connection, "select count(*) from items_read")
-        layout = {"buckets": max(4, -(-rows // config.ingest.rows_per_bucket))}
+        layout = {"buckets": max(4, -(-_rows(connection, "items_read") // config.ingest.rows_per_bucket))}
         workspace.write_json(LAYOUT, layout)
-    return int(str(layout["buckets"]))
+    return int(layout["buckets"])
 
 
 def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
     before = -1
-    while before != (now := _scalar(connection, "select count(*) from log")):
+    while before != (now := _rows(connection, "log")):
         before = now
         execute(connection, "stage/k_core.sql")
 
@@ -289,9 +288,9 @@ def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> TableIntake:
     return TableIntake(table, rows, valid, dict(sorted(counts.items())))
 
 
-def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    ((rows,),) = connection.execute(f"select count(*) from {table}").fetchall()
+    return int(rows)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -51,7 +51,7 @@ def run(night: Night) -> StepReceipt:
 
 def read(night: Night) -> Reranked:
     """This run's re-ranker. Raises StepFailed if it is not there yet."""
-    return Reranked.read(night.workspace.path(night.receipt("rerank").path))
+    return Reranked.read(night.folder_of("rerank"))
 
 
 def modality_inputs(night: Night) -> Modalities:

@@ -17,7 +17,6 @@ import numpy as np
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Trained
-from pipeline.artefacts.vectors import read_vectors
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.fusion.user_pooling import Pooling, read_pooling
@@ -121,8 +120,8 @@ def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
     """The items in the log's order, with only what the model reads, see `Model.reads`."""
     vectors, pooling = np.full((len(log.items), 1), np.nan, np.float32), Pooling()
     if "fused" in read:
-        fused = Fused(night.workspace.path(night.receipt("fuse").path))
-        ids, vectors = read_vectors(fused.folder / "items", "item_id")
+        fused = Fused(night.folder_of("fuse"))
+        ids, vectors = fused.items()
         if ids != log.items:
             raise StepFailed("the fused items are not those of this run's snapshot; run `medley fuse` again")
         pooling = read_pooling(fused, log.users)
