@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import os
@@ -19,6 +20,7 @@ from pipeline.sample import ShopSummary, write_shop
 from tests.packages import write_package
 
 ROOT = Path(__file__).parents[1]
+CsvRow = dict[str, str]
 AS_OF = "2026-01-01T00:00:00Z"
 
 
@@ -64,6 +66,17 @@ def python(code: str, *arguments: object, env: dict[str, str] | None = None) -> 
 def manifest(workspace: Path, run_id: str) -> dict[str, Any]:
     """A run's manifest."""
     return json.loads((workspace / "runs" / run_id / "manifest.json").read_text())
+
+
+def edit(shop: Shop, change: Callable[[list[CsvRow]], list[CsvRow]], name: str = "items.csv") -> None:
+    """Rewrites one of the shop's files."""
+    path = shop.folder / name
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(change(rows))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.workspace import read_json
-from tests.conftest import AS_OF, ROOT, Shop, manifest
-from tests.steps.test_extract import edit
+from tests.conftest import AS_OF, ROOT, Shop, edit, manifest
 
 KILLS = 20
 SETTINGS = ("train.max_epochs=4", "rerank.max_epochs=2", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -17,20 +16,7 @@ from pipeline.config.shared import EncoderSettings
 from pipeline.encoders import Encoder, Input, Text, make
 from pipeline.encoders.inputs import Inputs, Row
 from pipeline.errors import ConfigError
-from tests.conftest import Shop, manifest
-
-CsvRow = dict[str, str]
-
-
-def edit(shop: Shop, change: Callable[[list[CsvRow]], list[CsvRow]]) -> None:
-    """Rewrites the shop's items.csv."""
-    path = shop.folder / "items.csv"
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(change(rows))
+from tests.conftest import CsvRow, Shop, edit, manifest
 
 
 def shards(shop: Shop, modality: str, run_id: str) -> pa.Table:

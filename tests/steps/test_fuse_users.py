@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pipeline.cli import app
 from pipeline.interactions import Floats
 from pipeline.steps.fuse_users import NO_INTERACTION, NO_ITEM_VECTOR
 from tests.conftest import AS_OF, Shop
+from tests.conftest import edit as rewrite
 
 TEXT = ("-s", "extract.image=null", "-s", "extract.audio=null", "-s", "extract.text={encoder: tfidf, width: 24}")
 CONTENT = ("-s", "train.model=content")
@@ -55,13 +55,7 @@ def users(shop: Shop, run_id: str) -> dict[str, Floats]:
 
 def edit(shop: Shop, change: Callable[[dict[str, str]], dict[str, str]], name: str = "buyers.csv") -> None:
     """Rewrites every row of one of the shop's files."""
-    path = shop.folder / name
-    with path.open(newline="") as file:
-        rows = [change(row) for row in csv.DictReader(file)]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    rewrite(shop, lambda rows: [change(row) for row in rows], name)
 
 
 def profiles_shard(shop: Shop, run_id: str) -> Any:

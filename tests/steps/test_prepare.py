@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,11 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.encoders.image.kinds.timm import TimmImage
 from pipeline.encoders.weights import locate
-from tests.conftest import AS_OF, ROOT, Shop, manifest, medley
+from tests.conftest import AS_OF, ROOT, CsvRow, Shop, edit, manifest, medley
 
-CsvRow = dict[str, str]
 OFF = ("-s", "extract.text=null", "-s", "extract.image=null", "-s", "extract.audio=null")
 TFIDF = (*OFF, "-s", "extract.text={encoder: tfidf, width: 8}")
 AUDIO = (*OFF, "-s", "extract.audio={encoder: mfcc}")
-
-
-def edit(shop: Shop, change: Callable[[list[CsvRow]], list[CsvRow]]) -> None:
-    """Rewrites the shop's items.csv."""
-    path = shop.folder / "items.csv"
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(change(rows))
 
 
 def items(shop: Shop) -> list[CsvRow]:
@@ -131,17 +118,14 @@ def odd(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     def change(rows: list[CsvRow]) -> list[CsvRow]:
         for row in rows[20:45]:
             row["clip"] = rows[10 + int(row["record_id"][-1]) % 2]["clip"]
-        ids = {row["record_id"]: wanted for row, wanted in zip(rows, IDS, strict=False)}
-        purchases = copy.folder / "purchases.csv"
-        with purchases.open(newline="") as file:
-            log = list(csv.DictReader(file))
-        with purchases.open("w", newline="") as file:
-            writer = csv.DictWriter(file, log[0])
-            writer.writeheader()
-            writer.writerows([{**row, "record_id": ids.get(row["record_id"], row["record_id"])} for row in log])
-        return [{**row, "record_id": ids.get(row["record_id"], row["record_id"])} for row in rows]
+        return rows
 
     edit(copy, change)
+    ids = {row["record_id"]: wanted for row, wanted in zip(items(copy), IDS, strict=False)}
+    for name in ("items.csv", "purchases.csv"):
+        edit(
+            copy, lambda rows: [{**row, "record_id": ids.get(row["record_id"], row["record_id"])} for row in rows], name
+        )
     copy.run("odd", *AUDIO, "-s", "ingest.rows_per_bucket=8")
     return copy
 
