@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from pipeline.artefacts.read import adapter
 from pipeline.errors import StepFailed
 from pipeline.workspace import Json, Workspace, read_json
 
@@ -37,7 +38,7 @@ class StepReceipt:
     def noted(self, kind: type[Note]) -> Note:
         """What the step's builder returned, a dataclass. Raises StepFailed if an older version left something else."""
         try:
-            return TypeAdapter(kind).validate_python(self.details)
+            return adapter(kind).validate_python(self.details)
         except ValidationError:
             raise StepFailed(f"{self.path}: another version of Medley wrote its receipt; run it with --full") from None
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, map_rows
-from pipeline.artefacts.read import read_table
+from pipeline.artefacts.read import adapter, read_table
 from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.workspace import RECEIPT, Json, Workspace, digest, read_json
@@ -65,14 +65,6 @@ class SourceSummary:
     intake: tuple[TableIntake, ...]
     checks: tuple[CheckOutcome, ...]
 
-    @classmethod
-    def of(cls, document: Json) -> SourceSummary:
-        """The summary that `split.json`, or the receipt of `ingest`, holds."""
-        own = {name: document[name] for name in cls.__dataclass_fields__}
-        intake = tuple(TableIntake(**table) for table in document["intake"])
-        checks = tuple(CheckOutcome(**check) for check in document["checks"])
-        return cls(**own | {"bucket_rows": tuple(own["bucket_rows"]), "intake": intake, "checks": checks})
-
 
 @dataclass(frozen=True)
 class Staged:
@@ -83,7 +75,7 @@ class Staged:
     @cached_property
     def summary(self) -> SourceSummary:
         """What came in, and how it was split. Raises ShardCorrupt if the snapshot is gone."""
-        return SourceSummary.of(self._json(SUMMARY))
+        return adapter(SourceSummary).validate_python(self._json(SUMMARY))
 
     def digest(self, *names: str) -> str:
         """The digest of the contents of those files whose path in the snapshot begins with one of `names`."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.artefacts.evaluated import Evaluated
+from pipeline.artefacts.evaluated import Evaluated, Metrics
 from pipeline.artefacts.published import current
 from pipeline.artefacts.runs import receipt_of, runs
 from pipeline.workspace import Json, Workspace
@@ -58,19 +58,18 @@ def show(document: Json, console: Console) -> None:
     console.print(f"report {document['report']}", soft_wrap=True)
 
 
-def _table(segment: str, models: dict[str, dict[str, dict[str, JsonValue]]]) -> Table:
-    users = max((int(str(metric["users"])) for model in models.values() for metric in model.values()), default=0)
+def _table(segment: str, models: Mapping[str, Metrics]) -> Table:
+    users = max((metric["users"] for model in models.values() for metric in model.values()), default=0)
     table = Table(title=f"test: {segment} ({users} users, mean and 95 % interval)", title_justify="left")
     table.add_column("model")
     for metric in SHOWN:
         table.add_column(metric, justify="right")
-    order = sorted(models, key=lambda name: float(str(models[name].get("ndcg@10", {}).get("mean", 0))))
-    for name in order:
+    for name in sorted(models, key=lambda name: models[name].get("ndcg@10", {}).get("mean", 0)):
         table.add_row(name, *(_cell(models[name].get(metric)) for metric in SHOWN))
     return table
 
 
-def _cell(value: dict[str, JsonValue] | None) -> str:
+def _cell(value: dict[str, float] | None) -> str:
     if value is None:
         return ""
     mean = f"{value['mean']:.3f}"
