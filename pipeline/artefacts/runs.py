@@ -38,7 +38,7 @@ class StepReceipt:
     def noted(self, kind: type[Note]) -> Note:
         """What the step's builder returned, a dataclass. Raises StepFailed if an older version left something else."""
         try:
-            return adapter(kind).validate_python(self.details)
+            return adapter(kind).validate_python(self.details)  # type: ignore[arg-type]
         except ValidationError:
             raise StepFailed(f"{self.path}: another version of Medley wrote its receipt; run it with --full") from None
 
