@@ -30,7 +30,7 @@ def leaves(section: Section | None = None, prefix: str = "", members: bool = Fal
         elif members and isinstance(value, tuple) and value and isinstance(value[0], Section):
             for place, member in enumerate(value):
                 yield from leaves(member, f"{path}.{place}.", members)
-        elif _is_plain(schema) or isinstance(value, tuple):
+        elif "$ref" not in json.dumps(schema) or isinstance(value, tuple):
             kinds = _kinds(section, path)
             chosen = {"enum": kinds, "type": "string", **OPERATOR} if kinds else schema
             yield path, {**chosen, "default": section.model_dump(mode="json")[name]}
@@ -52,7 +52,3 @@ def _kinds(section: Section, path: str) -> list[str]:
 def _properties(section: type[Section]) -> dict[str, Schema]:
     properties: dict[str, Schema] = section.model_json_schema()["properties"]
     return properties
-
-
-def _is_plain(schema: Schema) -> bool:
-    return "$ref" not in json.dumps(schema)

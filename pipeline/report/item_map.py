@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.artefacts.fused import Fused
@@ -73,9 +72,12 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     places, method = project(matrix(table["vector"]), run.seed)
     items = items_of(run, ids)
     details = [items.get(item_id, Item(item_id, item_id, None, ())) for item_id in ids]
-    shares = _shares(table, Fused(run.fused).modalities())
+    modalities = Fused(run.fused).modalities()
+    shares = [
+        tuple((name, float(row[name] or 0)) for name in modalities) for row in table.select(modalities).to_pylist()
+    ]
     colourings, groups = colour(details, shares)
-    pictured = {item.item_id for item in _illustrated(details, run.seed)}
+    pictured = set(_seeded([item.item_id for item in details if item.image], MAX_PICTURES, run.seed))
     size = DOT_LARGE if len(pictured) <= MAX_LARGE_PICTURES else DOT
     tiles = studio.tiles({i.item_id: (i.title, i.image if i.item_id in pictured else None) for i in details}, size)
     points = tuple(
@@ -100,11 +102,6 @@ def _seeded(values: list[str], most: int, seed: int) -> list[str]:
     return [values[place] for place in sorted(picked)]
 
 
-def _illustrated(items: list[Item], seed: int) -> list[Item]:
-    with_picture = {item.item_id: item for item in items if item.image}
-    return [with_picture[item_id] for item_id in _seeded(list(with_picture), MAX_PICTURES, seed)]
-
-
 def project(vectors: Matrix, seed: int) -> tuple[Matrix, str]:
     """Returns places in [-1, 1], shape (n, 2), and the method's name, for vectors of shape (n, width).
 
@@ -120,7 +117,7 @@ def project(vectors: Matrix, seed: int) -> tuple[Matrix, str]:
     reduced = PCA(min(50, *distinct.shape), random_state=seed).fit_transform(distinct)
     spread = float(reduced[:, 0].std())
     if rows < _MIN_TSNE or reduced.shape[1] < 3 or spread < _MIN_SPREAD:
-        return _square(_two(reduced))[back.ravel()], "PCA"
+        return _square(np.pad(reduced, ((0, 0), (0, 2)))[:, :2])[back.ravel()], "PCA"
     return _square(_tsne(reduced / spread, seed))[back.ravel()], "t-SNE"
 
 
@@ -136,19 +133,10 @@ def _tsne(vectors: Matrix, seed: int) -> Matrix:
     return places
 
 
-def _two(places: Matrix) -> Matrix:
-    return np.pad(places, ((0, 0), (0, max(0, 2 - places.shape[1]))))[:, :2]
-
-
 def _square(places: Matrix) -> Matrix:
     centred = places - (places.max(0) + places.min(0)) / 2
     extent = np.abs(centred).max(0)
     return (centred / np.where(extent > 0, extent, 1)).astype(np.float32)
-
-
-def _shares(table: pa.Table, modalities: list[str]) -> list[Shares]:
-    rows = table.select(modalities).to_pylist()
-    return [tuple((name, float(row[name] or 0)) for name in modalities) for row in rows]
 
 
 def colour(items: list[Item], shares: list[Shares]) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:

@@ -89,10 +89,7 @@ def tone(item_id: str) -> int:
 
 def aspect(tiles: Mapping[str, Tile]) -> float:
     """Returns the usual width / height of the pictures, between 2:3 and 3:2, and 1 if there are none."""
-    ratios = [_ratio(tile.picture) for tile in list(tiles.values())[:60] if tile.picture]
+    encoded = [tile.picture.split(",", 1)[1] for tile in list(tiles.values())[:60] if tile.picture]
+    images = [Image.open(io.BytesIO(base64.b64decode(picture))) for picture in encoded]
+    ratios = [image.width / image.height for image in images]
     return min(max(statistics.median(ratios), 2 / 3), 3 / 2) if ratios else 1.0
-
-
-def _ratio(picture: str) -> float:
-    image = Image.open(io.BytesIO(base64.b64decode(picture.split(",", 1)[1])))
-    return image.width / image.height

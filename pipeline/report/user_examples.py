@@ -64,7 +64,8 @@ def shelves_of(
 
     def card(item_id: str, parts: ScoreParts | None = None) -> Card:
         item, fresh = items[item_id], popularity.get(item_id, 0) == 0
-        return Card(item_id, item.title, _caption(item, telling), fresh, tiles[item_id], parts)
+        caption = " · ".join(value for name, value in item.attributes if name in telling and len(value) <= 28)
+        return Card(item_id, item.title, caption, fresh, tiles[item_id], parts)
 
     shelves = (
         UserShelf(
@@ -84,10 +85,6 @@ def _telling(items: Mapping[str, Item]) -> set[str]:
     pairs = {pair for item in items.values() for pair in item.attributes}
     names = [name for name, _ in pairs]
     return {name for name in names if names.count(name) > 1}
-
-
-def _caption(item: Item, telling: set[str]) -> str:
-    return " · ".join(value for name, value in item.attributes if name in telling and len(value) <= 28)
 
 
 def drawn(run: RunFiles) -> list[str]:

@@ -64,7 +64,7 @@ def blend_of(run: RunFiles, details: Json) -> Blend:
     overall = np.zeros(1 + len(modalities))
     sums: dict[str, dict[str, Sums]] = {name: {} for name in columns}
     for bucket in _buckets(run, modalities, columns):
-        overall += _total(bucket, modalities)
+        overall += [len(bucket), *(pc.sum(bucket[name]).as_py() or 0.0 for name in modalities)]
         sums = {name: _added(held, bucket, name, modalities) for name, held in sums.items()}
         sums = {name: held for name, held in sums.items() if len(held) <= MAX_DISTINCT}
     sums = {name: _by_decade(held) for name, held in sums.items()}
@@ -87,10 +87,6 @@ def _buckets(run: RunFiles, modalities: list[str], columns: list[str]) -> Iterat
             shares = shares.append_column(f"column {name}", staged[name])
         counted = np.any([np.asarray(shares[name]) != 0 for name in modalities], axis=0)
         yield shares.filter(pa.array(np.broadcast_to(counted, (len(shares),))))
-
-
-def _total(bucket: pa.Table, modalities: list[str]) -> Sums:
-    return np.array([len(bucket), *(pc.sum(bucket[name]).as_py() or 0.0 for name in modalities)])
 
 
 def _added(held: dict[str, Sums], bucket: pa.Table, name: str, modalities: list[str]) -> dict[str, Sums]:

@@ -87,7 +87,8 @@ class _Staging:
             checks = _check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
             self._write_logs(connection)
-            self._write_users(connection)
+            if config.source.users:
+                _write(connection.sql("from users order by user_id").to_arrow_table(), self.folder / USERS)
             summary = asdict(_summary(connection, config, buckets, checks))
         (self.folder / SUMMARY).write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
         return {"rows": summary["items"], **summary}
@@ -171,10 +172,6 @@ class _Staging:
                     "part": pa.array(PARTS).take(batch["part"]),
                 }
                 parquet.write_table(pa.table(columns).select(schema.names))
-
-    def _write_users(self, connection: duckdb.DuckDBPyConnection) -> None:
-        if self.night.config.source.users:
-            _write(connection.sql("from users order by user_id").to_arrow_table(), self.folder / USERS)
 
 
 def columns_of(config: Config) -> tuple[str, ...]:

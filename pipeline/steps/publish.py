@@ -72,7 +72,7 @@ def judge(night: Night) -> list[Verdict]:
     """The gate's conditions, judged on the evaluated fit and on the index as written."""
     rules, index = night.config.publish.gate, night.receipt("index")
     metrics = Evaluated.read(night.workspace.path(night.folder))
-    present = {name: _sha256(night.workspace.path(name)) for name in index.outputs}
+    present = {name: sha256_of(path) for name in index.outputs if (path := night.workspace.path(name)).is_file()}
     return [
         quality(metrics.test, metrics.trained, rules),
         index_recall(float(str(index.details["recall"])), rules),
@@ -95,10 +95,6 @@ def manifest(night: Night) -> Json:
         "artefacts": artefacts,
         "published": published.digest if published.details["published"] else None,
     }
-
-
-def _sha256(path: Path) -> str:
-    return sha256_of(path) if path.is_file() else ""
 
 
 def _current(night: Night, index: StepReceipt) -> Json:
