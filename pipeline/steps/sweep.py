@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from pipeline.artefacts.published import CURRENT
 from pipeline.artefacts.runs import runs
@@ -69,10 +70,14 @@ def sweep(night: Night) -> None:
         workspace.remove(name)
         log.info("swept %s: no kept run names it", name)
     for name in unnamed(_changed(workspace, ".tmp/*"), (), before):
-        workspace.remove(name)
+        _remove(workspace.path(name))
 
 
 def _changed(workspace: Workspace, *patterns: str) -> dict[str, float]:
     """Every path of some patterns, and when it was last changed."""
     paths = (path for pattern in patterns for path in workspace.root.glob(pattern))
     return {str(path.relative_to(workspace.root)): path.stat().st_mtime for path in paths}
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -177,7 +177,7 @@ def test_a_catalogue_without_users_makes_a_report_without_shelves(write_run: Wri
 def _finite(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return all(map(_finite, value))
     if isinstance(value, dict):
         return all(map(_finite, value.values()))
