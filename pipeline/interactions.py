@@ -62,6 +62,15 @@ class Interactions:
         mask: Mask = self.user % step == 0
         return mask
 
+    def sample_users(self, count: int, seed: int) -> Interactions:
+        """The interactions of a seeded sample of `count` users, or of all if no more have any."""
+        users = np.unique(self.user)
+        if len(users) <= count:
+            return self
+        sample = np.zeros(self.n_users, bool)
+        sample[np.random.default_rng(seed).choice(users, count, replace=False)] = True
+        return self.subset(sample[self.user])
+
     def concat(self, other: Interactions) -> Interactions:
         """Both logs as one, sorted again; they must share codes and the moment that ages are counted from."""
         if (self.n_users, self.n_items) != (other.n_users, other.n_items):

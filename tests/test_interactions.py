@@ -44,3 +44,15 @@ def test_matrix_adds_up_repeats() -> None:
     matrix = log([(0, 1, 2, 1), (0, 1, 1, 3)]).matrix()
     assert matrix[0, 1] == 4
     assert matrix.nnz == 1
+
+
+def test_a_sample_of_users_holds_all_that_they_chose_and_changes_with_the_seed_alone() -> None:
+    user = np.repeat(np.arange(0, 40, 2, dtype=np.int32), 3)
+    log = Interactions(user, np.tile(np.arange(3, dtype=np.int32), 20), np.zeros(60), np.ones(60, np.float32), 40, 3)
+    assert log.sample_users(20, 0) is log
+    samples = [log.sample_users(5, seed) for seed in (0, 0, 1)]
+    for sample in samples:
+        assert len(np.unique(sample.user)) == 5
+        assert len(sample) == 15
+        assert (sample.n_users, sample.n_items) == (40, 3)
+    assert samples[0].user.tolist() == samples[1].user.tolist() != samples[2].user.tolist()

@@ -61,7 +61,7 @@ BASELINES = ("random", "popularity", "item_knn", "rp3beta", "ease", "als")
 
 
 class Evaluate(Section):
-    """Full ranking over all items, never sampled; where a baseline's setting has several values, validation chooses."""
+    """Full ranking over all items; where a baseline's setting has several values, validation chooses."""
 
     moved: ClassVar[dict[str, str]] = {
         f"{model}_{name}": f"`{{model: {model}, {name}: VALUE}}` in evaluate.baselines"
@@ -70,6 +70,10 @@ class Evaluate(Section):
     }
 
     cutoffs: tuple[int, ...] = Field((5, 10, 20, 50), min_length=1)
+    users: int = advanced(20_000, "of the test, a seeded sample if there are more; items are never sampled", ge=1)
+    validation_users: int = advanced(
+        5_000, "of the validation part, likewise: epochs, settings and weights are chosen on them", ge=1
+    )
     bootstrap_samples: int = operator(1000, "resamples of users behind each 95 % interval", ge=10)
     cold_user_choices: int = advanced(5, "segment cold_users: at most so many choices in training", ge=0)
     window_choices: int = Field(

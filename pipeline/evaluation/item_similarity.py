@@ -25,7 +25,8 @@ from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.ranking import block_rows
 from pipeline.interactions import Floats, Int32s, Mask
 
-LIMIT = 60_000
+# Questions, and scores of items that they may take: where items are many, fewer are asked.
+LIMIT, MOST_SCORES = 60_000, 6_000_000_000
 MOST_PAIRS = 5_000_000
 SEGMENTS = ("co_choice", "co_choice_cold")
 
@@ -46,11 +47,13 @@ class Questions:
         return Questions(self.user[rows], self.item[rows], self.answer[rows])
 
 
-def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int = LIMIT) -> Questions:
+def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int | None = None) -> Questions:
     """The questions of a segment, at most `limit` of them, drawn by the seed.
 
-    window: choices of one user that count as together are at most so many apart.
+    window: choices of one user that count as together are at most so many apart. limit: by default LIMIT, or as many
+    as MOST_SCORES allows in a catalogue of more than 100,000 items.
     """
+    limit = limit or min(LIMIT, MOST_SCORES // max(len(log.items), 1))
     left, right = _places(log, window)
     user, item = log.entries.user[left], log.entries.item
     pairs = Questions(user, item[left], item[right])

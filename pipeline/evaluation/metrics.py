@@ -126,9 +126,10 @@ class _Ranking:
             hidden = slice(*np.searchsorted(self.seen[0], [start, start + len(block)]))
             best, scores = ranked.of(block, (self.seen[0][hidden] - start, self.seen[1][hidden]), depth)
             filled = scores > -np.inf
-            wanted = slice(*np.searchsorted(self.wanted, [block[0] * self.width, (block[-1] + 1) * self.width]))
+            codes = block.astype(np.int64)
+            wanted = slice(*np.searchsorted(self.wanted, np.array([codes[0], codes[-1] + 1]) * self.width))
             pairs = self.wanted[wanted]
-            listed = block[:, None].astype(np.int64) * self.width + best
+            listed = codes[:, None] * self.width + best
             place = np.minimum(np.searchsorted(pairs, listed), len(pairs) - 1)
             hits = (pairs[place] == listed) & filled
             of = np.searchsorted(block, pairs // self.width)

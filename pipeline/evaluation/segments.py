@@ -30,21 +30,24 @@ from pipeline.interactions import Interactions, Mask
 
 
 def tasks_of(
-    log: OpenedLog, settings: Evaluate, present: Mapping[str, Mask], profiles: Mask | None = None
+    log: OpenedLog, settings: Evaluate, present: Mapping[str, Mask], profiles: Mask | None = None, seed: int = 0
 ) -> dict[str, Task]:
     """The segments that have a target; `all`, `warm`, `cold` and `cold_among_all` are there in any case.
 
     present: modality to (n_items,) bool, whether an item has it. profiles: (n_users,) bool, who has one, if anybody.
+    seed: of the sample of users.
     """
     known = np.zeros(log.entries.n_users, bool)
     known[log.of("train", "validation").user] = True
-    test, seen = _of(log.of("test"), known), log.of("train", "validation")
-    held_out = _of(log.of("test", "held_out"), known)
+    new = np.zeros_like(known) if profiles is None else profiles & ~known
+    sample = np.zeros_like(known)
+    sample[_of(log.of("test", "held_out"), known | new).sample_users(settings.users, seed).user] = True
+    seen, test = log.of("train", "validation"), _of(log.of("test"), known & sample)
+    held_out = _of(log.of("test", "held_out"), known & sample)
     held_out = held_out.subset(log.cold[held_out.item])
     # A held-out item that the user chose before the test is no recommendation to be judged either way.
     hidden = log.of("train", "validation", "held_out")
-    new = np.zeros_like(known) if profiles is None else profiles & ~known
-    segments = {"all": test, "new_users": _of(log.of("test"), new)}
+    segments = {"all": test, "new_users": _of(log.of("test"), new & sample)}
     segments |= {name: test.subset(own) for name, own in _masks(log, test, settings, present).items()}
     segments = {name: targets for name, targets in segments.items() if len(targets) or name in ("all", "warm")}
     among_all = {name: Task(hidden, targets) for name, targets in segments.items()}

@@ -51,13 +51,13 @@ from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps import rerank, train
 from pipeline.steps.extract import modality_vectors
-from pipeline.steps.fits import metric_of
+from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 9
+VERSION = 10
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 FIRST_STAGE, REORDERED = "first_stage", "reordered"
@@ -110,7 +110,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     log = open_test(staged, night.workspace, night.folder, key, folder)
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
     fused = Fused(night.folder_of("fuse"))
-    tasks = tasks_of(log, night.config.evaluate, present, np.isin(log.users, fused.profiles()[0]))
+    tasks = tasks_of(log, night.config.evaluate, present, np.isin(log.users, fused.profiles()[0]), night.config.seed)
     rankings = Rankings(tasks)
     users = rankings.users("all")
     if not len(users):
@@ -193,7 +193,7 @@ def _fitted(night: Night, log: Log) -> Fitted:
     for name, settings in beside.items():
         if name != trained:
             model = build(settings, night.config.seed, threads(night.config), metric_of(night))
-            model.fit(content, log.of("train"), log.of("validation"))
+            model.fit(content, log.of("train"), validation_of(night, log))
             models[name] = model.scorer(history)
             if name in baselines:
                 validation |= _validated(night, log, name, model.scorer(log.of("train")))
@@ -212,7 +212,7 @@ def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Sco
 
     def fitted(content: Content) -> Scorer:
         again = recommender(night.config.train, night.config.seed, threads(night.config), metric_of(night))
-        again.fit(content, log.of("train"), log.of("validation"))
+        again.fit(content, log.of("train"), validation_of(night, log))
         return again.scorer(log.of("train", "validation"))
 
     way = _way(night)
@@ -230,7 +230,7 @@ def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, f
     metric, _, cutoff = night.config.publish.gate.metric.partition("@")
     if not cutoff.isdigit() or not int(cutoff):
         return {}
-    scores = rank(scorer, Task(log.of("train"), log.of("validation")), (int(cutoff),))
+    scores = rank(scorer, Task(log.of("train"), validation_of(night, log)), (int(cutoff),))
     values = scores.values.get(f"{metric}@{cutoff}")
     return {} if values is None or not len(values) else {name: float(values.mean())}
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.artefacts.log import Log
 from pipeline.evaluation.metrics import validation_metric
+from pipeline.interactions import Interactions
 from pipeline.night import Night
 from pipeline.runtime import threads
 from pipeline.training.context import Context, OnEpoch, Scratch
@@ -21,6 +23,11 @@ from pipeline.training.progress import watched
 def metric_of(night: Night) -> str:
     """The metric on validation: the gate's, see `validation_metric`."""
     return validation_metric(night.config.publish.gate.metric)
+
+
+def validation_of(night: Night, log: Log) -> Interactions:
+    """The validation part, of no more users than `evaluate.validation_users`: what is chosen by, in every fit alike."""
+    return log.of("validation").sample_users(night.config.evaluate.validation_users, night.config.seed)
 
 
 def scratch_folder(night: Night, key: str) -> Path:

@@ -27,7 +27,7 @@ from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.user_sides import save_model
 from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors, shard_paths
-from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown
+from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown, validation_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.warm_start import earlier_model
 from pipeline.training.context import Scratch
@@ -102,7 +102,7 @@ def _key(night: Night, before: str, processes: int) -> str:
     if any(kind.seeded for kind in kinds):
         read["seed"] = night.config.seed
     if any(kind.validated for kind in kinds):
-        read["metric"] = metric_of(night)
+        read |= {"metric": metric_of(night), "validation_users": night.config.evaluate.validation_users}
     if before:
         read["before"] = [before, settings.warm_start]
     if processes > 1:  # several add up in another order, which other bytes come of
@@ -158,7 +158,7 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
     evaluated = made("evaluated")
     longest = max(getattr(part, "max_epochs", 1) for part in parts(settings))
     with nullcontext() if group.rank else shown(night, "evaluated", longest) as on_epoch:
-        chosen = evaluated.fit(content, training, log.of("validation"), on_epoch=on_epoch)
+        chosen = evaluated.fit(content, training, validation_of(night, log), on_epoch=on_epoch)
     published = made("published")
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
     with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:

@@ -9,7 +9,7 @@ from functools import cache, partial
 
 from pipeline.errors import StepFailed
 from pipeline.night import Night
-from pipeline.steps.fits import metric_of
+from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.tuning.search_space import Space, space_of
@@ -25,7 +25,7 @@ def run(night: Night) -> Json:
     Raises ConfigError if the space is wrong; StepFailed if nothing can be judged, or another search of it is running.
     """
     space, log = space_of(night.config), staged_of(night).read_log()
-    train, validation = log.of("train"), log.of("validation")
+    train, validation = log.of("train"), validation_of(night, log)
     if not (len(train) and len(validation)):
         raise StepFailed("the training or the validation part is empty, so no setting can be judged; see ingest")
     material = Material(train, validation, cache(partial(content_of, night, log)))
@@ -37,6 +37,7 @@ def _key(night: Night, space: Space) -> str:
     config, log = night.config, staged_of(night).digest("interactions")
     how = [
         metric_of(night),
+        config.evaluate.validation_users,
         config.tune.random_trials,
         config.tune.prune,
         {name: dimension.described() for name, dimension in space.items()},

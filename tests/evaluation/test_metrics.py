@@ -218,3 +218,22 @@ def test_vectors_that_are_not_numbers_are_refused_in_one_sentence() -> None:
     log = log_of({(0, 0)}, 1, 1)
     with pytest.raises(StepFailed, match="not all finite"):
         rank(inner_product(np.full((1, 1), np.nan), np.ones((1, 1))), Task(log, log))
+
+
+@pytest.mark.parametrize(("n_users", "n_items"), [(2**16, 2**15), (2**17 + 3, 2**15 + 1)])
+def test_users_times_items_may_pass_what_32_bits_hold(n_users: int, n_items: int) -> None:
+    """Each user's target is the item that they score highest, and the last user's key is far beyond 2³¹."""
+    users = np.array([0, 1, n_users // 2, n_users - 2, n_users - 1], np.int32)
+    wanted = (users.astype(np.int64) * 7 % n_items).astype(np.int32)
+    one = np.ones(len(users), np.float32)
+    targets = Interactions(users, wanted, np.zeros(len(users)), one, n_users, n_items)
+    history = targets.subset(np.zeros(len(users), bool))
+
+    def scorer(block: np.ndarray) -> np.ndarray:
+        scores = np.zeros((len(block), n_items), np.float32)
+        scores[np.arange(len(block)), wanted[np.searchsorted(users, block)]] = 1
+        return scores
+
+    scores = metrics.rank(scorer, Task(history, targets), (5,))
+    assert scores.users.tolist() == users.tolist()
+    assert scores.values["ndcg@5"].tolist() == [1] * len(users)

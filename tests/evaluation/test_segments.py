@@ -124,3 +124,20 @@ def test_the_head_takes_equals_in_the_catalogues_order_and_nothing_unchosen(
     choices: list[int], share: float, head: list[int]
 ) -> None:
     assert np.flatnonzero(_head(np.array(choices), share)).tolist() == head
+
+
+def test_a_sample_of_users_is_asked_everywhere_the_same_and_of_those_alone_who_can_be_asked() -> None:
+    """The third user has no history, the fourth has a profile too, which counts for nothing beside one."""
+    for seed in range(8):
+        tasks = tasks_of(log_of(), Evaluate(users=2), {}, np.array([False, False, True, True]), seed)
+        asked = {user for task in tasks.values() for user, _ in pairs(task.targets)}
+        assert len(asked) == 2
+        for task in tasks.values():
+            whole = tasks_of(log_of(), Evaluate(users=4), {}, np.array([False, False, True, True]), seed)
+            names = [name for name, other in tasks.items() if other is task]
+            assert pairs(task.targets) == {pair for pair in pairs(whole[names[0]].targets) if pair[0] in asked}
+    samples = {
+        frozenset(pairs(tasks_of(log_of(), Evaluate(users=1), {}, seed=seed)["all"].targets)) for seed in range(8)
+    }
+    assert len(samples) > 1
+    assert all({user for user, _ in sample} < {0, 1, 3} for sample in samples)
