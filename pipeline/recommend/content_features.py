@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.config.kinds import Lazy
-from pipeline.interactions import Floats, Int64s, Mask, unit_rows
+from pipeline.interactions import Floats, Mask, unit_rows
 from pipeline.recommend.base import Content
+from pipeline.recommend.nearest import nearest
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
 else:
     sp = Lazy("scipy.sparse")
 
-NEIGHBOUR_BLOCK = 1024
 Modalities = dict[str, tuple[Floats, Mask]]
 
 
@@ -84,13 +84,7 @@ def neighbours(vectors: Floats, present: Mask, count: int) -> sp.csr_matrix:
     if count < 1:
         return sp.csr_matrix(shape, dtype=np.float32)
     unit = unit_rows(vectors[rows] - vectors[rows].mean(axis=0))
-    nearest = np.concatenate([_nearest(unit, at, count) for at in range(0, len(rows), NEIGHBOUR_BLOCK)])
-    ends = (np.repeat(rows, count), rows[nearest.ravel()])
-    return symmetric(sp.csr_matrix((np.ones(len(ends[0]), np.float32), ends), shape=shape))
-
-
-def _nearest(unit: Floats, start: int, count: int) -> Int64s:
-    cosines = unit[start : start + NEIGHBOUR_BLOCK] @ unit.T
-    cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
-    # A copy: what is sliced would keep the order of all items alive, for every block.
-    return np.argpartition(cosines, -count, axis=1)[:, -count:].copy()
+    near = nearest(unit, count)
+    row, column = np.nonzero(near >= 0)
+    ends = (rows[row], rows[near[row, column]])
+    return symmetric(sp.csr_matrix((np.ones(len(row), np.float32), ends), shape=shape))

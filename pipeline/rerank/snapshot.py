@@ -69,12 +69,18 @@ class Snapshot:
         return np.concatenate([np.zeros((0, count), np.int64), *blocks])
 
     def _block(self, users: Int64s, count: int) -> Int64s:
-        most = max((len(self.taken.of(int(user))) for user in users), default=0)
-        depth = min(count + most, self.catalogue.index.ntotal)
+        """Users of like history are searched together, to the power of two that holds the list and what they have."""
+        depths = np.exp2(np.ceil(np.log2(count + self.taken.sizes(users)))).astype(np.int64)
+        best = np.full((len(users), count), NOTHING)
+        for depth in np.unique(depths):
+            rows = np.flatnonzero(depths == depth)
+            nearest = self._nearest(users[rows], min(int(depth), self.catalogue.index.ntotal))[:, :count]
+            best[rows, : nearest.shape[1]] = nearest
+        return best
+
+    def _nearest(self, users: Int64s, depth: int) -> Int64s:
         _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth)
-        nearest = np.where(rows < 0, NOTHING, self.catalogue.codes[rows])
-        best = without(self.taken, users, nearest)[:, :count]
-        return np.pad(best, ((0, 0), (0, count - best.shape[1])), constant_values=NOTHING)
+        return without(self.taken, users, np.where(rows < 0, NOTHING, self.catalogue.codes[rows]))
 
     def scalars(self, users: Int64s, items: Int64s) -> Floats:
         """Numbers of n pairs, (n, `Catalogue.scalars`) float32:

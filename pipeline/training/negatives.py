@@ -67,6 +67,12 @@ class Chosen:
         first, last = np.searchsorted(self._keys, [user * self._n_items, (user + 1) * self._n_items])
         return (self._keys[first:last] - user * self._n_items).astype(np.int32)
 
+    def sizes(self, users: Int64s) -> Int64s:
+        """How many items each of some users chose: (m,) int64."""
+        starts = users.astype(np.int64) * self._n_items
+        first, last = np.searchsorted(self._keys, [starts, starts + self._n_items])
+        return last - first
+
     def users(self) -> Int32s:
         """The user of every pair that was chosen: (n_pairs,) int32."""
         return (self._keys // max(self._n_items, 1)).astype(np.int32)
