@@ -18,11 +18,11 @@ from typing import Any, Generic
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pipeline.config.training import Schedule
 from pipeline.errors import StepFailed
 from pipeline.training import checkpoint
+from pipeline.training.averaging import RunningMean
 from pipeline.training.context import Batch, Context, Epoch, Learner, Validation
 
 
@@ -68,10 +68,12 @@ class Loop(Generic[Batch]):
     ) -> None:
         self.learner, self.schedule, self.validation, self.context = learner, schedule, validation, context
         self.state = FitState()
+        self._mean: RunningMean | None = None
 
     def run(self) -> FitState:
         """See `fit`."""
         state = self.state = self._resumed()
+        self._mean = self._running_mean() if state.averaged else None
         self._agree()
         for earlier in state.curve:
             self._tell(earlier)
@@ -91,7 +93,7 @@ class Loop(Generic[Batch]):
                 self._leave(scratch.path)
                 written = state.seconds
             self._tell(entry)
-        self._restore(state.best if self.validation else state.averaged)
+        self._restore(state.best if self.validation else self._averaged())
         return state
 
     def pass_over(self, number: int) -> Epoch | None:
@@ -136,12 +138,22 @@ class Loop(Generic[Batch]):
 
     @torch.no_grad()
     def _average(self) -> None:
-        weights, state = self.learner._weights, self.state
-        if not state.averaged:
-            state.averaged = _copy(weights)
+        """Takes a step's weights into their running mean, which begins as those of the first step."""
+        if self._mean is not None:
+            self._mean.add()
             return
-        mean = get_ema_multi_avg_fn(self.schedule.averaging)
-        mean([state.averaged[name] for name in weights], [*weights.values()], state.steps)
+        self.state.averaged = _copy(self.learner._weights)
+        self._mean = self._running_mean()
+
+    def _running_mean(self) -> RunningMean:
+        state, learner = self.state, self.learner
+        return RunningMean(self.schedule.averaging, state.averaged, state.steps, learner._weights, learner._optimizers)
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """The running mean, of the last step in every row; empty where none is kept."""
+        if self._mean is not None:
+            self._mean.settle()
+        return self.state.averaged
 
     def _enter(self, entry: Epoch, measured: bool) -> None:
         """Adds an epoch to the curve, and where it is measured compares it with the best."""
@@ -159,9 +171,10 @@ class Loop(Generic[Batch]):
     def _served(self) -> Iterator[None]:
         """Inside, the weights are those that would be served, which are not those that training goes on from."""
         weights = self.learner._weights
-        trained = {name: weights[name].data for name in self.state.averaged}
+        averaged = self._averaged()
+        trained = {name: weights[name].data for name in averaged}
         try:
-            for name, tensor in self.state.averaged.items():
+            for name, tensor in averaged.items():
                 weights[name].data = tensor
             yield
         finally:
@@ -178,7 +191,7 @@ class Loop(Generic[Batch]):
         state, learner = self.state, self.learner
         tensors = {
             **checkpoint.named("weights", learner._weights),
-            **checkpoint.named("averaged", state.averaged),
+            **checkpoint.named("averaged", self._averaged()),
             **checkpoint.named("best", state.best),
             **checkpoint.named("optimizers", checkpoint.of_optimizers(learner._optimizers)),
         }
