@@ -23,7 +23,7 @@ class TrainSettings(Section):
     moved: ClassVar[dict[str, str]] = {
         **{name: f"`train: {{model: {name}, SETTINGS}}`" for name in _MODELS},
         "pairwise": "`train: {model: vbpr, SETTINGS}` or `train: {model: lightgcn, SETTINGS}`",
-        "blend": "`train: {model: blend, members: [{model: two_tower}, {model: als}]}`, search_users beside them,",
+        "blend": "`train: {model: blend, members: [{model: two_tower}, {model: als}]}`",
     }
     model: str = Field("", description="the kind of recommender")
     tensorboard: bool = Field(True, description="write every epoch's loss and metric to runs/RUN_ID/tensorboard")

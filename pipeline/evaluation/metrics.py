@@ -212,12 +212,6 @@ def mean_of(scorer: Scorer, task: Task, metric: str) -> float:
     return total / users if users else 0.0
 
 
-def sampled(history: Interactions, targets: Interactions, most: int) -> Task:
-    """The task of every k-th user of the targets, `most` at most: a search costs no more where users are many."""
-    users = np.unique(targets.user)
-    return Task(history, targets.subset(np.isin(targets.user, users[:: -(-len(users) // most)])))
-
-
 def of_lists(hits: Mask, wanted: Int64s, cutoffs: Sequence[int]) -> dict[str, Values]:
     """Every metric of `hits` of ranked lists, (m,) float64 each, by metric@k.
 

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import ClassVar, Generic, TypeVar
 
-from pipeline.evaluation.metrics import Scorer, mean_of, sampled
+from pipeline.evaluation.metrics import Scorer, Task, mean_of
 from pipeline.interactions import Interactions
 from pipeline.recommend.base import Content, Fit, FitInput, Model, OnEpoch
 
 State = TypeVar("State")
 # A value for each setting that is searched.
 Choice = Mapping[str, float]
-SEARCH_USERS = 5000
 
 
 class Searched(Model, Generic[State]):
@@ -48,7 +47,7 @@ class Searched(Model, Generic[State]):
         """Fits every combination of the grid, and takes the best by `metric` on `validation`; without, the first."""
         started = time.perf_counter()
         combinations = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
-        task = sampled(data.train, data.validation, SEARCH_USERS) if data.validation and len(combinations) > 1 else None
+        task = Task(data.train, data.validation) if data.validation and len(combinations) > 1 else None
         self.prepare(data.content, data.train)
         best = -1.0
         for settings in combinations if task else combinations[:1]:

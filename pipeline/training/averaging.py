@@ -3,7 +3,8 @@
     m_t = β m_{t-1} + (1 - β) w_t
 
 A row of a table that no step touched since step s has w_t = w_s, so that m_t = w_s + β^(t - s) (m_s - w_s): it is made
-when the row is touched next, or read. Rows touched are those of sparse gradients; other weights move at every step.
+when the row is touched next, and at the end of an epoch, which is when the mean is read: so that neither a look at it
+nor a kill changes how it is rounded. Rows touched are those of sparse gradients; other weights move at every step.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Loop(Generic[Batch]):
                 self._leave(scratch.path)
                 written = state.seconds
             self._tell(entry)
-        self._restore(state.best if self.validation else self._averaged())
+        self._restore(state.best if self.validation else state.averaged)
         return state
 
     def pass_over(self, number: int) -> Epoch | None:
@@ -101,6 +101,8 @@ class Loop(Generic[Batch]):
         self.learner.epoch = number
         self._draw_apart(number)
         losses = [self.step(batch) for batch in self.learner._batches()]
+        if self._mean is not None:
+            self._mean.settle()
         return {"epoch": number, "loss": float(np.mean(losses))} if losses else None
 
     def step(self, batch: Batch) -> float:
@@ -149,12 +151,6 @@ class Loop(Generic[Batch]):
         state, learner = self.state, self.learner
         return RunningMean(self.schedule.averaging, state.averaged, state.steps, learner._weights, learner._optimizers)
 
-    def _averaged(self) -> dict[str, Tensor]:
-        """The running mean, of the last step in every row; empty where none is kept."""
-        if self._mean is not None:
-            self._mean.settle()
-        return self.state.averaged
-
     def _enter(self, entry: Epoch, measured: bool) -> None:
         """Adds an epoch to the curve, and where it is measured compares it with the best."""
         state = self.state
@@ -171,10 +167,9 @@ class Loop(Generic[Batch]):
     def _served(self) -> Iterator[None]:
         """Inside, the weights are those that would be served, which are not those that training goes on from."""
         weights = self.learner._weights
-        averaged = self._averaged()
-        trained = {name: weights[name].data for name in averaged}
+        trained = {name: weights[name].data for name in self.state.averaged}
         try:
-            for name, tensor in averaged.items():
+            for name, tensor in self.state.averaged.items():
                 weights[name].data = tensor
             yield
         finally:
@@ -191,7 +186,7 @@ class Loop(Generic[Batch]):
         state, learner = self.state, self.learner
         tensors = {
             **checkpoint.named("weights", learner._weights),
-            **checkpoint.named("averaged", self._averaged()),
+            **checkpoint.named("averaged", state.averaged),
             **checkpoint.named("best", state.best),
             **checkpoint.named("optimizers", checkpoint.of_optimizers(learner._optimizers)),
         }

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.config.sections import Evaluate
 from pipeline.evaluation.metrics import Task, rank
 from pipeline.evaluation.significance import compare
 from pipeline.night import peak_rss_bytes, reset_peak_rss
@@ -77,7 +78,9 @@ def run(label: str, split: Split, seed: int) -> Run:
     cutoffs = tuple({int(metric.split("@")[1]) for metric in split.metrics})
     reset_peak_rss()
     model = made(name, split, seed)
-    fit = model.fit(content, split.train, split.validation)
+    # As a night chooses: on no more users than `evaluate.validation_users`.
+    chosen_on = split.validation.sample_users(Evaluate().validation_users, seed)
+    fit = model.fit(content, split.train, chosen_on)
     seconds = fit.seconds
     seen = rank(model.scorer(split.train), Task(split.train, split.validation), cutoffs).values
     if split.refit:

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from pipeline.config.base import Schema
 from pipeline.config.train import Members, TrainSettings
-from pipeline.evaluation.metrics import inner_product, mean_of, sampled
+from pipeline.evaluation.metrics import Task, inner_product, mean_of
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend import recommender
 from pipeline.recommend.base import Content, Fit, FitInput, ItemSide, OnEpoch, Recommender, UserSide
@@ -43,13 +43,13 @@ class BlendSettings(TrainSettings):
     moved: ClassVar[dict[str, str]] = {
         **TrainSettings.moved,
         "models": "`members: [{model: two_tower}, {model: als}]`, each with its own settings beside its model,",
+        "search_users": "`evaluate: {validation_users: VALUE}`",
     }
     model: Literal["blend"] = "blend"
     members: Members = Field(
         default_factory=cast(Any, lambda: ({"model": "two_tower"}, {"model": "als"})),
         description="each is fitted as it would be alone; validation weighs them",
     )
-    search_users: int = Field(10_000, ge=1, description="users of the validation part that weights are tried on")
 
     def meaning(self) -> Schema:
         """See TrainSettings."""
@@ -174,8 +174,8 @@ class BlendModel(Recommender):
         )
 
     def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
-        """The weights of the best `metric` on every k-th user of the validation part."""
-        task = sampled(train, validation, self.settings.search_users)
+        """The weights of the best `metric` on validation."""
+        task = Task(train, validation)
         vectors = [side.model.user_vectors(train) / side.deviation for side in self._sides.values()]
         items = np.concatenate([side.items for side in self._sides.values()], axis=1)
 
