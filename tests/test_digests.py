@@ -36,6 +36,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "train.": ("train",),
     "rerank.": ("rerank",),
     "evaluate.": ("evaluate",),
+    "evaluate.validation_users": ("train", "evaluate"),
     "index.": ("index",),
     # What goes out is re-ordered whole.
     "index.recommendations": ("rerank", "index"),
