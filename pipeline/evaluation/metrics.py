@@ -1,4 +1,4 @@
-"""Full ranking: every item is ranked for every user, never a sample (Krichene and Rendle 2020).
+"""Full ranking: every item is ranked, never a sample of items (Krichene and Rendle 2020).
 
 For user u with targets T and the list L of the k best candidates that u has not yet seen, the metrics are those of
 `pipeline.evaluation.hits`, and of all users together coverage@k: the share of the candidates that are in anyone's L.
