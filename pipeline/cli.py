@@ -108,9 +108,8 @@ def sample(
     from pipeline.sample import write_shop
 
     summary = write_shop(folder, items, users, seed)
-    return asdict(
-        summary
-    ), f"wrote a synthetic record shop to {folder}; run it with: medley run -c {folder}/medley.yaml"
+    text = f"wrote a synthetic record shop to {folder}; run it with: medley run -c {folder}/medley.yaml"
+    return asdict(summary), text
 
 
 @verb(begin, help=f"Run the whole night: {', '.join(step.name for step in steps.STEPS)}.")

@@ -1,4 +1,4 @@
-"""svd: svd: the choices' largest singular vectors, which is all that a linear model of so few numbers can keep of them.
+"""svd: the choices' largest singular vectors, which is all that a linear model of so few numbers can keep of them.
 
     R̃ = D_u^-½ R D_i^-½ ≈ P Σ Qᵀ        s(u, i) = d_i^β q_i · sum over j in u's history of d_j^-β Σ^γ q_j
 
