@@ -15,15 +15,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from pipeline.errors import WorkspaceError
 
 # A JSON object, as receipts and manifests are.
 Json = dict[str, Any]
+Document = TypeVar("Document")
 RECEIPT = "receipt.json"
 # An index's card holds measured times, as receipts do: it is committed with its folder, and no digest names it.
 CARD = "card.json"
@@ -204,6 +206,12 @@ def read_json(path: Path) -> Json | None:
         return None
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"{path}: cannot be read ({error}); remove it and run the night again") from None
+
+
+@cache
+def adapter(kind: type[Document]) -> TypeAdapter[Document]:
+    """What makes a dataclass, and those in it, of the JSON that it was written as; making one takes a millisecond."""
+    return TypeAdapter(kind)
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.conftest import AS_OF, Shop, manifest, medley
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_second_night_encodes_nothing_trains_nothing_and_gives_the_same_digests(night: Shop) -> None:
     night.run("second")

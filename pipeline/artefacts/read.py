@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from pipeline.errors import ShardCorrupt
 
-Document = TypeVar("Document")
 AGAIN = "run the night again"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, pa.ArrowException)
-
-
-@cache
-def adapter(kind: type[Document]) -> TypeAdapter[Document]:
-    """What makes a dataclass, and those in it, of the JSON that it was written as; making one takes a millisecond."""
-    return TypeAdapter(kind)
 
 
 @contextmanager

@@ -9,9 +9,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.artefacts.read import adapter
 from pipeline.errors import StepFailed
-from pipeline.workspace import Json, Workspace, read_json
+from pipeline.workspace import Json, Workspace, adapter, read_json
 
 Note = TypeVar("Note")
 

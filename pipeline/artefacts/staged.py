@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, map_rows
-from pipeline.artefacts.read import adapter, read_table
+from pipeline.artefacts.read import read_table
 from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Interactions, Mask
-from pipeline.workspace import RECEIPT, Json, Workspace, digest, read_json
+from pipeline.workspace import RECEIPT, Json, Workspace, adapter, digest, read_json
 
 OPENED = "opened.json"
 SUMMARY, USERS, SHOWN = "split.json", "users.parquet", "shown"

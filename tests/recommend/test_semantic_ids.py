@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from pipeline.interactions import unit_rows
@@ -75,7 +76,8 @@ def test_a_new_item_is_liked_by_its_codes_where_its_vector_alone_says_nothing() 
     model = SequenceModel(WITH_CODES, 0, 1)
     model.fit(content, log, epochs=6)
     model._network.items.content.weight.data.zero_()
-    model._freeze()
+    with torch.no_grad():
+        model._freeze()
     scores = model.user_vectors(log) @ model.item_vectors[new].T
     assert (coarse[new][scores.argmax(axis=1)] == np.arange(USERS) % COARSE).mean() > 0.9
 

@@ -23,6 +23,8 @@ from tests.planted_night import CONFIG, planted_night
 from tests.recommend.test_recommenders import World
 from tests.recommend.test_trained import made
 
+pytestmark = pytest.mark.slow
+
 # A process that would outlive the signal, as it has a handler of its own.
 HELD = """
 import signal, sys
