@@ -11,6 +11,7 @@ from pipeline.fusion.kinds.concat import ConcatFusion, ConcatSettings
 from pipeline.fusion.kinds.linear import LinearFusion, LinearSettings
 from pipeline.fusion.moments import Moments, Projection, rotation
 from pipeline.fusion.projected import InMemory
+from pipeline.interactions import unit_rows
 
 NAN = np.nan
 NAMES = ("text", "image", "audio")
@@ -151,7 +152,7 @@ def concat(weights: dict[str, float]) -> ConcatFusion:
     fusion = ConcatFusion(plain("text", "image"), ConcatSettings(width=2, weights=weights))
     fusion.restore(
         {
-            "concat.mean": np.array([0.1, 0, 0, 0.2], np.float32),
+            "concat.mean": np.array([0.1, 0.3, -0.4, 0.2], np.float32),
             "concat.axes": np.tile(np.eye(2), (2, 1)).astype(np.float32),
         }
     )
@@ -161,9 +162,9 @@ def concat(weights: dict[str, float]) -> ConcatFusion:
 def test_concatenation_scales_what_an_item_has_to_the_whole_weight() -> None:
     vectors = {"text": column([1, 0], [1, 0], None, None), "image": column([0, 1], None, [0, 1], None)}
     fused, shares = concat({"text": 2, "image": 1}).transform(vectors)
-    text, image = np.array([2 - 0.1, 0]), np.array([0, 1 - 0.2])
+    text, image = np.array([2 - 0.1, -0.3]), np.array([0.4, 1 - 0.2])
     # √5 is the length of both weights: alone, a modality counts as much as the two would.
-    alone = [np.array([np.sqrt(5) - 0.1, 0]), np.array([0, np.sqrt(5) - 0.2])]
+    alone = [np.array([np.sqrt(5) - 0.1, -0.3]), np.array([0.4, np.sqrt(5) - 0.2])]
     expected = np.stack([text + image, *alone, [NAN, NAN]])
     np.testing.assert_allclose(fused, expected / np.linalg.norm(expected, axis=1, keepdims=True), rtol=1e-5)
     both = (text + image) @ (text + image)
@@ -174,7 +175,7 @@ def test_concatenation_scales_what_an_item_has_to_the_whole_weight() -> None:
 def test_of_a_modality_of_weight_zero_concatenation_takes_no_mean_either() -> None:
     vectors = {"text": column([1, 0], [1, 0]), "image": column([0, 1], None)}
     fused, shares = concat({"text": 0}).transform(vectors)
-    np.testing.assert_allclose(fused, [[0, 1], [NAN, NAN]], rtol=1e-5)
+    np.testing.assert_allclose(fused, [unit_rows(np.array([[0.4, 0.8]], np.float32))[0], [NAN, NAN]], rtol=1e-5)
     assert shares.tolist() == [[0, 1], [0, 0]]
 
 
