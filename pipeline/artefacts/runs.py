@@ -43,9 +43,16 @@ class StepReceipt:
 
 
 def receipt_of(run: Path, step: str) -> StepReceipt | None:
-    """What a step of a run left, None where it is not done. run: the run's folder."""
+    """What a step of a run left, None where it is not done. run: the run's folder.
+
+    Raises StepFailed if another version of Medley wrote it otherwise.
+    """
     document = read_json(run / "steps" / f"{step}.json")
-    return None if document is None else StepReceipt(**document)
+    try:
+        return None if document is None else StepReceipt(**document)
+    except TypeError:
+        fault = f"{run.name}: another version of Medley wrote its receipt of {step}"
+        raise StepFailed(f"{fault}; run another night with this one") from None
 
 
 def receipts_of(run: Path) -> list[StepReceipt]:

@@ -34,4 +34,4 @@ class Rerank(Section):
     learning_rate: float = advanced(1e-3, gt=0)
     weight_decay: float = advanced(1e-2, ge=0)
     max_epochs: int = advanced(20, ge=1)
-    patience_epochs: int = advanced(4, "stop after so many epochs without a better validation NDCG@10", ge=1)
+    patience_epochs: int = advanced(4, "stop after so many epochs that the gate's metric finds no better", ge=1)

@@ -38,7 +38,7 @@ class Tune(Section):
     timeout_seconds: int = Field(3600, ge=1, description="no fit begins later than this after the call")
     random_trials: int = advanced(8, "fits of random settings before those tried say where to look", ge=1)
     prune: bool = Field(
-        False, description="end a fit whose validation NDCG@10 is below the median of earlier ones at the same epoch"
+        False, description="end a fit whose metric on validation is below the median of earlier ones at the same epoch"
     )
     space: dict[str, Any] = Field(
         default_factory=dict,

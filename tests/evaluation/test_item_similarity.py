@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.artefacts.log import PARTS, OpenedLog
+from pipeline.evaluation import item_similarity
 from pipeline.evaluation.item_similarity import questions, recall
 from pipeline.interactions import Interactions
 from tests.logs import parted
@@ -73,6 +74,14 @@ def test_of_many_questions_a_limit_is_drawn_by_the_seed() -> None:
     drawn = questions(log, "co_choice", 6, 3, limit=20)
     for name in ("user", "item", "answer"):
         assert getattr(drawn, name).tolist() == getattr(whole, name)[rows].tolist()
+
+
+@pytest.mark.parametrize(("most_scores", "drawn"), [(359, 59), (360, 60), (1000, 60)])
+def test_of_many_items_fewer_questions_are_drawn(most_scores: int, drawn: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question is scored against all six items."""
+    monkeypatch.setattr(item_similarity, "MOST_SCORES", most_scores)
+    histories = [[(item, "test") for item in range(6)] for _ in range(4)] + [[(item, "train") for item in range(6)]]
+    assert len(questions(log_of(histories, 6), "co_choice", 6, 0)) == drawn
 
 
 def test_what_is_asked_with_may_be_another_space_than_what_is_ranked() -> None:

@@ -13,7 +13,7 @@
 - tuning: `frozen` trains W, e, c and H alone. A history's hidden states are then always the same, so the language
   model reads it once and never again; `lora` adds low-rank updates of every linear layer, and the soft tokens;
   `full` trains everything;
-- stop: the epoch of the best NDCG@10 on the validation part, full ranking.
+- stop: the epoch that the gate's metric on the validation part finds best, full ranking.
 """
 
 from __future__ import annotations

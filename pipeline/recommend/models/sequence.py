@@ -7,7 +7,7 @@
   by popularity and half uniform, corrected by the log of how often an item is expected in it (Bengio and Senécal 2008);
 - new items: each step hides the ids of some items that have content, so that content learns to stand alone;
 - batch: sequences of like length, so that little is padding; what shares a moment is shuffled anew each epoch;
-- stop: the epoch of the best NDCG@10 on the validation part, full ranking, with averaged weights.
+- stop: the epoch that the gate's metric on the validation part finds best, full ranking, with averaged weights.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 - loss: softmax over the next items against negatives drawn half by popularity, half uniformly, each score corrected
   by the log of how often its item is drawn (Bengio and Senécal 2008; Yi et al. 2019), plus `content_loss` times the
   same with every item's id left out, so that content alone learns to rank new items among themselves;
-- stop: the epoch of the best NDCG@10 on the validation part, full ranking.
+- stop: the epoch that the gate's metric on the validation part finds best, full ranking.
 
 A new item has little but its likeness to go by, so its score also counts `new_item_cosine` times the cosine of its
 fused vector with the user's, less a margin that keeps a typical user's list free of a flood of new items.

@@ -138,7 +138,7 @@ class WordTextEncoder(TemplateEncoder):
 
     def train(self, lines: Lines) -> WordVectors:
         """Vectors of the catalogue's words, where no weights are given."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} trains no vectors")
 
     def _fit_vectors(self, lines: Lines) -> dict[str, np.ndarray]:
         if not self.trains:
