@@ -10,18 +10,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import config as configuration
-from pipeline import night as nights
 from pipeline import steps
-from pipeline.artefacts.runs import StepReceipt, total
-from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError, MedleyError
-from pipeline.night import Night
-from pipeline.runtime import LOG, STARTED_BY_TORCHRUN, limit_threads, threads
+from pipeline.runtime import LOG, STARTED_BY_TORCHRUN, arrow_without_pandas, limit_threads, threads
+
+if TYPE_CHECKING:
+    from pipeline.artefacts.runs import StepReceipt
+    from pipeline.config import Config
+    from pipeline.night import Night
+else:
+    # Annotations are evaluated to make options of them; what these stand for is no option, and `status` needs neither.
+    Config = Night = object
 
 log = logging.getLogger("medley")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -40,9 +43,12 @@ Answer = tuple[object, str]
 
 def read_config(config: ConfigFile, overrides: Overrides = None, quiet: Quiet = False) -> Config:
     """The configuration of a verb, its log and its threads set by it."""
+    from pipeline import config as configuration
+
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     loaded = configuration.load(config, tuple(overrides or ()))
     limit_threads(threads(loaded))
+    arrow_without_pandas()
     return loaded
 
 
@@ -55,6 +61,8 @@ def begin(
     quiet: Quiet = False,
 ) -> Night:
     """The night of a verb that begins one."""
+    from pipeline import night as nights
+
     return nights.begin(read_config(config, overrides, quiet), as_of, run_id, full)
 
 
@@ -62,6 +70,8 @@ def resume(
     config: ConfigFile, overrides: Overrides = None, run_id: RunId = None, full: Full = False, quiet: Quiet = False
 ) -> Night:
     """The night of a verb that goes on with one."""
+    from pipeline import night as nights
+
     return nights.resume(read_config(config, overrides, quiet), run_id, full)
 
 
@@ -124,20 +134,22 @@ def run(night: Night) -> Answer:
 @verb(begin)
 def ingest(night: Night) -> Answer:
     """Begin a run: read the source, clean, check, split and stage it."""
+    from pipeline.night import describe
     from pipeline.steps.extract import tasks
 
     (receipt,) = steps.perform(night, "ingest")
-    return _document(night, receipt) | {"extract": tasks(night)}, nights.describe(receipt)
+    return _document(night, receipt) | {"extract": tasks(night)}, describe(receipt)
 
 
 @verb(resume)
 def extract(
     night: Night,
-    modality: Annotated[Modality | None, typer.Option(help="one modality; all by default")] = None,
+    modality: Annotated[str | None, typer.Option(help="one modality; all by default")] = None,
     bucket: Annotated[list[int] | None, typer.Option(help="one bucket; all by default; repeatable")] = None,
     prepare: Annotated[bool, typer.Option("--prepare", help="only what comes before any bucket")] = False,
 ) -> Answer:
     """Encode a modality's buckets into Parquet shards."""
+    from pipeline.artefacts.runs import total
     from pipeline.steps.extract import begin as prepared
     from pipeline.steps.extract import run as extract_buckets
 
@@ -157,8 +169,10 @@ def _whole(step: steps.Step) -> None:
 
     @verb(resume, step.name, step.help, step.torchrun)
     def perform(night: Night) -> Answer:
+        from pipeline.night import describe
+
         (receipt,) = steps.perform(night, step.name)
-        return _document(night, receipt), nights.describe(receipt)
+        return _document(night, receipt), describe(receipt)
 
 
 for _step in steps.STEPS:

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from pipeline.artefacts.read import among, read_json, read_table, readable
+from pipeline.artefacts.read import among, read_json, read_rows, read_table, readable
 from pipeline.errors import WorkspaceError
+from pipeline.runtime import arrow_without_pandas
 from pipeline.workspace import CARD, Json
 from pipeline.workspace import read_json as read_optional
 
 if TYPE_CHECKING:
     import faiss
+    import pyarrow as pa
 
 CURRENT = "CURRENT.json"
 ITEMS, USERS, ENCODERS = "items.parquet", "users.parquet", "encoders.json"
@@ -30,14 +30,14 @@ LISTS, WITHOUT_LIST = "recommendations.parquet", "users_without_recommendations.
 # User vector → items, by row; any mix of an item's own modalities → items that have content, labelled by row.
 RECOMMEND, CONTENT = "recommend.faiss", "content.faiss"
 FULL = "run the night with --full"
-LIST_SCHEMA = pa.schema(
-    [
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
-    ]
-)
+
+
+def list_schema() -> pa.Schema:
+    """The columns of `recommendations.parquet`."""
+    import pyarrow as pa
+
+    types = {"user_id": pa.string(), "rank": pa.int32(), "item_id": pa.string(), "score": pa.float32()}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,17 @@ class Published:
         """The items, row for row as in `recommend.faiss`, or those of some ids."""
         return read_table(self.folder / ITEMS, columns, among("item_id", only), FULL)
 
+    def row_of(self, item_id: str) -> int | None:
+        """An item's row, None where it has none."""
+        import pyarrow.compute as pc
+
+        row: int = pc.index(self.items(["item_id"])["item_id"], item_id).as_py()
+        return row if row >= 0 else None
+
+    def at_rows(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """The items in some rows, one for one; of the file, the groups of rows that hold them are read."""
+        return read_rows(self.folder / ITEMS, rows, columns, FULL)
+
     def users(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """Those who have a vector, or those of some ids."""
         return read_table(self.folder / USERS, columns, among("user_id", only), FULL)
@@ -75,11 +86,11 @@ class Published:
         return str(reasons[0].as_py()) if len(reasons) else None
 
     def faiss(self, name: str) -> faiss.Index:
-        """One of the FAISS files."""
+        """One of the FAISS files; cells are mapped into memory, and a search reads those that it looks into."""
         import faiss
 
         with readable(self.folder / name):
-            return faiss.read_index(str(self.folder / name))
+            return faiss.read_index(str(self.folder / name), faiss.IO_FLAG_MMAP)
 
 
 def current(workspace: Path) -> Json:
@@ -97,5 +108,6 @@ def current(workspace: Path) -> Json:
 
 def published(workspace: Path) -> Published:
     """The index that is published. Raises as `current`."""
+    arrow_without_pandas()
     document = current(workspace)
     return Published(workspace / str(document["index"]), str(document["digest"]))

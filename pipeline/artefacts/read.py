@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.dataset as ds
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ShardCorrupt
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
 AGAIN = "run the night again"
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, pa.ArrowException)
 
 
 @contextmanager
@@ -25,9 +27,17 @@ def readable(path: Path, fault: str = "cannot be read", hint: str = AGAIN) -> It
     """
     try:
         yield
-    except UNREADABLE as error:
+    except _unreadable() as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ShardCorrupt(f"{path}: {fault} ({cause}); {hint}") from None
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What a damaged file makes the libraries raise. They are imported only where something is raised."""
+    import pyarrow as pa
+    from safetensors import SafetensorError
+
+    return OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, pa.ArrowException
 
 
 def read_table(
@@ -37,19 +47,45 @@ def read_table(
 
     Raises ShardCorrupt if a file is not Parquet with these columns.
     """
+    import pyarrow.dataset as ds
+
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     with readable(path, hint=hint):
         dataset = ds.dataset([str(file) for file in files], format="parquet")
         return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
 
 
+def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str], hint: str = AGAIN) -> pa.Table:
+    """Some rows of a Parquet file, one for one, read from those of its groups of rows that hold them.
+
+    Raises ShardCorrupt if it is not Parquet with these columns, or has no such row.
+    """
+    import pyarrow.parquet as pq
+
+    with readable(path, hint=hint), pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        ends = list(accumulate(sizes))
+        of = [bisect_right(ends, row) for row in rows]
+        groups = sorted(set(of))
+        starts = dict(zip(groups, accumulate((sizes[group] for group in groups), initial=0), strict=False))
+        places = [starts[group] + row - (ends[group] - sizes[group]) for group, row in zip(of, rows, strict=True)]
+        return file.read_row_groups(groups, list(columns)).take(places)
+
+
 def among(column: str, ids: Iterable[str] | None) -> ds.Expression | None:
     """For `read_table`: the rows whose text in a column is one of some, all rows for None."""
-    return None if ids is None else ds.field(column).isin(pa.array(sorted(set(ids)), pa.string()))
+    if ids is None:
+        return None
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    return ds.field(column).isin(pa.array(sorted(set(ids)), pa.string()))
 
 
 def schema_of(path: Path) -> pa.Schema:
     """The columns of what `read_table` reads. Raises as it does."""
+    import pyarrow.dataset as ds
+
     return read_table(path, where=ds.scalar(False)).schema
 
 

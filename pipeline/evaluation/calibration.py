@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import log_loss, roc_auc_score
 
 from pipeline.interactions import Mask
 from pipeline.workspace import Json
@@ -22,6 +21,8 @@ def quality(chances: Chances, chosen: Mask) -> Json:
     """
     if not chosen.any() or chosen.all():
         return {}
+    from sklearn.metrics import log_loss, roc_auc_score
+
     share = float(chosen.mean())
     table = reliability(chances, chosen)
     return {

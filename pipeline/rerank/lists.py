@@ -6,12 +6,15 @@ Whoever shows, evaluates, looks up or explains a user's list has it from here, o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.interactions import Floats, Int64s
-from pipeline.rerank.network import Ranker
 from pipeline.rerank.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from pipeline.rerank.network import Ranker
 
 BLOCK_USERS = 1024
 

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.special import expit
 
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.evaluation.calibration import quality
@@ -18,10 +19,12 @@ from pipeline.evaluation.hits import Values
 from pipeline.evaluation.metrics import cutoff_of, of_lists
 from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.rerank.impressions import pairs_of
-from pipeline.rerank.network import Ranker
 from pipeline.rerank.pairs import Pairs, drawn
 from pipeline.rerank.snapshot import NOTHING, Snapshot
 from pipeline.workspace import Json
+
+if TYPE_CHECKING:
+    from pipeline.rerank.network import Ranker
 
 # More users than these are thinned out evenly: their mean is known well enough.
 MAX_USERS = 10_000
@@ -86,4 +89,6 @@ def _logits(ranker: Ranker, pairs: Pairs) -> Floats:
 
 
 def _quality(logits: Floats, chosen: Mask) -> Json:
+    from scipy.special import expit
+
     return quality(expit(logits.astype(np.float64)), chosen)

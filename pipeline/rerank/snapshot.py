@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
+from pipeline.config.kinds import Lazy
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.training.negatives import Chosen
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = Lazy("faiss")
 
 CHUNK_PAIRS = 8192
 BLOCK_USERS = 1024

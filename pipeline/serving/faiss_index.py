@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
 from pipeline.config import Index
+from pipeline.config.kinds import Lazy
 from pipeline.interactions import Floats, Int64s
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = Lazy("faiss")
 
 RECALL_AT = 10
 

@@ -9,19 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.artefacts.published import CONTENT, Published, published
-from pipeline.config import MODALITIES, Config, Extract, Modality
 from pipeline.errors import ConfigError, MediaError
 from pipeline.interactions import Floats, unit_rows
-from pipeline.serving.faiss_index import vector_of
 from pipeline.workspace import Json
 
 if TYPE_CHECKING:
+    import faiss
+
+    from pipeline.config import Modality
     from pipeline.encoders.base import Encoder, Input, Text
 
 
@@ -100,8 +98,8 @@ def _for_user(index: Published, user: str) -> list[Hit]:
 
 def _for_content(index: Published, query: Query) -> list[Hit]:
     """Items nearest to the mean direction of what is given; of an item itself, all others."""
-    items, content = index.items(["item_id", "title", "has_content"]), index.faiss(CONTENT)
-    sides = [_content_of(items, content, query.item)] if query.item else []
+    content = index.faiss(CONTENT)
+    sides = [_content_of(index, content, query.item)] if query.item else []
     raw = _raw(query)
     if raw:
         sides.append(_encode(index, raw))
@@ -111,7 +109,7 @@ def _for_content(index: Published, query: Query) -> list[Hit]:
     scores, rows = content.search(unit[None], min(content.ntotal, query.k + bool(query.item)))
     # An inverted file may come back with fewer, and fills up with -1.
     answers = [(row, score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if row >= 0]
-    named = items.take(pa.array([row for row, _ in answers], pa.int64())).to_pylist()
+    named = index.at_rows([row for row, _ in answers], ["item_id", "title"]).to_pylist()
     hits = [Hit(item["item_id"], score, item["title"] or "") for item, (_, score) in zip(named, answers, strict=True)]
     return [hit for hit in hits if hit.item_id != query.item][: query.k]
 
@@ -129,11 +127,13 @@ def _raw(query: Query) -> dict[Modality, bytes | Text]:
     return raw
 
 
-def _content_of(items: pa.Table, content: faiss.Index, item_id: str) -> Floats:
-    row = pc.index(items["item_id"], item_id).as_py()
-    if row < 0:
+def _content_of(index: Published, content: faiss.Index, item_id: str) -> Floats:
+    from pipeline.serving.faiss_index import vector_of
+
+    row = index.row_of(item_id)
+    if row is None:
         raise ConfigError(f"--item {item_id}: not in the published index")
-    if not items["has_content"][row].as_py():
+    if not index.at_rows([row], ["has_content"])["has_content"][0].as_py():
         raise ConfigError(f"--item {item_id}: it has no content to be compared by")
     return vector_of(content, row)
 
@@ -141,6 +141,7 @@ def _content_of(items: pa.Table, content: faiss.Index, item_id: str) -> Floats:
 def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:
     """The query's place in the fused space, by the encoders and weights that the index was made with."""
     from pipeline.artefacts.fused import WEIGHTS
+    from pipeline.config import MODALITIES, Config, Extract
     from pipeline.encoders import Prepared, make
     from pipeline.fusion.saved import load
 

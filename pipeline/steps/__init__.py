@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline import night as nights
-from pipeline.config import Config, Modality
 from pipeline.errors import ConfigError
-from pipeline.night import Night, StepReceipt
-from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.config import Config, Modality
+    from pipeline.night import Night, StepReceipt
 
 
 class Step(NamedTuple):
@@ -45,6 +45,9 @@ def perform(night: Night, name: str) -> list[StepReceipt]:
 
 def fused(config: Config, run_id: str | None) -> Night:
     """A run with fused vectors: the named one, the newest, or a new one, run up to `fuse`."""
+    from pipeline import night as nights
+    from pipeline.workspace import Workspace
+
     known = run_id or nights.newest_with(Workspace(Path(config.workspace)), "fuse")
     if known:
         return nights.resume(config, known)

@@ -45,7 +45,6 @@ from pipeline.recommend.base import Content
 from pipeline.recommend.models.content import ContentSettings
 from pipeline.rerank.impressions import labelled
 from pipeline.rerank.lists import ranked_lists
-from pipeline.rerank.network import load_ranker
 from pipeline.rerank.quality import of_candidates, of_drawn, of_shown
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
@@ -153,6 +152,8 @@ def _second_stage(
     """The scores of the lists that go out under the trained model's name, and beside them, where they are re-ordered,
     the first stage's; and what the re-ranker is worth, empty where there is none.
     """
+    from pipeline.rerank.network import load_ranker
+
     reranked = rerank.read(night)
     if reranked.fit is None:
         return {fitted.trained: evaluation.first}, {}

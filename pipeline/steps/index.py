@@ -12,8 +12,8 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,12 +24,12 @@ from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
 from pipeline.artefacts.vectors import write_vectors
+from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.night import Night, StepReceipt
 from pipeline.rerank.lists import lists_of
-from pipeline.rerank.network import load_ranker
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.serving.faiss_index import RECALL_AT, Choice, built
@@ -39,6 +39,11 @@ from pipeline.steps.fuse_users import write_without
 from pipeline.steps.ingest import columns_of, staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.workspace import CARD, Json, digest
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = Lazy("faiss")
 
 VERSION = 4
 NO_VECTOR = "the model has no vector for them"
@@ -136,6 +141,8 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
     """Writes each user's list, and who has none and why; returns the card's entry."""
+    from pipeline.rerank.network import load_ranker
+
     reranked, count, settings = rerank.read(night), night.config.index.recommendations, night.config.rerank
     inputs = rerank.modality_inputs(night) if reranked.used else {}
     catalogue = Catalogue(vectors.items, inputs, vectors.indexed, index)

@@ -21,7 +21,6 @@ from pipeline.night import Night, StepReceipt
 from pipeline.recommend import reads, recommender
 from pipeline.recommend.base import Fit, Recommender
 from pipeline.recommend.content_features import prepared
-from pipeline.rerank.fit import Part, fit_ranker, refit_ranker
 from pipeline.rerank.snapshot import Catalogue, FirstStage, Modalities
 from pipeline.runtime import threads
 from pipeline.steps import train
@@ -87,6 +86,8 @@ def _build(night: Night, folder: Path, key: str) -> Json:
 
 
 def _fitted(night: Night, folder: Path, key: str) -> Reranked:
+    from pipeline.rerank.fit import Part, fit_ranker, refit_ranker
+
     snapshot, count = staged_of(night), _candidates(night.config)
     staged = snapshot.read_log()
     settings = night.config.rerank.model_copy(update={"candidates": count})

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.published import CONTENT, ITEMS, LIST_SCHEMA, LISTS, WITHOUT_LIST
+from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, WITHOUT_LIST, list_schema
 from pipeline.errors import ConfigError
 from pipeline.serving.lookup import Answer, Hit, Query, ask
 from pipeline.serving.recommendations import write_lists
@@ -41,7 +41,7 @@ def workspace(tmp_path: Path) -> Path:
     faiss.write_index(index, str(folder / CONTENT))
     rows = [("u", 1, "d", 0.9), ("u", 2, "a", 0.5), ("u", 3, "b", 0.25), ("v", 1, "c", 0.75)]
     pq.write_table(
-        pa.Table.from_pylist([dict(zip(LIST_SCHEMA.names, row, strict=True)) for row in rows], LIST_SCHEMA),
+        pa.Table.from_pylist([dict(zip(list_schema().names, row, strict=True)) for row in rows], list_schema()),
         folder / LISTS,
     )
     pq.write_table(pa.table({"user_id": ["w"], "reason": ["no interaction"]}), folder / WITHOUT_LIST)
@@ -123,5 +123,5 @@ def test_empty_places_of_a_list_are_not_written(tmp_path: Path) -> None:
     rows, served = write_lists(iter(blocks), users, items, 2, tmp_path / LISTS)
     assert (rows, served.tolist()) == (3, [True, False, True, False])
     table = pq.read_table(tmp_path / LISTS)
-    assert table.schema.equals(LIST_SCHEMA)
+    assert table.schema.equals(list_schema())
     assert [tuple(row.values()) for row in table.to_pylist()] == [("u", 1, "c", 9), ("u", 2, "a", 8), ("w", 1, "b", 6)]
