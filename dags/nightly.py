@@ -55,16 +55,15 @@ def nightly() -> None:
     """One night: each task is the verb of its name."""
 
     @task
-    def ingest(**context: Any) -> list[dict[str, Any]]:
+    def ingest(**context: Any) -> dict[str, Any]:
         now = context["params"]["as_of"] or context["dag_run"].run_after.isoformat()
-        receipt = medley("ingest", f"--as-of={now}")
-        context["ti"].xcom_push("receipt", small(receipt))
-        log.info("%d tasks to extract, each as the pool %s has a free slot", len(receipt["extract"]), POOL)
-        return receipt["extract"]
+        return small(medley("ingest", f"--as-of={now}"))
 
     @task(pool=POOL)
-    def prepare() -> dict[str, Any]:
-        return small(medley("extract", "--prepare"))
+    def prepare() -> list[dict[str, Any]]:
+        groups = medley("extract", "--prepare")["extract"]
+        log.info("%d tasks to extract, each as the pool %s has a free slot", len(groups), POOL)
+        return groups
 
     @task(pool=POOL, map_index_template=GROUP_NAME)
     def extract(group: dict[str, Any]) -> dict[str, Any]:
@@ -83,10 +82,10 @@ def nightly() -> None:
         context["outlet_events"][INDEX].extra = {**extra, "run_id": context["run_id"]}
         return receipt
 
-    groups, prepared = ingest(), prepare()
+    groups = prepare()
+    ingest() >> groups
     extracted = extract.expand(group=groups)
-    groups >> prepared >> extracted
-    tasks = [heavy(WHOLE[0], trigger_rule=TriggerRule.NONE_FAILED)]  # nothing to extract is no failure
+    tasks = [heavy(WHOLE[0], trigger_rule=TriggerRule.NONE_FAILED)]  # nothing left to extract is no failure
     tasks += [heavy(name) for name in WHOLE[1:]]
     chain(extracted, *tasks, publish())
 

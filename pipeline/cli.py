@@ -135,10 +135,9 @@ def run(night: Night) -> Answer:
 def ingest(night: Night) -> Answer:
     """Begin a run: read the source, clean, check, split and stage it."""
     from pipeline.night import describe
-    from pipeline.steps.extract import tasks
 
     (receipt,) = steps.perform(night, "ingest")
-    return _document(night, receipt) | {"extract": tasks(night)}, describe(receipt)
+    return _document(night, receipt), describe(receipt)
 
 
 @verb(resume)
@@ -150,13 +149,15 @@ def extract(
 ) -> Answer:
     """Encode a modality's buckets into Parquet shards."""
     from pipeline.artefacts.runs import total
-    from pipeline.steps.extract import begin as prepared
+    from pipeline.steps.extract import plan, tasks
     from pipeline.steps.extract import run as extract_buckets
 
     modalities = [modality] if modality else steps.configured(night.config)
     if prepare:
-        keys = {name: prepared(night, name).encoder.key for name in modalities}
-        return {"run_id": night.run_id, "step": "prepare", "encoders": keys}, f"prepared {', '.join(keys)}"
+        plans = {name: plan(night, name) for name in modalities}
+        keys, groups = {name: planned.ready.encoder.key for name, planned in plans.items()}, tasks(plans)
+        document = {"run_id": night.run_id, "step": "prepare", "encoders": keys, "extract": groups}
+        return document, f"prepared {', '.join(keys)}; {len(groups)} tasks to extract"
     receipts = [receipt for name in modalities for receipt in extract_buckets(night, name, bucket)]
     whole = asdict(total("extract", receipts))
     fields = ("step", "rows", "encoded_rows", "missing_rows", "seconds", "skipped")

@@ -23,7 +23,6 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "seed": ("extract", "fuse", "train", "rerank", "evaluate", "index"),
     # A published index names the encoders of its queries.
     "extract.": ("extract", "index"),
-    "extract.rows_per_task": (),
     "extract.text.batch_tokens": (),
     **{f"extract.{modality}.batch_rows": () for modality in ENCODERS},
     # What an engine is chosen by is settled once, before a query's encoder is named.

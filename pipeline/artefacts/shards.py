@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Results, hash_column, hashes_of
 from pipeline.artefacts.read import readable
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix, vector_column
 from pipeline.config import Modality
@@ -35,18 +35,6 @@ from pipeline.interactions import Floats
 SAMPLE_ROWS = 65_536
 EXAMPLES = 20
 REMOVE = "remove it and run the night again"
-
-
-@dataclass(frozen=True)
-class Result:
-    """An encoded row: a vector of unit norm, (d,) float16, or the reason why there is none.
-
-    transient: the reason lies in the machine, so that another night tries again.
-    """
-
-    vector: npt.NDArray[np.float16] | None
-    error: str | None
-    transient: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,12 +67,13 @@ class Summary:
     examples: list[list[str]]
 
     @staticmethod
-    def of(modality: Modality, ids: Sequence[str], results: Sequence[Result]) -> Summary:
+    def of(modality: Modality, ids: pa.Array, results: Results) -> Summary:
         """The summary of a shard's rows."""
-        errors = [(item_id, result.error) for item_id, result in zip(ids, results, strict=True) if result.error]
+        rows = np.flatnonzero(results.missing)
+        errors = list(zip(ids.take(pa.array(rows)).to_pylist(), results.errors[rows].tolist(), strict=True))
         unreadable = [[item_id, error] for item_id, error in errors if error != f"no {modality}"]
         reasons = Counter(kind_of(error) for _, error in errors)
-        transient = sum(result.transient for result in results)
+        transient = int(results.transient.sum())
         by_reason = dict(sorted(reasons.items()))
         return Summary(len(ids), len(errors), len(unreadable), transient, by_reason, unreadable[:EXAMPLES])
 
@@ -94,39 +83,33 @@ def kind_of(reason: str) -> str:
     return re.split(r"[:(]", reason)[0].strip()
 
 
-def write_shard(
-    path: Path, key: str, rows: Sequence[tuple[str, bytes | None]], results: Sequence[Result], described: Described
-) -> None:
-    """Writes a shard. key: the name of the ids' column. rows: each id and content hash."""
-    vectors = np.zeros((len(rows), max(1, described.d)), dtype=np.float16)
-    for row, result in enumerate(results):
-        if result.vector is not None:
-            vectors[row] = result.vector
-    hashes = [None if result.transient else known for (_, known), result in zip(rows, results, strict=True)]
+def write_shard(path: Path, key: str, ids: pa.Array, hashes: Hashes, results: Results, described: Described) -> None:
+    """Writes a shard. key: the name of the ids' column. hashes: of each row's content."""
+    missing, rows = results.missing, len(ids)
+    vectors = results.vectors if results.vectors.shape[1] else np.zeros((rows, max(1, described.d)), np.float16)
     table = pa.table(
         {
-            key: pa.array([name for name, _ in rows], pa.string()),
-            "content_hash": pa.array(hashes, pa.binary(32)),
-            "vector": vector_column(vectors, np.array([result.vector is None for result in results], bool)),
-            "error": pa.array([result.error for result in results], pa.string()),
+            key: ids,
+            "content_hash": hash_column(np.where(results.transient, NONE, hashes)),
+            "vector": vector_column(vectors, missing),
+            "error": pa.array(results.errors, pa.string()),
         }
     ).replace_schema_metadata({name: str(value) for name, value in asdict(described).items()})
     plain = [key, "content_hash", "error"]
     pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=["error"], write_statistics=plain)
 
 
-def read_results(path: Path, wanted: Collection[bytes] | None = None) -> dict[bytes, Result]:
-    """The rows of a shard by content hash: all, or those that are wanted. Raises ShardCorrupt if it cannot be read."""
-    known: dict[bytes, Result] = {}
-    with readable(path, hint=REMOVE):
-        for batch in pq.ParquetFile(path).iter_batches(columns=["content_hash", "vector", "error"]):
-            if wanted is not None:
-                chosen = [content_hash in wanted for content_hash in batch["content_hash"].to_pylist()]
-                batch = batch.filter(pa.array(chosen, pa.bool_()))
-            vectors = matrix(batch["vector"]).astype(np.float16)
-            rows = zip(batch["content_hash"].to_pylist(), batch["error"].to_pylist(), vectors, strict=True)
-            known |= {key: Result(None, error) if error else Result(row, None) for key, error, row in rows if key}
-    return known
+def read_hashes(path: Path) -> Hashes:
+    """The content hash of each row of a shard. Raises ShardCorrupt if it cannot be read."""
+    return hashes_of(_table(path, ["content_hash"])["content_hash"])
+
+
+def read_encoded(path: Path) -> Encoded:
+    """What a shard says of its rows' contents. Raises ShardCorrupt if it cannot be read."""
+    table = _table(path, ["content_hash", "vector", "error"])
+    vectors = matrix(table["vector"]).astype(np.float16)
+    errors = table["error"].to_numpy()
+    return Encoded(hashes_of(table["content_hash"]), Results(vectors, errors, np.zeros(len(errors), bool)))
 
 
 class Shards:

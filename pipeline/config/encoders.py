@@ -62,9 +62,6 @@ class Extract(Section):
     text: Text = Field(default_factory=dict)  # type: ignore[assignment]
     image: Image = Field(default_factory=dict)  # type: ignore[assignment]
     audio: Audio = Field(default_factory=dict)  # type: ignore[assignment]
-    rows_per_task: int = Field(
-        4096, ge=1, description="the scheduler maps one task over buckets of about this many rows"
-    )
 
     def modalities(self) -> dict[Modality, EncoderSettings]:
         """The modalities in use and their encoders' settings: text, image, audio, then further ones by name."""

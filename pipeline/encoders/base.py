@@ -63,7 +63,7 @@ class Encoder(ABC):
     preprocessing. `batch_cost` bounds one batch: the number of parts times the largest `cost` among them. `window`
     inputs are decoded ahead and sorted by cost at a time, so that memory does not grow with the catalogue. `space`
     names the joint space that vectors lie in, if any. `counts` gathers what a receipt should say, such as truncated
-    texts.
+    texts. `seconds_a_row` is a guess of what a row takes, until a night has measured it: tasks are cut by it.
     """
 
     identity: str
@@ -73,6 +73,7 @@ class Encoder(ABC):
     window: int
     space: str = ""
     fits = False
+    seconds_a_row: ClassVar[float] = 0.01
     Settings: ClassVar[type[EncoderSettings]] = MediaSettings
 
     def __init__(self) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.artefacts.shards import Result
-from pipeline.config import MODALITIES, Modality
-from pipeline.config.shared import Array, EncoderSettings
+from pipeline.artefacts.encoded import HASH, NONE, Failure, Hashes, Reasons, Results, hashes_of, sha256_of_rows
+from pipeline.config import Modality
+from pipeline.config.shared import EncoderSettings
 from pipeline.encoders.base import Encoder, Input, Raw, Text
+from pipeline.encoders.kinds.array import ArrayEncoder
 from pipeline.errors import MachineError, MediaError, MedleyError
-from pipeline.media import MEDIA, raw_of
+from pipeline.interactions import Int64s
+from pipeline.media import MEDIA, read_media
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,38 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The inputs of n items (or users), as columns: see Row.
+
+    sources: (n,), what each is decoded from, as objects; where vectors are given, the rows of their file, int64.
+    """
+
+    ids: pa.Array
+    hashes: Hashes
+    problems: Reasons
+    sources: npt.NDArray[np.generic]
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def __getitem__(self, place: int) -> Row:
+        content_hash = self.hashes[place].ljust(np.dtype(HASH).itemsize, b"\0") if self.hashes[place] else None
+        return Row(self.ids[place].as_py(), content_hash, self.problems[place], self.sources[place])
+
+    def take(self, places: Int64s) -> Rows:
+        """Some rows, in the order of their places."""
+        ids = self.ids.take(pa.array(places))
+        return Rows(ids, self.hashes[places], self.problems[places], self.sources[places])
+
+    @staticmethod
+    def concat(parts: Sequence[Rows]) -> Rows:
+        """The rows of all parts, at least one."""
+        ids = pa.concat_arrays([part.ids for part in parts])
+        hashes, problems = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hashes", "problems"))
+        return Rows(ids, hashes, problems, np.concatenate([part.sources for part in parts]))
+
+
+@dataclass(frozen=True)
 class Inputs:
     """One modality of the staged items, as its encoder reads it. root: the media folder, where files are read."""
 
@@ -39,105 +75,145 @@ class Inputs:
     encoder: Encoder
     root: Path | None
 
-    def rows(self, items: pa.Table) -> Iterator[Row]:
+    def rows(self, items: pa.Table) -> Rows:
         """The rows of staged items, in their order.
 
         text: by the hash of what the template gives. image, audio: by the hash of their bytes, which staging took. A
-        modality of the user's own: by its column's value (a text, bytes, or anything else as JSON), or, where vectors
-        are given, by the item's id.
+        modality of the user's own: by its column's value (a text, bytes, or anything else as JSON).
         """
-        if self.modality == "text":
-            fields = [name for name in items.column_names if not name.endswith(("_hash", "_problem"))]
-            for columns in items.select(fields).to_pylist():
-                text = Text({name: "" if value is None else str(value) for name, value in columns.items()})
-                yield self._of_text(text.columns["item_id"], text)
-        elif self.modality in MEDIA:
-            names = ("item_id", f"{self.modality}_hash", f"{self.modality}_problem", self.modality)
-            for item_id, content_hash, problem, source in zip(*(items[n].to_pylist() for n in names), strict=True):
-                yield Row(item_id, content_hash, problem, source)
-        else:
-            ids = items["item_id"].to_pylist()
-            values = ids if isinstance(self.settings, Array) else items[self.modality].to_pylist()
-            for item_id, value in zip(ids, values, strict=True):
-                yield self._of_value(item_id, value)
+        ids = _array(items["item_id"])
+        if self.modality in MEDIA:
+            sources, problems = (items[f"{self.modality}{part}"].to_numpy() for part in ("", "_problem"))
+            return Rows(ids, hashes_of(items[f"{self.modality}_hash"]), problems, sources)
+        if self.modality != "text":
+            return _hashed(ids, [_raw_of(value) for value in items[self.modality].to_pylist()], self._bytes_of_value)
+        fields = [name for name in items.column_names if not name.endswith(("_hash", "_problem"))]
+        columns = ({k: "" if v is None else str(v) for k, v in row.items()} for row in items.select(fields).to_pylist())
+        return _hashed(ids, [Text(row) for row in columns], self._bytes_of_text)
 
-    def profiles(self, users: pa.Table) -> list[Row]:
+    def profiles(self, users: pa.Table) -> Rows:
         """Every user's profile, by user_id, as a query's text."""
-        rows = users.to_pylist()
-        return [self._of_text(user["user_id"], Text({"text": user["profile"] or ""}, query=True)) for user in rows]
+        texts = [Text({"text": profile or ""}, query=True) for profile in users["profile"].to_pylist()]
+        return _hashed(_array(users["user_id"]), texts, self._bytes_of_text)
 
-    def decode(self, row: Row) -> Input | Result:
+    def decode(self, row: Row) -> Input | Failure:
         """What the encoder takes, or why the row cannot be used; any thread may."""
         try:
             return self.encoder.decode(self._raw(row))
         except MediaError as error:
-            return Result(None, str(error), isinstance(error, MachineError))
+            return Failure(str(error), isinstance(error, MachineError))
         except MedleyError:
             raise
         except Exception as error:  # one row, whatever an encoder makes of it, never ends a night
             reason = f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-            return Result(None, reason, isinstance(error, (ImportError, OSError, MemoryError)))
+            return Failure(reason, isinstance(error, (ImportError, OSError, MemoryError)))
+
+    def encode(self, rows: Rows, threads: int) -> Results:
+        """The vectors of rows that have content, or the reasons why there is none. The encoder's weights are loaded.
+
+        Memory is bounded by two of the encoder's windows.
+        """
+        window = self.encoder.window
+        windows = [range(start, min(start + window, len(rows))) for start in range(0, len(rows), window)]
+        parts: list[Results] = []
+        with ThreadPoolExecutor(threads) as pool:
+
+            def submitted(places: Iterable[int]) -> list[Future[Input | Failure]]:
+                return [pool.submit(self.decode, rows[place]) for place in places]
+
+            pending = submitted(windows[0])
+            for number in range(len(windows)):
+                decoded = [future.result() for future in pending]
+                pending = submitted(windows[number + 1]) if number + 1 < len(windows) else []
+                parts.append(_embedded(self.encoder, decoded))
+        columns = ([getattr(part, name) for part in parts] for name in ("vectors", "errors", "transient"))
+        return Results(*(np.concatenate(column) for column in columns))
 
     def _raw(self, row: Row) -> Raw:
         if row.source is None:
             raise MediaError(f"no {self.modality}")
-        is_array = isinstance(self.settings, Array) and self.modality not in MODALITIES
-        if not (is_array or self.modality in MEDIA) or not isinstance(row.source, str):
+        if self.modality not in MEDIA or not isinstance(row.source, str):
             return row.source
         try:
-            raw = raw_of(self.settings, self.root, row.source)
+            raw = read_media(self.root or Path(), row.source, getattr(self.settings, "max_bytes", 0))
         except MediaError as error:  # it could be read when it was staged
             raise MachineError(str(error)) from None
         if hashlib.sha256(raw).digest() != row.content_hash:
             raise MachineError("file changed after it was ingested")
         return raw
 
-    def _of_text(self, name: str, text: Text) -> Row:
+    def _bytes_of_text(self, text: Raw | None) -> bytes:
+        assert isinstance(text, Text)
+        return self.encoder.render(text).encode("utf-8", "surrogatepass")
+
+    def _bytes_of_value(self, raw: Raw | None) -> bytes:
+        if raw is None:
+            raise MediaError(f"no {self.modality}")
+        return raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else bytes(raw)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class GivenInputs(Inputs):
+    """Given vectors, looked up in their file as columns: no object is made for a row."""
+
+    encoder: ArrayEncoder
+
+    def rows(self, items: pa.Table) -> Rows:
+        """The rows of staged items, in their order, each by the hash of its own vector."""
+        names = self._names(items)
+        places, problems = self.encoder.find(names)
+        problems[np.asarray(pc.is_null(names))] = f"no {self.modality}"
+        hashes = np.full(len(places), NONE, HASH)
+        there = places >= 0
+        hashes[there] = sha256_of_rows(self.encoder.read(places[there]))
+        return Rows(_array(items["item_id"]), hashes, problems, places)
+
+    def encode(self, rows: Rows, threads: int) -> Results:
+        """As Inputs."""
+        return Results.of(self.encoder.read(rows.sources.astype(np.int64)))
+
+    def _names(self, items: pa.Table) -> pa.Array:
+        """What names each item's vector, null where its column is blank."""
+        names = self.encoder.names(items)
+        if names is None:
+            names = _array(items[self.modality if self.modality in MEDIA else "item_id"])
+        return pc.if_else(pc.equal(names, ""), None, names)
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    """A column of texts in one piece."""
+    return pa.concat_arrays(column.cast(pa.string()).chunks) if column.num_chunks else pa.array([], pa.string())
+
+
+def _raw_of(value: object) -> Raw | None:
+    """A column's value as an encoder reads it; None if it is blank."""
+    if value is None or value in ("", b""):
+        return None
+    return value if isinstance(value, (str, bytes)) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _hashed(ids: pa.Array, sources: Sequence[Raw | None], content: Callable[[Raw | None], bytes]) -> Rows:
+    """Rows by the hash of their content; why there is none is what `content` raises as MediaError."""
+    hashes, problems = np.full(len(sources), NONE, HASH), np.full(len(sources), None, object)
+    objects = np.empty(len(sources), object)
+    for place, source in enumerate(sources):
+        objects[place] = source
         try:
-            content_hash = hashlib.sha256(self.encoder.render(text).encode("utf-8", "surrogatepass")).digest()
-            return Row(name, content_hash, None, text)
+            hashes[place] = hashlib.sha256(content(source)).digest()
         except MediaError as error:
-            return Row(name, None, str(error), None)
-
-    def _of_value(self, item_id: str, value: object) -> Row:
-        if value is None or value in ("", b""):
-            return Row(item_id, None, f"no {self.modality}", None)
-        raw = value if isinstance(value, (str, bytes)) else json.dumps(value, sort_keys=True, default=str)
-        known = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-        return Row(item_id, hashlib.sha256(known).digest(), None, raw)
+            problems[place] = str(error)
+    return Rows(ids, hashes, problems, objects)
 
 
-def encode(encoder: Encoder, inputs: Inputs, rows: list[Row], threads: int) -> dict[bytes, Result]:
-    """The vectors of rows that have content, or the reasons why there is none, by content hash.
-
-    encoder: that of the inputs, its weights loaded. Memory is bounded by two of its windows.
-    """
-    results: dict[bytes, Result] = {}
-    windows = [rows[start : start + encoder.window] for start in range(0, len(rows), encoder.window)]
-    with ThreadPoolExecutor(threads) as pool:
-        pending: list[Future[Input | Result]] = [pool.submit(inputs.decode, row) for row in windows[0]]
-        for number, window in enumerate(windows):
-            decoded = [future.result() for future in pending]
-            if number + 1 < len(windows):
-                pending = [pool.submit(inputs.decode, row) for row in windows[number + 1]]
-            hashes = [row.content_hash or b"" for row in window]
-            results |= _embed(encoder, dict(zip(hashes, decoded, strict=True)))
-    return results
-
-
-def _embed(encoder: Encoder, decoded: Mapping[bytes, Input | Result]) -> dict[bytes, Result]:
-    results = {key: value for key, value in decoded.items() if isinstance(value, Result)}
-    parts = {key: value for key, value in decoded.items() if not isinstance(value, Result)}
-    if parts:
-        vectors = encoder.embed(list(parts.values()))
-        results |= {key: _normalised(vector) for key, vector in zip(parts, vectors, strict=True)}
-    return results
-
-
-def _normalised(vector: np.ndarray) -> Result:
-    norm = float(np.linalg.norm(vector))
-    if not np.isfinite(norm):
-        return Result(None, "the vector is not finite")
-    if norm == 0:
-        return Result(None, "the vector is zero")
-    return Result((vector / norm).astype(np.float16), None)
+def _embedded(encoder: Encoder, decoded: Sequence[Input | Failure]) -> Results:
+    failures = {place: part for place, part in enumerate(decoded) if isinstance(part, Failure)}
+    inputs = {place: part for place, part in enumerate(decoded) if not isinstance(part, Failure)}
+    embedded = Results.of(encoder.embed(list(inputs.values())) if inputs else np.zeros((0, encoder.width), np.float32))
+    rows = len(decoded)
+    errors, transient = np.full(rows, None, object), np.zeros(rows, bool)
+    vectors = np.zeros((rows, embedded.vectors.shape[1]), np.float16)
+    places = np.fromiter(inputs, np.int64, len(inputs))
+    vectors[places], errors[places] = embedded.vectors, embedded.errors
+    for place, failure in failures.items():
+        errors[place], transient[place] = failure.error, failure.transient
+    return Results(vectors, errors, transient)

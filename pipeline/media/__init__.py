@@ -38,7 +38,7 @@ Everything here may be called from many threads at once. `MediaError` is the onl
 """
 
 from pipeline.media.audio import open_audio
-from pipeline.media.files import MEDIA, find_media, media_root, raw_of, read_media
+from pipeline.media.files import MEDIA, find_media, media_root, read_media
 from pipeline.media.image import open_image
 
-__all__ = ["MEDIA", "find_media", "media_root", "open_audio", "open_image", "raw_of", "read_media"]
+__all__ = ["MEDIA", "find_media", "media_root", "open_audio", "open_image", "read_media"]

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from pipeline.config import Config, Section
+from pipeline.config import Config
 from pipeline.config.shared import Array
 from pipeline.errors import MediaError, SourceError
 
@@ -26,17 +26,6 @@ def media_root(config: Config) -> Path | None:
     if not folder or not Path(folder).is_dir():
         raise SourceError(f"media folder {folder or '(none)'} does not exist; set source.media_root to where files are")
     return Path(folder)
-
-
-def raw_of(settings: Section, root: Path | None, source: str) -> bytes:
-    """What an encoder decodes: the file that an item's column names, or the column itself where vectors are given.
-
-    Raises MediaError as `read_media` does.
-    """
-    if isinstance(settings, Array):
-        return source.encode()
-    assert root is not None
-    return read_media(root, source, getattr(settings, "max_bytes", 0))
 
 
 def find_media(root: Path, relative: str) -> Path:

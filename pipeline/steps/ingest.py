@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -120,23 +119,21 @@ class _Staging:
         for bucket in range(buckets):
             query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
             table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
-            for modality in self.night.config.extract.modalities():
-                if modality in MEDIA:
+            for modality, settings in self.night.config.extract.modalities().items():
+                if modality in MEDIA and not isinstance(settings, Array):
                     table = self._with_hashes(table, modality, root, f"bucket-{bucket:05d}.parquet")
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
 
     def _with_hashes(self, table: pa.Table, modality: str, root: Path | None, name: str) -> pa.Table:
         """Adds the hash of what each item's column names, or why there is none. name: of the bucket's file."""
         settings = self.night.config.extract.modalities()[modality]
-        sources = table[modality].to_pylist()
-        if isinstance(settings, Array) or root is None:
-            return _with_column(table, modality, [_hash(source, modality, _of_text) for source in sources])
+        assert root is not None
         path, workspace = f"known/{modality}/{name}", self.night.workspace
         trusted = self.night.config.ingest.trust_times and not self.night.full
         known = KnownFiles.read(workspace.path(path)) if trusted else KnownFiles()
         sha256 = partial(known.sha256, root, max_bytes=getattr(settings, "max_bytes", 0))
         with ThreadPoolExecutor(READERS) as pool:
-            hashes = list(pool.map(lambda source: _hash(source, modality, sha256), sources))
+            hashes = list(pool.map(lambda source: _hash(source, modality, sha256), table[modality].to_pylist()))
         if known.changed():
             workspace.commit_file(path, lambda file: _write(known.table(), file))
         return _with_column(table, modality, hashes)
@@ -238,10 +235,6 @@ def _hash(source: str | None, modality: str, sha256: Callable[[str], bytes]) -> 
         return sha256(source), None
     except MediaError as error:
         return None, str(error)
-
-
-def _of_text(source: str) -> bytes:
-    return hashlib.sha256(source.encode()).digest()
 
 
 def _with_column(table: pa.Table, modality: str, hashes: list[Hash]) -> pa.Table:

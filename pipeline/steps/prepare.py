@@ -23,11 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.shards import Result
+from pipeline.artefacts.encoded import NONE, Failure
 from pipeline.config import Modality
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
-from pipeline.encoders.inputs import Inputs, Row
+from pipeline.encoders.inputs import GivenInputs, Inputs, Row, Rows
+from pipeline.encoders.kinds.array import ArrayEncoder
 from pipeline.media import MEDIA, media_root
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
@@ -90,12 +91,14 @@ class Preparation:
 def _ready(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
     root = media_root(night.config) if modality in MEDIA else None
     settings = night.config.extract.modalities()[modality]
-    return Ready(Inputs(modality, settings, make(night.config, modality, prepared), root))
+    encoder = make(night.config, modality, prepared)
+    is_given = isinstance(encoder, ArrayEncoder)
+    return Ready((GivenInputs if is_given else Inputs)(modality, settings, encoder, root))  # type: ignore[arg-type]
 
 
-def bucket_rows(night: Night, inputs: Inputs, bucket: int) -> list[Row]:
+def bucket_rows(night: Night, inputs: Inputs, bucket: int) -> Rows:
     """Every item of a staged bucket, in its order."""
-    return list(inputs.rows(staged_of(night).bucket(bucket)))
+    return inputs.rows(staged_of(night).bucket(bucket))
 
 
 def ensure(night: Night, modality: Modality) -> Ready:
@@ -192,7 +195,7 @@ def _adapt(night: Night, ready: Ready, folder: Path, key: str) -> list[float]:
 
     def first_part(code: int) -> np.ndarray | None:
         decoded = inputs.decode(rows[code])
-        return None if isinstance(decoded, Result) else decoded[0]
+        return None if isinstance(decoded, Failure) else decoded[0]
 
     shown = fitting(night, key, f"adapt-{inputs.modality}", encoder.settings.adapt.epochs)
     with ThreadPoolExecutor(threads(night.config)) as pool, shown as context:
@@ -213,7 +216,7 @@ def _rows_of(night: Night, inputs: Inputs, codes: set[int]) -> dict[int, Row]:
     start = 0
     for bucket in _buckets(night):
         rows = bucket_rows(night, inputs, bucket)
-        chosen |= {start + at: row for at, row in enumerate(rows) if start + at in codes}
+        chosen |= {start + at: rows[at] for at in range(len(rows)) if start + at in codes}
         start += len(rows)
     return chosen
 
@@ -257,9 +260,9 @@ def _buckets(night: Night) -> range:
 
 def _texts(night: Night, inputs: Inputs) -> Iterator[str]:
     for bucket in _buckets(night):
-        for row in bucket_rows(night, inputs, bucket):
-            if row.content_hash and row.source:
-                yield inputs.encoder.render(row.source)  # type: ignore[arg-type]
+        rows = bucket_rows(night, inputs, bucket)
+        for source in rows.sources[rows.hashes != NONE]:
+            yield inputs.encoder.render(source)
 
 
 def _sample(night: Night, inputs: Inputs) -> list[Input]:
@@ -268,8 +271,9 @@ def _sample(night: Night, inputs: Inputs) -> list[Input]:
     chosen = list(buckets)[:: max(1, len(buckets) // SAMPLE_BUCKETS)][:SAMPLE_BUCKETS]
     sample: list[Input] = []
     for at, bucket in enumerate(chosen):
-        rows = [row for row in bucket_rows(night, inputs, bucket) if row.content_hash]
+        rows = bucket_rows(night, inputs, bucket)
+        usable = np.flatnonzero(rows.hashes != NONE)
         wanted = (SAMPLE_ROWS - len(sample)) // (len(chosen) - at)
-        decoded = (inputs.decode(row) for row in rows[:: max(1, len(rows) // max(1, wanted))])
-        sample += islice((part for part in decoded if not isinstance(part, Result)), wanted)
+        decoded = (inputs.decode(rows[place]) for place in usable[:: max(1, len(usable) // max(1, wanted))])
+        sample += islice((part for part in decoded if not isinstance(part, Failure)), wanted)
     return sample

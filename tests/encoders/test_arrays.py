@@ -14,8 +14,10 @@ from pipeline.artefacts.vectors import vector_column
 from pipeline.config import Config, load
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Text
+from pipeline.encoders.kinds.array import ArrayEncoder
+from pipeline.encoders.text.kinds.array import ArrayTextEncoder
 from pipeline.errors import MediaError, SourceError, StepFailed
-from pipeline.night import Night, begin
+from pipeline.night import Night, StepReceipt, begin
 from pipeline.steps import extract, ingest
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
@@ -63,11 +65,44 @@ def test_a_name_of_no_row_is_a_reason(tmp_path: Path, name: str) -> None:
         encoder.decode(name.encode())
 
 
-def test_the_key_is_the_files_content_and_not_its_name(tmp_path: Path) -> None:
-    for name, array in (("a.npy", rows()), ("b.npy", rows()), ("c.npy", rows(11))):
+def test_the_key_is_the_width_as_each_row_has_its_own_hash(tmp_path: Path) -> None:
+    for name, array in (("a.npy", rows()), ("b.npy", rows(11)), ("c.npy", rows()[:, :4])):
         np.save(tmp_path / name, array)
     keys = [given(tmp_path, name).key for name in ("a.npy", "b.npy", "c.npy")]
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("ids", "names", "expected"),
+    [
+        (["b", "a", None, "b", "é"], ["a", " b ", "c", None, "é", "", "zz"], [1, 3, -1, -1, 4, -1, -1]),
+        ([7, 30, 4], ["4", "30", "3", "07"], [2, 1, -1, -1]),
+        (None, ["0", " 4", "5", "-1", "004", "4.0", "9" * 30, "0" * 30 + "3", None], [0, 4, -1, -1, 4, -1, -1, 3, -1]),
+    ],
+)
+def test_many_names_are_found_at_once(
+    tmp_path: Path, ids: list[object] | None, names: list[str | None], expected: list[int]
+) -> None:
+    if ids is None:
+        np.save(tmp_path / "a.npy", rows(5))
+    else:
+        pq.write_table(pa.table({"item_id": ids, "vector": vector_column(rows(len(ids)))}), tmp_path / "a.parquet")
+    encoder = given(tmp_path, "a.npy" if ids is None else "a.parquet")
+    assert isinstance(encoder, ArrayEncoder)
+    places, problems = encoder.find(pa.array(names, pa.string()))
+    assert places.tolist() == expected
+    assert [bool(problem) for problem in problems] == [p < 0 and bool(n) for p, n in zip(expected, names, strict=True)]
+
+
+@pytest.mark.parametrize("template", ["{text}", "{text}{none}", "{text:>3}"])
+def test_a_template_names_rows_column_by_column_or_one_by_one(tmp_path: Path, template: str) -> None:
+    np.save(tmp_path / "a.npy", rows())
+    document = {"encoder": "array", "file": "a.npy", "template": template}
+    config = Config.model_validate({"source": {"media_root": str(tmp_path)}, "extract": {"text": document}})
+    encoder = make(config, "text")
+    assert isinstance(encoder, ArrayTextEncoder)
+    items = pa.table({"item_id": ["a", "b", "c"], "text": [" 4 ", None, " "], "none": [None, None, ""]})
+    assert encoder.find(encoder.names(items))[0].tolist() == [4, -1, -1]
 
 
 def test_text_vectors_are_found_by_the_template_and_nothing_is_made_of_a_query(tmp_path: Path) -> None:
@@ -177,6 +212,40 @@ def test_vectors_reach_the_shards_with_unit_norm_and_what_is_no_direction_is_mis
     assert reasons == {"no image": 4, "no such row": 2, "the vector is not finite": 1, "the vector is zero": 1}
     with pytest.raises(StepFailed, match=r"over extract.image.max_error_rate"):
         extract.run(opened(folder, "extract.image.max_error_rate=0.01"), "image")
+
+
+def test_a_changed_vector_changes_its_own_row_alone(folder: Path) -> None:
+    def shards(receipts: list[StepReceipt]) -> dict[str, int]:
+        return {receipt.path: receipt.encoded_rows for receipt in receipts}
+
+    before = shards(extract.run(opened(folder), "image"))
+    assert sum(before.values()) == 58
+    pictures = np.load(folder / "pictures.npy")
+    pictures[7] += 1
+    np.save(folder / "pictures.npy", np.concatenate([pictures, rows(3).astype(np.float16)])[:58])
+    night = opened(folder)
+    after = shards(extract.run(night, "image"))
+    extract.run(night, "text")
+    assert len(after.keys() - before.keys()) == 1
+    assert sum(after.values()) == 1
+    ids = staged_of(night).items(["item_id"])["item_id"].to_pylist()
+    (found,) = (vectors for modality, vectors in modality_vectors(night) if modality == "image")
+    row = pictures[7].astype(np.float32)
+    np.testing.assert_allclose(found[ids.index("7")], row / np.linalg.norm(row), atol=1e-3)
+
+
+def test_vectors_that_several_buckets_share_are_taken_once(folder: Path) -> None:
+    np.save(folder / "words.npy", np.repeat(rows(10), 5, axis=0))
+    night = opened(folder)
+    extract.run(night, "image")
+    receipts = extract.run(night, "text")
+    assert night.receipt("extract.text.shared").encoded_rows == 10
+    assert sum(receipt.encoded_rows for receipt in receipts) == 0
+    ids = staged_of(night).items(["item_id"])["item_id"].to_pylist()
+    (found,) = (vectors for modality, vectors in modality_vectors(night) if modality == "text")
+    for item_id, vector in zip(ids, found, strict=True):
+        row = rows(10)[int(item_id) % 50 // 5]
+        np.testing.assert_allclose(vector, row / np.linalg.norm(row), atol=1e-3)
 
 
 def test_a_night_of_arrays_publishes_and_a_query_is_refused_in_one_sentence(folder: Path) -> None:

@@ -77,9 +77,9 @@ def test_buckets_side_by_side_after_prepare_give_the_shards_of_one_extract(fresh
     apart = fresh.copy(tmp_path / "apart")
     step(fresh, "ingest", "one", *chosen)
     step(fresh, "extract", "one", *chosen)
-    staged = step(apart, "ingest", "many", *chosen)
-    assert [task["buckets"] for task in staged["extract"]] == [[0, 1, 2, 3]] * 3
-    step(apart, "extract", "many", "--prepare", *chosen)
+    step(apart, "ingest", "many", *chosen)
+    planned = step(apart, "extract", "many", "--prepare", *chosen)
+    assert [task["buckets"] for task in planned["extract"]] == [[0, 1, 2, 3]] * 3
     command = (sys.executable, "-m", "pipeline.cli", "extract", "-c", str(apart.config), "--run-id", "many", *chosen)
     beside = subprocess.Popen(
         [*command, "--bucket", "3", "--bucket", "0"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL

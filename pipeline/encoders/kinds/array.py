@@ -12,28 +12,43 @@ whose row is zero or not finite, has no such modality. Nothing is unpickled.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.config.shared import Array
 from pipeline.encoders.base import Encoder, Input, Raw
 from pipeline.errors import MediaError, SourceError
-from pipeline.workspace import digest, sha256_of
+from pipeline.workspace import digest
 
-VERSION = 1
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.artefacts.encoded import Reasons
+    from pipeline.interactions import Floats, Int64s
+
+VERSION = 2
+SHOWN_CHARACTERS = 40
 
 
 class ArrayEncoder(Encoder):
-    """Looks an item's vector up: `decode` gives its row, (width,) float32."""
+    """Looks vectors up, many at a time: `find` and `read`; `decode` gives one.
+
+    Its identity is the width alone: a vector is known by its own content, so that another file changes what it changes.
+    Parquet is read into memory whole, 4 bytes a number and some 30 a row; .npy is mapped.
+    """
 
     Settings = Array
     window = 8192
     batch_cost = window
+    seconds_a_row = 1e-5
 
     def __init__(self, settings: Array, root: Path | None, absent: str = "") -> None:
-        """Raises SourceError if the file cannot be found below `root`.
+        """Raises SourceError if the file cannot be found below `root`, cannot be read, or is no table of numbers.
 
         absent: why an item without a row has no vector, where that is no fault of the row.
         """
@@ -47,55 +62,111 @@ class ArrayEncoder(Encoder):
         except MediaError as error:
             raise SourceError(f"given vectors {settings.file}: {error}; set source.media_root to its folder") from None
         self.model = settings.file
-        state = self.path.stat()
-        self.identity = digest("array", VERSION, _sha256(self.path, state.st_size, state.st_mtime_ns))
+        with self._readable():
+            shape, kind = _shape(self.path)
+        if len(shape) != 2 or 0 in shape or kind.kind not in "fiu":
+            raise SourceError(f"given vectors {settings.file}: needs rows of numbers, found shape {shape} of {kind}")
+        self.width = shape[1]
+        self.identity = digest("array", VERSION, self.width)
 
     def load(self) -> None:
-        """Opens the file. Raises SourceError if it is not whole, or no table of numbers."""
+        """Opens the file. Raises SourceError if it is not whole."""
+        with self._readable():
+            _ = self._vectors, self._ids
+
+    def names(self, items: pa.Table) -> pa.Array | None:
+        """What names each item's row, blank where nothing does; None where the modality's own column holds it."""
+        return None
+
+    def find(self, names: pa.Array) -> tuple[Int64s, Reasons]:
+        """The row of the file that each of some texts names, -1 where none, and then why; null has no reason."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self.load()
+        trimmed = pc.utf8_trim_whitespace(names)
+        if self._ids is not None:
+            fault, (ids, order) = "no item_id of the file", self._ids
+            after = pc.fill_null(pc.search_sorted(ids, trimmed, side="right"), 0).to_numpy().astype(np.int64)
+            at = pa.array(np.maximum(after - 1, 0))
+            same = pc.equal(ids.take(at), trimmed).fill_null(False).to_numpy(zero_copy_only=False)
+            places = np.where(same, order[at.to_numpy()], -1)
+        else:
+            fault = f"not a number from 0 to {len(self._vectors) - 1}"
+            numbered = pc.match_substring_regex(trimmed, "^0*[0-9]{1,18}$")
+            places = pc.if_else(numbered, trimmed, "-1").cast(pa.int64()).fill_null(-1).to_numpy()
+            places = np.where(places < len(self._vectors), places, -1)
+        problems = np.full(len(names), None, object)
+        lacking = np.flatnonzero(places < 0)
+        shown = pc.utf8_slice_codeunits(trimmed.take(pa.array(lacking)), 0, SHOWN_CHARACTERS).to_pylist()
+        problems[lacking] = [name and (self.absent or f"no such row: {name} is {fault}") for name in shown]
+        return places, problems
+
+    def read(self, places: Int64s) -> Floats:
+        """The vectors of rows of the file, (n, width) float32."""
+        return np.asarray(self._vectors[places], np.float32)
+
+    def decode(self, raw: Raw) -> Input:
+        """The row that an item's column names. Raises MediaError if there is none."""
+        import pyarrow as pa
+
+        assert isinstance(raw, bytes)
+        places, (problem,) = self.find(pa.array([raw.decode()]))
+        if problem:
+            raise MediaError(problem)
+        return list(self.read(places))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
         from pyarrow import ArrowException
 
         try:
-            self.vectors, self.positions = _opened(self.path)
+            yield
         except (ValueError, OSError, KeyError, ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise SourceError(f"given vectors {self.settings.file}: cannot be read ({reason})") from None
-        shape, kind = self.vectors.shape, self.vectors.dtype
-        if len(shape) != 2 or 0 in shape or kind.kind not in "fiu":
-            raise SourceError(
-                f"given vectors {self.settings.file}: needs rows of numbers, found shape {shape} of {kind}"
-            )
-        self.width = shape[1]
 
-    def decode(self, raw: Raw) -> Input:
-        """The row that the item's column names. Raises MediaError if there is none."""
-        assert isinstance(raw, bytes)
-        name = raw.decode().strip()
-        if self.positions is not None:
-            row, fault = self.positions.get(name), "no item_id of the file"
-        else:
-            numbered = name.isascii() and name.isdigit() and int(name) < len(self.vectors)
-            row, fault = int(name) if numbered else None, f"not a number from 0 to {len(self.vectors) - 1}"
-        if row is None:
-            raise MediaError(self.absent or f"no such row: {name[:40]} is {fault}")
-        return [np.asarray(self.vectors[row], np.float32)]
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        if self.path.suffix != ".parquet":
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        import pyarrow.parquet as pq
+
+        from pipeline.artefacts.vectors import matrix
+
+        file = pq.ParquetFile(self.path)
+        vectors, start = np.empty((file.metadata.num_rows, self.width), np.float32), 0
+        for batch in file.iter_batches(columns=["vector"]):
+            vectors[start : start + len(batch)] = matrix(batch["vector"])
+            start += len(batch)
+        return vectors
+
+    @cached_property
+    def _ids(self) -> tuple[pa.ChunkedArray, Int64s] | None:
+        """The ids of a Parquet file, sorted, and the row of each; of equal ones the last is that of the last row."""
+        if self.path.suffix != ".parquet":
+            return None
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        ids = pq.read_table(self.path, columns=["item_id"])["item_id"].cast(pa.string())
+        order = pc.sort_indices(ids)[: len(ids) - ids.null_count]
+        return ids.take(order), order.to_numpy().astype(np.int64)
 
 
-def _opened(path: Path) -> tuple[np.ndarray, dict[str, int] | None]:
-    """The vectors of a file, (rows, width), and of Parquet the row of each `item_id`."""
+def _shape(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape of a file's vectors, and the type of their numbers."""
     if path.suffix != ".parquet":
-        return np.load(path, mmap_mode="r", allow_pickle=False), None
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        return vectors.shape, vectors.dtype
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline.artefacts.vectors import matrix
-
-    table = pq.read_table(path, columns=["item_id", "vector"])
-    if not pa.types.is_fixed_size_list(table.schema.field("vector").type):
-        raise ValueError(f"its column vector is {table.schema.field('vector').type}, not a FixedSizeList")
-    return matrix(table["vector"]), {str(name): row for row, name in enumerate(table["item_id"].to_pylist())}
-
-
-@cache
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """Cached while the file is unchanged: every step needs it."""
-    return sha256_of(path)
+    metadata = pq.read_metadata(path)
+    schema = metadata.schema.to_arrow_schema()
+    schema.field("item_id")
+    kind = schema.field("vector").type
+    if not pa.types.is_fixed_size_list(kind):
+        raise ValueError(f"its column vector is {kind}, not a FixedSizeList")
+    return (metadata.num_rows, kind.list_size), np.dtype(kind.value_type.to_pandas_dtype())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from pipeline.config.shared import Array, TextSettings
@@ -9,6 +11,9 @@ from pipeline.encoders.base import Input, Raw, Text
 from pipeline.encoders.kinds.array import ArrayEncoder
 from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.errors import MediaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class ArrayText(Array, TextSettings):
@@ -28,6 +33,22 @@ class ArrayTextEncoder(ArrayEncoder, TemplateEncoder):
         if raw.query:
             raise MediaError("vectors are given, so that no other text can be encoded")
         return super().render(raw)
+
+    def names(self, items: pa.Table) -> pa.Array:
+        """What names each item's row: the template, filled with its columns; blank where they are."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.settings.template[1:-1]
+        if [column] == self.fields and column in items.column_names:
+            return pc.utf8_trim_whitespace(pa.concat_arrays(items[column].cast(pa.string()).chunks))
+        return pa.array([self._name(columns) for columns in items.to_pylist()], pa.string())
+
+    def _name(self, columns: dict[str, object]) -> str | None:
+        try:
+            return self.render(Text({name: "" if value is None else str(value) for name, value in columns.items()}))
+        except MediaError:
+            return None
 
     def decode(self, raw: Raw) -> Input:
         """As ArrayEncoder, of an item's columns."""
