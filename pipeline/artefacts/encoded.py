@@ -31,7 +31,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Results:
-    """Encoded rows. vectors: (n, d) float16, of unit norm, anything where there is a reason against one.
+    """Encoded rows. vectors: (n, d) float16, of unit norm, finite and of no meaning where there is none.
+
+    errors: (n,), why there is no vector, None where there is one.
 
     transient: (n,) bool, the reason lies in the machine, so that another night tries again.
     """

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Results, hash_column, hashes_of
 from pipeline.artefacts.read import readable
-from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix, vector_column
+from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats
@@ -87,11 +87,12 @@ def write_shard(path: Path, key: str, ids: pa.Array, hashes: Hashes, results: Re
     """Writes a shard. key: the name of the ids' column. hashes: of each row's content."""
     missing, rows = results.missing, len(ids)
     vectors = results.vectors if results.vectors.shape[1] else np.zeros((rows, max(1, described.d)), np.float16)
+    numbers = pa.array(vectors.ravel())
     table = pa.table(
         {
             key: ids,
             "content_hash": hash_column(np.where(results.transient, NONE, hashes)),
-            "vector": vector_column(vectors, missing),
+            "vector": pa.FixedSizeListArray.from_arrays(numbers, vectors.shape[1], mask=pa.array(missing)),
             "error": pa.array(results.errors, pa.string()),
         }
     ).replace_schema_metadata({name: str(value) for name, value in asdict(described).items()})
