@@ -7,17 +7,18 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-from pipeline.artefacts.shards import Result
+from pipeline.artefacts.encoded import HASH, Failure
 from pipeline.config import Config, Modality
-from pipeline.encoders.base import Input, Text
-from pipeline.encoders.inputs import Inputs, Row, encode
+from pipeline.encoders.base import Input, Raw, Text
+from pipeline.encoders.inputs import Inputs, Rows
 from pipeline.media import MEDIA, media_root
 from pipeline.runtime import limit_threads, threads
 from pipeline.steps.prepare import SAMPLE_ROWS
@@ -32,22 +33,26 @@ CATALOGUE_ROWS = 1_000_000
 
 def text(texts: list[str], settings: dict[str, Any]) -> tuple[Functions, dict[str, Any]]:
     """Our way with texts: `run` from strings to vectors, `forward` from token ids."""
-    rows = [
-        Row(str(number), hashlib.sha256(one.encode()).digest(), None, Text({"text": one}))
-        for number, one in enumerate(texts)
-    ]
+    rows = _rows([Text({"text": one}) for one in texts], [one.encode() for one in texts])
     extract = {"text": {"template": "{text}", **settings}, "image": None, "audio": None}
     return _ours("text", Config.model_validate({"extract": extract}), rows)
 
 
 def image(folder: str, files: list[str], settings: dict[str, Any]) -> tuple[Functions, dict[str, Any]]:
     """Our way with pictures: `run` from files to vectors, `forward` from pixels in memory."""
-    rows = [Row(name, hashlib.sha256((Path(folder) / name).read_bytes()).digest(), None, name) for name in files]
+    rows = _rows(files, [(Path(folder) / name).read_bytes() for name in files])
     extract = {"image": settings, "text": None, "audio": None}
     return _ours("image", Config.model_validate({"extract": extract, "source": {"media_root": folder}}), rows)
 
 
-def _ours(modality: Modality, config: Config, rows: list[Row]) -> tuple[Functions, dict[str, Any]]:
+def _rows(sources: Sequence[Raw], contents: Sequence[bytes]) -> Rows:
+    hashes = np.array([hashlib.sha256(content).digest() for content in contents], HASH)
+    objects = np.empty(len(sources), object)
+    objects[:] = sources
+    return Rows(pa.array([str(number) for number in range(len(sources))]), hashes, np.full(len(sources), None), objects)
+
+
+def _ours(modality: Modality, config: Config, rows: Rows) -> tuple[Functions, dict[str, Any]]:
     limit_threads(threads(config))
     from pipeline.encoders import make
     from pipeline.encoders.engine.network import NetworkEncoder
@@ -67,7 +72,7 @@ class _Ours:
     config: Config
     inputs: Inputs
     encoder: NetworkEncoder
-    rows: list[Row]
+    rows: Rows
     decoded: list[Input] = field(default_factory=list)
 
     def prepare(self, folder: Path) -> dict[str, Any]:
@@ -79,7 +84,7 @@ class _Ours:
         encoder.load()
         loaded = time.perf_counter()
         encoder.prepared = replace(encoder.prepared, folder=folder)
-        sample = self._decoded(self.rows[:: max(1, len(self.rows) // SAMPLE_ROWS)][:SAMPLE_ROWS])
+        sample = self._decoded(range(0, len(self.rows), max(1, len(self.rows) // SAMPLE_ROWS))[:SAMPLE_ROWS])
         chosen, trials = choose.choose(encoder, sample, CATALOGUE_ROWS)
         encoder.prepared = chosen
         encoder.use(engines.make(chosen, encoder.network, encoder.collate(encoder.examples())))
@@ -91,17 +96,16 @@ class _Ours:
 
     def run(self) -> np.ndarray:
         """From files or strings to unit vectors, as a shard holds them."""
-        results = encode(self.encoder, self.inputs, self.rows, threads(self.config))
-        return np.stack([results[row.content_hash or b""].vector for row in self.rows])  # type: ignore[misc]
+        return self.inputs.encode(self.rows, threads(self.config)).vectors
 
     def decode(self) -> None:
         """Fills the memory that `forward` reads."""
-        self.decoded = self.decoded or self._decoded(self.rows)
+        self.decoded = self.decoded or self._decoded(range(len(self.rows)))
 
     def forward(self) -> np.ndarray:
         """The network alone."""
         return self.encoder.embed(self.decoded)
 
-    def _decoded(self, rows: list[Row]) -> list[Input]:
-        decoded = [self.inputs.decode(row) for row in rows]
-        return [parts for parts in decoded if not isinstance(parts, Result)]
+    def _decoded(self, places: range) -> list[Input]:
+        decoded = [self.inputs.decode(self.rows[place]) for place in places]
+        return [parts for parts in decoded if not isinstance(parts, Failure)]
