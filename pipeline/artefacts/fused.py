@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artefacts.read import among, read_table, readable, schema_of
 from pipeline.artefacts.vectors import Ids, matrix, read_vectors, write_vectors
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, Mask
 
 WEIGHTS = "fusion.safetensors"
 
@@ -62,6 +62,13 @@ class Fused:
     def items(self) -> tuple[list[str], Floats]:
         """Every item's id and vector (n, width) float32, NaN without content, in the catalogue's order."""
         return read_vectors(self.folder / "items", "item_id")
+
+    def content(self) -> tuple[Mask, int]:
+        """Which items have a vector, (n,) bool in the catalogue's order, and the vectors' width."""
+        folder = self.folder / "items"
+        buckets = (read_table(path, ["vector"])["vector"] for path in sorted(folder.glob("*.parquet")))
+        present = [np.asarray(bucket.is_valid()) for bucket in buckets]
+        return np.concatenate(present), schema_of(folder).field("vector").type.list_size
 
     def users(self) -> tuple[list[str], Floats]:
         """The ids and vectors (n, width) float32 of the users who have one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +88,15 @@ class Staged:
         """The catalogue in its fixed order: bucket after bucket, each sorted by item_id."""
         buckets = [pq.read_table(path, columns=columns) for path in sorted(self.folder.glob("items/bucket-*.parquet"))]
         return pa.concat_tables(buckets, promote_options="permissive")
+
+    def item_parts(self, wanted: Callable[[str], bool]) -> Iterator[pa.Table]:
+        """The same, one bucket at a time, all of one schema. wanted: of a column's name, whether it is read."""
+        paths = sorted(self.folder.glob("items/bucket-*.parquet"))
+        whole = pa.unify_schemas([pq.read_schema(path) for path in paths], promote_options="permissive")
+        schema = pa.schema([field for field in whole if wanted(field.name)])
+        for path in paths:
+            part = pq.read_table(path, columns=schema.names)
+            yield pa.concat_tables([schema.empty_table(), part], promote_options="permissive")
 
     def bucket(self, number: int) -> pa.Table:
         """The items of one bucket, sorted by item_id."""

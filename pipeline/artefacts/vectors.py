@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,15 +31,36 @@ def vector_column(vectors: npt.NDArray[np.floating], missing: Mask | None = None
 def write_vectors(
     path: Path, key: str, ids: Ids, vectors: Floats, missing: Mask | None = None, **further: pa.Array
 ) -> None:
-    """Writes what `read_vectors` reads, and further columns. vectors: (n, d), null where missing.
+    """Writes what `read_vectors` reads, and further columns. vectors: (n, d), null where missing."""
+    column = pa.array(ids, pa.string()) if isinstance(ids, list) else ids
+    blocks = (slice(start, start + ROWS_PER_GROUP) for start in range(0, max(len(vectors), 1), ROWS_PER_GROUP))
+    write_groups(
+        path,
+        (
+            pa.table(
+                {
+                    key: column[rows],
+                    "vector": vector_column(vectors[rows], None if missing is None else missing[rows]),
+                    **{name: values[rows] for name, values in further.items()},
+                }
+            )
+            for rows in blocks
+        ),
+    )
+
+
+def write_groups(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Writes tables of one schema, at least one, as groups of rows of a file; no more than one is in memory.
 
     Parquet's dictionary and statistics only cost time in a column of vectors.
     """
-    column = pa.array(ids, pa.string()) if isinstance(ids, list) else ids
-    table = pa.table({key: column, "vector": vector_column(vectors, missing), **further})
-    plain = [name for name in table.column_names if not pa.types.is_nested(table.schema.field(name).type)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=plain, write_statistics=plain)
+    groups = iter(tables)
+    table = next(groups)
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    with pq.ParquetWriter(path, table.schema, use_dictionary=plain, write_statistics=plain) as writer:
+        for group in chain([table], groups):
+            writer.write_table(group)
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> Floats:

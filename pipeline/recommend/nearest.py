@@ -18,8 +18,10 @@ else:
 log = logging.getLogger("medley")
 # Above so many rows, every row against every other takes longer than an index does with all that it needs.
 EXACT_ROWS = 30_000
-# Of an inverted file: rows a cell that cells are learned from, recall wanted, and rows that it is measured on.
-TRAINING_ROWS, RECALL, SAMPLE, FEWEST_PROBES = 64, 0.95, 256, 8
+# Of an inverted file: rows a cell that cells are learned from, and in how many rounds; more of either find no more.
+TRAINING_ROWS, ROUNDS = 39, 5
+# Recall wanted of neighbours, and rows that it is measured on.
+RECALL, SAMPLE, FEWEST_PROBES = 0.95, 256, 8
 EXACT_BLOCK, SEARCH_BLOCK = 1024, 65_536
 
 
@@ -31,19 +33,41 @@ def nearest(unit: Floats, count: int, exact_rows: int = EXACT_ROWS) -> Int64s:
     """
     if len(unit) <= exact_rows:
         return np.concatenate([_exact(unit, at, count) for at in range(0, len(unit), EXACT_BLOCK)])
-    index = _inverted_file(unit, count)
+    index = _probed(unit, count)
     blocks = [_others(index, unit, range(at, at + SEARCH_BLOCK), count) for at in range(0, len(unit), SEARCH_BLOCK)]
     return np.concatenate(blocks)
 
 
-def _inverted_file(unit: Floats, count: int) -> faiss.IndexIVFFlat:
-    """Cells of 4 √n, learned from TRAINING_ROWS rows a cell, and as many of them probed as RECALL takes."""
-    cells = int(4 * np.sqrt(len(unit)))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed, index.cp.spherical = 0, True
-    rows = np.random.default_rng(0).permutation(len(unit))
-    index.train(np.ascontiguousarray(unit[np.sort(rows[: TRAINING_ROWS * cells])]))
-    index.add(unit)
+def inverted_file(vectors: Floats, rows: Int64s, labels: Int64s, seed: int = 0) -> faiss.IndexIVFFlat:
+    """Some rows of `vectors`, (n, d) float32, in 4 √len(rows) cells of like direction, to be searched by inner product.
+
+    Cells are learned from TRAINING_ROWS seeded rows a cell. A cell's centre is made as long as the longest vector in
+    it: those that are probed first are then those that may hold the largest products. labels: (len(rows),) int64, what
+    a search returns. Only blocks of rows are copied.
+    """
+    cells, width = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // TRAINING_ROWS)), vectors.shape[1]
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed, index.cp.spherical, index.cp.niter = 0, True, ROUNDS
+    sample = np.random.default_rng(seed).permutation(len(rows))[: TRAINING_ROWS * cells]
+    index.train(vectors[rows[np.sort(sample)]])
+    for start in range(0, len(rows), SEARCH_BLOCK):
+        block = slice(start, start + SEARCH_BLOCK)
+        index.add_with_ids(np.ascontiguousarray(vectors[rows[block]]), labels[block])
+    centres, lists = index.quantizer.reconstruct_n(0, cells), index.invlists
+    for cell in range(cells):
+        if size := lists.list_size(cell):  # type: ignore[union-attr]
+            members = faiss.rev_swig_ptr(lists.get_codes(cell), size * index.code_size)  # type: ignore[union-attr]
+            centres[cell] *= np.linalg.norm(members.view(np.float32).reshape(size, width), axis=1).max()
+    index.quantizer.reset()
+    index.quantizer.add(centres)
+    return index
+
+
+def _probed(unit: Floats, count: int) -> faiss.IndexIVFFlat:
+    """An inverted file of which as many cells are probed as RECALL takes."""
+    every = np.arange(len(unit))
+    index = inverted_file(unit, every, every)
+    rows, cells = np.random.default_rng(0).permutation(len(unit)), index.nlist
     sample = np.sort(rows[:SAMPLE])
     truth = [_exact(unit, row, count, 1)[0] for row in sample.tolist()]
     index.nprobe = FEWEST_PROBES

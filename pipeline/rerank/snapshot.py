@@ -82,10 +82,17 @@ class Snapshot:
             rows = np.flatnonzero(depths == depth)
             nearest = self._nearest(users[rows], min(int(depth), self.catalogue.index.ntotal))[:, :count]
             best[rows, : nearest.shape[1]] = nearest
+        if cells := getattr(self.catalogue.index, "nlist", 0):
+            # Those that were looked into may hold little that a user with a long history lacks.
+            every = faiss.SearchParametersIVF(nprobe=cells)  # type: ignore[call-arg]
+            for row in np.flatnonzero(best[:, -1] == NOTHING):
+                depth = min(int(depths[row]), self.catalogue.index.ntotal)
+                nearest = self._nearest(users[row : row + 1], depth, every)[:, :count]
+                best[row, : nearest.shape[1]] = nearest
         return best
 
-    def _nearest(self, users: Int64s, depth: int) -> Int64s:
-        _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth)
+    def _nearest(self, users: Int64s, depth: int, how: faiss.SearchParameters | None = None) -> Int64s:
+        _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth, params=how)
         return without(self.taken, users, np.where(rows < 0, NOTHING, self.catalogue.codes[rows]))
 
     def scalars(self, users: Int64s, items: Int64s) -> Floats:

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import __version__
 from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.vectors import write_vectors
+from pipeline.artefacts.vectors import ROWS_PER_GROUP, vector_column, write_groups
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
@@ -32,7 +33,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.rerank.lists import lists_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
-from pipeline.serving.faiss_index import RECALL_AT, Choice, built
+from pipeline.serving.faiss_index import RECALL_AT, Choice, Indexed, built, sampled
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps import rerank, train
 from pipeline.steps.fuse_users import write_without
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 4
+VERSION = 5
 NO_VECTOR = "the model has no vector for them"
 NOTHING_LEFT = "they have every item of the index"
 
@@ -65,9 +66,9 @@ def run(night: Night) -> StepReceipt:
 
 @dataclass(frozen=True)
 class _Vectors:
-    """What is published, by code: ids, vectors (n_items, d), (n_users, d) and (n_items, fused width), NaN rows without.
+    """What is published, by code: ids, vectors (n_items, d) and (n_users, d), and who has content, (n_items,) bool.
 
-    log: of these users. history: all that they chose.
+    log: of these users. history: all that they chose. fused_width: of the content.
     """
 
     log: Log
@@ -75,19 +76,16 @@ class _Vectors:
     user_ids: pa.Array
     items: Floats
     users: Floats
-    fused: Floats
+    has_content: Mask
+    fused_width: int
     history: Interactions
 
-    @property
-    def has_content(self) -> Mask:
-        return ~np.isnan(self.fused[:, 0])
-
-    @property
+    @cached_property
     def indexed(self) -> Mask:
         """Items that have content, or that anybody chose."""
         return self.has_content | (self.history.item_counts() > 0)
 
-    @property
+    @cached_property
     def known(self) -> Int64s:
         """Users that have a vector, of a history or of a profile."""
         return np.flatnonzero(self.users.any(axis=1))
@@ -96,13 +94,13 @@ class _Vectors:
 def _vectors(night: Night) -> _Vectors:
     staged = staged_of(night)
     log, history = staged.read_log(), staged.read_everything()
-    _, fused = Fused(night.folder_of("fuse")).items()
+    has_content, fused_width = Fused(night.folder_of("fuse")).content()
     published = train.read(night).published
     (_, items), (names, users) = published.items(), published.users()
     if names != log.users:
         history = recoded(history, pa.array(log.users, pa.string()), pa.array(names, pa.string()))
     ids = pa.array(log.items, pa.string()), pa.array(names, pa.string())
-    return _Vectors(replace(log, users=names), *ids, items, users, fused, history)
+    return _Vectors(replace(log, users=names), *ids, items, users, has_content, fused_width, history)
 
 
 def recoded(log: Interactions, users: pa.Array, others: pa.Array) -> Interactions:
@@ -116,27 +114,37 @@ def recoded(log: Interactions, users: pa.Array, others: pa.Array) -> Interaction
 
 def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     vectors = _vectors(night)
-    indexed, has_content, known = vectors.indexed, vectors.has_content, vectors.known
-    if not indexed.any():
+    indexed, known = np.flatnonzero(vectors.indexed), vectors.known
+    if not len(indexed):
         raise StepFailed("no item has a vector, so there is nothing to index")
-    _write_items(night, indexed, has_content, folder)
+    _write_items(night, vectors, folder)
     write_users(vectors.user_ids, vectors.item_ids, vectors.history, vectors.users, folder / USERS)
     shutil.copyfile(Fused(night.folder_of("fuse")).weights, folder / WEIGHTS)
     (folder / ENCODERS).write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
     _copy_fitted(night, folder)
-    settings, seed, content = night.config.index, night.config.seed, vectors.fused[has_content]
-    recommend, by_vector = built(vectors.items[indexed], vectors.users[known], settings, seed)
-    labels = np.flatnonzero(has_content[indexed])
-    similar, by_content = built(content, content, settings, seed, labels)
-    for name, index in ((RECOMMEND, recommend), (CONTENT, similar)):
-        faiss.write_index(index, str(folder / name))
+    settings, seed = night.config.index, night.config.seed
+    by_content = _index_content(night, vectors, folder)
+    queries = sampled(vectors.users, known, settings.queries, seed)
+    recommend, by_vector = built(Indexed(vectors.items, indexed), queries, settings)
+    faiss.write_index(recommend, str(folder / RECOMMEND))
     recommended = _recommend(night, vectors, recommend, folder)
-    widths = {"recommend": vectors.items.shape[1], "content": vectors.fused.shape[1]}
+    widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
-    counts = {"rows": int(indexed.sum()), "users": len(known), "unindexed_items": int((~indexed).sum())}
+    counts = {"rows": len(indexed), "users": len(known), "unindexed_items": len(vectors.items) - len(indexed)}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
     return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
+
+
+def _index_content(night: Night, vectors: _Vectors, folder: Path) -> list[Choice]:
+    """Writes the index of items by their content, which are in memory as long as this runs."""
+    settings, (_, fused) = night.config.index, Fused(night.folder_of("fuse")).items()
+    rows = np.flatnonzero(vectors.has_content)
+    labels = np.cumsum(vectors.indexed)[rows] - 1
+    queries = sampled(fused, rows, settings.queries, night.config.seed)
+    index, choices = built(Indexed(fused, rows, labels), queries, settings)
+    faiss.write_index(index, str(folder / CONTENT))
+    return choices
 
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
@@ -166,12 +174,19 @@ def _meaning(settings: Rerank, learned_from: str) -> str:
     return f"probability by the re-ranker that the user chooses the item {when}"
 
 
-def _write_items(night: Night, indexed: Mask, has_content: Mask, folder: Path) -> None:
-    table = staged_of(night).items()
-    hidden = [name for name in table.column_names if name.endswith(("_hash", "_problem"))]
-    hidden += columns_of(night.config)
-    table = table.drop_columns([*hidden, "cold"]).append_column("has_content", pa.array(has_content))
-    pq.write_table(table.filter(pa.array(indexed)), folder / ITEMS, row_group_size=16_384)
+def _write_items(night: Night, vectors: _Vectors, folder: Path) -> None:
+    hidden = {"cold", *columns_of(night.config)}
+    parts = staged_of(night).item_parts(lambda name: name not in hidden and not name.endswith(("_hash", "_problem")))
+
+    def indexed() -> Iterator[pa.Table]:
+        start = 0
+        for part in parts:
+            rows = slice(start, start + len(part))
+            table = part.append_column("has_content", pa.array(vectors.has_content[rows]))
+            yield table.filter(pa.array(vectors.indexed[rows]))
+            start = rows.stop
+
+    write_groups(folder / ITEMS, indexed())
 
 
 def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, users: Floats, path: Path) -> None:
@@ -179,16 +194,33 @@ def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, u
 
     users: (n_users, d) float32, a zero row without one.
     """
-    known = np.flatnonzero(users.any(axis=1))
-    place = np.empty(len(item_ids), np.int64)
-    place[pc.sort_indices(item_ids).to_numpy()] = np.arange(len(item_ids))
-    chosen = np.unique(history.user.astype(np.int64) * len(item_ids) + place[history.item])
-    owner, rank = np.divmod(chosen, max(len(item_ids), 1))
-    own = np.isin(owner, known)
-    sizes = np.bincount(owner[own], minlength=len(users))[known]
-    values = item_ids.take(pc.sort_indices(item_ids)).take(pa.array(rank[own]))
-    seen = pa.ListArray.from_arrays(pa.array(np.cumsum([0, *sizes]), pa.int32()), values)
-    write_vectors(path, "user_id", user_ids.take(pa.array(known)), users[known], seen=seen)
+    known, order = np.flatnonzero(users.any(axis=1)), pc.sort_indices(item_ids)
+    place, by_id = np.empty(len(item_ids), np.int64), item_ids.take(order)
+    place[order.to_numpy()] = np.arange(len(item_ids))
+
+    def blocks() -> Iterator[pa.Table]:
+        for start in range(0, max(len(known), 1), ROWS_PER_GROUP):
+            block = known[start : start + ROWS_PER_GROUP]
+            ranks, ends = _chosen(history, block, place)
+            seen = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), by_id.take(pa.array(ranks)))
+            ids, own = user_ids.take(pa.array(block)), vector_column(users[block])
+            yield pa.table({"user_id": ids, "vector": own, "seen": seen})
+
+    write_groups(path, blocks())
+
+
+def _chosen(history: Interactions, users: Int64s, place: Int64s) -> tuple[Int64s, Int64s]:
+    """The distinct items of some users, in order of their places, and where each user's end, from 0.
+
+    users: (b,) sorted codes. place: (n_items,) of each item. Returns (m,) places and (b + 1,) ends.
+    """
+    if not len(users):
+        return np.zeros(0, np.int64), np.zeros(1, np.int64)
+    first, stop = history.offsets()[[users[0], users[-1] + 1]]
+    keys = np.unique(history.user[first:stop].astype(np.int64) * len(place) + place[history.item[first:stop]])
+    owner, rank = np.divmod(keys, len(place))
+    sizes = np.bincount(owner - users[0], minlength=users[-1] - users[0] + 1)[users - users[0]]
+    return rank[np.isin(owner, users)], np.concatenate([[0], np.cumsum(sizes)])
 
 
 def _copy_fitted(night: Night, folder: Path) -> None:

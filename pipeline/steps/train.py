@@ -35,7 +35,7 @@ from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from pipeline.workspace import digest
 
-VERSION = 10
+VERSION = 11
 
 
 @dataclass(frozen=True)
