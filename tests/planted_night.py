@@ -139,7 +139,7 @@ def publish(night: Night) -> None:
     flat.add(items)
     faiss.write_index(flat, str(folder / "recommend.faiss"))
     snapshot = Snapshot(Catalogue(items, {}, np.ones(len(items), bool), flat), users, everything)
-    lists = lists_of(snapshot, None, snapshot.known_users(), LISTED)
+    lists = lists_of(snapshot, None, np.flatnonzero(snapshot.known), LISTED)
     write_lists(lists, *ids, LISTED, folder / LISTS)
     lineage = {receipt.step: receipt.path for receipt in night.receipts()}
     encoders = {step.split(".")[1]: "" for step in lineage if step.startswith("extract.")}

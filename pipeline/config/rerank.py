@@ -31,7 +31,7 @@ class Rerank(Section):
     hidden: int = advanced(64, "width of the fully connected layers", ge=1)
     dropout: float = advanced(0.2, ge=0, lt=1)
     batch_pairs: int = advanced(1024, "pairs in a step", ge=1)
-    learning_rate: float = advanced(1e-3, gt=0)
+    learning_rate: float = advanced(3e-3, gt=0)
     weight_decay: float = advanced(1e-2, ge=0)
     max_epochs: int = advanced(20, ge=1)
     patience_epochs: int = advanced(4, "stop after so many epochs that the gate's metric finds no better", ge=1)

@@ -4,6 +4,7 @@
   Where `rerank.learn_from` is auto, there is a fit of each, and the one whose stop is better stays;
 - loss: binary cross-entropy. Learned from what was shown, f is the logit of choosing it when shown; from drawn pairs,
   the logit among all pairs, not only among those drawn;
+- an epoch: all pairs, or of many so many that are drawn anew;
 - stop: the epoch of the best re-ordered candidates by the gate's metric, on one half of the validation part's users;
 - whether it is used: if it ranks the other half better than the first stage does, by more than 1.645 standard errors,
   which chance alone does in 1 of 20 nights;
@@ -30,8 +31,8 @@ from pipeline.config.training import Schedule
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.network import Ranker, network_of
-from pipeline.rerank.pairs import Pairs, learned_from
-from pipeline.rerank.quality import Candidates
+from pipeline.rerank.pairs import Pairs, learned_from, of_known
+from pipeline.rerank.quality import MAX_USERS, Candidates
 from pipeline.rerank.snapshot import NOTHING, Catalogue, FirstStage
 from pipeline.training.context import Context, Learner, Validation
 from pipeline.training.loop import fit
@@ -40,6 +41,7 @@ from pipeline.training.torch_runtime import reproducible
 SURE = 1.645
 SMALLEST_SLOPE = 1e-3
 CONSTANT = 1e-4
+EPOCH_PAIRS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,7 @@ def fit_ranker(
         if not sources:
             return None
         validation = validation or Part.without_shown(train.chosen.subset(np.zeros(len(train.chosen), bool)))
-        snapshot = first.after(train.chosen)
-        labels = labelled(validation.shown, train.chosen.concat(validation.chosen), settings.chosen_within_days)
-        shown = pairs_of(snapshot, *labels, settings, np.random.default_rng([context.seed, 10]))
-        candidates = Candidates(snapshot, validation.chosen, settings.candidates)
+        candidates, shown = _held_out(first, train, validation, settings, context.seed)
         fits = [
             _searched(_Learner(first.catalogue, pairs, settings, context.named(source)), source, candidates, shown)
             for source, pairs in sources.items()
@@ -114,7 +113,8 @@ class _Learner(Learner[Int64s]):
         self.catalogue, self.pairs, self.settings, self.context = catalogue, pairs, settings, context
         torch.manual_seed(context.seed)
         network = self.network = network_of(catalogue, settings)
-        network.user_mean += torch.from_numpy(pairs.users[pairs.user].mean(axis=0))
+        share = np.bincount(pairs.user, minlength=len(pairs.users)).astype(np.float32) / len(pairs)
+        network.user_mean += torch.from_numpy(share @ pairs.users)
         network.user_norm += np.linalg.norm(pairs.users, axis=1).mean() - 1
         network.mean += torch.from_numpy(pairs.scalars.mean(axis=0))
         spread = pairs.scalars.std(axis=0)
@@ -127,7 +127,9 @@ class _Learner(Learner[Int64s]):
         self._weights = dict(self.network.named_parameters())
         self._optimizers = [torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)]
         self.generator = np.random.default_rng([context.seed, 7])
-        self._generators = [self.generator, torch.default_generator]  # Dropout draws from torch's own.
+        self._generators = [self.generator]
+        widest = max(network.first.in_features, network.first.out_features)
+        network.dropout.begin(self.generator, widest * settings.batch_pairs)
 
     def ranker(self) -> Ranker:
         """The network as it is."""
@@ -140,7 +142,7 @@ class _Learner(Learner[Int64s]):
 
     def _batches(self) -> Iterator[Int64s]:
         self.network.train()
-        order, rows = self.generator.permutation(len(self.pairs)), self.settings.batch_pairs
+        order, rows = self.generator.permutation(len(self.pairs))[:EPOCH_PAIRS], self.settings.batch_pairs
         return (order[start : start + rows] for start in range(0, len(order), rows))
 
     def _loss(self, batch: Int64s) -> Tensor:
@@ -152,6 +154,19 @@ class _Learner(Learner[Int64s]):
         return binary_cross_entropy_with_logits(f - torch.from_numpy(pairs.log_rate[batch]), chosen)
 
 
+def _held_out(
+    first: FirstStage, train: Part, validation: Part, settings: Settings, seed: int
+) -> tuple[Candidates, Pairs]:
+    """Of a sample of the validation part's users: their candidates, and what they were shown."""
+    pages, clicked = labelled(validation.shown, train.chosen.concat(validation.chosen), settings.chosen_within_days)
+    chosen = of_known(validation.chosen, train.chosen).sample_users(MAX_USERS, seed)
+    viewers = of_known(pages, train.chosen).sample_users(MAX_USERS, seed).user
+    snapshot = first.after(train.chosen, np.concatenate([chosen.user, viewers]))
+    own = np.isin(pages.user, viewers)
+    shown = pairs_of(snapshot, pages.subset(own), clicked[own], settings, np.random.default_rng([seed, 10]))
+    return Candidates.of(snapshot, chosen, settings.candidates), shown
+
+
 def _begun(source: str, pairs: Pairs, epochs: int, metric: str) -> RankerFit:
     return RankerFit(source, epochs, len(pairs), int(pairs.chosen.sum()), metric=metric)
 
@@ -161,10 +176,10 @@ def _searched(learner: _Learner, source: str, candidates: Candidates, shown: Pai
 
     shown: what was shown in the validation part, which a fit that learned from such pairs is calibrated on.
     """
-    first, metric = np.arange(len(candidates.users)) % 2 == 0, learner.context.metric
+    chooses, decides, metric = candidates.half(0), candidates.half(1), learner.context.metric
 
     def measure() -> dict[str, float]:
-        values = candidates.values(metric, candidates.logits(learner.ranker()))[first]
+        values = chooses.values(metric, chooses.logits(learner.ranker()))
         return {metric: float(values.mean()) if len(values) else 0.0}
 
     schedule = learner.schedule(learner.settings.max_epochs)
@@ -177,7 +192,7 @@ def _searched(learner: _Learner, source: str, candidates: Candidates, shown: Pai
         there = candidates.lists != NOTHING
         _calibrate(ranker, logits[there], candidates.chosen[there])
     how = replace(_begun(source, learner.pairs, state.epoch, metric), curve=state.curve)
-    before, after = candidates.values(metric)[~first], candidates.values(metric, logits)[~first]
+    before, after = decides.values(metric), decides.values(metric, logits[1::2])
     if len(before) < 2:
         return ranker, how
     error = float(np.std(after - before, ddof=1)) / len(before) ** 0.5

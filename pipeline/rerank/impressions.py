@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Interactions, Mask
-from pipeline.rerank.pairs import Pairs, rounds, together
+from pipeline.rerank.pairs import MAX_USERS, Pairs, of_known, rounds, together
 from pipeline.rerank.snapshot import FirstStage, Snapshot
 
 
@@ -33,8 +33,11 @@ def learned_from_shown(
     rounds_of_pairs = []
     for history, begin, end in zip(histories, newest, [*newest[1:], -np.inf], strict=True):
         own = (pages.age_days < begin) & (pages.age_days >= end)
-        if own.any():
-            rounds_of_pairs.append(pairs_of(first.after(history), pages.subset(own), chosen[own], settings, generator))
+        users = of_known(pages.subset(own), history).sample_users(MAX_USERS, seed).user
+        if len(users):
+            own &= np.isin(pages.user, users)
+            snapshot = first.after(history, users)
+            rounds_of_pairs.append(pairs_of(snapshot, pages.subset(own), chosen[own], settings, generator))
     learnt = together([some for some in rounds_of_pairs if len(some)])
     return learnt if learnt is not None and 0 < learnt.chosen.sum() < len(learnt) else None
 
@@ -64,9 +67,9 @@ def pairs_of(
 
     shown: later than the history. chosen: (n,) bool, see `labelled`.
     """
-    known = np.flatnonzero(np.isin(shown.user, snapshot.known_users()))
+    known = np.flatnonzero(snapshot.known[shown.user])
     learnt = np.sort(generator.permutation(known)[: max(1, settings.max_pairs // settings.rounds)])
     users, place = np.unique(shown.user[learnt].astype(np.int64), return_inverse=True)
     item = shown.item[learnt].astype(np.int64)
-    scalars = snapshot.scalars(users[place], item)
+    scalars = snapshot.scalars(users, place, item)
     return Pairs(snapshot.users[users], place, item, scalars, chosen[learnt], np.zeros(len(learnt), np.float32))

@@ -20,7 +20,6 @@ The inputs fall into groups, by which a score is explained (`Ranker.score_groups
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,10 @@ from pipeline.training.torch_runtime import reproducible
 RANKER_FILE = "ranker.safetensors"
 BLOCK_ITEMS = 4096
 BLOCK_USERS = 256
+BLOCK_PAIRS = 4096
 FARTHEST = 4.0
+# Stretches that dropout draws from.
+MASKS = 1 << 20
 FIRST_STAGE, POPULARITY, ACTIVITY = "first_stage", "popularity_and_age", "activity"
 # Columns of `Snapshot.scalars`; those behind them are the modalities' cosines.
 COLUMNS = {FIRST_STAGE: slice(0, 1), POPULARITY: slice(1, 5), ACTIVITY: slice(5, 7)}
@@ -62,7 +64,7 @@ class Network(nn.Module):
         self.modalities = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
         self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in widths})
         self.counts = nn.Linear(scalars, width)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.first = nn.Linear(width * (2 + len(widths)), hidden)
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, 1)
@@ -93,6 +95,31 @@ class Network(nn.Module):
         return (deep + self.wide(counts))[:, 0]
 
 
+class Dropout(nn.Module):
+    """As torch's, whose draws take half of a step: a mask is a stretch, drawn anew, of one long row that is drawn once.
+
+    generator: what draws the stretches; nothing is left out before it is given, nor when a fitted network is asked.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator: np.random.Generator | None = None
+        self._row = torch.zeros(0)
+
+    def begin(self, generator: np.random.Generator, longest: int) -> None:
+        """Draws the row. longest: how many numbers a tensor has at most."""
+        keep = generator.random(longest + MASKS, np.float32) >= self.share
+        self.generator, self._row = generator, torch.from_numpy(keep / np.float32(1 - self.share))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """values, less what is left out, scaled so that their mean is as it was."""
+        if not self.training or self.generator is None or not self.share:
+            return values
+        start = int(self.generator.integers(MASKS))
+        return values * self._row[start : start + values.numel()].view_as(values)
+
+
 class Ranker:
     """A fitted network, and the item side of one catalogue."""
 
@@ -110,9 +137,14 @@ class Ranker:
     @torch.no_grad()
     def logits(self, users: Floats, user: Int64s, item: Int64s, scalars: Floats) -> Floats:
         """a f + b of n pairs, (n,) float32. users: (m, d). user: (n,) rows of it. item: (n,) codes."""
+        logits = np.empty(len(item), np.float32)
         with reproducible(self.threads):
             side = self.network.user_side(users)
-            return self._calibrated(side[torch.from_numpy(user)], self._sides[torch.from_numpy(item)], scalars)
+            for at in range(0, len(item), BLOCK_PAIRS):
+                rows = slice(at, at + BLOCK_PAIRS)
+                own, items = side[torch.from_numpy(user[rows])], self._sides[torch.from_numpy(item[rows])]
+                logits[rows] = self._calibrated(own, items, scalars[rows])
+        return logits
 
     def _calibrated(self, users: Tensor, items: Tensor, scalars: Floats) -> Floats:
         f = self.network(users, items, torch.from_numpy(scalars))
@@ -131,7 +163,8 @@ class Ranker:
         logits that lists are ordered by, and scipy's expit of them the probabilities in `recommendations.parquet`.
         A modality that an item lacks changes nothing.
         """
-        network, users, scalars = self.network, snapshot.users[user], snapshot.scalars(user, item)
+        own, row = np.unique(user, return_inverse=True)
+        network, users, scalars = self.network, snapshot.users[user], snapshot.scalars(own, row, item)
         with reproducible(self.threads):
             items = self._sides[torch.from_numpy(item)].clone()
             for place, name in enumerate(network.modalities):
@@ -145,20 +178,14 @@ class Ranker:
                 users = np.broadcast_to(network.user_mean.numpy(), users.shape).copy()
             return self._calibrated(network.user_side(users), items, scalars)
 
-    def of_lists(self, snapshot: Snapshot, users: Int64s, lists: Int64s, scalars: Floats | None = None) -> Floats:
-        """The logits of each user's candidates, (b, k) float32, -inf where there is none.
-
-        scalars: of the candidates there are, row after row, where they are known already.
-        """
+    def of_lists(self, snapshot: Snapshot, users: Int64s, lists: Int64s) -> Floats:
+        """The logits of each user's candidates, (b, k) float32, -inf where there is none."""
         logits = np.full(lists.shape, -np.inf, np.float32)
-        row, column = np.nonzero(lists != NOTHING)
-        starts = np.searchsorted(row, np.arange(0, len(users) + BLOCK_USERS, BLOCK_USERS))
-        for start, stop in pairwise(starts):
-            some, code = row[start:stop], lists[row[start:stop], column[start:stop]]
-            if len(some):
-                numbers = snapshot.scalars(users[some], code) if scalars is None else scalars[start:stop]
-                own = snapshot.users[users[some[0] : some[-1] + 1]]
-                logits[some, column[start:stop]] = self.logits(own, some - some[0], code, numbers)
+        for at in range(0, len(users), BLOCK_USERS):
+            own, block = users[at : at + BLOCK_USERS], lists[at : at + BLOCK_USERS]
+            row, column = np.nonzero(block != NOTHING)
+            numbers = snapshot.scalars(own, row, block[row, column])
+            logits[at + row, column] = self.logits(snapshot.users[own], row, block[row, column], numbers)
         return logits
 
     def reordered(self, snapshot: Snapshot, users: Int64s, lists: Int64s) -> tuple[Int64s, Floats]:

@@ -28,6 +28,8 @@ from pipeline.rerank.snapshot import NOTHING, FirstStage, Snapshot, without
 from pipeline.training.negatives import Chosen
 
 REDRAWS = 32
+# Of each round, so many users are searched for candidates and learned from at most.
+MAX_USERS = 4096
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,17 @@ def learned_from(first: FirstStage, log: Interactions, settings: Settings, seed:
     """The pairs of every round; None if nobody chose anything new in any."""
     generator = np.random.default_rng([seed, 6])
     known = log.item_counts() > 0
-    of_rounds = [
-        drawn(first.after(history), targets, known, settings, generator)
-        for history, targets in rounds(log, settings, seed)
-        if len(history) and len(targets)
-    ]
+    of_rounds = []
+    for history, targets in rounds(log, settings, seed):
+        targets = of_known(targets, history).sample_users(MAX_USERS, seed)
+        if len(targets):
+            of_rounds.append(drawn(first.after(history, targets.user), targets, known, settings, generator))
     return together([pairs for pairs in of_rounds if len(pairs)])
+
+
+def of_known(later: Interactions, history: Interactions) -> Interactions:
+    """What users who are in the history did later."""
+    return later.subset(np.diff(history.offsets())[later.user] > 0)
 
 
 def drawn(
@@ -79,7 +86,8 @@ def drawn(
     known: (n_items,) bool, the items that are drawn: that nobody chose a new one yet says nothing of it.
     """
     most = max(1, settings.max_pairs // (settings.rounds * (1 + settings.negatives)))
-    user, item = _positives(snapshot, targets, known)
+    user, item = new_pairs(snapshot, targets)
+    user, item = user[known[item]], item[known[item]]
     learnt = np.sort(generator.permutation(len(user))[:most])
     users, place, positives = np.unique(user[learnt], return_inverse=True, return_counts=True)
     taken = snapshot.log.concat(targets)
@@ -91,7 +99,7 @@ def drawn(
         snapshot.users[users],
         places,
         items,
-        snapshot.scalars(users[places], items),
+        snapshot.scalars(users, places, items),
         np.arange(len(items)) < len(learnt),
         draw.log_rate(places, items, positives),
     )
@@ -149,13 +157,12 @@ class _Draw:
         return np.log(np.maximum(rate, 1e-12)).astype(np.float32)
 
 
-def _positives(snapshot: Snapshot, targets: Interactions, known: Mask) -> tuple[Int64s, Int64s]:
-    """Each new choice once, of users of whom something is known."""
-    matrix = targets.pairs()
-    user, item = np.repeat(np.arange(targets.n_users), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
-    fresh = ~snapshot.taken(user.astype(np.int32), item.astype(np.int32)) & known[item]
-    targets_of_known = fresh & np.isin(user, snapshot.known_users())
-    return user[targets_of_known], item[targets_of_known]
+def new_pairs(snapshot: Snapshot, targets: Interactions) -> tuple[Int64s, Int64s]:
+    """Users and items of each new choice once, of users of whom something is known, in their order."""
+    pairs = Chosen(targets)
+    user, item = pairs.users(), pairs.items()
+    new = ~snapshot.taken(user, item) & snapshot.known[user]
+    return user[new].astype(np.int64), item[new].astype(np.int64)
 
 
 def together(parts: list[Pairs]) -> Pairs | None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,40 +18,57 @@ from pipeline.config.rerank import Rerank as Settings
 from pipeline.evaluation.calibration import quality
 from pipeline.evaluation.hits import Values
 from pipeline.evaluation.metrics import cutoff_of, of_lists
-from pipeline.interactions import Floats, Interactions, Mask
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.rerank.impressions import pairs_of
-from pipeline.rerank.pairs import Pairs, drawn
+from pipeline.rerank.pairs import Pairs, drawn, new_pairs
 from pipeline.rerank.snapshot import NOTHING, Snapshot
 from pipeline.workspace import Json
 
 if TYPE_CHECKING:
     from pipeline.rerank.network import Ranker
 
-# More users than these are thinned out evenly: their mean is known well enough.
-MAX_USERS = 10_000
+# Of more users than these a seeded sample is asked: their mean is known well enough.
+MAX_USERS = 5_000
 
 
+@dataclass(frozen=True)
 class Candidates:
-    """Candidates of the users of a held-out part, (b, k) in the first stage's order, and which of them were chosen."""
+    """Candidates of b users of a held-out part, (b, k) in the first stage's order, and which of them were chosen.
 
-    def __init__(self, snapshot: Snapshot, targets: Interactions, count: int) -> None:
-        self.snapshot = snapshot
-        wanted = targets.pairs()
-        users = np.intersect1d(np.flatnonzero(np.diff(wanted.indptr)), snapshot.known_users())
-        users = users[:: max(1, -(-len(users) // MAX_USERS))]
-        owner = np.repeat(users, np.diff(wanted.indptr)[users])
-        item = wanted[users].indices
-        new = ~snapshot.taken(owner.astype(np.int32), item)
-        self.users, self.wanted = np.unique(owner[new], return_counts=True)
-        self.lists = snapshot.candidates(self.users, count)
-        keys, width = owner[new] * targets.n_items + item[new], targets.n_items
-        self.chosen: Mask = np.isin(self.users[:, None] * width + self.lists, keys) & (self.lists != NOTHING)
-        row, column = np.nonzero(self.lists != NOTHING)
-        self._scalars = snapshot.scalars(self.users[row], self.lists[row, column])
+    vectors: (b, d) float32, the users'. wanted: (b,) int64, how much each chose. lists: (b, k) int64, -1 where there is
+    none. chosen: (b, k) bool. scalars: (b, k, s) float32, see `Snapshot.scalars`.
+    """
+
+    vectors: Floats
+    wanted: Int64s
+    lists: Int64s
+    chosen: Mask
+    scalars: Floats
+
+    @staticmethod
+    def of(snapshot: Snapshot, targets: Interactions, count: int) -> Candidates:
+        """So many candidates of the users that the snapshot knows. targets: what users went on to choose."""
+        user, item = new_pairs(snapshot, targets)
+        users, wanted = np.unique(user, return_counts=True)
+        lists = snapshot.candidates(users, count)
+        keys, width = user * targets.n_items + item, targets.n_items
+        chosen = np.isin(users[:, None] * width + lists, keys) & (lists != NOTHING)
+        scalars = np.zeros((*lists.shape, snapshot.catalogue.scalars), np.float32)
+        row, column = np.nonzero(lists != NOTHING)
+        scalars[row, column] = snapshot.scalars(users, row, lists[row, column])
+        return Candidates(snapshot.users[users], wanted, lists, chosen, scalars)
+
+    def half(self, which: int) -> Candidates:
+        """The users at even places, or with 1 those at odd ones."""
+        rows = slice(which, None, 2)
+        return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def logits(self, ranker: Ranker) -> Floats:
         """What a ranker says of the candidates, (b, k) float32, -inf where there is none."""
-        return ranker.of_lists(self.snapshot, self.users, self.lists, self._scalars)
+        logits = np.full(self.lists.shape, -np.inf, np.float32)
+        there = np.nonzero(self.lists != NOTHING)
+        logits[there] = ranker.logits(self.vectors, there[0], self.lists[there], self.scalars[there])
+        return logits
 
     def values(self, metric: str, scores: Floats | None = None) -> Values:
         """Each user's metric of the candidates by scores, (b, k), or as the first stage has them: (b,) float64.
@@ -63,9 +81,9 @@ class Candidates:
         return of_lists(hits, self.wanted, (cutoff_of(metric),))[metric]
 
 
-def of_candidates(ranker: Ranker, snapshot: Snapshot, targets: Interactions, count: int) -> Json:
-    """See above. targets: what users went on to choose. count: of candidates."""
-    candidates = Candidates(snapshot, targets, count)
+def of_candidates(ranker: Ranker, snapshot: Snapshot, targets: Interactions, count: int, seed: int) -> Json:
+    """See above. targets: what users went on to choose. count: of candidates. seed: of the sample of many users."""
+    candidates = Candidates.of(snapshot, targets.sample_users(MAX_USERS, seed), count)
     there = candidates.lists != NOTHING
     return _quality(candidates.logits(ranker)[there], candidates.chosen[there])
 

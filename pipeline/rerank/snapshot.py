@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.config.kinds import Lazy
-from pipeline.interactions import Floats, Int64s, Interactions, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 from pipeline.training.negatives import Chosen
 
 if TYPE_CHECKING:
     import faiss
+    import scipy.sparse as sp
 else:
     faiss = Lazy("faiss")
 
-CHUNK_PAIRS = 8192
+CHUNK_PAIRS = 1024
 BLOCK_USERS = 1024
 NOTHING = -1
 # By name, vectors of unit norm, (n_items, d) float32 with zero rows where missing, and (n_items,) bool, who has one.
@@ -38,7 +40,7 @@ class Catalogue:
         self.codes = np.flatnonzero(served)
         if index is None:
             index = faiss.IndexFlatIP(vectors.shape[1])
-            index.add(np.ascontiguousarray(vectors[served]))
+            index.add(np.ascontiguousarray(vectors if served.all() else vectors[served]))
         self.index = index
 
     @property
@@ -51,11 +53,17 @@ class Snapshot:
     """What is known of users and items once a history has happened.
 
     users: (n_users, d) float32, the first stage's vectors made of that history. taken: what is not recommended again,
-    the history itself if None.
+    the history itself if None. counted: where the history is that of some users, the one of all, in which items are
+    counted; the history itself if None.
     """
 
     def __init__(
-        self, catalogue: Catalogue, users: Floats, history: Interactions, taken: Interactions | None = None
+        self,
+        catalogue: Catalogue,
+        users: Floats,
+        history: Interactions,
+        taken: Interactions | None = None,
+        counted: Interactions | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -63,11 +71,14 @@ class Snapshot:
         self.log = history if taken is None else taken
         self.taken = Chosen(self.log)
         self._chosen = history.pairs()
-        self._counts = _item_counts(history), _user_counts(history)
+        counted = counted or history
+        newest = counted.age_days.min(initial=np.inf)
+        self._counts = _item_counts(counted, newest), _user_counts(history, newest)
 
-    def known_users(self) -> Int64s:
-        """The users that have both a history and a vector."""
-        return np.flatnonzero((np.diff(self._chosen.indptr) > 0) & self.users.any(axis=1))
+    @cached_property
+    def known(self) -> Mask:
+        """Which users have both a history and a vector: (n_users,) bool."""
+        return np.asarray((np.diff(self._chosen.indptr) > 0) & self.users.any(axis=1))
 
     def candidates(self, users: Int64s, count: int) -> Int64s:
         """The best items of the index that each user does not have: (b, count) int64, best first, filled with -1."""
@@ -95,28 +106,25 @@ class Snapshot:
         _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth, params=how)
         return without(self.taken, users, np.where(rows < 0, NOTHING, self.catalogue.codes[rows]))
 
-    def scalars(self, users: Int64s, items: Int64s) -> Floats:
-        """Numbers of n pairs, (n, `Catalogue.scalars`) float32:
+    def scalars(self, users: Int64s, user: Int64s, items: Int64s) -> Floats:
+        """Numbers of n pairs, (n, `Catalogue.scalars`) float32. users: (m,) codes. user: (n,) rows of it. items: (n,).
 
-        the first stage's score; log of the item's popularity over the mean, days since it was first and last chosen,
-        whether it never was; log of the user's choices, days since the last; and for each modality the cosine of the
-        item's vector with the mean of the user's history, 0 where missing. Days are log(1 + days).
+        They are the first stage's score; log of the item's popularity over the mean, days since it was first and last
+        chosen, whether it never was; log of the user's choices, days since the last; and for each modality the cosine
+        of the item's vector with the mean of the user's history, 0 where missing. Days are log(1 + days).
         """
-        chunks = [
-            self._chunk(users[at : at + CHUNK_PAIRS], items[at : at + CHUNK_PAIRS])
-            for at in range(0, len(users), CHUNK_PAIRS)
-        ]
-        return np.concatenate([np.zeros((0, self.catalogue.scalars), np.float32), *chunks])
-
-    def _chunk(self, users: Int64s, items: Int64s) -> Floats:
-        score = np.einsum("nd,nd->n", self.users[users], self.catalogue.vectors[items])
-        columns = [score[:, None], self._counts[0][items], self._counts[1][users]]
-        distinct, place = np.unique(users, return_inverse=True)
-        for vectors, _ in self.catalogue.modalities.values():
-            mean = self._chosen[distinct] @ vectors
-            norm = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-            columns.append(np.einsum("nd,nd->n", (mean / norm)[place], vectors[items])[:, None])
-        return np.concatenate(columns, axis=1).astype(np.float32)
+        numbers = np.empty((len(items), self.catalogue.scalars), np.float32)
+        modalities = [vectors for vectors, _ in self.catalogue.modalities.values()]
+        history, of_items, of_users = self._chosen[users], *self._counts
+        # A user's vector, and means of the history, each beside the items' vectors that it is held against.
+        sides = [(self.users[users], self.catalogue.vectors), *((_mean(history, part), part) for part in modalities)]
+        for at in range(0, len(items), CHUNK_PAIRS):
+            rows = slice(at, at + CHUNK_PAIRS)
+            own, code = user[rows], items[rows]
+            products = [np.einsum("nd,nd->n", side[own], vectors[code]) for side, vectors in sides]
+            numbers[rows, 0], numbers[rows, 1:5], numbers[rows, 5:7] = products[0], of_items[code], of_users[users[own]]
+            numbers[rows, 7:] = np.array(products[1:]).T.reshape(len(code), -1)
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -126,9 +134,20 @@ class FirstStage:
     catalogue: Catalogue
     user_vectors: Callable[[Interactions], Floats]
 
-    def after(self, history: Interactions) -> Snapshot:
-        """What it knows once a history has happened."""
-        return Snapshot(self.catalogue, self.user_vectors(history), history)
+    def after(self, history: Interactions, users: Int32s | None = None) -> Snapshot:
+        """What it knows once a history has happened: of all users, or of some, by their codes, and of all items."""
+        if users is None:
+            return Snapshot(self.catalogue, self.user_vectors(history), history)
+        known = np.zeros(history.n_users, bool)
+        known[users] = True
+        own = history.subset(known[history.user])
+        return Snapshot(self.catalogue, self.user_vectors(own), own, counted=history)
+
+
+def _mean(history: sp.csr_matrix, vectors: Floats) -> Floats:
+    """The mean of what each user chose, (m, d) float32 of unit norm. history: (m, n_items)."""
+    total = history @ vectors
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def without(taken: Chosen, users: Int64s, lists: Int64s) -> Int64s:
@@ -139,10 +158,9 @@ def without(taken: Chosen, users: Int64s, lists: Int64s) -> Int64s:
     return np.take_along_axis(np.where(gone, NOTHING, lists), order, axis=1)
 
 
-def _item_counts(history: Interactions) -> Floats:
-    """(n_items, 4) float32, see `Snapshot.scalars`; days before the newest choice of the history."""
-    now = history.age_days.min(initial=np.inf)
-    age = history.age_days - now
+def _item_counts(history: Interactions, newest: float) -> Floats:
+    """(n_items, 4) float32, see `Snapshot.scalars`. newest: the age that days are counted from."""
+    age = history.age_days - newest
     first, last = np.zeros(history.n_items), np.full(history.n_items, np.inf)
     np.maximum.at(first, history.item, age)
     np.minimum.at(last, history.item, age)
@@ -152,10 +170,10 @@ def _item_counts(history: Interactions) -> Floats:
     return np.stack([popularity, np.log1p(first), np.log1p(last), count == 0], axis=1).astype(np.float32)
 
 
-def _user_counts(history: Interactions) -> Floats:
+def _user_counts(history: Interactions, newest: float) -> Floats:
     """(n_users, 2) float32, likewise."""
     last = np.full(history.n_users, np.inf)
-    np.minimum.at(last, history.user, history.age_days - history.age_days.min(initial=np.inf))
+    np.minimum.at(last, history.user, history.age_days - newest)
     count = np.bincount(history.user, minlength=history.n_users)
     last[count == 0] = 0
     return np.stack([np.log1p(count), np.log1p(last)], axis=1).astype(np.float32)

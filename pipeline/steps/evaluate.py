@@ -56,7 +56,7 @@ from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 9
+VERSION = 10
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 FIRST_STAGE, REORDERED = "first_stage", "reordered"
@@ -172,7 +172,7 @@ def _second_stage(
         "used": reranked.used,
         "learned_from": reranked.fit.learned_from,
         "test": measure.gain(evaluation.first["all"], after["all"]),
-        "candidates": of_candidates(ranker, snapshot, chosen, reranked.candidates),
+        "candidates": of_candidates(ranker, snapshot, chosen, reranked.candidates, seed),
         "shown": of_shown(ranker, snapshot, pages, settings, seed),
     }
     if reranked.fit.learned_from == "sampled":

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.log import LEARNT, Log
+from pipeline.artefacts.log import LEARNT
 from pipeline.artefacts.reranked import Reranked
 from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import reads, recommender
-from pipeline.recommend.base import Fit, Recommender
+from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.content_features import prepared
 from pipeline.rerank.snapshot import Catalogue, FirstStage, Modalities
 from pipeline.runtime import threads
@@ -31,7 +31,7 @@ from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
-VERSION = 1
+VERSION = 2
 OFF = "rerank.enabled is false"
 NOTHING_SHOWN = "rerank.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
 NOTHING_LATER = "nobody's later choices follow earlier ones"
@@ -93,7 +93,8 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     settings = night.config.rerank.model_copy(update={"candidates": count})
     modalities, whole = modality_inputs(night), np.ones(len(staged.items), bool)
     train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
-    model = _restored(night, staged, "evaluated", train.chosen)
+    content = content_of(night, staged, reads(night.config.train))
+    model = _restored(night, content, "evaluated", train.chosen)
     first = FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)
     with fitting(night, key, "rerank-evaluated", settings.max_epochs) as context:
         fitted = fit_ranker(first, train, settings, context, validation)
@@ -110,7 +111,7 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     if not fit.used:
         return Reranked(folder, False, f"not {BETTER}", count, fit)
     everything = snapshot.read_everything()
-    model = _restored(night, staged, "published", everything)
+    model = _restored(night, content, "published", everything)
     shown = fit.learned_from == "shown"
     past = Part(everything, snapshot.read_all_shown()) if shown else Part.without_shown(everything)
     first = FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)
@@ -123,7 +124,7 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     return Reranked(folder, True, BETTER, count, fit)
 
 
-def _restored(night: Night, staged: Log, part: str, history: Interactions) -> Recommender:
+def _restored(night: Night, content: Content, part: str, history: Interactions) -> Recommender:
     """One of the model's two fits, as `train` left it. history: what it was fitted on."""
     trained, settings = train.read(night), night.config.train
     model = recommender(settings, night.config.seed, threads(night.config))
@@ -131,5 +132,5 @@ def _restored(night: Night, staged: Log, part: str, history: Interactions) -> Re
         name: Fit(member.chosen_epochs, settings=member.settings) for name, member in trained.details.members.items()
     }
     chosen = Fit(trained.details.chosen_epochs, settings=trained.details.settings, members=members)
-    model.restore(content_of(night, staged, reads(settings)), history, chosen, trained.folder / part)
+    model.restore(content, history, chosen, trained.folder / part)
     return model

@@ -11,6 +11,7 @@ from scipy.special import expit
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.rerank import impressions
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.snapshot import Catalogue, FirstStage
@@ -198,3 +199,16 @@ def test_the_published_fit_repeats_it(world: World) -> None:
     assert again is not None
     for name, value in again[0].network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), found[0].network.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_of_many_who_were_shown_something_a_seeded_sample_is_learned_from(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impressions, "MAX_USERS", 7)
+    learnt = [
+        learned_from_shown(world.first, world.train.chosen, world.train.shown, SETTINGS, seed) for seed in (0, 0, 1)
+    ]
+    sizes = [len(pairs.users) for pairs in learnt if pairs is not None]
+    assert sizes == [7 * SETTINGS.rounds] * 3
+    samples = [set(map(bytes, pairs.users)) for pairs in learnt if pairs is not None]
+    assert samples[0] == samples[1] != samples[2]

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.errors import ShardCorrupt
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.rerank import fit as fit_of_ranker
+from pipeline.rerank import pairs as pairs_of_rounds
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
-from pipeline.rerank.network import Ranker, load_ranker
-from pipeline.rerank.pairs import drawn, rounds
+from pipeline.rerank.network import Dropout, Ranker, load_ranker
+from pipeline.rerank.pairs import drawn, learned_from, rounds
 from pipeline.rerank.quality import Candidates
 from pipeline.rerank.snapshot import NOTHING, Catalogue, FirstStage, Snapshot
 from pipeline.training.context import Context
@@ -79,7 +82,7 @@ def test_it_reads_what_the_first_stage_does_not_and_is_used(world: World, fitted
     ranker, fit = fitted
     assert fit.used
     assert fit.after > 2 * fit.before
-    judged = Candidates(world.first.after(world.train), world.validation, 30)
+    judged = Candidates.of(world.first.after(world.train), world.validation, 30)
     logits = judged.logits(ranker)
     there = judged.lists != NOTHING
     found = quality(1 / (1 + np.exp(-logits[there].astype(np.float64))), judged.chosen[there])
@@ -121,7 +124,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     file = "ranker.safetensors"
     assert (tmp_path / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
     snapshot = world.first.after(world.train)
-    users = snapshot.known_users()
+    users = np.flatnonzero(snapshot.known)
     lists = snapshot.candidates(users, 10)
     loaded = load_ranker(tmp_path, world.items, 1)
     for one, other in zip(
@@ -138,7 +141,7 @@ def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
 ) -> None:
     ranker, _ = fitted
     snapshot = world.first.after(world.train)
-    users = snapshot.known_users()[:12]
+    users = np.flatnonzero(snapshot.known)[:12]
     lists = snapshot.candidates(users, 5)
     user, item = np.repeat(users, 5), lists.ravel()
     whole = ranker.score_groups(snapshot, user, item, ranker.groups)
@@ -192,7 +195,7 @@ def test_rounds_go_forward_in_time_and_every_later_choice_is_a_target_once(world
 def test_candidates_are_the_best_of_the_index_that_a_user_does_not_have(world: World) -> None:
     served = np.arange(ITEMS) % 7 > 0
     snapshot = Snapshot(Catalogue(world.vectors, {}, served), world.users(world.train), world.train)
-    users = snapshot.known_users()
+    users = np.flatnonzero(snapshot.known)
     assert USERS - 1 not in users
     lists = snapshot.candidates(users, ITEMS)
     scores = world.by_user @ world.vectors.T
@@ -212,7 +215,7 @@ def test_negatives_were_never_chosen_and_are_drawn_as_often_as_said(world: World
     generator = np.random.default_rng(0)
     for _ in range(repeats):
         pairs = drawn(snapshot, targets, known, SETTINGS, generator)
-        rows = snapshot.known_users()
+        rows = np.flatnonzero(snapshot.known)
         user = np.array([rows[(world.by_user[rows] == pairs.users[u]).all(axis=1)][0] for u in range(len(pairs.users))])
         negative = ~pairs.chosen
         np.add.at(counts, (user[pairs.user[negative]], pairs.item[negative]), 1 / repeats)
@@ -229,10 +232,14 @@ def test_negatives_were_never_chosen_and_are_drawn_as_often_as_said(world: World
 def test_a_pairs_numbers_know_nothing_of_what_comes_later(world: World) -> None:
     (history, _), *_, (late, _) = rounds(world.train, SETTINGS, 0)
     users, items = np.repeat(np.arange(20), ITEMS), np.tile(np.arange(ITEMS), 20)
-    early = Snapshot(world.items, world.by_user, history).scalars(users, items)
-    again = Snapshot(world.items, world.by_user, history, taken=world.train).scalars(users, items)
+    early = Snapshot(world.items, world.by_user, history).scalars(users, np.arange(len(users)), items)
+    again = Snapshot(world.items, world.by_user, history, taken=world.train).scalars(
+        users, np.arange(len(users)), items
+    )
     np.testing.assert_array_equal(early, again)
-    assert not np.array_equal(early, Snapshot(world.items, world.by_user, late).scalars(users, items))
+    assert not np.array_equal(
+        early, Snapshot(world.items, world.by_user, late).scalars(users, np.arange(len(users)), items)
+    )
     np.testing.assert_allclose(
         early[:, 0], np.einsum("nd,nd->n", world.by_user[users], world.vectors[items]), atol=1e-6
     )
@@ -249,3 +256,64 @@ def test_probabilities_are_measured_by_hand() -> None:
     assert found["log_loss"] == pytest.approx(-(2 * np.log(0.9) + np.log(0.9) + np.log(0.4)) / 4)
     assert found["ece"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.6) / 4)
     assert quality(chances, np.zeros(4, bool)) == {}
+
+
+def test_of_many_users_a_seeded_sample_is_searched_and_learned_from(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def users(history: Interactions) -> Floats:
+        asked.append(len(np.unique(history.user)))
+        return world.users(history)
+
+    first = FirstStage(world.items, users)
+    monkeypatch.setattr(pairs_of_rounds, "MAX_USERS", 20)
+    learnt = [learned_from(first, world.train, SETTINGS, seed) for seed in (0, 0, 1)]
+    assert asked == [20] * 6, "users are made of the sample's histories alone"
+    samples = [set(map(bytes, pairs.users)) for pairs in learnt if pairs is not None]
+    assert samples[0] == samples[1] != samples[2]
+    monkeypatch.setattr(fit_of_ranker, "MAX_USERS", 30)
+    asked.clear()
+    fit_ranker(first, bare(world.train), SETTINGS, Context(), bare(world.validation))
+    assert asked == [20, 20, 30]
+
+
+def test_a_samples_numbers_are_those_of_all_users(world: World) -> None:
+    """An item is counted in the whole history, and days are counted from its end."""
+    users = np.arange(20, 40, dtype=np.int32)
+    whole, sample = world.first.after(world.train), world.first.after(world.train, users)
+    row, items = np.repeat(np.arange(20), ITEMS), np.tile(np.arange(ITEMS), 20)
+    np.testing.assert_array_equal(sample.scalars(users, row, items), whole.scalars(users, row, items))
+    assert np.flatnonzero(sample.known).tolist() == users.tolist()
+
+
+def test_an_epoch_of_many_pairs_is_a_part_of_them_drawn_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = learned_from(world.first, world.train, SETTINGS, 0)
+    assert pairs is not None
+    learner = fit_of_ranker._Learner(world.items, pairs, SETTINGS, Context())
+    assert sum(map(len, learner._batches())) == len(pairs)
+    monkeypatch.setattr(fit_of_ranker, "EPOCH_PAIRS", 300)
+    epochs = [np.concatenate(list(learner._batches())) for _ in range(2)]
+    assert [len(np.unique(rows)) for rows in epochs] == [300, 300]
+    assert set(epochs[0]) != set(epochs[1])
+
+
+def test_dropout_keeps_the_mean_and_leaves_out_its_share_by_draws_that_differ() -> None:
+    dropout = Dropout(0.25).train()
+    values = torch.ones(100, 50)
+    assert torch.equal(dropout(values), values), "before it is given a generator"
+    dropout.begin(np.random.default_rng(0), values.numel())
+    first, second = dropout(values), dropout(values)
+    assert not torch.equal(first, second)
+    assert sorted(set(first.ravel().tolist())) == pytest.approx([0, 4 / 3])
+    assert float(first.mean()) == pytest.approx(1, abs=0.05)
+    assert torch.equal(dropout.eval()(values), values)
+
+
+def test_the_users_who_choose_the_epoch_are_not_those_who_decide(world: World) -> None:
+    candidates = Candidates.of(world.first.after(world.train), world.validation, 30)
+    halves = candidates.half(0), candidates.half(1)
+    rows = {place: {bytes(row) for row in half.vectors} for place, half in enumerate(halves)}
+    assert not rows[0] & rows[1]
+    assert len(rows[0] | rows[1]) == len(candidates.vectors)
