@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.read import among, read_table, readable, schema_of
-from pipeline.artefacts.vectors import Ids, matrix, read_vectors, write_vectors
+from pipeline.artefacts.vectors import Ids, matrix, read_vectors, vector_column, write_groups, write_vectors
 from pipeline.interactions import Floats, Mask
 
 WEIGHTS = "fusion.safetensors"
@@ -109,9 +109,21 @@ class Fused:
         """Writes what users' vectors are pooled by."""
         (self.folder / "pooling.json").write_text(json.dumps(asdict(pooling)), "utf-8")
 
-    def write_users(self, ids: pa.Array, vectors: Floats) -> None:
-        """Writes the users who have a vector."""
-        write_vectors(self.folder / "users" / "part-0.parquet", "user_id", ids, vectors)
+    def write_users(self, ids: pa.Array, blocks: Iterable[tuple[range, Floats]]) -> Mask:
+        """Writes the users who have a vector; returns who has, (n_users,) bool.
+
+        ids: of all users. blocks: some users at a time, in order, and their vectors, zero rows without; at least one.
+        """
+        known = np.zeros(len(ids), bool)
+        write_groups(self.folder / "users" / "part-0.parquet", self._user_groups(ids, blocks, known))
+        return known
+
+    def _user_groups(self, ids: pa.Array, blocks: Iterable[tuple[range, Floats]], known: Mask) -> Iterator[pa.Table]:
+        for users, vectors in blocks:
+            own = known[users.start : users.stop]
+            own[:] = vectors.any(axis=1)
+            names = ids.slice(users.start, len(users)).filter(pa.array(own))
+            yield pa.table({"user_id": names, "vector": vector_column(vectors[own])})
 
     def write_profiles(self, ids: pa.Array, vectors: Floats) -> None:
         """Writes the fused profiles, if there is one."""

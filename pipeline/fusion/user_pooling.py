@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,9 @@ from pipeline.interactions import Floats, Interactions, decayed_mean, unit_rows
 
 if TYPE_CHECKING:
     from pipeline.fusion.user_attention import HistoryAttention
+
+# Choices of the users whose vectors are in memory at once.
+BLOCK_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class Pooling:
         pooled[alone] = self.profiles[alone]
         pooled[both] = unit_rows((1 - self.profile_weight) * pooled[both] + self.profile_weight * self.profiles[both])
         return pooled
+
+    def blocks(self, items: Floats, history: Interactions) -> Iterator[tuple[range, Floats]]:
+        """What `users` returns, some users at a time: their codes, and their vectors."""
+        for users in history.user_blocks(BLOCK_ROWS) or [range(0)]:
+            profiles = None if self.profiles is None else self.profiles[users.start : users.stop]
+            yield users, replace(self, profiles=profiles).users(items, history.of_users(users))
 
     def _history(self, items: Floats, history: Interactions) -> Floats:
         if self.attention is None:

@@ -2,7 +2,7 @@
 
 - profiles: what `extract` encoded, passed through the fusion as texts alone;
 - pooling: the decayed mean, or attention learned on the training part (`pipeline.fusion.user_attention`);
-- write: vectors, and who has none and why.
+- write: vectors, some users at a time, and who has none and why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
-VERSION = 2
+VERSION = 3
 NO_INTERACTION = "no interaction, and no profile to go by"
 NO_ITEM_VECTOR = "no item of the history has a vector"
 
@@ -53,16 +53,16 @@ def write(night: Night, fusion: Fusion, staged: Log, fused: Fused, key: str) -> 
     weight = settings.users.profile_weight if profiles else 0.0
     fused.write_pooling(PoolingSettings(settings.half_life_days, weight))
     everything = staged_of(night).read_everything()
-    vectors = read_pooling(fused, staged.users).users(items, everything)
-    known = np.flatnonzero(vectors.any(axis=1))
-    fused.write_users(pa.array(staged.users).take(known), vectors[known])
-    unknown = np.setdiff1d(np.arange(len(staged.users)), known)
+    blocks = read_pooling(fused, staged.users).blocks(items, everything)
+    known = fused.write_users(pa.array(staged.users, pa.string()), blocks)
     chosen = np.bincount(everything.user, minlength=len(staged.users)) > 0
-    reasons = {staged.users[code]: NO_ITEM_VECTOR if chosen[code] else NO_INTERACTION for code in unknown}
+    reasons = {
+        staged.users[code]: NO_ITEM_VECTOR if chosen[code] else NO_INTERACTION for code in np.flatnonzero(~known)
+    }
     without = write_without(night, staged, reasons, fused.without_vector)
-    counts = {"users": len(known), "users_without_vector": without, "profiles": profiles} | learned
+    counts = {"users": int(known.sum()), "users_without_vector": without, "profiles": profiles} | learned
     said = ", ".join(f"{reason}: {rows}" for reason, rows in without.items()) or "none"
-    log.info("fuse users rows=%d profiles=%d without a vector: %s", len(known), profiles, said)
+    log.info("fuse users rows=%d profiles=%d without a vector: %s", counts["users"], profiles, said)
     return counts
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from pipeline.fusion import user_pooling
 from pipeline.fusion.user_attention import HistoryAttention
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
@@ -45,3 +47,14 @@ def test_a_users_vector_rests_on_the_history_given_and_nothing_later() -> None:
         others = LOG.subset((LOG.age_days > 1) | (LOG.user == 1))
         np.testing.assert_allclose(pooling.users(ITEMS, earlier)[0], pooling.users(ITEMS, others)[0], atol=1e-6)
         assert not np.allclose(pooling.users(ITEMS, earlier)[0], pooling.users(ITEMS, LOG)[0])
+
+
+def test_some_users_at_a_time_are_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_pooling, "BLOCK_ROWS", 2)
+    for attention in (None, HistoryAttention(180)):
+        pooling = Pooling(180, attention, PROFILES, 0.3)
+        ranges, vectors = zip(*pooling.blocks(ITEMS, LOG), strict=True)
+        assert [len(users) for users in ranges] == [len(block) for block in vectors] == [1, 2]
+        np.testing.assert_allclose(np.concatenate(vectors), pooling.users(ITEMS, LOG), atol=1e-6)
+    nobody = LOG.of_users(range(0))
+    assert [(users, block.shape) for users, block in Pooling(180).blocks(ITEMS, nobody)] == [(range(0), (0, 4))]
