@@ -3,13 +3,14 @@
 - at most MAX_POINTS items that have a vector, a seeded sample where there are more;
 - PCA to at most 50 dimensions, then t-SNE started from the first two components; PCA alone below 30 items;
 - coloured by each attribute column with 2 to 12 values, and by the modalities an item has;
-- a thumbnail for at most MAX_PICTURES of them, which bounds the size of the page.
+- thumbnails within the bytes of `pictures.DOT`; of an item, MAX_ATTRIBUTES attributes and as many letters of its title
+  as an attribute may have: that bounds the size of the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,11 @@ from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.read import among, read_table
 from pipeline.artefacts.vectors import matrix
 from pipeline.report.files import RunFiles
-from pipeline.report.items import Item, decades, items_of, telling
-from pipeline.report.pictures import DOT, DOT_LARGE, Studio, Tile
+from pipeline.report.items import Item, cut, decades, items_of, telling
+from pipeline.report.pictures import DOT, Studio, Tile
 
-MAX_POINTS = 2000
-MAX_PICTURES = 1500
-MAX_LARGE_PICTURES = 700
+MAX_POINTS = 1000
+MAX_ATTRIBUTES = 4
 MAX_COLOURINGS = 4
 _MIN_TSNE = 30
 _MIN_SPREAD = 1e-6
@@ -77,16 +77,16 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
         tuple((name, float(row[name] or 0)) for name in modalities) for row in table.select(modalities).to_pylist()
     ]
     colourings, groups = colour(details, shares)
-    pictured = set(_seeded([item.item_id for item in details if item.image], MAX_PICTURES, run.seed))
-    size = DOT_LARGE if len(pictured) <= MAX_LARGE_PICTURES else DOT
-    tiles = studio.tiles({i.item_id: (i.title, i.image if i.item_id in pictured else None) for i in details}, size)
+    tiles = studio.tiles({item.item_id: item.titled for item in details}, DOT)
     points = tuple(
-        MapPoint(
-            item, float(x), float(y), popularity.get(item.item_id, 0), shares[row], groups[row], tiles[item.item_id]
-        )
-        for row, (item, (x, y)) in enumerate(zip(details, places, strict=True))
+        MapPoint(_brief(item), float(x), float(y), popularity.get(item.item_id, 0), share, own, tiles[item.item_id])
+        for item, (x, y), share, own in zip(details, places, shares, groups, strict=True)
     )
     return ItemMap(method, mappable, colourings, points)
+
+
+def _brief(item: Item) -> Item:
+    return replace(item, title=cut(item.title), attributes=item.attributes[:MAX_ATTRIBUTES])
 
 
 def _sample(run: RunFiles) -> tuple[list[str], int]:

@@ -65,6 +65,11 @@ def shown(value: object) -> str:
     """An attribute's value as text of at most MAX_ATTRIBUTE_LETTERS."""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     text = ", ".join(" ".join(part.split()) for part in text.split("|"))
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """A text of at most MAX_ATTRIBUTE_LETTERS."""
     return text if len(text) <= MAX_ATTRIBUTE_LETTERS else text[: MAX_ATTRIBUTE_LETTERS - 1].rstrip() + "…"
 
 

@@ -2,7 +2,6 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const make = (tag, className, text) => {
     const node = document.createElement(tag);
     node.className = className;
@@ -10,8 +9,21 @@
     return node;
   };
   const narrow = () => window.innerWidth < 640;
-  const font = () => ({ family: getComputedStyle(document.body).fontFamily, size: 12, color: token("--muted") });
-  const still = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
+  const draw = (tag, attributes, text) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+    if (text !== undefined) node.textContent = text;
+    return node;
+  };
+  const tip = byId("tip");
+  const placeTip = (at) => {
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    const left = at.clientX + 18 + box.width > window.innerWidth ? at.clientX - box.width - 18 : at.clientX + 18;
+    tip.style.left = Math.max(8, Math.min(left, document.documentElement.clientWidth - box.width - 8)) + "px";
+    tip.style.top = Math.max(8, Math.min(at.clientY - 24, window.innerHeight - box.height - 8)) + "px";
+  };
+  const hideTip = () => { tip.hidden = true; };
 
   // Metrics: the panels are in the page already; the two rows of buttons only choose which one is shown.
   const views = [...document.querySelectorAll(".metric")];
@@ -36,106 +48,106 @@
   };
   if (views.length) showMetric();
 
-  // Training curves.
+  // Training curves: each of its own scale, with at most so many round numbers along it.
+  const round = (low, high, most) => {
+    const rough = (high - low || Math.abs(high) || 1) / most, power = 10 ** Math.floor(Math.log10(rough));
+    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+    const first = Math.floor(low / step), last = Math.max(Math.ceil(high / step), first + 1);
+    return Array.from({ length: last - first + 1 }, (_, place) => (first + place) * step);
+  };
   const curve = (id, lines, digits) => {
-    const host = byId(id);
-    if (!host) return;
-    const axis = { gridcolor: token("--line"), zeroline: false, linecolor: token("--line"), fixedrange: true };
+    const host = byId(id), values = lines.flatMap((line) => line.points.map((p) => p[1]));
+    if (!host || !values.length) return;
+    const [width, height, left, right, top, bottom] = [host.clientWidth, 260, 56, 14, 28, 42];
+    const epochs = Math.max(1, ...lines.flatMap((line) => line.points.map((p) => p[0])));
+    const levels = round(Math.min(...values, id === "ndcg" ? 0 : Infinity), Math.max(...values), 5);
+    const [low, high] = [levels[0], levels[levels.length - 1]];
+    const x = (epoch) => left + (epoch / epochs) * (width - left - right);
+    const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
+    const svg = draw("svg", { width, height, role: "img" }), places = Math.max(0, -Math.floor(Math.log10(levels[1] - low) + 1e-9));
+    levels.forEach((level) => svg.append(
+      draw("line", { class: "grid", x1: left, x2: width - right, y1: y(level), y2: y(level) }),
+      draw("text", { x: left - 8, y: y(level) + 4, "text-anchor": "end" }, level.toFixed(places))));
+    round(0, epochs, 8).filter((epoch) => Number.isInteger(epoch) && epoch <= epochs).forEach((epoch) => svg.append(
+      draw("text", { x: x(epoch), y: height - bottom + 18, "text-anchor": "middle" }, epoch)));
+    svg.append(draw("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, "epoch"));
     const chosen = data.curves.chosen;
-    Plotly.react(host, lines.map((line) => ({
-      x: line.points.map((p) => p[0]), y: line.points.map((p) => p[1]), name: line.name, type: "scatter",
-      mode: line.points.length > 1 ? "lines" : "markers", line: { color: line.color, width: 2.5, dash: line.dash },
-      marker: { color: line.color }, hovertemplate: line.name + " %{y:." + digits + "f}<extra></extra>",
-    })).concat(chosen ? lines.slice(0, 1).map((line) => ({
-      x: [chosen], y: line.points.filter((p) => p[0] === chosen).map((p) => p[1]), type: "scatter", mode: "markers",
-      marker: { size: 12, color: line.color, line: { color: token("--card"), width: 3 } }, hoverinfo: "skip",
-    })) : []), {
-      height: 260, margin: { l: 52, r: 14, t: 26, b: 40 }, font: font(), hovermode: "x unified",
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      hoverlabel: { bgcolor: token("--card"), bordercolor: token("--line"), font: font() },
-      showlegend: false,
-      xaxis: { ...axis, title: { text: "epoch" }, showgrid: false, rangemode: "tozero", hoverformat: "d" },
-      yaxis: { ...axis, nticks: 6, automargin: true, rangemode: id === "ndcg" ? "tozero" : "normal" },
-      shapes: chosen ? [{ type: "line", x0: chosen, x1: chosen, yref: "paper", y0: 0, y1: 1,
-        line: { color: token("--faint"), width: 1, dash: "dot" } }] : [],
-      annotations: chosen ? [{ x: chosen, yref: "paper", y: 1.02, yanchor: "bottom", showarrow: false,
-        text: "chosen: epoch " + chosen, font: { ...font(), color: token("--ink") } }] : [],
-    }, still);
+    if (chosen) svg.append(
+      draw("line", { class: "chosen", x1: x(chosen), x2: x(chosen), y1: top, y2: height - bottom }),
+      draw("text", { class: "chosen", x: Math.min(Math.max(x(chosen), left + 50), width - 62), y: top - 10, "text-anchor": "middle" },
+        "chosen: epoch " + chosen));
+    lines.forEach((line, place) => {
+      svg.append(draw("polyline", { class: "fit-" + place, points: line.points.map((p) => x(p[0]) + "," + y(p[1])).join(" ") }));
+      line.points.filter((p) => line.points.length === 1 || (place === 0 && p[0] === chosen)).forEach((p) =>
+        svg.append(draw("circle", { class: "fit-" + place, cx: x(p[0]), cy: y(p[1]), r: 6 })));
+    });
+    host.replaceChildren(svg);
+    host.onpointerleave = hideTip;
+    host.onpointermove = (event) => {
+      const epoch = Math.round(((event.clientX - host.getBoundingClientRect().left - left) / (width - left - right)) * epochs);
+      const rows = lines.flatMap((line) => line.points.filter((p) => p[0] === epoch).map((p) => line.name + " " + p[1].toFixed(digits)));
+      if (!rows.length) return hideTip();
+      const words = make("div", "words");
+      words.append(make("b", "", "epoch " + epoch), ...rows.map((row) => make("small", "", row)));
+      tip.replaceChildren(words);
+      placeTip(event);
+    };
   };
   const drawCurves = () => {
     const pick = (rows, place) => rows.filter((row) => row[place] !== null).map((row) => [row[0], row[place]]);
-    curve("ndcg", [{ name: "evaluated fit", points: pick(data.curves.evaluated, 2), color: token("--accent") }], 4);
-    const fits = [{ name: "evaluated fit", points: pick(data.curves.evaluated, 1), color: token("--accent") }];
-    const published = pick(data.curves.published, 1);
-    if (published.length) fits.push({ name: "published fit", points: published, color: token("--night-3"), dash: "5px,3px" });
-    curve("loss", fits, 3);
+    curve("ndcg", [{ name: "evaluated fit", points: pick(data.curves.evaluated, 2) }], 4);
+    const published = { name: "published fit", points: pick(data.curves.published, 1) };
+    const evaluated = { name: "evaluated fit", points: pick(data.curves.evaluated, 1) };
+    curve("loss", published.points.length ? [evaluated, published] : [evaluated], 3);
   };
 
-  // The map: one trace per group of the chosen colouring; pictures are thinned to one per cell of a grid.
-  const points = data.map.points, space = byId("space"), tip = byId("tip");
-  let colouring = 0, alone = null;
+  // The map: a dot for each item, coloured by its group; pictures are thinned to one where two would overlap.
+  const points = data.map.points, space = byId("space");
+  const whole = { x: 0, y: 0, zoom: 1 }, reach = { x: 1.06, y: 1.09 };
+  let colouring = 0, alone = null, view = { ...whole }, pictured = [];
   const group = (point) => point.groups[colouring];
   const shown = (point) => alone === null || group(point) === alone;
   const most = Math.max(1, ...points.map((point) => point.n));
-  const dot = (point) => 7 + 9 * Math.sqrt(point.n / most);
+  const dot = (point) => (7 + 9 * Math.sqrt(point.n / most)) / 2;
+  const side = () => (narrow() ? 34 : 46);
+  const size = () => ({ width: space.clientWidth, height: narrow() ? 420 : 680 });
+  // Where a point lies, in pixels from the map's upper left corner.
+  const at = (point) => {
+    const { width, height } = size();
+    const along = (value, middle, reached, pixels) => pixels * (0.5 + ((value - middle) * view.zoom) / (2 * reached));
+    return [along(point.x, view.x, reach.x, width), along(-point.y, -view.y, reach.y, height)];
+  };
+  const near = ([x, y], [left, top], pixels) => Math.abs(x - left) < pixels && Math.abs(y - top) < pixels;
   // Pictures never overlap: the first of two that would is drawn, the other returns when there is room for it.
   // Dots below a picture are left out, so that hovering a picture always means the item it shows.
-  const range = (name) => space._fullLayout[name].range.slice();
-  const arrange = () => {
-    if (!byId("pictures").checked || !space._fullLayout) return { chosen: [], covered: new Set() };
-    const [x0, x1] = range("xaxis"), [y0, y1] = range("yaxis"), box = space._fullLayout._size;
-    const side = narrow() ? 34 : 46, dx = (side / box.w) * (x1 - x0), dy = (side / box.h) * (y1 - y0);
-    const near = (p, q, reach) => Math.abs(p.x - q.x) < dx * reach && Math.abs(p.y - q.y) < dy * reach;
-    const chosen = [];
-    points.forEach((point) => {
-      const inside = point.x > x0 && point.x < x1 && point.y > y0 && point.y < y1;
-      if (inside && point.picture && shown(point) && !chosen.some((other) => near(point, other, 1.02))) chosen.push(point);
+  const drawMap = () => {
+    const { width, height } = size(), svg = draw("svg", { width, height });
+    const places = points.filter(shown).map((point) => ({ point, place: at(point) }))
+      .filter(({ place: [x, y] }) => x > -9 && y > -9 && x < width + 9 && y < height + 9);
+    pictured = [];
+    if (byId("pictures").checked) places.forEach((entry) => {
+      if (entry.point.picture && !pictured.some((other) => near(entry.place, other.place, side() * 1.02))) pictured.push(entry);
     });
-    const drawn = new Set(chosen);
-    const covered = new Set(points.filter((p) => !drawn.has(p) && chosen.some((other) => near(p, other, 0.62))));
-    return { chosen, covered, dx: dx * 0.9, dy: dy * 0.9 };
+    const covered = ({ place }) => pictured.some((other) => near(place, other.place, side() * 0.62));
+    places.filter((entry) => !covered(entry)).forEach(({ point, place: [x, y] }) =>
+      svg.append(draw("circle", { cx: x, cy: y, r: dot(point), style: "fill: var(--g" + group(point) + ")" })));
+    pictured.forEach(({ point, place: [x, y] }) => {
+      const box = { x: x - side() * 0.45, y: y - side() * 0.45, width: side() * 0.9, height: side() * 0.9 };
+      svg.append(draw("image", { ...box, href: point.picture }),
+        draw("rect", { ...box, style: "stroke: var(--g" + group(point) + ")" }));
+    });
+    space.replaceChildren(svg);
   };
-  const traces = (covered) => data.map.colourings[colouring].values.map((value, place) => {
-    const members = points.filter((point) => group(point) === place && !covered.has(point));
-    return {
-      type: "scatter", mode: "markers", x: members.map((p) => p.x), y: members.map((p) => p.y),
-      customdata: members.map((p) => points.indexOf(p)), hoverinfo: "none", showlegend: false,
-      visible: alone === null || alone === place,
-      marker: { size: members.map(dot), color: token("--g" + place), opacity: 0.86,
-        line: { color: token("--card"), width: 0.8 } },
-    };
-  });
-  const images = ({ chosen, dx, dy }) => chosen.map((point) => ({
-    source: point.picture, xref: "x", yref: "y", x: point.x, y: point.y, sizex: dx, sizey: dy,
-    xanchor: "center", yanchor: "middle", layer: "above", sizing: "contain",
-  }));
-  const frames = ({ chosen, dx, dy }) => chosen.map((point) => ({
-    type: "rect", x0: point.x - dx / 2, x1: point.x + dx / 2, y0: point.y - dy / 2, y1: point.y + dy / 2,
-    line: { color: token("--g" + group(point)), width: 2 }, layer: "above",
-  }));
-  const axis = (reach) => ({ visible: false, range: [-reach, reach], fixedrange: false });
-  const layout = (keep) => ({
-    height: narrow() ? 420 : 680, margin: { l: 0, r: 0, t: 0, b: 0 }, hovermode: "closest", hoverdistance: 24,
-    dragmode: narrow() ? false : "pan", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    xaxis: keep ? { ...axis(1.06), range: range("xaxis") } : axis(1.06),
-    yaxis: keep ? { ...axis(1.09), range: range("yaxis") } : axis(1.09),
-  });
-  const drawMap = (keep) => {
-    const free = { chosen: [], covered: new Set() };
-    return Plotly.react(space, traces(free.covered), layout(keep), still).then(dress);
+  // The item that the mouse means: of the picture under it, else of the nearest dot that is near enough.
+  const meant = (event) => {
+    const box = space.getBoundingClientRect(), mouse = [event.clientX - box.left, event.clientY - box.top];
+    const picture = pictured.find(({ place }) => near(mouse, place, side() * 0.45));
+    if (picture) return picture.point;
+    const far = (point) => Math.hypot(at(point)[0] - mouse[0], at(point)[1] - mouse[1]);
+    const closest = points.filter(shown).reduce((best, point) => (best && far(best) <= far(point) ? best : point), null);
+    return closest && far(closest) < 24 ? closest : null;
   };
-  const dress = () => {
-    const plan = arrange();
-    const dressed = { ...layout(true), images: images(plan), shapes: frames(plan) };
-    return Plotly.react(space, traces(plan.covered), dressed, still);
-  };
-  const zoom = (factor) => {
-    const scaled = ([low, high]) => {
-      const middle = (low + high) / 2, half = ((high - low) / 2) * factor;
-      return [middle - half, middle + half];
-    };
-    Plotly.relayout(space, { "xaxis.range": scaled(range("xaxis")), "yaxis.range": scaled(range("yaxis")) });
-  };
+  const look = (next) => { view = next; drawMap(); };
   const keys = () => {
     const values = data.map.colourings[colouring].values;
     byId("keys").replaceChildren(...values.map((value, place) => {
@@ -147,7 +159,7 @@
       key.append(make("span", "", points.filter((p) => group(p) === place).length.toLocaleString("en")));
       key.setAttribute("aria-pressed", String(alone === place));
       key.classList.toggle("off", alone !== null && alone !== place);
-      key.addEventListener("click", () => { alone = alone === place ? null : place; keys(); drawMap(true); });
+      key.addEventListener("click", () => { alone = alone === place ? null : place; keys(); drawMap(); });
       return key;
     }));
   };
@@ -173,17 +185,11 @@
     tip.replaceChildren(picture, words);
   };
   const showTip = (event) => {
-    fillTip(points[event.points[0].customdata]);
-    placeTip(event.event);
+    const point = meant(event);
+    if (!point) return hideTip();
+    fillTip(point);
+    placeTip(event);
   };
-  const placeTip = (at) => {
-    tip.hidden = false;
-    const box = tip.getBoundingClientRect();
-    const left = at.clientX + 18 + box.width > window.innerWidth ? at.clientX - box.width - 18 : at.clientX + 18;
-    tip.style.left = Math.max(8, Math.min(left, document.documentElement.clientWidth - box.width - 8)) + "px";
-    tip.style.top = Math.max(8, Math.min(at.clientY - 24, window.innerHeight - box.height - 8)) + "px";
-  };
-  const hideTip = () => { tip.hidden = true; };
 
   // What a recommendation's score is made of: the pieces of its bar, as a sum.
   const fillScore = (score) => {
@@ -203,32 +209,43 @@
   };
   ["pointerover", "click"].forEach((name) => byId("people").addEventListener(name, showScore));
   byId("people").addEventListener("pointerout", hideTip);
-  const startMap = () => drawMap(false).then(() => {
-    space.on("plotly_hover", showTip);
-    space.on("plotly_click", showTip);
-    space.on("plotly_unhover", hideTip);
-    space.on("plotly_relayout", dress);
+  const startMap = () => {
+    let held = null;
+    space.addEventListener("pointerdown", (event) => {
+      if (!narrow()) held = { x: event.clientX, y: event.clientY, view };
+    });
+    space.addEventListener("pointermove", (event) => {
+      if (!held || !event.buttons) return showTip(event);
+      const { width, height } = size(), scale = 2 / view.zoom;
+      hideTip();
+      look({ ...held.view, x: held.view.x - ((event.clientX - held.x) / width) * scale * reach.x,
+        y: held.view.y + ((event.clientY - held.y) / height) * scale * reach.y });
+    });
+    window.addEventListener("pointerup", () => { held = null; });
+    space.addEventListener("click", showTip);
+    space.addEventListener("pointerleave", hideTip);
     byId("colouring").addEventListener("change", (event) => {
       colouring = Number(event.target.value);
       alone = null;
       keys();
-      drawMap(true);
+      drawMap();
     });
-    byId("pictures").addEventListener("change", dress);
-    byId("in").addEventListener("click", () => zoom(0.6));
-    byId("out").addEventListener("click", () => zoom(1 / 0.6));
-    byId("home").addEventListener("click", () => drawMap(false));
+    byId("pictures").addEventListener("change", drawMap);
+    byId("in").addEventListener("click", () => look({ ...view, zoom: view.zoom / 0.6 }));
+    byId("out").addEventListener("click", () => look({ ...view, zoom: view.zoom * 0.6 }));
+    byId("home").addEventListener("click", () => look({ ...whole }));
     window.addEventListener("scroll", hideTip, { passive: true });
-    document.documentElement.dataset.ready = "yes";
-  });
+  };
   if (points.length) {
     byId("pictures").checked = points.filter((point) => point.picture).length > 0.3 * points.length;
     keys();
     startMap();
   }
-  drawCurves();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  const drawAll = () => {
     drawCurves();
-    if (points.length) drawMap(true);
-  });
+    if (points.length) drawMap();
+  };
+  drawAll();
+  window.addEventListener("resize", drawAll);
+  document.documentElement.dataset.ready = "yes";
 })();

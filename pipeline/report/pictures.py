@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from PIL import Image
@@ -38,10 +39,17 @@ class Size:
     quality: int
 
 
-# A thumbnail of 96 pixels is about 3.5 kB, of 64 pixels 2 kB, of 160 pixels 7 kB, before base64 adds a third.
-DOT_LARGE = Size(96, 70)
-DOT = Size(64, 70)
-CARD = Size(160, 76)
+@dataclass(frozen=True)
+class Format:
+    """How large pictures may be: the first of `sizes` with which they take at most `most_bytes` of the page."""
+
+    sizes: tuple[Size, ...]
+    most_bytes: int
+
+
+# On the page, a thumbnail of 160 pixels takes about 9 kB, of 96 pixels 4 kB, of 64 pixels 2 kB.
+CARD = Format((Size(160, 76), Size(128, 70), Size(96, 70), Size(64, 60)), 600_000)
+DOT = Format((Size(96, 70), Size(64, 70), Size(48, 60)), 500_000)
 
 
 @dataclass(frozen=True)
@@ -50,29 +58,46 @@ class Studio:
 
     root: Path | None
 
-    def tiles(self, items: Mapping[str, tuple[str, str | None]], size: Size) -> dict[str, Tile]:
-        """Returns a tile for each item id; `items` maps it to its title and its picture's relative path."""
-        with ThreadPoolExecutor(2) as pool:
-            pictures = pool.map(lambda entry: self._picture(entry[1], size), items.values())
-            return {
-                item_id: Tile(picture, initials(title), tone(item_id))
-                for (item_id, (title, _)), picture in zip(items.items(), pictures, strict=True)
-            }
+    def tiles(
+        self, items: Mapping[str, tuple[str, str | None]], form: Format, uses: Mapping[str, int] | None = None
+    ) -> dict[str, Tile]:
+        """A tile for each item id; `items` maps it to its title and its picture's relative path.
 
-    def _picture(self, relative: str | None, size: Size) -> str:
+        uses: how often the page shows each, once if None. Where even the smallest size takes too much, the last items
+        are placeholders.
+        """
+        times = [1 if uses is None else uses[item_id] for item_id in items]
+        with ThreadPoolExecutor(2) as pool:
+            images = list(pool.map(lambda entry: self._open(entry[1], form.sizes[0]), items.values()))
+        for size in form.sizes:
+            pictures = [_encode(image, size) if image else "" for image in images]
+            taken = list(accumulate(len(picture) * count for picture, count in zip(pictures, times, strict=True)))
+            if not taken or taken[-1] <= form.most_bytes:
+                break
+        fitting = [picture if end <= form.most_bytes else "" for picture, end in zip(pictures, taken, strict=True)]
+        return {
+            item_id: Tile(picture, initials(title), tone(item_id))
+            for (item_id, (title, _)), picture in zip(items.items(), fitting, strict=True)
+        }
+
+    def _open(self, relative: str | None, size: Size) -> Image.Image | None:
         if self.root is None or not relative:
-            return ""
+            return None
         try:
-            data = read_media(self.root, relative, MAX_BYTES)
-            return _encode(open_image(data, MAX_PIXELS, draft=(2 * size.pixels, 2 * size.pixels)), size)
+            image = open_image(read_media(self.root, relative, MAX_BYTES), MAX_PIXELS, draft=(2 * size.pixels,) * 2)
         except MediaError:
-            return ""
+            return None
+        return _reduced(image, size)
+
+
+def _reduced(image: Image.Image, size: Size) -> Image.Image:
+    image.thumbnail((size.pixels, size.pixels), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image
 
 
 def _encode(image: Image.Image, size: Size) -> str:
-    image.thumbnail((size.pixels, size.pixels), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=size.quality, optimize=True)
+    _reduced(image, size).save(buffer, "JPEG", quality=size.quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -1,8 +1,8 @@
 """Turns a Report into one self-contained HTML page.
 
 - jinja2 with autoescape: titles, reasons and user ids are not trusted;
-- data for the two plotly charts goes into a `<script type="application/json">`, with `<`, `>` and `&` escaped;
-- a content security policy allows inline data pictures and the page's own two scripts (by their hashes) and nothing
+- data for the map and the curves goes into a `<script type="application/json">`, with `<`, `>` and `&` escaped;
+- a content security policy allows inline data pictures and the page's own script (by its hash) and nothing
   else, so the page makes no network request and a script smuggled into a title would not run.
 """
 
@@ -71,9 +71,7 @@ def label(name: str) -> str:
 
 def render(report: Report) -> str:
     """Returns the page; it needs no other file and no network."""
-    from plotly.offline import get_plotlyjs  # takes a second to import, and every verb imports this module
-
-    plotly, script = _script(get_plotlyjs()), _script(_asset("page.js"))
+    script = _script(_asset("page.js"))
     return (
         _environment(report)
         .get_template("page.html.j2")
@@ -85,9 +83,8 @@ def render(report: Report) -> str:
             ablations=ABLATIONS,
             parts=PARTS,
             style=Markup(_asset("style.css")),
-            plotly=plotly,
             script=script,
-            policy=_policy(plotly, script),
+            policy=_policy(script),
             data=data_block({"map": _map(report), "curves": _curves(report.curves)}),
         )
     )
@@ -98,7 +95,7 @@ def data_block(value: Mapping[str, object]) -> Markup:
 
     Raises ValueError if there is a NaN in it.
     """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
@@ -158,10 +155,10 @@ def _script(text: str) -> Markup:
     return Markup(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _policy(*scripts: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'"
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    allowed = f"img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f"default-src 'none'; {allowed}; base-uri 'none'"
 
 
 def _map(report: Report) -> dict[str, object]:

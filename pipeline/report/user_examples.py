@@ -5,6 +5,7 @@ The users are drawn by a seeded generator, not picked by hand, among those with 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,9 +58,10 @@ def shelves_of(
     lists, histories = _lists(run, users), _histories(run, users)
     recommended = [entry for user in users for entry in lists[user]]
     parts = parts_of(run, recommended)
-    shown = {entry.item for entry in recommended} | {item for user in lists for item in histories[user][:HISTORY]}
-    items = items_of(run, shown)
-    tiles = studio.tiles({item_id: item.titled for item_id, item in items.items()}, CARD)
+    uses = Counter(entry.item for entry in recommended)
+    uses.update(item for user in lists for item in histories[user][:HISTORY])
+    items = items_of(run, uses)
+    tiles = studio.tiles({item_id: item.titled for item_id, item in items.items()}, CARD, uses)
     telling = _telling(items)
 
     def card(item_id: str, parts: ScoreParts | None = None) -> Card:

@@ -20,10 +20,10 @@ FLAGS = (
 )  # fmt: skip
 # The place of each point in the window, and its distance to the nearest other one.
 PLACES = """
-const space = document.getElementById("space"), box = space.getBoundingClientRect(), full = space._fullLayout;
+const space = document.getElementById("space"), box = space.getBoundingClientRect();
 const points = JSON.parse(document.getElementById("data").textContent).map.points.map((p) => ({
   id: p.id, title: p.title, picture: p.picture,
-  x: box.left + full.xaxis._offset + full.xaxis.l2p(p.x), y: box.top + full.yaxis._offset + full.yaxis.l2p(p.y),
+  x: box.left + box.width * (0.5 + p.x / 2.12), y: box.top + box.height * (0.5 - p.y / 2.18),
 }));
 const room = (p) => Math.min(...points.filter((q) => q !== p).map((q) => Math.hypot(p.x - q.x, p.y - q.y)));
 return points.map((p) => ({...p, room: room(p)}));
@@ -82,7 +82,7 @@ def _hover(page: Any, point: dict[str, Any]) -> None:
 
 def _hide_pictures(page: Any) -> None:
     page.execute_script("document.getElementById('pictures').click()")
-    _until(page, "return !(document.getElementById('space')._fullLayout.images || []).length")
+    _until(page, "return !document.querySelector('#space image')")
 
 
 def _places(page: Any) -> list[dict[str, Any]]:
@@ -120,7 +120,8 @@ def test_hovering_a_point_without_a_picture_shows_its_placeholder(page: Any) -> 
 
 
 def test_hovering_a_picture_on_the_map_shows_that_item(page: Any) -> None:
-    sources = page.execute_script("return document.getElementById('space')._fullLayout.images.map((i) => i.source)")
+    pictures = "[...document.querySelectorAll('#space image')]"
+    sources = page.execute_script(f"return {pictures}.map((image) => image.getAttribute('href'))")
     assert sources
     point = next(point for point in _places(page) if point["picture"] in sources)
     _hover(page, point)
@@ -149,7 +150,8 @@ def test_choosing_a_metric_shows_its_panels_alone(page: Any) -> None:
 
 
 def test_a_key_of_the_map_shows_its_items_alone(page: Any) -> None:
-    visible = "return document.getElementById('space').data.filter((trace) => trace.visible).length"
+    _hide_pictures(page)
+    visible = "return new Set([...document.querySelectorAll('#space circle')].map((dot) => dot.style.fill)).size"
     assert page.execute_script(visible) == 3
     page.execute_script("document.querySelector('#keys button').click()")
     _until(page, visible + " === 1")
