@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -49,7 +49,7 @@ log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 READERS, ROWS_PER_GROUP, ROWS_PER_BATCH = 8, 16_384, 65_536
 # What DuckDB may hold before it spills; Arrow, and what is written, come on top.
-MEMORY_SHARE = 0.5
+MEMORY_SHARE = 0.25
 LOG_TYPES = {
     "user_id": pa.string(),
     "item_id": pa.string(),
@@ -113,12 +113,12 @@ class _Staging:
         execute(connection, "stage/shown.sql")
 
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
-        """Writes `items/`, bucket by bucket: the table lies in that order, so each query reads its own rows alone."""
+        """Writes `items/`, bucket by bucket, in one pass over the sorted table."""
         (self.folder / "items").mkdir()
         root = media_root(self.night.config)
-        for bucket in range(buckets):
-            query = "select * exclude (bucket) from items where bucket = $bucket order by item_id"
-            table = connection.sql(query, params={"bucket": bucket}).to_arrow_table()
+        sizes = _bucket_rows(connection, buckets)
+        rows = connection.sql("select * exclude (bucket) from items order by bucket, item_id")
+        for bucket, table in enumerate(_cut(rows.to_arrow_reader(ROWS_PER_BATCH), sizes)):
             for modality, settings in self.night.config.extract.modalities().items():
                 if modality in MEDIA and not isinstance(settings, Array):
                     table = self._with_hashes(table, modality, root, f"bucket-{bucket:05d}.parquet")
@@ -197,6 +197,21 @@ def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config
     return int(layout["buckets"])
 
 
+def _bucket_rows(connection: duckdb.DuckDBPyConnection, buckets: int) -> list[int]:
+    rows = dict(connection.execute("select bucket, count(*) from items group by bucket").fetchall())
+    return [rows.get(bucket, 0) for bucket in range(buckets)]
+
+
+def _cut(rows: pa.RecordBatchReader, sizes: Sequence[int]) -> Iterator[pa.Table]:
+    """The rows in parts of some sizes, no more than one part and one batch in memory."""
+    held = rows.schema.empty_table()
+    for size in sizes:
+        while len(held) < size:
+            held = pa.concat_tables([held, pa.Table.from_batches([rows.read_next_batch()])])
+        yield held.slice(0, size).combine_chunks()
+        held = held.slice(size)
+
+
 def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
     before = -1
     while before != (now := _rows(connection, "log")):
@@ -253,13 +268,12 @@ def _summary(
 ) -> SourceSummary:
     execute(connection, "stage/summary.sql")
     ((items, cold_items, users, validation_cut, test_cut),) = connection.execute("from counts").fetchall()
-    in_buckets = dict(connection.execute("from bucket_counts").fetchall())
     tables = ["items", "interactions", *(name for name in OPTIONAL if getattr(config.source, name))]
     return SourceSummary(
         kind=config.ingest.split,
         seed=config.seed,
         buckets=buckets,
-        bucket_rows=tuple(in_buckets.get(bucket, 0) for bucket in range(buckets)),
+        bucket_rows=tuple(_bucket_rows(connection, buckets)),
         validation_cut=_iso(validation_cut),
         test_cut=_iso(test_cut),
         cold_items=cold_items,

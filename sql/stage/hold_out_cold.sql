@@ -9,3 +9,5 @@ select
     end as part
 from parted
 join items using (item_id);
+
+drop table if exists log;

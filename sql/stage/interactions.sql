@@ -41,3 +41,6 @@ left join items using (item_id);
 
 create or replace table log as
 select user_id, item_id, ts, weight, given_part from interactions_judged where dropped is null;
+
+-- A log is long: no copy of it stays that nothing reads any more.
+drop table if exists interactions_read;

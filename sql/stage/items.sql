@@ -14,8 +14,7 @@ select
     end as dropped
 from numbered;
 
--- The catalogue. MD5 places an item in the same bucket on every machine, whatever rows come and go;
--- the table lies bucket by bucket, so that one bucket is read without the others.
+-- The catalogue. MD5 places an item in the same bucket on every machine, whatever rows come and go.
 create or replace table items as
 select
     * exclude (dropped),
@@ -23,5 +22,6 @@ select
     md5_number_upper(getvariable('seed') || ':' || item_id) / 18446744073709551616.0
         < getvariable('cold_item_share') as cold
 from items_judged
-where dropped is null
-order by bucket, item_id;
+where dropped is null;
+
+drop table if exists items_read;

@@ -61,3 +61,6 @@ select
     case when items.cold and part <> 'test' then 'held_out' else part end as part
 from placed
 join items using (item_id);
+
+drop table if exists parted;
+drop table if exists shown_read;

@@ -29,6 +29,3 @@ from cuts;
 
 create or replace table part_counts as
 select part, count(*) as row_count from interactions group by part;
-
-create or replace table bucket_counts as
-select bucket, count(*) as row_count from items group by bucket;

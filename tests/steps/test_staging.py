@@ -388,7 +388,6 @@ def test_the_summary_counts_what_came_in_and_what_was_dropped_and_why() -> None:
     ], key=str)  # fmt: skip
     assert tables.rows("from counts") == [(3, 1, 2, at(2), at(3))]
     assert sorted(tables.rows("from part_counts")) == [("test", 1), ("train", 2)]
-    assert sorted(tables.rows("from bucket_counts")) == [(0, 1), (2, 2)]
 
 
 @pytest.mark.parametrize(("left", "gone"), [(5, []), (4, [(1,)])])
