@@ -5,6 +5,9 @@
   given is taken as it is, and what is never in its training part is cold;
 - `sql/checks/` return offending rows, and stop the night or warn;
 - each media file's bytes are hashed, so that the next step knows what has changed without decoding anything.
+
+Peak memory: 0.3 GB, and 220 bytes a choice, 30 a user, 250 an item and five times its texts. DuckDB holds a quarter of
+the machine's memory at most, and works on disk beyond that.
 """
 
 from __future__ import annotations
