@@ -9,7 +9,11 @@ import pytest
 from tests.benchmarks.night_scale import AS_OF, WIDTHS, Source
 from tests.conftest import medley
 
-SIZES = ((10_000, 10_000, 100_000), (60_000, 50_000, 1_000_000))
+SIZES = ((10_000, 10_000, 100_000), (200_000, 50_000, 1_000_000))
+# By which the peak of the same step on the same source differs from run to run, as allocators keep what they had.
+VARIES_BYTES = 40_000_000
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +43,9 @@ def more() -> tuple[int, ...]:
 
 def test_ingest_holds_bytes_an_item_a_user_and_a_choice(peaks: dict[str, list[int]]) -> None:
     items, users, choices = more()
-    assert growth(peaks["ingest"]) < 250 * items + 30 * users + 220 * choices
+    assert growth(peaks["ingest"]) < 250 * items + 30 * users + 220 * choices + VARIES_BYTES
 
 
 def test_extract_holds_given_vectors_once_and_little_more(peaks: dict[str, list[int]]) -> None:
     items, *_ = more()
-    assert growth(peaks["extract"]) < (4 * max(WIDTHS.values()) + 50) * items
+    assert growth(peaks["extract"]) < (4 * max(WIDTHS.values()) + 50) * items + VARIES_BYTES

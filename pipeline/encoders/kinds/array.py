@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.interactions import Floats, Int64s
 
 VERSION = 2
-SHOWN_CHARACTERS = 40
+SHOWN_CHARACTERS, BATCH_ROWS = 40, 4096
 
 
 class ArrayEncoder(Encoder):
@@ -134,9 +134,10 @@ class ArrayEncoder(Encoder):
 
         from pipeline.artefacts.vectors import matrix
 
-        file = pq.ParquetFile(self.path)
+        # A little at a time: a whole row group beside its decoded numbers would be three times the vectors.
+        file = pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False)
         vectors, start = np.empty((file.metadata.num_rows, self.width), np.float32), 0
-        for batch in file.iter_batches(columns=["vector"]):
+        for batch in file.iter_batches(BATCH_ROWS, columns=["vector"]):
             vectors[start : start + len(batch)] = matrix(batch["vector"])
             start += len(batch)
         return vectors
