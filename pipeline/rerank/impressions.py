@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.interactions import Interactions, Mask
-from pipeline.rerank.pairs import MAX_USERS, Pairs, of_known, rounds, together
+from pipeline.rerank.pairs import Pairs, rounds, sampled, together
 from pipeline.rerank.snapshot import FirstStage, Snapshot
 
 
@@ -33,7 +33,7 @@ def learned_from_shown(
     rounds_of_pairs = []
     for history, begin, end in zip(histories, newest, [*newest[1:], -np.inf], strict=True):
         own = (pages.age_days < begin) & (pages.age_days >= end)
-        users = of_known(pages.subset(own), history).sample_users(MAX_USERS, seed).user
+        users = sampled(pages.subset(own), history, seed).user
         if len(users):
             own &= np.isin(pages.user, users)
             snapshot = first.after(history, users)

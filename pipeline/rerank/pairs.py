@@ -28,8 +28,9 @@ from pipeline.rerank.snapshot import NOTHING, FirstStage, Snapshot, without
 from pipeline.training.negatives import Chosen
 
 REDRAWS = 32
-# Of each round, so many users are searched for candidates and learned from at most.
-MAX_USERS = 4096
+# Of each round, so many users are searched for candidates and learned from at most: fewer where all of them times all
+# items are more products than these, which is from 5·10⁵ items on, but never fewer than the fewest.
+MAX_USERS, FEWEST_USERS, PRODUCTS = 4096, 1024, 1 << 31
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,16 @@ def learned_from(first: FirstStage, log: Interactions, settings: Settings, seed:
     known = log.item_counts() > 0
     of_rounds = []
     for history, targets in rounds(log, settings, seed):
-        targets = of_known(targets, history).sample_users(MAX_USERS, seed)
+        targets = sampled(targets, history, seed)
         if len(targets):
             of_rounds.append(drawn(first.after(history, targets.user), targets, known, settings, generator))
     return together([pairs for pairs in of_rounds if len(pairs)])
+
+
+def sampled(later: Interactions, history: Interactions, seed: int) -> Interactions:
+    """What a seeded sample of the users who are in the history did later."""
+    most = max(FEWEST_USERS, min(MAX_USERS, PRODUCTS // max(later.n_items, 1)))
+    return of_known(later, history).sample_users(most, seed)
 
 
 def of_known(later: Interactions, history: Interactions) -> Interactions:

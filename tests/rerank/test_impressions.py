@@ -11,7 +11,7 @@ from scipy.special import expit
 from pipeline.config.rerank import Rerank as Settings
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
-from pipeline.rerank import impressions
+from pipeline.rerank import pairs as pairs_of_rounds
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
 from pipeline.rerank.snapshot import Catalogue, FirstStage
@@ -204,7 +204,8 @@ def test_the_published_fit_repeats_it(world: World) -> None:
 def test_of_many_who_were_shown_something_a_seeded_sample_is_learned_from(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(impressions, "MAX_USERS", 7)
+    monkeypatch.setattr(pairs_of_rounds, "FEWEST_USERS", 1)
+    monkeypatch.setattr(pairs_of_rounds, "MAX_USERS", 7)
     learnt = [
         learned_from_shown(world.first, world.train.chosen, world.train.shown, SETTINGS, seed) for seed in (0, 0, 1)
     ]

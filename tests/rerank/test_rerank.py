@@ -16,7 +16,7 @@ from pipeline.rerank import fit as fit_of_ranker
 from pipeline.rerank import pairs as pairs_of_rounds
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
 from pipeline.rerank.network import Dropout, Ranker, load_ranker
-from pipeline.rerank.pairs import drawn, learned_from, rounds
+from pipeline.rerank.pairs import drawn, learned_from, rounds, sampled
 from pipeline.rerank.quality import Candidates
 from pipeline.rerank.snapshot import NOTHING, Catalogue, FirstStage, Snapshot
 from pipeline.training.context import Context
@@ -268,6 +268,7 @@ def test_of_many_users_a_seeded_sample_is_searched_and_learned_from(
         return world.users(history)
 
     first = FirstStage(world.items, users)
+    monkeypatch.setattr(pairs_of_rounds, "FEWEST_USERS", 1)
     monkeypatch.setattr(pairs_of_rounds, "MAX_USERS", 20)
     learnt = [learned_from(first, world.train, SETTINGS, seed) for seed in (0, 0, 1)]
     assert asked == [20] * 6, "users are made of the sample's histories alone"
@@ -277,6 +278,15 @@ def test_of_many_users_a_seeded_sample_is_searched_and_learned_from(
     asked.clear()
     fit_ranker(first, bare(world.train), SETTINGS, Context(), bare(world.validation))
     assert asked == [20, 20, 30]
+
+
+def test_the_more_items_there_are_to_search_the_fewer_users_are_sampled() -> None:
+    user = np.arange(6000, dtype=np.int32)
+    sizes = {}
+    for items in (10**4, 10**6, 10**8):
+        log = Interactions(user, user % 100, np.zeros(6000), np.ones(6000, np.float32), 6000, items)
+        sizes[items] = len(sampled(log, log.subset(user < 5000), 0))
+    assert sizes == {10**4: 4096, 10**6: 2147, 10**8: 1024}
 
 
 def test_a_samples_numbers_are_those_of_all_users(world: World) -> None:
