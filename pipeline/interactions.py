@@ -64,7 +64,7 @@ class Interactions:
 
     def sample_users(self, count: int, seed: int) -> Interactions:
         """The interactions of a seeded sample of `count` users, or of all if no more have any."""
-        users = np.unique(self.user)
+        users = np.flatnonzero(np.diff(self.offsets()))
         if len(users) <= count:
             return self
         sample = np.zeros(self.n_users, bool)

@@ -158,7 +158,9 @@ def _held_out(
     first: FirstStage, train: Part, validation: Part, settings: Settings, seed: int
 ) -> tuple[Candidates, Pairs]:
     """Of a sample of the validation part's users: their candidates, and what they were shown."""
-    pages, clicked = labelled(validation.shown, train.chosen.concat(validation.chosen), settings.chosen_within_days)
+    # Where nothing was shown there is nothing to label, and both parts are not merged for it.
+    choices = train.chosen.concat(validation.chosen) if len(validation.shown) else validation.chosen
+    pages, clicked = labelled(validation.shown, choices, settings.chosen_within_days)
     chosen = of_known(validation.chosen, train.chosen).sample_users(MAX_USERS, seed)
     viewers = of_known(pages, train.chosen).sample_users(MAX_USERS, seed).user
     snapshot = first.after(train.chosen, np.concatenate([chosen.user, viewers]))

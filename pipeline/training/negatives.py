@@ -44,7 +44,10 @@ class Chosen:
     def __init__(self, log: Interactions, bitmap_bytes: int = BITMAP_BYTES) -> None:
         """bitmap_bytes: memory up to which a bitmap is kept, which is the faster of the two."""
         self._n_items = log.n_items
-        self._keys: Int64s = np.unique(log.user.astype(np.int64) * log.n_items + log.item)
+        keys = log.user.astype(np.int64) * log.n_items + log.item
+        # A log is in the order of its users: these are all but sorted, which numpy's unique makes no use of.
+        keys.sort()
+        self._keys: Int64s = keys[np.diff(keys, prepend=-1) > 0]
         cells = log.n_users * log.n_items
         self._bits: npt.NDArray[np.uint8] | None = None
         if cells <= bitmap_bytes * 8:
