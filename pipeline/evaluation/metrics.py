@@ -9,11 +9,13 @@ Equal scores are ordered as `pipeline.evaluation.top_k` says.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.errors import StepFailed
@@ -118,13 +120,8 @@ class _Ranking:
         return _distinct(self.wanted[self.owned[task]] // self.width).astype(np.int32)
 
     def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
-        depth = max(cutoffs)
         tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.owned}
-        ranked = best_of(scorer, self.columns)
-        for start in range(0, len(self.users), ranked.rows):
-            block = self.users[start : start + ranked.rows]
-            hidden = slice(*np.searchsorted(self.seen[0], [start, start + len(block)]))
-            best, scores = ranked.of(block, (self.seen[0][hidden] - start, self.seen[1][hidden]), depth)
+        for block, best, scores in self._lists(scorer, max(cutoffs)):
             filled = scores > -np.inf
             codes = block.astype(np.int64)
             wanted = slice(*np.searchsorted(self.wanted, np.array([codes[0], codes[-1] + 1]) * self.width))
@@ -138,6 +135,22 @@ class _Ranking:
                 targets = np.bincount(of[own], minlength=len(block))
                 tally.add(block, targets, best, filled, hits & own[place])
         return {name: tally.scores(len(self.columns)) for name, tally in tallies.items()}
+
+    def _lists(self, scorer: Scorer, depth: int) -> Iterator[tuple[Int32s, Int64s, Floats]]:
+        """Blocks of users, their lists and scores, made side by side where products have more threads than one."""
+        ranked, count = best_of(scorer, self.columns), product_threads()
+
+        def listed(start: int) -> tuple[Int32s, Int64s, Floats]:
+            block = self.users[start : start + ranked.rows]
+            hidden = slice(*np.searchsorted(self.seen[0], [start, start + len(block)]))
+            return block, *ranked.of(block, (self.seen[0][hidden] - start, self.seen[1][hidden]), depth)
+
+        starts = range(0, len(self.users), ranked.rows)
+        if count < 2 or len(starts) < 2:
+            yield from map(listed, starts)
+            return
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(count) as pool:
+            yield from pool.map(listed, starts)
 
 
 class _Tally:
@@ -165,6 +178,11 @@ class _Tally:
         values = {name: np.concatenate([block[name] for block in self.values or [empty]]) for name in names}
         coverage = {f"coverage@{k}": float(shown.sum() / max(candidates, 1)) for k, shown in self.shown.items()}
         return Scores(np.concatenate(self.users), values, coverage)
+
+
+def product_threads() -> int:
+    """How many threads a product of matrices may use."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
 def _pairs(log: Interactions) -> Int64s:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.top_k import top_k
-from pipeline.interactions import Floats, Int32s, Int64s
+from pipeline.evaluation.top_k import CROWD, top_k, top_of_entries
+from pipeline.interactions import Floats, Int32s, Int64s, Mask
 
 # User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
 Scorer = Callable[[Int32s], Floats]
@@ -21,11 +21,14 @@ Scorer = Callable[[Int32s], Floats]
 Hidden = tuple[Int64s, Int64s]
 # Item codes, best first, and their scores, -inf where no candidate was left: (b, min(depth, candidates)) each.
 Lists = tuple[Int64s, Floats]
+# Rows, columns and scores: (m,) each.
+Entries = tuple[Int64s, Int64s, Floats]
 # Few enough to lie near the processor while they are ranked.
 BLOCK_SCORES, FEWEST_ROWS = 500_000, 64
-# Items, those of the largest norms, that set the bound, and how few a catalogue they are worth it in. Where most items
-# have nearly the norm of those, few are ruled out.
-HEAD, FEWEST_HEADS, LEVEL = 1024, 4, 0.4
+# Items, those of the largest norms, that set the first bound; how few a catalogue they are worth it in, if most items
+# have nearly the norm of those, so that few are ruled out, and if not; and how many later ones are asked at once.
+HEAD, FEWEST_ITEMS, FEWEST_HEADS, LEVEL = 1024, 50_000, 4, 0.4
+WIDTH = 8192
 # Products and norms are rounded.
 SLACK = np.float32(1 + 1e-4)
 # Of the first stage's greatest score, far above what float32 rounds.
@@ -94,8 +97,13 @@ class Best:
         return _listed(scores, users, self.columns, hidden, depth)
 
 
-class BestByNorm(Best):
-    """The same of inner products."""
+class BestOfProducts(Best):
+    """The same of inner products, for a catalogue of any size: most scores are compared once, and never stored.
+
+    Items are asked in the order of their norms, in stretches that double. The best of the stretches so far set each
+    user's bound: of the next one only the few scores that reach it are sorted, and a user whose bound no further norm
+    can reach is done.
+    """
 
     scorer: InnerProduct
 
@@ -106,30 +114,64 @@ class BestByNorm(Best):
         self.rows = block_rows(HEAD)
         self.norms, self.codes = norms[order], columns[order]
         self.items = scorer.items[self.codes]
-        self.place = np.argsort(order)
+        self.order, self.place = order, np.argsort(order)
 
     def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """See Best."""
-        vectors, hidden = self.scorer.users[users], (hidden[0], self.place[hidden[1]])
-        head = min(max(HEAD, depth), len(self.codes))
-        codes, scores = self._among(head, vectors, users, hidden, depth)
-        reach = self._reach(vectors, scores[:, -1])
-        queue = np.argsort(-reach, kind="stable")[: np.count_nonzero(reach > head)]
-        while len(queue):
-            width = int(reach[queue[0]])
-            rows, queue = np.split(queue, [block_rows(width)])
-            place = np.full(len(users), -1)
-            place[rows] = np.arange(len(rows))
-            of = place[hidden[0]]
-            own = of[of >= 0], hidden[1][of >= 0]
-            codes[rows], scores[rows] = self._among(width, vectors[rows], users[rows], own, depth)
+        vectors = self.scorer.users[users]
+        order = np.argsort(self.place[hidden[1]])
+        hidden = hidden[0][order], self.place[hidden[1]][order]
+        stop = min(max(HEAD, depth), len(self.codes))
+        shown = _between(hidden, 0, stop)
+        codes, scores = _listed(vectors @ self.items[:stop].T, users, self.codes[:stop], shown, depth)
+        crowded = np.zeros(len(users), bool)
+        while stop < len(self.codes):
+            rows = np.flatnonzero((self._reach(vectors, scores[:, -1]) > stop) & ~crowded)
+            if not len(rows):
+                break
+            stretch = range(stop, stop := min(2 * stop, len(self.codes)))
+            own = _of_rows(hidden, rows, len(users))
+            entries, crowd = self._reaching(vectors[rows], scores[rows, -1], own, stretch, CROWD * depth)
+            crowded[rows[crowd]] = True
+            self._merge(users, (codes, scores), rows, entries)
+        for rows in _parts(np.flatnonzero(crowded), block_rows(len(self.codes))):
+            own = _of_rows((hidden[0], self.order[hidden[1]]), rows, len(users))
+            codes[rows], scores[rows] = super().of(users[rows], own, depth)
         return codes, scores
 
-    def _among(self, width: int, vectors: Floats, users: Int32s, hidden: Hidden, depth: int) -> Lists:
-        """The best of the `width` items of the largest norms."""
-        inside = hidden[1] < width
-        own = hidden[0][inside], hidden[1][inside]
-        return _listed(vectors @ self.items[:width].T, users, self.codes[:width], own, depth)
+    def _reaching(
+        self, vectors: Floats, bound: Floats, hidden: Hidden, stretch: range, most: int
+    ) -> tuple[Entries, Mask]:
+        """The entries of a stretch of items that reach their row's bound, without what is hidden.
+
+        And the rows, (b,) bool, in which more than `most` do, as many of them tie: these are not complete.
+        """
+        parts: list[Entries] = []
+        bound, counts = bound[:, None].copy(), np.zeros(len(bound), np.int64)
+        for start in range(stretch.start, stretch.stop, WIDTH):
+            scores = vectors @ self.items[start : min(start + WIDTH, stretch.stop)].T
+            scores[_between(hidden, start, start + scores.shape[1])] = -np.inf
+            row, column = np.divmod(np.flatnonzero(scores >= bound), scores.shape[1])
+            parts.append((row, start + column, scores[row, column]))
+            counts += np.bincount(row, minlength=len(counts))
+            bound[counts > most] = np.inf
+        rows, columns, reached = (np.concatenate(part) for part in zip(*parts, strict=True))
+        whole = counts[rows] <= most
+        return (rows[whole], columns[whole], reached[whole]), counts > most
+
+    def _merge(self, users: Int32s, lists: Lists, rows: Int64s, entries: Entries) -> None:
+        """Puts entries, of places among `rows`, into the lists, where they belong there."""
+        row, column, score = rows[entries[0]], self.codes[entries[1]], entries[2]
+        rows, depth = np.unique(row), lists[0].shape[1]
+        if not len(rows):
+            return
+        row = np.concatenate([np.repeat(rows, depth), row])
+        column, score = (
+            np.concatenate([lists[0][rows].ravel(), column]),
+            np.concatenate([lists[1][rows].ravel(), score]),
+        )
+        best = top_of_entries(row, score, depth, users, column)
+        lists[0][rows], lists[1][rows] = column[best], score[best]
 
     def _reach(self, vectors: Floats, bound: Floats) -> Int64s:
         """How many items have a norm that allows a score of `bound`: (b,)."""
@@ -180,9 +222,27 @@ def best_of(scorer: Scorer, columns: Int64s) -> Best:
         return BestReordered(scorer, columns)
     if isinstance(scorer, InnerProduct) and len(columns) > FEWEST_HEADS * HEAD:
         norms = np.sort(np.linalg.norm(scorer.items[columns], axis=1))
-        if norms[len(norms) // 2] < LEVEL * norms[-HEAD]:
-            return BestByNorm(scorer, columns)
+        if len(columns) > FEWEST_ITEMS or norms[len(norms) // 2] < LEVEL * norms[-HEAD]:
+            return BestOfProducts(scorer, columns)
     return Best(scorer, columns)
+
+
+def _between(hidden: Hidden, start: int, stop: int) -> Hidden:
+    """What is hidden in columns from `start` to `stop`, counted from there. hidden: sorted by column."""
+    part = slice(*np.searchsorted(hidden[1], [start, stop]))
+    return hidden[0][part], hidden[1][part] - start
+
+
+def _of_rows(hidden: Hidden, rows: Int64s, count: int) -> Hidden:
+    """What is hidden in some of `count` rows, by their places among `rows`."""
+    place = np.full(count, -1)
+    place[rows] = np.arange(len(rows))
+    own = place[hidden[0]] >= 0
+    return place[hidden[0][own]], hidden[1][own]
+
+
+def _parts(rows: Int64s, size: int) -> list[Int64s]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _listed(scores: Floats, users: Int32s, codes: Int64s, hidden: Hidden, depth: int) -> Lists:

@@ -29,6 +29,8 @@ def top_k(scores: Floats, k: int, users: Int32s, items: Int64s | None = None) ->
     scores = scores.astype(np.float32, copy=False)
     n, m = scores.shape
     k = min(k, m)
+    if not k:
+        return np.zeros((n, 0), np.int64)
     items = np.arange(m) if items is None else items
     bound = _lower_bound(scores, k)
     rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), m)
@@ -36,13 +38,22 @@ def top_k(scores: Floats, k: int, users: Int32s, items: Int64s | None = None) ->
     crowded = counts > CROWD * k
     single = ~crowded[rows]
     rows, columns = rows[single], columns[single]
-    order = _order(rows, scores[rows, columns], users, items[columns])
     best = np.empty((n, k), np.int64)
-    firsts = np.cumsum(np.where(crowded, 0, counts)) - np.where(crowded, 0, counts)
-    best[~crowded] = columns[order][firsts[~crowded][:, None] + np.arange(k)]
+    best[~crowded] = columns[top_of_entries(rows, scores[rows, columns], k, users, items[columns])]
     for row in np.flatnonzero(crowded):
         best[row] = _top_of_row(scores[row], k, users[row], items)
     return best
+
+
+def top_of_entries(rows: Int64s, scores: Floats, k: int, users: Int32s, items: Int64s) -> Int64s:
+    """The places of the k best entries of every row that has any, best first: (rows that have some, k) int64.
+
+    rows: (c,), which have k entries at least. scores and items: (c,). users: by row.
+    """
+    order = _order(rows, scores, users, items)
+    counts = np.bincount(rows)
+    counts = counts[counts > 0]
+    return order[(np.cumsum(counts) - counts)[:, None] + np.arange(k)]
 
 
 def _lower_bound(scores: Floats, k: int) -> Floats:
@@ -54,7 +65,7 @@ def _lower_bound(scores: Floats, k: int) -> Floats:
     groups = max(4 * k, 256)
     width = m // groups
     maxima = scores[:, : width * groups].reshape(n, width, groups).max(axis=1) if width > 3 else scores
-    bound: Floats = np.partition(maxima, -k, axis=1)[:, -k] if m else np.zeros(n, np.float32)
+    bound: Floats = np.partition(maxima, -k, axis=1)[:, -k]
     return bound
 
 

@@ -82,7 +82,7 @@ def ours(folder: Path) -> dict[str, Any]:
         return run
 
     lists._listed = timed("ranking", lists._listed)
-    for kind in (lists.Best, lists.BestByNorm):
+    for kind in (lists.Best, lists.BestOfProducts):
         kind.of = timed("lists", kind.of)  # type: ignore[method-assign]
     scorer = metrics.inner_product(users, items)
     scorer(np.zeros(1, np.int32))

@@ -75,7 +75,7 @@ def test_metrics_are_their_definitions_whatever_the_ties_and_the_block(
         patch.setattr(lists, "BLOCK_SCORES", block)
         patch.setattr(lists, "FEWEST_ROWS", 1)
         if by_norm:
-            patch.setattr(metrics, "best_of", lists.BestByNorm)
+            patch.setattr(metrics, "best_of", lists.BestOfProducts)
         found = rank(inner_product(users, items), task, CUTOFFS)
     rows: dict[int, dict[str, float]] = {}
     shown: dict[int, set[int]] = {k: set() for k in CUTOFFS}
@@ -112,20 +112,20 @@ def test_items_of_small_norm_are_not_asked_and_the_lists_are_the_same(monkeypatc
     hidden = rows, generator.permutation(np.concatenate([best.repeat(10), generator.integers(0, len(columns), 2000)]))
     product, codes = lists.InnerProduct(users, items), np.arange(len(users), dtype=np.int32)
     asked: list[int] = []
-    listed = lists._listed
+    reaching = lists.BestOfProducts._reaching
 
-    def counted(scores: np.ndarray, *rest: Any) -> Any:
-        asked.append(scores.size)
-        return listed(scores, *rest)
+    def counted(self: Any, vectors: np.ndarray, bound: Any, hidden: Any, stretch: range, most: int) -> Any:
+        asked.append(len(vectors) * len(stretch))
+        return reaching(self, vectors, bound, hidden, stretch, most)
 
-    monkeypatch.setattr(lists, "_listed", counted)
+    monkeypatch.setattr(lists.BestOfProducts, "_reaching", counted)
     for depth in (1, 20):
         whole, plain = lists.Best(product, columns).of(codes, hidden, depth)
         asked.clear()
         found, scores = lists.best_of(product, columns).of(codes, hidden, depth)
         np.testing.assert_array_equal(found, whole)
         np.testing.assert_allclose(scores, plain, rtol=1e-5)
-        assert sum(asked) < len(users) * len(columns) / 2
+        assert 0 < sum(asked) < len(users) * (len(columns) - lists.HEAD) / 2
 
 
 @pytest.mark.parametrize("levels", [1, 5, 1 << 20])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation import ranking
-from pipeline.evaluation.ranking import Best, BestByNorm, InnerProduct, Reordered, best_of
+from pipeline.evaluation import metrics, ranking
+from pipeline.evaluation.ranking import Best, BestOfProducts, InnerProduct, Reordered, best_of
+from pipeline.interactions import Interactions
 
 USERS, ITEMS, LISTED = 40, 6_000, 30
 
@@ -57,6 +58,7 @@ def test_lists_by_norm_are_those_of_the_full_product_whatever_is_hidden(
     monkeypatch: pytest.MonkeyPatch, head: int
 ) -> None:
     monkeypatch.setattr(ranking, "HEAD", head)
+    monkeypatch.setattr(ranking, "WIDTH", 2 * head)
     monkeypatch.setattr(ranking, "BLOCK_SCORES", 60)
     monkeypatch.setattr(ranking, "FEWEST_ROWS", 1)
     for seed in range(12):
@@ -75,6 +77,23 @@ def test_lists_by_norm_are_those_of_the_full_product_whatever_is_hidden(
         hidden = np.repeat(np.arange(9), [len(row) for row in seen]), np.concatenate(seen).astype(np.int64)
         for depth in (1, 4, 40):
             whole, plain = Best(product, columns).of(codes, hidden, depth)
-            lists, found = BestByNorm(product, columns).of(codes, hidden, depth)
+            lists, found = BestOfProducts(product, columns).of(codes, hidden, depth)
             np.testing.assert_array_equal(np.where(found > -np.inf, lists, -1), np.where(plain > -np.inf, whole, -1))
             np.testing.assert_allclose(found, plain, rtol=1e-5)
+
+
+def test_blocks_of_users_side_by_side_give_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    monkeypatch.setattr(ranking, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", 7 * ITEMS)
+    pairs = np.arange(USERS, dtype=np.int32), generator.integers(0, ITEMS, USERS).astype(np.int32)
+    log = Interactions(*pairs, np.zeros(USERS), np.ones(USERS, np.float32), USERS, ITEMS)
+    nothing = log.subset(np.zeros(USERS, bool))
+    scores = []
+    for threads in (1, 3):
+        monkeypatch.setattr(metrics, "product_threads", lambda threads=threads: threads)
+        scores.append(metrics.rank(scorer(8), metrics.Task(nothing, log), (1000,)))
+    np.testing.assert_array_equal(scores[0].users, np.arange(USERS))
+    np.testing.assert_array_equal(scores[1].users, np.arange(USERS))
+    for name, values in scores[0].values.items():
+        np.testing.assert_array_equal(values, scores[1].values[name])
