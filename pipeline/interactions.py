@@ -62,6 +62,12 @@ class Interactions:
         mask: Mask = self.user % step == 0
         return mask
 
+    def of_those_in(self, other: Interactions) -> Interactions:
+        """The interactions of the users who have any in another log of the same codes."""
+        users = np.zeros(self.n_users, bool)
+        users[other.user] = True
+        return self.subset(users[self.user])
+
     def sample_users(self, count: int, seed: int) -> Interactions:
         """The interactions of a seeded sample of `count` users, or of all if no more have any."""
         users = np.flatnonzero(np.diff(self.offsets()))

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.evaluation.top_k import CROWD, top_k, top_of_entries
+from pipeline.evaluation.top_k import CROWD, tie_break, top_k, top_of_entries
 from pipeline.interactions import Floats, Int32s, Int64s, Mask
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 # User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
 Scorer = Callable[[Int32s], Floats]
@@ -29,6 +33,8 @@ BLOCK_SCORES, FEWEST_ROWS = 500_000, 64
 # have nearly the norm of those, so that few are ruled out, and if not; and how many later ones are asked at once.
 HEAD, FEWEST_ITEMS, FEWEST_HEADS, LEVEL = 1024, 50_000, 4, 0.4
 WIDTH = 8192
+# Draws for each place of a random list: some are hidden, or drawn before.
+DRAWS = 2
 # Products and norms are rounded.
 SLACK = np.float32(1 + 1e-4)
 # Of the first stage's greatest score, far above what float32 rounds.
@@ -50,6 +56,37 @@ class InnerProduct:
     def __call__(self, users: Int32s) -> Floats:
         """See Scorer."""
         return self.users[users] @ self.items.T
+
+
+@dataclass(frozen=True)
+class SparseScorer:
+    """The scorer of a model that scores few items for a user, and all others alike, with 0.
+
+    scores: user codes (b,) to a CSR matrix (b, n_items) float32.
+    """
+
+    scores: Callable[[Int32s], sp.csr_matrix]
+
+    def __call__(self, users: Int32s) -> Floats:
+        """See Scorer."""
+        return self.scores(users).toarray()
+
+
+@dataclass(frozen=True)
+class RandomScorer:
+    """The scorer of no knowledge at all: every order of the items is as likely, and each user's is another."""
+
+    seed: int
+    n_items: int
+
+    def __call__(self, users: Int32s) -> Floats:
+        """See Scorer: uniform numbers."""
+        keys = tie_break(self.seeded(users)[:, None], np.arange(self.n_items))
+        return (keys >> np.uint64(40)).astype(np.float32)
+
+    def seeded(self, users: Int32s) -> Int32s:
+        """Numbers that stand for the users, others for each seed."""
+        return tie_break(users, np.array([self.seed])).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -181,6 +218,61 @@ class BestOfProducts(Best):
         return counts
 
 
+class BestOfSparse(Best):
+    """The same of sparse scores: no other item is looked at, for a user of whose scores enough are above 0."""
+
+    scorer: SparseScorer
+
+    def __init__(self, scorer: SparseScorer, columns: Int64s) -> None:
+        super().__init__(scorer, columns)
+        self.rows = block_rows(HEAD)
+
+    def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
+        """See Best."""
+        matrix, width = self.scorer.scores(users), len(self.columns)
+        if width < matrix.shape[1]:
+            matrix = matrix[:, self.columns]
+        row = np.repeat(np.arange(len(users)), np.diff(matrix.indptr))
+        keys = row * width + matrix.indices
+        shown = (matrix.data > 0) & ~np.isin(keys, hidden[0] * width + hidden[1])
+        depth = min(depth, width)
+        many = np.bincount(row[shown], minlength=len(users)) >= depth
+        shown &= many[row]
+        codes, scores = np.empty((len(users), depth), np.int64), np.empty((len(users), depth), np.float32)
+        row, code, score = row[shown], self.columns[matrix.indices[shown]], matrix.data[shown]
+        best = top_of_entries(row, score, depth, users, code)
+        codes[many], scores[many] = code[best], score[best]
+        for rows in _parts(np.flatnonzero(~many), block_rows(width)):
+            own = _of_rows(hidden, rows, len(users))
+            codes[rows], scores[rows] = _listed(matrix[rows].toarray(), users[rows], self.columns, own, depth)
+        return codes, scores
+
+
+class RandomLists(Best):
+    """The same of no knowledge: lists are drawn, not made of scores, where many items are shown."""
+
+    scorer: RandomScorer
+
+    def __init__(self, scorer: RandomScorer, columns: Int64s) -> None:
+        super().__init__(scorer, columns)
+        self.rows = block_rows(HEAD)
+
+    def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
+        """See Best."""
+        width, depth = len(self.columns), min(depth, len(self.columns))
+        draws = tie_break(self.scorer.seeded(users)[:, None], np.arange(DRAWS * depth)) % np.uint64(max(width, 1))
+        keys = np.arange(len(users))[:, None] * width + draws.astype(np.int64)
+        again = np.ones(keys.size, bool)
+        again[np.unique(keys, return_index=True)[1]] = False
+        shown = ~again.reshape(keys.shape) & ~np.isin(keys, hidden[0] * width + hidden[1])
+        first = np.argsort(~shown, axis=1, kind="stable")[:, :depth]
+        codes = self.columns[np.take_along_axis(keys, first, axis=1) % max(width, 1)]
+        scores = np.broadcast_to(-np.arange(depth, dtype=np.float32), codes.shape).copy()
+        for rows in _parts(np.flatnonzero(shown.sum(axis=1) < depth), block_rows(width)):
+            codes[rows], scores[rows] = super().of(users[rows], _of_rows(hidden, rows, len(users)), depth)
+        return codes, scores
+
+
 class BestReordered(Best):
     """The same of re-ordered lists: their items, then the first stage's best of all others."""
 
@@ -220,6 +312,10 @@ def best_of(scorer: Scorer, columns: Int64s) -> Best:
     """The fastest way to the scorer's lists. columns: (m,) item codes of the candidates, sorted."""
     if isinstance(scorer, Reordered):
         return BestReordered(scorer, columns)
+    if isinstance(scorer, RandomScorer):
+        return RandomLists(scorer, columns)
+    if isinstance(scorer, SparseScorer):
+        return BestOfSparse(scorer, columns)
     if isinstance(scorer, InnerProduct) and len(columns) > FEWEST_HEADS * HEAD:
         norms = np.sort(np.linalg.norm(scorer.items[columns], axis=1))
         if len(columns) > FEWEST_ITEMS or norms[len(norms) // 2] < LEVEL * norms[-HEAD]:

@@ -1,11 +1,10 @@
-"""Models of a few settings that fit in seconds: every combination is fitted, and validation chooses."""
+"""Models of a few settings, which validation chooses, one setting after the other."""
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import ClassVar, Generic, TypeVar
 
 from pipeline.evaluation.metrics import Scorer, Task, mean_of
@@ -15,6 +14,7 @@ from pipeline.recommend.base import Content, Fit, FitInput, Model, OnEpoch
 State = TypeVar("State")
 # A value for each setting that is searched.
 Choice = Mapping[str, float]
+Grid = Mapping[str, Sequence[float]]
 
 
 class Searched(Model, Generic[State]):
@@ -27,13 +27,13 @@ class Searched(Model, Generic[State]):
     chosen: Choice
 
     @property
-    def grid(self) -> dict[str, Sequence[float]]:
+    def grid(self) -> Grid:
         """Each setting's values, the first of which are used where there is no validation part."""
         return {name: getattr(self.settings, name) for name in self.searched}
 
-    def prepare(self, content: Content, train: Interactions) -> None:
-        """Makes, once before a fit, what all combinations of settings share."""
-        return
+    def prepare(self, content: Content, train: Interactions, grid: Grid) -> Grid:
+        """Makes, once before a fit, what all of the grid's settings share; returns the grid that can be searched."""
+        return grid
 
     @abstractmethod
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> State:
@@ -44,24 +44,38 @@ class Searched(Model, Generic[State]):
         """The scorer of what `state_of` returned."""
 
     def learn(self, data: FitInput) -> Fit:
-        """Fits every combination of the grid, and takes the best by `metric` on `validation`; without, the first."""
+        """Takes the best settings by `metric` on `validation`; without it, the first of each.
+
+        One setting after the other takes its best value, from the first ones on, until a round changes none.
+        """
         started = time.perf_counter()
-        combinations = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
-        task = Task(data.train, data.validation) if data.validation and len(combinations) > 1 else None
-        self.prepare(data.content, data.train)
-        best = -1.0
-        for settings in combinations if task else combinations[:1]:
-            state = self.state_of(data.content, data.train, settings)
-            score = mean_of(self.scorer_of(state, task.history), task, self.metric) if task else 0.0
-            if score > best:
-                best, self.state, self.chosen = score, state, settings
+        grid = self.prepare(data.content, data.train, self.grid)
+        self.chosen = {name: values[0] for name, values in grid.items()}
+        self.state = self.state_of(data.content, data.train, self.chosen)
+        if data.validation and max(map(len, grid.values()), default=1) > 1:
+            self._search(data, Task(data.train.of_those_in(data.validation), data.validation), grid)
         return Fit(seconds=time.perf_counter() - started, settings=self.chosen)
+
+    def _search(self, data: FitInput, task: Task, grid: Grid) -> None:
+        scores = {tuple(self.chosen.values()): mean_of(self.scorer_of(self.state, task.history), task, self.metric)}
+        before: Choice = {}
+        while before != self.chosen:
+            before = self.chosen
+            for name, values in grid.items():
+                for settings in ({**self.chosen, name: value} for value in values):
+                    if tuple(settings.values()) in scores:
+                        continue
+                    state = self.state_of(data.content, data.train, settings)
+                    score = mean_of(self.scorer_of(state, task.history), task, self.metric)
+                    scores[tuple(settings.values())] = score
+                    if score > scores[tuple(self.chosen.values())]:
+                        self.chosen, self.state = settings, state
 
     def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
         """Fits with the settings that were chosen."""
         started = time.perf_counter()
         self.chosen = chosen.settings
-        self.prepare(content, train)
+        self.prepare(content, train, {name: (value,) for name, value in self.chosen.items()})
         self.state = self.state_of(content, train, chosen.settings)
         return Fit(seconds=time.perf_counter() - started, settings=chosen.settings)
 

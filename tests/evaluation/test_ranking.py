@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from pipeline.evaluation import metrics, ranking
-from pipeline.evaluation.ranking import Best, BestOfProducts, InnerProduct, Reordered, best_of
+from pipeline.evaluation.ranking import (
+    Best,
+    BestOfProducts,
+    InnerProduct,
+    RandomScorer,
+    Reordered,
+    SparseScorer,
+    best_of,
+)
 from pipeline.interactions import Interactions
 
 USERS, ITEMS, LISTED = 40, 6_000, 30
@@ -97,3 +106,39 @@ def test_blocks_of_users_side_by_side_give_the_same_lists(monkeypatch: pytest.Mo
     np.testing.assert_array_equal(scores[1].users, np.arange(USERS))
     for name, values in scores[0].values.items():
         np.testing.assert_array_equal(values, scores[1].values[name])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_lists_of_sparse_scores_are_those_of_all_scores(share: float) -> None:
+    generator = np.random.default_rng(3)
+    users, hidden_of = np.arange(20, dtype=np.int32), generator.random((20, 60)) < 0.2
+    # Some users have fewer positive scores than a list has places; some scores are negative, and many tie.
+    dense = generator.integers(-1, 4, (20, 60)) * (generator.random((20, 60)) < np.linspace(0, 1, 20)[:, None])
+    dense = dense.astype(np.float32)
+    columns = np.flatnonzero(generator.random(60) < share)
+    sparse = SparseScorer(lambda rows: sp.csr_matrix(dense)[rows])
+    lists = [
+        best(scorer, columns).of(users[::-1], np.nonzero(hidden_of[:, columns]), depth)
+        for depth in (5, 70)
+        for best, scorer in ((best_of, sparse), (Best, lambda rows: dense[rows]))
+    ]
+    for (codes, scores), (plain, expected) in zip(lists[::2], lists[1::2], strict=True):
+        np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_array_equal(codes[scores > -np.inf], plain[scores > -np.inf])
+
+
+def test_random_lists_are_uniform_distinct_and_hold_nothing_hidden() -> None:
+    users, columns = np.arange(3000, dtype=np.int32), np.arange(5, 45)
+    hidden = np.repeat(users.astype(np.int64), 2), np.tile([0, 7], 3000)
+    # A user to whom nearly all is hidden has a list of what is left.
+    hidden = np.append(hidden[0], np.zeros(36, np.int64)), np.append(hidden[1], np.delete(np.arange(38), [0, 7]))
+    codes, scores = best_of(RandomScorer(0, 50), columns).of(users, hidden, 4)
+    assert all(len(set(row)) == 4 for row in codes[1:].tolist())
+    assert set(codes[0][scores[0] > -np.inf].tolist()) == {43, 44}
+    counts = np.bincount(codes[1:].ravel(), minlength=50)
+    assert counts[[*range(5), 5, 12, *range(45, 50)]].sum() == 0
+    shown = counts[np.setdiff1d(columns, [5, 12])]
+    assert abs(shown - 4 * 2999 / 38).max() < 5 * (4 * 2999 / 38) ** 0.5
+    again, _ = best_of(RandomScorer(0, 50), columns).of(users[::-1], (np.zeros(0, int), np.zeros(0, int)), 4)
+    other, _ = best_of(RandomScorer(1, 50), columns).of(users[::-1], (np.zeros(0, int), np.zeros(0, int)), 4)
+    assert (again != other).mean() > 0.9

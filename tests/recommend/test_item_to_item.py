@@ -157,7 +157,7 @@ def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(dense: np
     train, validation = of_table(dense * ~hidden), of_table(dense * hidden)
     fit = Svd(settings, 0, 1).fit(NOTHING, train, validation)
     model = Svd(settings, 0, 1)
-    model.prepare(NOTHING, train)
+    model.prepare(NOTHING, train, model.grid)
 
     def ndcg(chosen: tuple[float, ...]) -> float:
         scorer = model.scorer_of(model.state_of(NOTHING, train, dict(zip(model.grid, chosen, strict=True))), train)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.config.base import ADVANCED, Grid
+from pipeline.config.kinds import Lazy
 from pipeline.config.train import TrainSettings
 from pipeline.evaluation.metrics import Scorer
+from pipeline.evaluation.ranking import SparseScorer
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.grid_searched import Choice, Searched
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+else:
+    sp = Lazy("scipy.sparse")
 
 log = logging.getLogger("medley")
 
@@ -61,12 +68,14 @@ class Ease(Searched[tuple[Floats, Int64s]]):
         weights, codes = state
         rows = history.matrix()[:, codes]
 
-        def scores(users: Int32s) -> Floats:
-            block = np.zeros((len(users), history.n_items), np.float32)
-            block[:, codes] = rows[users] @ weights
-            return block
+        def scores(users: Int32s) -> sp.csr_matrix:
+            block = np.asarray(rows[users] @ weights)
+            ends = np.arange(0, block.size + 1, len(codes))
+            return sp.csr_matrix((block.ravel(), np.tile(codes, len(users)), ends), (len(users), history.n_items))
 
-        return scores
+        if len(codes) < history.n_items / 2:
+            return SparseScorer(scores)
+        return lambda users: scores(users).toarray()
 
 
 def _inverse(gram: Floats) -> Floats:

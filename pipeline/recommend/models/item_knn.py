@@ -12,7 +12,7 @@ from pipeline.config.train import TrainSettings
 from pipeline.interactions import Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.grid_searched import Choice
-from pipeline.recommend.item_to_item import ItemToItem, top_of_product
+from pipeline.recommend.item_to_item import ItemToItem, pairs_of, top_of_product
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -40,11 +40,11 @@ class ItemKnn(ItemToItem):
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> sp.csr_matrix:
         """W, sparse."""
-        users_of = train.pairs().T.tocsr()
+        users_of = pairs_of(train).T.tocsr()
         root = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
 
         def adjust(block: sp.csr_matrix, start: int) -> None:
             row = start + np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
             block.data /= root[row] * root[block.indices] + np.float32(settings["shrink"])
 
-        return top_of_product(users_of, users_of.T.tocsr(), int(settings["neighbours"]), adjust).T.tocsr()
+        return top_of_product(users_of, users_of.T.tocsr(), int(settings["neighbours"]), adjust, self.threads).T.tocsr()

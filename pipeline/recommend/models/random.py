@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 from pipeline.config.train import TrainSettings
+from pipeline.evaluation.metrics import Scorer
+from pipeline.evaluation.ranking import RandomScorer
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.recommend.base import Fit, FitInput, Recommender
 
@@ -36,6 +38,10 @@ class Random(Recommender):
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, 64) float32 of unit norm, whatever the history."""
         return self._draw(1, history.n_users)
+
+    def scorer(self, history: Interactions) -> Scorer:
+        """A random order of each user's, as the vectors' products are, without making them."""
+        return RandomScorer(self.seed, history.n_items)
 
     def _draw(self, stream: int, rows: int) -> Floats:
         generator = np.random.default_rng([self.seed, stream])

@@ -12,7 +12,7 @@ from pipeline.config.train import TrainSettings
 from pipeline.interactions import Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.grid_searched import Choice
-from pipeline.recommend.item_to_item import ItemToItem, top_of_product
+from pipeline.recommend.item_to_item import ItemToItem, pairs_of, top_of_product
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -39,7 +39,7 @@ class RP3Beta(ItemToItem):
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> sp.csr_matrix:
         """W, sparse."""
-        chosen = train.pairs()
+        chosen = pairs_of(train)
         popularity = np.maximum(np.bincount(chosen.indices, minlength=train.n_items), 1).astype(np.float32)
         penalty = popularity ** np.float32(settings["beta"])
 
@@ -47,7 +47,7 @@ class RP3Beta(ItemToItem):
             block.data /= penalty[block.indices]
 
         to_user, to_item = _walk(chosen.T.tocsr(), settings["alpha"]), _walk(chosen, settings["alpha"])
-        return top_of_product(to_user, to_item, int(settings["neighbours"]), adjust)
+        return top_of_product(to_user, to_item, int(settings["neighbours"]), adjust, self.threads)
 
 
 def _walk(matrix: sp.csr_matrix, power: float) -> sp.csr_matrix:

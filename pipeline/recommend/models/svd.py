@@ -8,34 +8,39 @@ D_i are the sums of its rows and columns. PureSVD (Cremonesi et al. 2010), of th
 by: what is left of them when nothing is trained is a low-pass filter (Shen et al. 2021), of a sharp edge where γ is 0,
 and of a slope where a vector counts by its singular value to the power γ (Peng et al. 2024), so that more of them
 can be kept. How many, how much that value counts, and how much an item's popularity d, validation chooses; all share
-one decomposition, by random projections (Halko et al. 2011).
+one decomposition, see `singular_vectors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from threadpoolctl import threadpool_limits
+from safetensors.numpy import load_file, save_file
 
-from pipeline.config.base import ADVANCED, Grid
+from pipeline.artefacts.read import readable
+from pipeline.config.base import ADVANCED
+from pipeline.config.base import Grid as Values
 from pipeline.config.kinds import Lazy
 from pipeline.config.train import TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.base import Content, Recommender, Space
+from pipeline.recommend.base import Content, Fit, Recommender, Space
 from pipeline.recommend.content_features import degrees, rows_of_content, symmetric
-from pipeline.recommend.grid_searched import Choice, Searched
+from pipeline.recommend.grid_searched import Choice, Grid, Searched
+from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.singular_vectors import singular_vectors
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
 else:
     sp = Lazy("scipy.sparse")
 
-POWER_ITERATIONS = 3
+# Of the widest table of items: 1 GB, of which some four are held while it is made.
+MOST_NUMBERS = 2**28
 State = tuple[Floats, Floats]
 
 
@@ -46,12 +51,12 @@ class SvdSettings(TrainSettings):
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (256, 64, 128, 512, 1024), min_length=1, description="dimensions of the vectors, to choose from"
     )
-    popularity_powers: Grid = Field(
+    popularity_powers: Values = Field(
         (0.5, 0.3, 0.1),
         description="powers of popularity, to choose from, that items are scored by",
         json_schema_extra=ADVANCED,
     )
-    spectrum_powers: Grid = Field(
+    spectrum_powers: Values = Field(
         (0.0, 0.5, 1.0),
         description="powers of its singular value, to choose from, that a dimension counts by",
         json_schema_extra=ADVANCED,
@@ -76,19 +81,17 @@ class Svd(Searched[State], Recommender):
     settings: SvdSettings
 
     @property
-    def grid(self) -> dict[str, Sequence[float]]:
+    def grid(self) -> Grid:
         """See Searched."""
         widths, powers = self.settings.widths, self.settings.popularity_powers
         return {"width": widths, "popularity_power": powers, "spectrum_power": self.settings.spectrum_powers}
 
-    def prepare(self, content: Content, train: Interactions) -> None:
+    def prepare(self, content: Content, train: Interactions, grid: Grid) -> Grid:
         """Decomposes R̃: `_q` (n_items, the largest width) of orthonormal columns, `_sigma` (width,), `_degrees`
-        (n_items,), float32.
+        (n_items,), float32. Widths that a catalogue of this size has no room for are left out of the grid.
 
         Raises StepFailed if no row has two items.
         """
-        from sklearn.utils.extmath import randomized_svd
-
         weight = self.settings.content_weight
         content_rows = rows_of_content(content, self.settings.neighbours) if weight else []
         rows = sp.vstack([train.pairs(), *(part * np.float32(weight) for part in content_rows)], format="csr")
@@ -97,10 +100,25 @@ class Svd(Searched[State], Recommender):
         if not rows.nnz:
             raise StepFailed("no user has two training interactions to learn from; set train.model to content")
         self._degrees = degrees(rows, 0)
-        width = min(int(max(self.settings.widths)), min(rows.shape))
-        with threadpool_limits(self.threads):
-            _, sigma, vt = randomized_svd(symmetric(rows), width, n_iter=POWER_ITERATIONS, random_state=self.seed)
-        self._q, self._sigma = np.ascontiguousarray(vt.T, np.float32), np.asarray(sigma, np.float32)
+        widest = max(MOST_NUMBERS // train.n_items, 1)
+        widths = [width for width in grid["width"] if width <= widest] or [min(*grid["width"], widest)]
+        width = min(int(max(widths)), *rows.shape)
+        self._q, self._sigma = singular_vectors(symmetric(rows), width, self.seed, self.threads)
+        return {**grid, "width": widths}
+
+    def save(self, folder: Path) -> None:
+        """Writes the decomposition as `model.safetensors`; see `prepare`."""
+        width = int(self.chosen["width"])
+        tensors = {"q": self._q[:, :width], "sigma": self._sigma[:width], "degrees": self._degrees}
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / FILE)
+
+    def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
+        """See Recommender: takes the saved decomposition."""
+        with readable(folder / FILE, f"not the weights of a {self.name} model"):
+            saved = load_file(folder / FILE)
+        self._q, self._sigma, self._degrees = saved["q"], saved["sigma"], saved["degrees"]
+        self.chosen = chosen.settings
+        self.state = self.state_of(content, train, chosen.settings)
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> State:
         """d^β q and d^-β Σ^γ q of every item, (n_items, width) float32 each."""
