@@ -48,6 +48,7 @@ class Content:
     modalities: each modality's own vectors, (n_items, d) float32, and (n_items,) bool, whether an item has it. Where
     it is empty, the fused vectors are all there is.
     titles: each item's, for a model that reads text; empty for every other.
+    memo: what is made of the items once, however many models and fits read it, see `content_features.neighbours_of`.
     """
 
     vectors: Floats
@@ -55,6 +56,7 @@ class Content:
     pooling: Pooling = field(default_factory=_plain_pooling)
     modalities: dict[str, tuple[Floats, Mask]] = field(default_factory=dict)
     titles: Sequence[str] = ()
+    memo: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ else:
     sp = Lazy("scipy.sparse")
 
 Modalities = dict[str, tuple[Floats, Mask]]
+Neighbours = tuple["sp.csr_matrix", Floats, Mask]
+# At a time, as both ends' vectors are laid side by side.
+EDGES = 1 << 17
 
 
 def modalities(content: Content) -> Modalities:
@@ -44,12 +47,27 @@ def rows_of_content(content: Content, count: int) -> list[sp.csr_matrix]:
     An item's row has the item and its `count` nearest, these by their cosine, and is empty where it lacks the modality.
     """
     matrices = []
-    for vectors, present in modalities(content).values():
-        near = neighbours(vectors, present, count)
-        rows = np.repeat(np.arange(len(vectors)), np.diff(near.indptr))
-        near.data = np.maximum(np.einsum("nd,nd->n", vectors[rows], vectors[near.indices]), 0)
-        matrices.append((near + sp.diags(present.astype(np.float32))).tocsr())
+    for near, cosines, present in neighbours_of(content, count).values():
+        row = sp.csr_matrix((np.maximum(cosines, 0), near.indices, near.indptr), near.shape)
+        matrices.append((row + sp.diags(present.astype(np.float32))).tocsr())
     return matrices
+
+
+def neighbours_of(content: Content, count: int) -> dict[str, Neighbours]:
+    """Each modality's graph, see `neighbours`, its edges' cosines (edges,) float32, and (n,) bool, who has it.
+
+    They are looked for once, and kept in `content.memo`.
+    """
+    if count not in content.memo:
+        content.memo[count] = {}
+        for name, (vectors, present) in modalities(content).items():
+            near = neighbours(vectors, present, count)
+            row, cosines = np.repeat(np.arange(len(vectors)), np.diff(near.indptr)), np.empty(near.nnz, np.float32)
+            for part in np.split(np.arange(near.nnz), range(EDGES, near.nnz, EDGES)):
+                cosines[part] = np.einsum("nd,nd->n", vectors[row[part]], vectors[near.indices[part]])
+            content.memo[count][name] = near, cosines, present
+    memo: dict[str, Neighbours] = content.memo[count]
+    return memo
 
 
 def degrees(matrix: sp.spmatrix, axis: int) -> Floats:

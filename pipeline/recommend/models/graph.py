@@ -30,7 +30,7 @@ from pipeline.config.training import Patience
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, ItemSide, Space
-from pipeline.recommend.content_features import degrees, modalities, neighbours, scaled
+from pipeline.recommend.content_features import degrees, modalities, neighbours_of, scaled
 from pipeline.recommend.item_sides import SummedItems, save_parts
 from pipeline.recommend.trained import Tables, Trained
 from pipeline.recommend.user_sides import AdditiveUsers
@@ -144,8 +144,8 @@ class GraphRecommender(Trained[Hidden]):
         self._counted = np.maximum(self._item_degrees, self._item_degrees[self._known].min())
         by_modality = modalities(content)
         self._features = {name: torch.from_numpy(vectors) for name, (vectors, _) in by_modality.items()}
-        near = (neighbours(*features, self.settings.neighbours) for features in by_modality.values())
-        self._likeness = [propagation.Graph(matrix) for matrix in near]
+        near = neighbours_of(content, self.settings.neighbours).values()
+        self._likeness = [propagation.Graph(matrix) for matrix, _, _ in near]
         self._ids = torch.randn(train.n_items, self.settings.width, generator=generator) * INITIAL
         self._has_id = torch.from_numpy((self._item_degrees > 0).astype(np.float32))[:, None]
         self._bias = torch.zeros(train.n_items)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 else:
     sp = Lazy("scipy.sparse")
 
-# Of the widest table of items: 1 GB, of which some four are held while it is made.
-MOST_NUMBERS = 2**28
+# Of the widest table of items, .5 GB, of which some four are held while it is made.
+MOST_NUMBERS = 2**27
 State = tuple[Floats, Floats]
 
 
