@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 Doubles = npt.NDArray[np.float64]
 # Rows of the matrix, and of a table of its columns, at a time.
 BLOCK_ROWS = 32_768
+# Columns of that table at a time, of which each thread has a sum of its own.
+DIRECTIONS = 64
 # Directions beyond those wanted, and passes, that the last of them need to be found.
 OVERSAMPLING, PASSES = 10, 5
 SMALLEST = 1e-10
@@ -28,9 +30,10 @@ SMALLEST = 1e-10
 def singular_vectors(matrix: sp.csr_matrix, width: int, seed: int, threads: int) -> tuple[Floats, Floats]:
     """The `width` largest singular values σ, and their right singular vectors q.
 
-    Subspace iteration on AᵀA from a random start (Halko et al. 2011): its memory is that of q, twice, and once more for
-    each thread. matrix: (rows, columns) float32. Returns q (columns, width) float32 of orthonormal columns, zero ones
-    where the rank is smaller, and σ (width,) float32, the largest first.
+    Subspace iteration on AᵀA from a random start (Halko et al. 2011); its memory is that of q, twice.
+
+    matrix: (rows, columns) float32. Returns q (columns, width) float32 of orthonormal columns, zero ones where the rank
+    is smaller, and σ (width,) float32, the largest first.
     """
     columns = matrix.shape[1]
     q = np.random.default_rng(seed).standard_normal((columns, min(width + OVERSAMPLING, columns)), np.float32)
@@ -54,13 +57,20 @@ class _Iteration:
     def squared(self, q: Floats) -> Floats:
         """AᵀA q."""
 
-        def part(first: int) -> Floats:
-            total = np.zeros_like(q)
-            for block in self.blocks[first :: self.threads]:
-                total += block.T @ (block @ q)
-            return total
+        squared = np.empty_like(q)
+        for start in range(0, q.shape[1], DIRECTIONS):
+            some = np.ascontiguousarray(q[:, start : start + DIRECTIONS])
 
-        return _sum(self.pool.map(part, range(min(self.threads, len(self.blocks)))))
+            def part(first: int, some: Floats = some) -> Floats:
+                total = np.zeros_like(some)
+                for block in self.blocks[first :: self.threads]:
+                    total += block.T @ (block @ some)
+                return total
+
+            squared[:, start : start + DIRECTIONS] = _sum(
+                self.pool.map(part, range(min(self.threads, len(self.blocks))))
+            )
+        return squared
 
     def orthonormal(self, y: Floats) -> tuple[Floats, Doubles]:
         """y's left singular vectors, in its place, zero where its rank ends, and its values, the largest first."""

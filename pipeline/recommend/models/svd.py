@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 else:
     sp = Lazy("scipy.sparse")
 
-# Of the widest table of items, .5 GB, of which some four are held while it is made.
-MOST_NUMBERS = 2**27
+# Of the widest table of items, 1 GB, of which some four are held at once.
+MOST_NUMBERS = 2**28
 State = tuple[Floats, Floats]
 
 
@@ -71,6 +71,7 @@ class Svd(Searched[State], Recommender):
     """See above; an item that is in no row has a zero vector."""
 
     Settings = SvdSettings
+    version = 2
     title = "SVD"
     purpose = "a strong model in seconds, without epochs; a good first one on a new log"
     inductive = True
@@ -121,21 +122,32 @@ class Svd(Searched[State], Recommender):
         self.state = self.state_of(content, train, chosen.settings)
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> State:
-        """d^β q and d^-β Σ^γ q of every item, (n_items, width) float32 each."""
+        """d^β of every item, (n_items,), and Σ^γ of as many dimensions as there are to be, (width,), float32."""
         power = np.maximum(self._degrees, 1e-9) ** np.float32(settings["popularity_power"])
         power[self._degrees == 0] = 1
-        q, sigma = self._q[:, : int(settings["width"])], self._sigma[: int(settings["width"])]
-        return q * power[:, None], q / power[:, None] * sigma ** np.float32(settings["spectrum_power"])
+        return power, self._sigma[: int(settings["width"])] ** np.float32(settings["spectrum_power"])
 
     def scorer_of(self, state: State, history: Interactions) -> Scorer:
         """Inner products."""
-        return inner_product(history.pairs() @ state[1], state[0])
+        return inner_product(self._users(state, history), self._items(state))
 
     @property
     def item_vectors(self) -> Floats:  # type: ignore[override]
         """(n_items, width) float32, d^β q."""
-        return self.state[0]
+        return self._items(self.state)
 
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, width) float32, the history's sum of d^-β Σ^γ q; a zero row for a user without history."""
-        return np.asarray(history.pairs() @ self.state[1], np.float32)
+        return self._users(self.state, history)
+
+    def _items(self, state: State) -> Floats:
+        power, spectrum = state
+        return self._q[:, : len(spectrum)] * power[:, None]
+
+    def _users(self, state: State, history: Interactions) -> Floats:
+        power, spectrum = state
+        pairs = history.pairs()
+        pairs.data /= power[pairs.indices]
+        users: Floats = np.asarray(pairs @ self._q[:, : len(spectrum)], np.float32)
+        users *= spectrum
+        return users
