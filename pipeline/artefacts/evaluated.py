@@ -21,7 +21,7 @@ class Evaluated:
 
     test: segment to model to metrics. trained: the model whose list is published; beside it there is
     `first_stage` where that list is re-ordered. paired, ablation, ranker: see `steps.evaluate`; empty where there is
-    none.
+    none. notes: by model, what a reader of its figures has to know, or why it has none.
     """
 
     test: Mapping[str, Mapping[str, Metrics]]
@@ -29,6 +29,7 @@ class Evaluated:
     paired: Json = field(default_factory=dict)
     ablation: Json = field(default_factory=dict)
     ranker: Json = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Writes `metrics.json`."""

@@ -34,12 +34,24 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """Settings that validation chose, this night or an earlier one, by name.
+
+    meaning: a digest of what they were chosen from, and by what. nights: how many they were kept for since.
+    """
+
+    meaning: str
+    settings: Mapping[str, int | float]
+    nights: int = 0
+
+
+@dataclass(frozen=True)
 class FitDetails(Chosen):
     """What the receipt of `train` notes.
 
     rows: interactions that the published fit learned from. model: the kind. metric: what validation chose by. before:
     the path of the earlier model that it learned from, empty for none. members: what those of a blend chose.
-    fit_seconds: of both fits.
+    fit_seconds: of both fits. kept: what earlier nights settled and this one took. settled: what a next one may take.
     """
 
     rows: int = 0
@@ -49,6 +61,8 @@ class FitDetails(Chosen):
     before: str = ""
     members: Mapping[str, Chosen] = field(default_factory=dict)
     fit_seconds: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, Settled] = field(default_factory=dict)
+    settled: Mapping[str, Settled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,12 @@ class Evaluate(Section):
     validation_users: int = advanced(
         5_000, "of the validation part, likewise: epochs, settings and weights are chosen on them", ge=1
     )
+    settled_nights: int = advanced(
+        7, "that settings which validation chose from a grid are kept for, train's and baselines'; 0 for none", ge=0
+    )
+    baseline_seconds: float = advanced(
+        1800, "longest fit of a baseline; one that takes longer is left out, and the report says so", gt=0
+    )
     bootstrap_samples: int = operator(1000, "resamples of users behind each 95 % interval", ge=10)
     cold_user_choices: int = advanced(5, "segment cold_users: at most so many choices in training", ge=0)
     window_choices: int = Field(

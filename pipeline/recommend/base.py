@@ -101,7 +101,9 @@ class Model(ABC):
     version: raised where the same settings come to give another model.
     search_space: what `medley tune` tries, by setting; none: its learning rate, if it has one.
 
-    A model has besides, name: as in the configuration and in metrics.json; metric: what validation chooses by.
+    A model has besides, name: as in the configuration and in metrics.json; metric: what validation chooses by; settled:
+    settings that validation chose on an earlier night, which are taken as they are, if there are any; note: what a
+    reader of its figures has to know, such as that it looked at a part of the items.
     """
 
     Settings: ClassVar[type[TrainSettings]] = TrainSettings
@@ -121,6 +123,8 @@ class Model(ABC):
 
     name: str = ""
     metric: str = DEFAULT_METRIC
+    settled: Mapping[str, float] = MappingProxyType({})
+    note: str = ""
     settings: TrainSettings
 
     def __init__(self, settings: TrainSettings, seed: int = 0, threads: int = 1) -> None:

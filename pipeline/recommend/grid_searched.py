@@ -49,7 +49,8 @@ class Searched(Model, Generic[State]):
         One setting after the other takes its best value, from the first ones on, until a round changes none.
         """
         started = time.perf_counter()
-        grid = self.prepare(data.content, data.train, self.grid)
+        settled = {name: (value,) for name, value in self.settled.items()}
+        grid = self.prepare(data.content, data.train, settled if settled.keys() == self.grid.keys() else self.grid)
         self.chosen = {name: values[0] for name, values in grid.items()}
         self.state = self.state_of(data.content, data.train, self.chosen)
         if data.validation and max(map(len, grid.values()), default=1) > 1:

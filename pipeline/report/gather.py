@@ -50,6 +50,7 @@ class Report:
     headline: Headline | None
     modalities: tuple[ModalityCount, ...]
     metrics: tuple[MetricView, ...]
+    notes: Mapping[str, str]
     paired: Paired | None
     ablation: tuple[Ablation, ...]
     reranked: Reranked | None
@@ -132,6 +133,7 @@ def gather(run: RunFiles) -> Report:
         headline=headline_of(evaluated, judged, run.rules.baseline),
         modalities=tuple(modality_of(name, of_name, titles) for name, of_name in buckets.items()),
         metrics=metrics_of(evaluated, judged),
+        notes=evaluated.notes,
         paired=paired_of(evaluated),
         ablation=ablation_of(evaluated, run.rules.metric),
         reranked=reranked_of(evaluated),

@@ -12,12 +12,14 @@
   beside it is then what it would be without. The list is one over all items: the first stage's best
   `rerank.candidates` in the re-ranker's order, then all others in the first stage's. A segment that ranks among some
   items alone keeps that order;
+- a baseline that cannot be fitted, or not within `evaluate.baseline_seconds`, is left out, and `notes` says why;
 - ablation: of the first stage, see `pipeline.explain.ablation`; ranker: what the re-ranker is worth, and how good its
   probabilities are.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,27 +30,28 @@ from pipeline.artefacts.evaluated import FILE, Evaluated
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import PARTS, Log, OpenedLog
 from pipeline.artefacts.staged import open_test
+from pipeline.config.sections import Evaluate
 from pipeline.config.train import RECOMMENDERS
 from pipeline.errors import StepFailed
 from pipeline.evaluation.beyond_accuracy import ListMetrics
 from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall
 from pipeline.evaluation.measured import Measure
-from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, inner_product, rank
+from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, inner_product
 from pipeline.evaluation.ranking import InnerProduct, Reordered
 from pipeline.evaluation.segments import tasks_of
 from pipeline.evaluation.significance import Summary
 from pipeline.explain.ablation import PartialContent, at_inference, refitted, way_of
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import build, parts, reads, recommender
+from pipeline.recommend import parts, reads, recommender
 from pipeline.recommend.base import Content
-from pipeline.recommend.models.content import ContentSettings
 from pipeline.rerank.impressions import labelled
 from pipeline.rerank.lists import ranked_lists
 from pipeline.rerank.quality import of_candidates, of_drawn, of_shown
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps import rerank, train
+from pipeline.steps.baselines import Baselines, as_json, fit_baselines, kept_of, settled_of
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.fuse import shards_of
@@ -56,7 +59,8 @@ from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
-VERSION = 10
+logger = logging.getLogger("medley")
+VERSION = 11
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 FIRST_STAGE, REORDERED = "first_stage", "reordered"
@@ -74,28 +78,33 @@ def run(night: Night) -> StepReceipt:
     gate, digests = config.publish.gate, [*(step.digest for step in steps), log_digest]
     own = [RECOMMENDERS.identity(settings.model) for settings in config.evaluate.baselines]
     gate_reads = [gate.metric, gate.segment, gate.baseline]
-    key = digest("evaluate", VERSION, config.evaluate, config.seed, gate_reads, own, *digests)
+    kept = kept_of(night)
+    settings = {name: settled.settings for name, settled in sorted(kept.items())}
+    key = digest("evaluate", VERSION, _read_of(config.evaluate), config.seed, gate_reads, own, settings, *digests)
     receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/{FILE}")
     night.workspace.write_json(f"{night.folder}/{FILE}", metrics)
     return receipt
 
 
+def _read_of(settings: Evaluate) -> Json:
+    """Those of the settings that decide what is measured: the others decide what stands in for it."""
+    return settings.model_dump(mode="json", exclude={"settled_nights", "baseline_seconds"})
+
+
 @dataclass(frozen=True)
 class Fitted:
     """All models to be ranked, made without the test part.
 
-    models: by name, all but the trained one. trained: its name; first_stage: its scorer; without: the same, by the
-    modality left out. strongest: the baseline that the others are compared with. validation: what the baselines scored
-    there, by the gate's metric.
+    beside: all but the trained one. trained: its name; first_stage: its scorer; without: the same, by the modality left
+    out. strongest: the baseline that the others are compared with.
     """
 
-    models: dict[str, Scorer]
+    beside: Baselines
     trained: str
     first_stage: InnerProduct
     without: dict[str, Scorer]
     strongest: str
-    validation: dict[str, float]
 
 
 def _measure(night: Night) -> Measure:
@@ -118,7 +127,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
             "take in more of the log, or set ingest.split to leave_last_out"
         )
     lists = ListMetrics(log.of("train", "validation"), users, spaces["fused"], measure.cutoffs)
-    models: dict[str, Scorer] = {**fitted.models, FIRST_STAGE: fitted.first_stage}
+    models: dict[str, Scorer] = {**fitted.beside.scorers, FIRST_STAGE: fitted.first_stage}
     scores = measure.ranked(rankings, models, {"all": lists})
     first = scores.pop(FIRST_STAGE)
     stage_scores, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
@@ -127,13 +136,15 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     Evaluated(
         test=measure.segments(scores | stage_scores) | _similarity(night, log, spaces, measure),
         trained=fitted.trained,
-        paired=measure.paired(scores | stage_scores, fitted.strongest, fitted.validation),
+        paired=measure.paired(scores | stage_scores, fitted.strongest, fitted.beside.validation),
         ablation=ablation_of if ablation else {},
         ranker=ranker,
+        notes=fitted.beside.notes,
     ).write(folder)
     without_history = len(np.unique(log.of("test").user)) - len(users)
     counts = {"rows": len(tasks["all"].targets), "users": len(users), "users_without_history": without_history}
-    return {**counts, "opened_rows": len(log.of("test", "held_out"))}
+    counts["opened_rows"] = len(log.of("test", "held_out"))
+    return {**counts, "kept": as_json(kept_of(night)), "settled": as_json(settled_of(night, fitted.beside))}
 
 
 @dataclass(frozen=True)
@@ -184,24 +195,11 @@ def _second_stage(
 
 def _fitted(night: Night, log: Log) -> Fitted:
     """Fits all models but the trained one, which is read, and finds the best baseline on validation."""
-    history, fit = log.of("train", "validation"), train.read(night)
-    trained = fit.details.model
-    models: dict[str, Scorer] = {}
-    validation: dict[str, float] = {}
-    baselines = {settings.model: settings for settings in night.config.evaluate.baselines}
-    beside = {**baselines, "content": ContentSettings()}
-    content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
-    for name, settings in beside.items():
-        if name != trained:
-            model = build(settings, night.config.seed, threads(night.config), metric_of(night))
-            model.fit(content, log.of("train"), validation_of(night, log))
-            models[name] = model.scorer(history)
-            if name in baselines:
-                validation |= _validated(night, log, name, model.scorer(log.of("train")))
+    fit, beside = train.read(night), fit_baselines(night, log)
+    trained, validation = fit.details.model, beside.validation
     (_, users), (_, items) = fit.evaluated.users(), fit.evaluated.items()
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
-    without = dict(_without_each(night, trained, log))
-    return Fitted(models, trained, inner_product(users, items), without, strongest, validation)
+    return Fitted(beside, trained, inner_product(users, items), dict(_without_each(night, trained, log)), strongest)
 
 
 def _way(night: Night) -> str:
@@ -224,16 +222,6 @@ def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Sco
         yield from at_inference(model, train.read(night).evaluated, partial)
     else:
         yield from refitted(fitted, content_of(night, log, reads(night.config.train)), partial)
-
-
-def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, float]:
-    """The model's mean of the gate's metric on validation, by its name; nothing where that cannot be measured."""
-    metric, _, cutoff = night.config.publish.gate.metric.partition("@")
-    if not cutoff.isdigit() or not int(cutoff):
-        return {}
-    scores = rank(scorer, Task(log.of("train"), validation_of(night, log)), (int(cutoff),))
-    values = scores.values.get(f"{metric}@{cutoff}")
-    return {} if values is None or not len(values) else {name: float(values.mean())}
 
 
 def _similarity(

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
-from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Trained
+from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Settled, Trained
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.fusion.user_pooling import Pooling, read_pooling
@@ -29,7 +29,7 @@ from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown, validation_of
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.warm_start import earlier_model
+from pipeline.steps.warm_start import earlier_model, kept_settings, settled_by
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
@@ -105,9 +105,15 @@ def _key(night: Night, before: str, processes: int) -> str:
         read |= {"metric": metric_of(night), "validation_users": night.config.evaluate.validation_users}
     if before:
         read["before"] = [before, settings.warm_start]
+    if kept := _kept(night):
+        read["kept"] = {name: settled.settings for name, settled in sorted(kept.items())}
     if processes > 1:  # several add up in another order, which other bytes come of
         read["processes"] = processes
     return digest("train", VERSION, settings.meaning(), [_identity(part) for part in parts(settings)], read)
+
+
+def _kept(night: Night) -> dict[str, Settled]:
+    return kept_settings(night, "train", {part.model: part for part in parts(night.config.train)})
 
 
 def _identity(settings: TrainSettings) -> list[object]:
@@ -137,13 +143,15 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
     staged, settings = staged_of(night), night.config.train
     log, everything = staged.read_log(), staged.read_everything()
     content = content_of(night, log, reads(settings))
-    training = log.of("train")
+    training, kept = log.of("train"), _kept(night)
     if not len(training):
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
 
     def made(part: str) -> Recommender:
         model = recommender(settings, night.config.seed, threads(night.config), metric_of(night))
         for name, member in {"": model, **model.members}.items():
+            if name or not model.members:
+                member.settled = kept[member.name].settings if member.name in kept else {}
             member.scratch = Scratch(
                 scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds
             )
@@ -170,6 +178,7 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
     log, chosen, final = fits.log, fits.chosen, fits.final
     _save(fits.judged, log, log.of("train", "validation"), folder / "evaluated")
     _save(fits.published, log, fits.everything, folder / "published")
+    models, kept = {part.model: part for part in parts(night.config.train)}, _kept(night)
     details = FitDetails(
         chosen.chosen_epochs,
         dict(chosen.settings),
@@ -180,6 +189,8 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         before=before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
+        kept=kept,
+        settled=settled_by(night, models, kept, chosen.members or {night.config.train.model: chosen}),
     )
     members = {
         name: {"evaluated": fit.curve, "published": final.members.get(name, Fit()).curve}

@@ -1,20 +1,25 @@
-"""The fits of the night that is published, where this night's may begin at them or learn from their mistakes.
+"""What tonight's fits take from the night that is published: its models, and the settings that its validation chose.
 
-They are an input like any other: their digest is part of what names this night's model. A night goes without where
-the published one knows what this one may not: a later "now", a later cut, or other items held out.
+Both are inputs like any other: they are part of what names what comes of them. A night goes without where the published
+one knows what this one may not: a later "now", a later cut, or other items held out.
 """
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Mapping
 
+from pipeline.artefacts.model import Settled
 from pipeline.artefacts.runs import StepReceipt, receipt_of
 from pipeline.artefacts.staged import Staged
+from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.night import Night
 from pipeline.recommend import kind_of, parts
+from pipeline.recommend.base import Fit
+from pipeline.recommend.grid_searched import Searched
+from pipeline.steps.fits import metric_of
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import read_json
+from pipeline.workspace import adapter, digest, read_json
 
 log = logging.getLogger("medley")
 
@@ -27,25 +32,74 @@ def earlier_model(night: Night) -> str:
     if already := night.done("train"):
         # The run has trained before, and may be what is published now.
         return str(already.details["before"])
-    current = night.workspace.read_json("CURRENT.json")
-    if current is None:
+    run_id, reason = _published(night)
+    if not run_id:
         return ""
-    earlier = night.workspace.path("runs", current["run_id"])
-    trained, ingested = receipt_of(earlier, "train"), receipt_of(earlier, "ingest")
-    reason = _refusal(night, earlier, trained, ingested) if trained and ingested else "its model is gone"
+    trained = receipt_of(night.workspace.path("runs", run_id), "train")
+    if not reason:
+        if trained is None or night.workspace.artefact(trained.path) is None:
+            reason = "its model is gone"
+        elif settings.warm_start and trained.details["model"] != settings.model:
+            reason = "it is of another model"
     if reason or not trained:
-        log.info("train begins without the night %s: %s", current["run_id"], reason)
+        log.info("train begins without the night %s: %s", run_id, reason)
         return ""
     return trained.path
 
 
-def _refusal(night: Night, earlier: Path, trained: StepReceipt, ingested: StepReceipt) -> str:
-    """Why the earlier model may not be read; empty if it may. earlier: the folder of its run."""
-    run, config = read_json(earlier / "run.json"), night.config
-    if not run or any(night.workspace.artefact(step.path) is None for step in (trained, ingested)):
-        return "its model is gone"
-    if config.train.warm_start and trained.details["model"] != config.train.model:
-        return "it is of another model"
+def meaning_of(night: Night, settings: TrainSettings) -> str:
+    """A digest of what a model's settings are chosen from, and by what; empty where it has none to choose."""
+    kind = kind_of(settings.model)
+    if not issubclass(kind, Searched):
+        return ""
+    identity = [kind.version, *RECOMMENDERS.identity(settings.model)]
+    return digest("settled", settings.meaning(), identity, metric_of(night), night.config.evaluate.validation_users)
+
+
+def kept_settings(night: Night, step: str, models: Mapping[str, TrainSettings]) -> dict[str, Settled]:
+    """By model, what the published night's step settled and tonight's is to take, see `evaluate.settled_nights`."""
+    if already := night.done(step):
+        return _settled(already, "kept")
+    run_id, reason = _published(night)
+    earlier = receipt_of(night.workspace.path("runs", run_id), step) if run_id and not reason else None
+    if night.full or earlier is None:
+        return {}
+    return {
+        name: Settled(settled.meaning, settled.settings, settled.nights + 1)
+        for name, settled in _settled(earlier, "settled").items()
+        if name in models
+        and settled.meaning == meaning_of(night, models[name])
+        and settled.nights < night.config.evaluate.settled_nights
+    }
+
+
+def settled_by(
+    night: Night, models: Mapping[str, TrainSettings], kept: Mapping[str, Settled], chosen: Mapping[str, Fit]
+) -> dict[str, Settled]:
+    """What the models' fits leave for the next night. kept: what they took. chosen: the fits, by model."""
+    meanings = {name: meaning_of(night, settings) for name, settings in models.items() if name in chosen}
+    return {
+        name: kept.get(name) or Settled(meaning, dict(chosen[name].settings))
+        for name, meaning in meanings.items()
+        if meaning
+    }
+
+
+def _settled(receipt: StepReceipt, name: str) -> dict[str, Settled]:
+    return adapter(dict[str, Settled]).validate_python(receipt.details.get(name, {}))
+
+
+def _published(night: Night) -> tuple[str, str]:
+    """The run that is published, empty for none, and why nothing may be taken from it, empty if it may."""
+    current = night.workspace.read_json("CURRENT.json")
+    return ("", "") if current is None else (str(current["run_id"]), _refusal(night, str(current["run_id"])))
+
+
+def _refusal(night: Night, run_id: str) -> str:
+    earlier = night.workspace.path("runs", run_id)
+    run, ingested, config = read_json(earlier / "run.json"), receipt_of(earlier, "ingest"), night.config
+    if not run or not ingested or night.workspace.artefact(ingested.path) is None:
+        return "what it learned from is gone"
     if str(run["as_of"]) > night.as_of.isoformat():
         return "it is of a later time"
     staged_by = run["config"]["ingest"], run["config"]["seed"]

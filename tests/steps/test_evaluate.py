@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from pipeline.night import Night
 from pipeline.recommend.base import Content, Fit, FitInput
 from pipeline.recommend.models.blend import BlendSettings
 from pipeline.recommend.models.content import ContentRecommender, ContentSettings
+from pipeline.recommend.models.ease import EaseSettings
 from pipeline.recommend.models.elsa import ElsaSettings
 from pipeline.steps import evaluate, fuse, rerank, train
+from pipeline.steps.baselines import fit_baselines
 from pipeline.steps.extract import modality_vectors
+from pipeline.steps.fits import time_limit
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Workspace
 from tests.conftest import ROOT
@@ -121,12 +125,12 @@ def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained:
     other = copied(trained, tmp_path)
     poison(other)
     ours, theirs = (evaluate._fitted(night, staged_of(night).read_log()) for night in (trained, other))
-    assert (ours.strongest, ours.validation) == (theirs.strongest, theirs.validation)
+    assert (ours.strongest, ours.beside.validation) == (theirs.strongest, theirs.beside.validation)
     users = np.arange(50, dtype=np.int32)
-    assert set(ours.models) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
+    assert set(ours.beside.scorers) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
     assert ours.trained == "two_tower"
-    for name, scorer in (ours.models | ours.without | {"": ours.first_stage}).items():
-        other_scorer = (theirs.models | theirs.without | {"": theirs.first_stage})[name]
+    for name, scorer in (ours.beside.scorers | ours.without | {"": ours.first_stage}).items():
+        other_scorer = (theirs.beside.scorers | theirs.without | {"": theirs.first_stage})[name]
         np.testing.assert_array_equal(scorer(users), other_scorer(users), err_msg=name)
 
 
@@ -245,6 +249,35 @@ def test_every_model_is_compared_with_the_baseline_that_validation_prefers(judge
         assert found["mean"] == pytest.approx(gap)
         assert found["low"] <= found["mean"] <= found["high"]
         assert 0 < found["p"] <= 1
+
+
+def test_a_baseline_that_takes_too_long_is_left_out_and_says_so(trained: Night, tmp_path: Path) -> None:
+    night = copied(trained, tmp_path)
+    limited = night.config.evaluate.model_copy(update={"baseline_seconds": 1e-4})
+    hurried = replace(night, config=night.config.model_copy(update={"evaluate": limited}))
+    fitted = fit_baselines(hurried, staged_of(hurried).read_log())
+    assert not fitted.scorers
+    assert not fitted.validation
+    assert set(fitted.notes) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
+    assert set(fitted.notes.values()) == {"not run: it takes longer than evaluate.baseline_seconds allows, 0.0001 s"}
+
+
+def test_a_time_limit_ends_with_what_it_limits() -> None:
+    with time_limit(0.2, "evaluate.baseline_seconds"):
+        pass
+    time.sleep(0.3)
+
+
+def test_what_a_reader_of_a_baselines_figures_has_to_know_stands_in_metrics(trained: Night, tmp_path: Path) -> None:
+    night = copied(trained, tmp_path)
+    baselines = (EaseSettings(max_items=20), *night.config.evaluate.baselines[:1])
+    config = night.config.model_copy(
+        update={"evaluate": night.config.evaluate.model_copy(update={"baselines": baselines})}
+    )
+    evaluate.run(replace(night, config=config))
+    notes = metrics_of(night)["notes"]
+    assert list(notes) == ["ease"]
+    assert notes["ease"].startswith("looks at the 20 of ")
 
 
 def test_leaving_out_a_modality_changes_what_it_tells_of(judged: Night) -> None:

@@ -1,15 +1,20 @@
-"""A night may begin at the one that is published, never at one that knows what it may not."""
+"""A night may take models and settings from the one that is published, never from one that knows what it may not."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pipeline.artefacts.model import Settled
 from pipeline.config import load
 from pipeline.night import Night, begin
-from pipeline.steps.warm_start import earlier_model
-from pipeline.workspace import read_json
+from pipeline.recommend.models.als import AlsSettings
+from pipeline.recommend.models.random import RandomSettings
+from pipeline.steps.warm_start import earlier_model, kept_settings
+from pipeline.workspace import adapter, read_json
 from tests.conftest import AS_OF, Shop
 
 ASKED = ("train.warm_start=true",)
@@ -66,3 +71,38 @@ def test_a_warm_night_names_the_model_it_began_at_and_logs_its_epochs(night: Sho
         written = [event.step for event in events.Scalars("loss")]
         assert written == [int(epoch["epoch"]) for epoch in curves[part]]
     assert not list(Path(night.workspace / ".tmp").glob("fit-*"))
+
+
+def test_settings_are_kept_for_some_nights_and_then_chosen_again(night: Shop) -> None:
+    models = {"als": AlsSettings(), "random": RandomSettings()}
+    first = receipt(night, "first")
+    chosen = adapter(dict[str, Settled]).validate_python(first["details"]["settled"])
+    assert first["details"]["kept"] == {}
+    assert set(chosen) == {"popularity", "item_knn", "rp3beta", "ease", "als"}
+    assert kept_settings(opened(night), "evaluate", models) == {"als": replace(chosen["als"], nights=1)}
+    # Not where they would be chosen from other values, by another metric, anew, or by a night that may not know.
+    assert kept_settings(opened(night), "evaluate", {"als": AlsSettings(factors=8)}) == {}
+    assert kept_settings(opened(night, "publish.gate.metric=recall@20"), "evaluate", models) == {}
+    assert kept_settings(opened(night, "seed=1"), "evaluate", models) == {}
+    assert kept_settings(opened(night, "evaluate.settled_nights=0"), "evaluate", models) == {}
+    assert kept_settings(opened(night, as_of="2000-01-01T00:00:00Z"), "evaluate", models) == {}
+    assert kept_settings(replace(opened(night), full=True), "evaluate", models) == {}
+
+    quick = ("-s", "train.max_epochs=2", "-s", "evaluate.settled_nights=1")
+    night.run("second", *quick)
+    second = receipt(night, "second")
+    assert second["details"]["kept"] == second["details"]["settled"]
+    assert second["details"]["settled"]["als"] == {**first["details"]["settled"]["als"], "nights": 1}
+    # The same run again takes what it took; the next one chooses anew.
+    night.run("second", *quick)
+    assert (receipt(night, "second")["skipped"], receipt(night, "second")["digest"]) == (True, second["digest"])
+    night.run("third", *quick)
+    third = receipt(night, "third")
+    assert third["details"]["kept"] == {}
+    assert {settled["nights"] for settled in third["details"]["settled"].values()} == {0}
+
+
+def receipt(shop: Shop, run: str) -> dict[str, Any]:
+    document = read_json(shop.workspace / f"runs/{run}/steps/evaluate.json")
+    assert document is not None
+    return document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 else:
     sp = Lazy("scipy.sparse")
-
-log = logging.getLogger("medley")
 
 
 class EaseSettings(TrainSettings):
@@ -55,7 +52,7 @@ class Ease(Searched[tuple[Floats, Int64s]]):
         some = np.count_nonzero(counts)
         codes = np.sort(np.argsort(-counts, kind="stable")[: min(self.settings.max_items, some)])
         if len(codes) < some:
-            log.warning("ease reads the %d items most often chosen; see its max_items", len(codes))
+            self.note = f"looks at the {len(codes):,} of {some:,} items most often chosen; see its max_items"
         gram = (chosen[:, codes].T @ chosen[:, codes]).toarray().astype(np.float32)
         gram[np.diag_indices_from(gram)] += np.float32(settings["regularization"])
         inverse = _inverse(gram)

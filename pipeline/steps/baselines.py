@@ -1,0 +1,96 @@
+"""The models that evaluation ranks beside the trained one, each fitted within its time, or left out with a reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from pipeline.artefacts.log import Log
+from pipeline.artefacts.model import Settled
+from pipeline.config.train import TrainSettings
+from pipeline.errors import MedleyError
+from pipeline.evaluation.metrics import Scorer, Task, rank
+from pipeline.night import Night
+from pipeline.recommend import build, reads
+from pipeline.recommend.base import Fit
+from pipeline.recommend.models.content import ContentSettings
+from pipeline.runtime import threads
+from pipeline.steps import train
+from pipeline.steps.fits import metric_of, time_limit, validation_of
+from pipeline.steps.train import content_of
+from pipeline.steps.warm_start import kept_settings, settled_by
+from pipeline.workspace import Json
+
+logger = logging.getLogger("medley")
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What stands beside the trained model, fitted without the test part.
+
+    scorers: by name. fits: how they were made. validation: what they scored there, by the gate's metric. notes: by
+    name, why a baseline was not fitted, or what else a reader of its figures has to know.
+    """
+
+    scorers: dict[str, Scorer] = field(default_factory=dict)
+    fits: dict[str, Fit] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def _settings(night: Night) -> dict[str, TrainSettings]:
+    return {settings.model: settings for settings in night.config.evaluate.baselines}
+
+
+def kept_of(night: Night) -> dict[str, Settled]:
+    """By baseline, the settings that an earlier night chose and this one takes."""
+    return kept_settings(night, "evaluate", _settings(night))
+
+
+def settled_of(night: Night, fitted: Baselines) -> dict[str, Settled]:
+    """By baseline, the settings that a next night may take."""
+    return settled_by(night, _settings(night), kept_of(night), fitted.fits)
+
+
+def as_json(settled: Mapping[str, Settled]) -> Json:
+    """As a receipt notes them."""
+    return {name: asdict(own) for name, own in settled.items()}
+
+
+def fit_baselines(night: Night, log: Log) -> Baselines:
+    """Fits the baselines, and `content`: a night goes on without one that cannot be fitted in its time."""
+    history, trained = log.of("train", "validation"), train.read(night).details.model
+    config, kept = night.config.evaluate, kept_of(night)
+    models = _settings(night)
+    beside = {**models, "content": ContentSettings()}
+    content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
+    fitted = Baselines()
+    for name, settings in beside.items():
+        if name == trained:
+            continue
+        model = build(settings, night.config.seed, threads(night.config), metric_of(night))
+        model.settled = kept[name].settings if name in kept else {}
+        try:
+            with time_limit(config.baseline_seconds, "evaluate.baseline_seconds"):
+                fitted.fits[name] = model.fit(content, log.of("train"), validation_of(night, log))
+                fitted.scorers[name] = model.scorer(history)
+        except (MedleyError, MemoryError) as error:
+            fitted.notes[name] = f"not run: {str(error) or 'there is not enough memory for it'}"
+            logger.warning("baseline %s is %s", name, fitted.notes[name])
+            continue
+        if model.note:
+            fitted.notes[name] = model.note
+        if name in models:
+            fitted.validation.update(_validated(night, log, name, model.scorer(log.of("train"))))
+    return fitted
+
+
+def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, float]:
+    """The model's mean of the gate's metric on validation, by its name; nothing where that cannot be measured."""
+    metric, _, cutoff = night.config.publish.gate.metric.partition("@")
+    if not cutoff.isdigit() or not int(cutoff):
+        return {}
+    scores = rank(scorer, Task(log.of("train"), validation_of(night, log)), (int(cutoff),))
+    values = scores.values.get(f"{metric}@{cutoff}")
+    return {} if values is None or not len(values) else {name: float(values.mean())}
