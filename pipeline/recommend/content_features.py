@@ -20,6 +20,8 @@ Modalities = dict[str, tuple[Floats, Mask]]
 Neighbours = tuple["sp.csr_matrix", Floats, Mask]
 # At a time, as both ends' vectors are laid side by side.
 EDGES = 1 << 17
+# At a time, when vectors are prepared.
+ROWS = 1 << 16
 
 
 def modalities(content: Content) -> Modalities:
@@ -36,8 +38,10 @@ def prepared(vectors: Floats, present: Mask) -> Floats:
     """Rows less the mean of those present, of unit norm; zero where not present: (n, d) float32."""
     made: Floats = np.zeros(vectors.shape, np.float32)
     if present.any():
-        rows = np.asarray(vectors[present], np.float32)
-        made[present] = unit_rows(rows - rows.mean(axis=0))
+        mean = (vectors if present.all() else vectors[present]).mean(axis=0, dtype=np.float32)
+        # Some at a time: all at once would be four tables as large as the vectors.
+        for part in np.split(np.flatnonzero(present), range(ROWS, int(present.sum()), ROWS)):
+            made[part] = unit_rows(np.asarray(vectors[part], np.float32) - mean)
     return made
 
 

@@ -5,6 +5,9 @@
   temporary file, and is trained on the training part of the log;
 - transform: bucket by bucket; an item without any modality gets no vector and is counted;
 - users: see `pipeline.steps.fuse_users`.
+
+Memory of the closed forms, as measured at 10⁴ and 10⁵ items: 0.3 GB, 8 bytes × `fuse.width` an item, 100 bytes a user
+and 60 a choice.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pipeline.config.rerank import Rerank as Settings
 from pipeline.errors import ShardCorrupt
 from pipeline.evaluation.calibration import quality
 from pipeline.interactions import Floats, Interactions, unit_rows
+from pipeline.recommend import content_features
 from pipeline.rerank import fit as fit_of_ranker
 from pipeline.rerank import pairs as pairs_of_rounds
 from pipeline.rerank.fit import Part, RankerFit, fit_ranker, refit_ranker
@@ -327,3 +328,12 @@ def test_the_users_who_choose_the_epoch_are_not_those_who_decide(world: World) -
     rows = {place: {bytes(row) for row in half.vectors} for place, half in enumerate(halves)}
     assert not rows[0] & rows[1]
     assert len(rows[0] | rows[1]) == len(candidates.vectors)
+
+
+def test_vectors_are_prepared_some_at_a_time_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    vectors, present = generator.standard_normal((50, 4)).astype(np.float32), generator.random(50) < 0.8
+    whole = content_features.prepared(vectors, present)
+    monkeypatch.setattr(content_features, "ROWS", 7)
+    np.testing.assert_array_equal(content_features.prepared(vectors, present), whole)
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), present, atol=1e-6)
