@@ -58,17 +58,21 @@ class Published:
         return read_json(self.folder / ENCODERS, FULL)
 
     def items(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
-        """The items, row for row as in `recommend.faiss`, or those of some ids."""
-        return read_table(self.folder / ITEMS, columns, among("item_id", only), FULL)
+        """The items, row for row as in `recommend.faiss`, or those of some ids, read as `at_rows` reads them."""
+        if only is not None:
+            return self.at_rows(self.rows_of(only), columns)
+        return read_table(self.folder / ITEMS, columns, hint=FULL)
 
-    def row_of(self, item_id: str) -> int | None:
-        """An item's row, None where it has none."""
+    def rows_of(self, ids: Sequence[str]) -> list[int]:
+        """The rows of those items that there are, in the order of rows."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        row: int = pc.index(self.items(["item_id"])["item_id"], item_id).as_py()
-        return row if row >= 0 else None
+        wanted = pc.is_in(self.items(["item_id"])["item_id"], pa.array(ids, pa.string()))
+        rows: list[int] = pc.indices_nonzero(wanted).to_pylist()
+        return rows
 
-    def at_rows(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    def at_rows(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """The items in some rows, one for one; of the file, the groups of rows that hold them are read."""
         return read_rows(self.folder / ITEMS, rows, columns, FULL)
 

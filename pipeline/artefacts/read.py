@@ -55,11 +55,12 @@ def read_table(
         return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
 
 
-def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str], hint: str = AGAIN) -> pa.Table:
+def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str] | None = None, hint: str = AGAIN) -> pa.Table:
     """Some rows of a Parquet file, one for one, read from those of its groups of rows that hold them.
 
     Raises ShardCorrupt if it is not Parquet with these columns, or has no such row.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with readable(path, hint=hint), pq.ParquetFile(path) as file:
@@ -69,7 +70,9 @@ def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str], hint: str
         groups = sorted(set(of))
         starts = dict(zip(groups, accumulate((sizes[group] for group in groups), initial=0), strict=False))
         places = [starts[group] + row - (ends[group] - sizes[group]) for group, row in zip(of, rows, strict=True)]
-        return file.read_row_groups(groups, list(columns)).take(places)
+        return file.read_row_groups(groups, None if columns is None else list(columns)).take(
+            pa.array(places, pa.int64())
+        )
 
 
 def among(column: str, ids: Iterable[str] | None) -> ds.Expression | None:

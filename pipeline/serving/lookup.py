@@ -130,12 +130,12 @@ def _raw(query: Query) -> dict[Modality, bytes | Text]:
 def _content_of(index: Published, content: faiss.Index, item_id: str) -> Floats:
     from pipeline.serving.faiss_index import vector_of
 
-    row = index.row_of(item_id)
-    if row is None:
+    rows = index.rows_of([item_id])
+    if not rows:
         raise ConfigError(f"--item {item_id}: not in the published index")
-    if not index.at_rows([row], ["has_content"])["has_content"][0].as_py():
+    if not index.at_rows(rows, ["has_content"])["has_content"][0].as_py():
         raise ConfigError(f"--item {item_id}: it has no content to be compared by")
-    return vector_of(content, row)
+    return vector_of(content, rows[0])
 
 
 def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:

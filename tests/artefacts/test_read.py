@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.artefacts.published import ITEMS, Published
+from pipeline.artefacts.read import read_rows
+from pipeline.errors import ShardCorrupt
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Ten items in groups of three rows."""
+    table = pa.table({"item_id": [f"i{9 - row}" for row in range(10)], "row": range(10)})
+    pq.write_table(table, tmp_path / ITEMS, row_group_size=3)
+    return tmp_path / ITEMS
+
+
+@pytest.mark.parametrize("rows", [[0], [9], [2, 3], [8, 1, 5, 1], list(range(10)), []])
+def test_rows_come_as_they_are_asked_for_whatever_their_groups(path: Path, rows: list[int]) -> None:
+    assert read_rows(path, rows, ["row"])["row"].to_pylist() == rows
+    assert read_rows(path, rows).column_names == ["item_id", "row"]
+
+
+def test_a_row_that_is_not_there_is_a_file_that_is_not_what_it_was(path: Path) -> None:
+    with pytest.raises(ShardCorrupt, match="run it"):
+        read_rows(path, [10], ["row"], "run it")
+
+
+def test_items_of_some_ids_come_in_the_order_of_rows(path: Path) -> None:
+    index = Published(path.parent, "1")
+    assert index.rows_of(["i0", "i7", "nothing"]) == [2, 9]
+    assert index.items(["item_id"], ["i0", "i7", "nothing"])["item_id"].to_pylist() == ["i7", "i0"]
+    assert index.items(only=[]).num_rows == 0
