@@ -37,7 +37,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
     import pyarrow as pa
     from safetensors import SafetensorError
 
-    return OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, pa.ArrowException
+    return OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError, pa.ArrowException
 
 
 def read_table(
@@ -70,9 +70,8 @@ def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str] | None = N
         groups = sorted(set(of))
         starts = dict(zip(groups, accumulate((sizes[group] for group in groups), initial=0), strict=False))
         places = [starts[group] + row - (ends[group] - sizes[group]) for group, row in zip(of, rows, strict=True)]
-        return file.read_row_groups(groups, None if columns is None else list(columns)).take(
-            pa.array(places, pa.int64())
-        )
+        table = file.read_row_groups(groups, None if columns is None else list(columns))
+        return table.take(pa.array(places, pa.int64()))
 
 
 def among(column: str, ids: Iterable[str] | None) -> ds.Expression | None:
