@@ -263,7 +263,7 @@ def _cases() -> Iterator[Case]:
     yield Case("ingest", "night", (), _ingest)
     for modality, kinds in ENCODERS.items():
         for kind in kinds:
-            yield Case("extract", kind, ("steps.extract", ENCODER_MODULES[kind]), partial(_extract, modality, kind))
+            yield Case("extract", kind, ("steps.encoding", ENCODER_MODULES[kind]), partial(_extract, modality, kind))
     for kind in FUSIONS:
         yield Case("fuse", kind, ("steps.fuse",), partial(_fuse, kind))
     for model in MODELS:

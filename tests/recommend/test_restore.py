@@ -11,7 +11,7 @@ from pipeline.errors import ShardCorrupt
 from pipeline.recommend.base import Recommender
 from tests.recommend.test_recommenders import SMALL, World, recommender
 
-NAMES = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "llm", "blend")
+NAMES = ("content", "two_tower", "sequence", "bpr", "vbpr", "lightgcn", "graph", "elsa", "svd", "als", "llm", "blend")
 
 
 @pytest.fixture(scope="module")

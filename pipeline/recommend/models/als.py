@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
+from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
+from pipeline.artefacts.read import readable
 from pipeline.config.base import ADVANCED, Grid
 from pipeline.config.train import TrainSettings
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.base import Content, Recommender
+from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.grid_searched import Choice, Searched
+from pipeline.recommend.item_sides import FILE
 from pipeline.recommend.user_sides import AdditiveUsers
 
 if TYPE_CHECKING:
@@ -47,20 +51,34 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> AlternatingLeastSquares:
         """The library's model."""
-        from implicit.cpu.als import AlternatingLeastSquares
-
         # implicit runs its own threads: BLAS threads below them would only get in each other's way.
         with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
-                factors=self.settings.factors,
-                regularization=settings["regularization"],
-                alpha=settings["alpha"],
-                iterations=self.settings.iterations,
-                num_threads=self.threads,
-                random_state=self.seed,
-            )
+            model = self._unfitted(settings)
             model.fit(train.matrix(), show_progress=False)
         return model
+
+    def save(self, folder: Path) -> None:
+        """Writes the items' factors as `model.safetensors`."""
+        save_file({"items": np.ascontiguousarray(self.item_vectors)}, folder / FILE)
+
+    def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
+        """See Recommender: takes the saved factors; users are solved from these."""
+        with readable(folder / FILE, f"not the weights of a {self.name} model"):
+            items = load_file(folder / FILE)["items"]
+        self.chosen, self.state = chosen.settings, self._unfitted(chosen.settings)
+        self.state.item_factors = items
+
+    def _unfitted(self, settings: Choice) -> AlternatingLeastSquares:
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        return AlternatingLeastSquares(
+            factors=self.settings.factors,
+            regularization=settings["regularization"],
+            alpha=settings["alpha"],
+            iterations=self.settings.iterations,
+            num_threads=self.threads,
+            random_state=self.seed,
+        )
 
     def scorer_of(self, state: AlternatingLeastSquares, history: Interactions) -> Scorer:
         """The inner products of the factors."""

@@ -1,0 +1,171 @@
+"""Encoding: how the rows of a part, such as a bucket, become one shard, see `steps.extract`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.artefacts.encoded import NONE, Contents, Encoded, Hashes, Results
+from pipeline.artefacts.shards import Described, Summary, read_encoded, read_hashes, write_shard
+from pipeline.config import Modality
+from pipeline.encoders.inputs import Rows
+from pipeline.interactions import Int64s
+from pipeline.night import Night, StepReceipt
+from pipeline.runtime import threads
+from pipeline.steps.prepare import Ready, bucket_rows
+from pipeline.workspace import Json, digest
+
+VERSION = 4
+SHARED = "shared"
+PROFILES = "profiles"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one shard and its folder: a bucket's, those that several buckets share, or profiles."""
+
+    step: str
+    stem: str
+    rows: Rows
+    parent: str = "embeddings"
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is a bucket's."""
+        return self.parent == "embeddings"
+
+    @property
+    def hashes(self) -> Hashes:
+        """Of the rows that have content."""
+        return self.rows.hashes[self.rows.hashes != NONE]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One modality's shards, as tonight's encoder makes them."""
+
+    night: Night
+    ready: Ready
+
+    @property
+    def shared_step(self) -> str:
+        """The step of what several buckets share."""
+        return shared_step_of(self.ready.inputs.modality)
+
+    def bucket(self, bucket: int) -> Part:
+        """The rows of a bucket."""
+        stem = f"bucket-{bucket:05d}"
+        rows = bucket_rows(self.night, self.ready.inputs, bucket)
+        return Part(f"extract.{self.ready.inputs.modality}.{stem}", stem, rows)
+
+    def shared_rows(self, prefixes: Sequence[Int64s]) -> Rows:
+        """The first row of each content that lies in more than one bucket, by hash. prefixes: of each bucket's."""
+        values, times = np.unique(np.concatenate(prefixes), return_counts=True)
+        wanted = values[times > 1]
+        parts = []
+        for bucket, own in enumerate(prefixes):
+            if bucket == 0 or np.isin(own, wanted).any():
+                rows = bucket_rows(self.night, self.ready.inputs, bucket)
+                several = np.isin(prefixes_of(rows.hashes), wanted) & (rows.hashes != NONE)
+                parts.append(rows.take(np.flatnonzero(several)))
+        candidates = Rows.concat(parts)
+        return candidates.take(np.unique(candidates.hashes, return_index=True)[1])
+
+    def is_there(self, part: Part) -> bool:
+        """Whether its shard lies there already, and may be taken."""
+        return not self.night.full and self.night.workspace.artefact(self._path(part)) is not None
+
+    def fresh_rows(self, part: Part) -> int:
+        """About how many rows the newest earlier shard says nothing of."""
+        newest = self._earlier.get(part.stem, [])[:1]
+        known = [prefixes_of(read_hashes(path)) for path in newest] or [np.zeros(0, np.int64)]
+        return int(np.isin(prefixes_of(part.hashes), known[0], invert=True).sum())
+
+    def shard(self, part: Part) -> StepReceipt:
+        """Writes the shard, or takes it where it is there."""
+        return self.night.shard(part.step, self._path(part), lambda path: self._build(part, path))
+
+    def _path(self, part: Part) -> str:
+        rows = part.rows
+        contents = rows.ids.to_pylist(), rows.hashes.tobytes(), rows.problems.tolist()
+        return f"{self.folder(part.parent)}/{part.stem}-{digest(VERSION, self.ready.encoder.key, contents)}.parquet"
+
+    def folder(self, parent: str = "embeddings") -> str:
+        """Where the shards lie in the workspace."""
+        return f"{parent}/{self.ready.inputs.modality}/{self.ready.encoder.key}"
+
+    def _build(self, part: Part, path: Path) -> Json:
+        encoder, rows = self.ready.encoder, part.rows
+        before = Counter(encoder.counts)
+        contents = self._known(part)
+        fresh = rows.take(contents.lacking())
+        if len(fresh):
+            self.ready.load()
+            contents.learn(Encoded(fresh.hashes, self.ready.inputs.encode(fresh, threads(self.night.config))))
+        results = contents.results(rows.problems)
+        described = self._described(results)
+        key = "user_id" if part.parent == PROFILES else "item_id"
+        write_shard(path, key, rows.ids, rows.hashes, results, described)
+        summary = asdict(Summary.of(self.ready.inputs.modality, rows.ids, results))
+        # Rows of a modality are its items: what else is encoded is counted under its own name.
+        other = {"rows": 0, "missing_rows": 0, f"{part.stem}_rows": len(rows)}
+        failed = rows.take(np.flatnonzero(results.transient)).ids.to_pylist()
+        return {
+            **asdict(described),
+            **(summary if part.is_bucket else other),
+            "engine": encoder.prepared.engine,
+            "encoded_rows": int(np.isin(rows.hashes, fresh.hashes).sum()),
+            "counts": {what: encoder.counts[what] - before[what] for what in encoder.counts},
+            **({"name": f"{part.stem}-{digest(path.stem, failed)}.parquet"} if failed else {}),
+        }
+
+    def _known(self, part: Part) -> Contents:
+        """What is encoded already: what several buckets share, and earlier shards of this part, the newest first."""
+        contents = Contents(part.rows.hashes)
+        if part.is_bucket and self._shared:
+            contents.learn(self._shared)
+        for path in self._earlier.get(part.stem, []) if part.is_bucket else self._newest_first(part.parent, part.stem):
+            if contents.lacks(read_hashes(path)):
+                contents.learn(read_encoded(path))
+        return contents
+
+    @cached_property
+    def _earlier(self) -> Mapping[str, list[Path]]:
+        """The committed shards of every bucket, the newest first."""
+        stems: dict[str, list[Path]] = {}
+        for path in self._newest_first("embeddings", "bucket"):
+            stems.setdefault(path.stem.rpartition("-")[0], []).append(path)
+        return stems
+
+    def _newest_first(self, parent: str, stem: str) -> list[Path]:
+        paths = () if self.night.full else self.night.workspace.path(self.folder(parent)).glob(f"{stem}-*.parquet")
+        committed = [path for path in paths if path.with_suffix(".json").exists()]
+        return sorted(committed, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+    @cached_property
+    def _shared(self) -> Encoded | None:
+        """What several buckets share, where that is encoded."""
+        receipt = self.night.done(self.shared_step)
+        return read_encoded(self.night.workspace.path(receipt.path)) if receipt else None
+
+    def _described(self, results: Results) -> Described:
+        encoder = self.ready.encoder
+        rows, width = results.vectors.shape
+        width = (width if not results.missing.all() else self.ready.load().width) if rows else 0
+        prepared = encoder.prepared
+        return Described(encoder.key, encoder.model, int(width), encoder.space, prepared.precision, prepared.cosine)
+
+
+def shared_step_of(modality: Modality) -> str:
+    """The step of what several buckets of a modality share."""
+    return f"extract.{modality}.shared"
+
+
+def prefixes_of(hashes: Hashes) -> Int64s:
+    """The first 8 bytes of each hash, as one number."""
+    return np.frombuffer(hashes.tobytes(), np.int64)[::4]
