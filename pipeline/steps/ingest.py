@@ -13,7 +13,6 @@ the machine's memory at most, and works on disk beyond that.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,14 +40,14 @@ from pipeline.artefacts.staged import (
 )
 from pipeline.config import MODALITIES, Config
 from pipeline.config.shared import Array
-from pipeline.errors import CheckFailed, MediaError
+from pipeline.errors import MediaError
 from pipeline.media import MEDIA, media_root
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import memory_bytes
-from pipeline.source import OPTIONAL, execute, read, set_variables, sql_folder
+from pipeline.source import OPTIONAL, execute, read, set_variables
+from pipeline.steps.checks import check
 from pipeline.workspace import Json, Workspace
 
-log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 READERS, ROWS_PER_GROUP, ROWS_PER_BATCH = 8, 16_384, 65_536
 # What DuckDB may hold before it spills; Arrow, and what is written, come on top.
@@ -86,7 +85,7 @@ class _Staging:
             read(connection, config.source, config.ingest.split == "given", columns_of(config))
             buckets = _buckets(self.night.workspace, connection, config)
             self._clean_and_split(connection, buckets)
-            checks = _check(connection, config.ingest.warn_only)
+            checks = check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
             self._write_logs(connection)
             if config.source.users:
@@ -220,26 +219,6 @@ def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
     while before != (now := _rows(connection, "log")):
         before = now
         execute(connection, "stage/k_core.sql")
-
-
-def _check(connection: duckdb.DuckDBPyConnection, warn_only: tuple[str, ...]) -> tuple[CheckOutcome, ...]:
-    """What each of `sql/checks/` says. Raises CheckFailed for the first that has offending rows and is no warning."""
-    checks: list[CheckOutcome] = []
-    for path in sorted((sql_folder() / "checks").glob("assert_*.sql")):
-        query = path.read_text("utf-8")
-        offending = connection.execute(query)
-        columns = [column[0] for column in offending.description or ()]
-        rows = offending.fetchall()
-        why = query.splitlines()[0].removeprefix("--").strip()
-        check = CheckOutcome(path.stem, why, len(rows), "warn" if path.stem in warn_only else "error")
-        checks.append(check)
-        if rows:
-            example = ", ".join(f"{name}={value}" for name, value in zip(columns, rows[0], strict=True))
-            message = f"check {check.name}: {len(rows)} rows, the first {example}. {why}"
-            if check.level == "error":
-                raise CheckFailed(f"{message} Mend the source, or list it in ingest.warn_only.")
-            log.warning(message)
-    return tuple(checks)
 
 
 Hash = tuple[bytes | None, str | None]
