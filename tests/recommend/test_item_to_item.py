@@ -12,8 +12,11 @@ from torch.nn.functional import normalize
 
 from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import Task, mean_of, rank
+from pipeline.interactions import Interactions
+from pipeline.recommend import item_to_item
 from pipeline.recommend.base import Content
 from pipeline.recommend.item_to_item import top_of_rows
+from pipeline.recommend.models import svd
 from pipeline.recommend.models.ease import Ease, EaseSettings
 from pipeline.recommend.models.elsa import Elsa, ElsaSettings
 from pipeline.recommend.models.item_knn import ItemKnn, ItemKnnSettings
@@ -81,6 +84,24 @@ def test_ease_of_too_many_items_reads_the_most_popular_and_says_so(dense: np.nda
     assert np.flatnonzero(found.any(axis=0)).tolist() == sorted(popular.tolist())
     some = np.count_nonzero(dense.any(axis=0))
     assert model.note == f"looks at the 10 of {some} items most often chosen; see its max_items"
+
+
+def test_of_a_long_history_the_newest_choices_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_to_item, "LONGEST_HISTORY", 3)
+    user, item = np.array([0, 0, 0, 0, 1, 1, 1], np.int32), np.array([4, 2, 0, 1, 3, 0, 2], np.int32)
+    log = Interactions(user, item, np.arange(7, 0, -1.0), np.ones(7, np.float32), 2, 5)
+    assert item_to_item.pairs_of(log).toarray().tolist() == [[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(("widths", "searched"), [((2, 12, 4), [2, 4]), ((12, 8), [4])])
+def test_svd_leaves_out_widths_that_a_catalogue_has_no_room_for(
+    dense: np.ndarray, monkeypatch: pytest.MonkeyPatch, widths: tuple[int, ...], searched: list[int]
+) -> None:
+    monkeypatch.setattr(svd, "MOST_NUMBERS", 4 * ITEMS)
+    model = Svd(SvdSettings(widths=widths), 0, 1)
+    grid = model.prepare(NOTHING, of_table(dense), model.grid)
+    assert grid["width"] == searched
+    assert model._q.shape == (ITEMS, 4)
 
 
 def test_popularity_fades_with_age() -> None:
