@@ -36,6 +36,9 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "rerank.": ("rerank",),
     "evaluate.": ("evaluate",),
     "evaluate.validation_users": ("train", "evaluate"),
+    # They decide on which nights validation chooses, and what is left out.
+    "evaluate.settled_nights": (),
+    "evaluate.baseline_seconds": (),
     "index.": ("index",),
     # What goes out is re-ordered whole.
     "index.recommendations": ("rerank", "index"),

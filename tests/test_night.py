@@ -26,9 +26,10 @@ def test_the_same_night_in_another_workspace_gives_the_same_bytes(
     folder = tmp_path_factory.mktemp("verbs") / "workspace"
     quick = ("-s", "train.max_epochs=4", "-s", "evaluate.bootstrap_samples=50", "-s", "publish.gate.min_ratio=0")
     common = ("-c", published.config, "-s", f"workspace={folder}", "--run-id", "verbs", *quick, "--json")
-    begun = json.loads(medley("ingest", "--as-of", AS_OF, *common).stdout)
-    assert {group["modality"] for group in begun["extract"]} == {"text", "image", "audio"}
-    for group in begun["extract"]:
+    medley("ingest", "--as-of", AS_OF, *common)
+    prepared = json.loads(medley("extract", "--prepare", *common).stdout)
+    assert {group["modality"] for group in prepared["extract"]} == {"text", "image", "audio"}
+    for group in prepared["extract"]:
         buckets = [part for bucket in group["buckets"] for part in ("--bucket", bucket)]
         medley("extract", "--modality", group["modality"], *buckets, *common)
     for verb in ("fuse", "train", "rerank", "evaluate", "index", "publish"):

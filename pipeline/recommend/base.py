@@ -7,7 +7,7 @@ configuration is: nothing here, nor at the top of a module of `models/`, imports
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -102,8 +102,9 @@ class Model(ABC):
     search_space: what `medley tune` tries, by setting; none: its learning rate, if it has one.
 
     A model has besides, name: as in the configuration and in metrics.json; metric: what validation chooses by; settled:
-    settings that validation chose on an earlier night, which are taken as they are, if there are any; note: what a
-    reader of its figures has to know, such as that it looked at a part of the items.
+    settings that validation chose on an earlier night, which are taken as they are, if there are any; check: called
+    now and then in a fit, to raise where it takes too long; note: what a reader of its figures has to know, such as
+    that it looked at a part of the items.
     """
 
     Settings: ClassVar[type[TrainSettings]] = TrainSettings
@@ -129,6 +130,7 @@ class Model(ABC):
 
     def __init__(self, settings: TrainSettings, seed: int = 0, threads: int = 1) -> None:
         self.settings, self.seed, self.threads = settings, seed, threads
+        self.check: Callable[[], None] = lambda: None
 
     def fit(
         self,

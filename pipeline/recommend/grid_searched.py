@@ -52,6 +52,7 @@ class Searched(Model, Generic[State]):
         settled = {name: (value,) for name, value in self.settled.items()}
         grid = self.prepare(data.content, data.train, settled if settled.keys() == self.grid.keys() else self.grid)
         self.chosen = {name: values[0] for name, values in grid.items()}
+        self.check()
         self.state = self.state_of(data.content, data.train, self.chosen)
         if data.validation and max(map(len, grid.values()), default=1) > 1:
             self._search(data, Task(data.train.of_those_in(data.validation), data.validation), grid)
@@ -66,6 +67,7 @@ class Searched(Model, Generic[State]):
                 for settings in ({**self.chosen, name: value} for value in values):
                     if tuple(settings.values()) in scores:
                         continue
+                    self.check()
                     state = self.state_of(data.content, data.train, settings)
                     score = mean_of(self.scorer_of(state, task.history), task, self.metric)
                     scores[tuple(settings.values())] = score

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from pipeline.artefacts.log import Log
-from pipeline.artefacts.model import Settled
 from pipeline.config.train import TrainSettings
-from pipeline.errors import MedleyError
+from pipeline.errors import MedleyError, StepFailed
 from pipeline.evaluation.metrics import Scorer, Task, rank
+from pipeline.interactions import Interactions
 from pipeline.night import Night
 from pipeline.recommend import build, reads
-from pipeline.recommend.base import Fit
+from pipeline.recommend.base import Content, Fit, Model
 from pipeline.recommend.models.content import ContentSettings
 from pipeline.runtime import threads
 from pipeline.steps import train
-from pipeline.steps.fits import metric_of, time_limit, validation_of
+from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.train import content_of
-from pipeline.steps.warm_start import kept_settings, settled_by
+from pipeline.steps.warm_start import Kept, kept_settings, settled_by
 from pipeline.workspace import Json
 
 logger = logging.getLogger("medley")
@@ -43,25 +44,22 @@ def _settings(night: Night) -> dict[str, TrainSettings]:
     return {settings.model: settings for settings in night.config.evaluate.baselines}
 
 
-def kept_of(night: Night) -> dict[str, Settled]:
-    """By baseline, the settings that an earlier night chose and this one takes."""
-    return kept_settings(night, "evaluate", _settings(night))
+def kept_of(night: Night, is_there: Callable[[Kept], bool]) -> Kept:
+    """By baseline, the settings that an earlier night chose and this one takes, see `kept_settings`."""
+    return kept_settings(night, "evaluate", _settings(night), is_there)
 
 
-def settled_of(night: Night, fitted: Baselines) -> dict[str, Settled]:
-    """By baseline, the settings that a next night may take."""
-    return settled_by(night, _settings(night), kept_of(night), fitted.fits)
+def settled_of(night: Night, kept: Kept, fitted: Baselines) -> Json:
+    """What a receipt notes of settings: those that were taken, and those that a next night may take."""
+    settled = settled_by(night, _settings(night), kept, fitted.fits)
+    by_name = {"kept": kept, "settled": settled}
+    return {name: {model: asdict(own) for model, own in of.items()} for name, of in by_name.items()}
 
 
-def as_json(settled: Mapping[str, Settled]) -> Json:
-    """As a receipt notes them."""
-    return {name: asdict(own) for name, own in settled.items()}
-
-
-def fit_baselines(night: Night, log: Log) -> Baselines:
+def fit_baselines(night: Night, log: Log, kept: Kept) -> Baselines:
     """Fits the baselines, and `content`: a night goes on without one that cannot be fitted in its time."""
     history, trained = log.of("train", "validation"), train.read(night).details.model
-    config, kept = night.config.evaluate, kept_of(night)
+    config = night.config.evaluate
     models = _settings(night)
     beside = {**models, "content": ContentSettings()}
     content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
@@ -72,9 +70,8 @@ def fit_baselines(night: Night, log: Log) -> Baselines:
         model = build(settings, night.config.seed, threads(night.config), metric_of(night))
         model.settled = kept[name].settings if name in kept else {}
         try:
-            with time_limit(config.baseline_seconds, "evaluate.baseline_seconds"):
-                fitted.fits[name] = model.fit(content, log.of("train"), validation_of(night, log))
-                fitted.scorers[name] = model.scorer(history)
+            fit = _fit_within(config.baseline_seconds, model, content, (log.of("train"), validation_of(night, log)))
+            fitted.scorers[name], fitted.fits[name] = model.scorer(history), fit
         except (MedleyError, MemoryError) as error:
             fitted.notes[name] = f"not run: {str(error) or 'there is not enough memory for it'}"
             logger.warning("baseline %s is %s", name, fitted.notes[name])
@@ -84,6 +81,18 @@ def fit_baselines(night: Night, log: Log) -> Baselines:
         if name in models:
             fitted.validation.update(_validated(night, log, name, model.scorer(log.of("train"))))
     return fitted
+
+
+def _fit_within(seconds: float, model: Model, content: Content, log: tuple[Interactions, Interactions]) -> Fit:
+    """log: the training and the validation part. Raises StepFailed once so many seconds of the clock are over."""
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise StepFailed(f"it takes longer than evaluate.baseline_seconds allows, {seconds:g} s")
+
+    model.check = check
+    return model.fit(content, *log, on_epoch=lambda _: check())
 
 
 def _validated(night: Night, log: Log, name: str, scorer: Scorer) -> dict[str, float]:

@@ -51,12 +51,13 @@ from pipeline.rerank.quality import of_candidates, of_drawn, of_shown
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps import rerank, train
-from pipeline.steps.baselines import Baselines, as_json, fit_baselines, kept_of, settled_of
+from pipeline.steps.baselines import Baselines, fit_baselines, kept_of, settled_of
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
+from pipeline.steps.warm_start import Kept, settings_of
 from pipeline.workspace import Json, digest
 
 logger = logging.getLogger("medley")
@@ -78,10 +79,14 @@ def run(night: Night) -> StepReceipt:
     gate, digests = config.publish.gate, [*(step.digest for step in steps), log_digest]
     own = [RECOMMENDERS.identity(settings.model) for settings in config.evaluate.baselines]
     gate_reads = [gate.metric, gate.segment, gate.baseline]
-    kept = kept_of(night)
-    settings = {name: settled.settings for name, settled in sorted(kept.items())}
-    key = digest("evaluate", VERSION, _read_of(config.evaluate), config.seed, gate_reads, own, settings, *digests)
-    receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, folder))
+
+    def key_of(kept: Kept) -> str:
+        settings = _read_of(config.evaluate), config.seed, gate_reads, own, settings_of(kept)
+        return digest("evaluate", VERSION, *settings, *digests)
+
+    kept = kept_of(night, lambda kept: night.workspace.artefact(f"evaluations/{key_of(kept)}") is not None)
+    key = key_of(kept)
+    receipt = night.step("evaluate", "evaluations", key, lambda folder: _build(night, key, kept, folder))
     metrics = night.workspace.read_json(f"{receipt.path}/{FILE}")
     night.workspace.write_json(f"{night.folder}/{FILE}", metrics)
     return receipt
@@ -112,9 +117,9 @@ def _measure(night: Night) -> Measure:
     return Measure(tuple(settings.cutoffs), settings.bootstrap_samples, night.config.seed, gate.metric, gate.segment)
 
 
-def _build(night: Night, key: str, folder: Path) -> Json:
+def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
     staged, measure, spaces = staged_of(night), _measure(night), dict(_spaces(night))
-    fitted = _fitted(night, staged.read_log())
+    fitted = _fitted(night, staged.read_log(), kept)
     log = open_test(staged, night.workspace, night.folder, key, folder)
     present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
     fused = Fused(night.folder_of("fuse"))
@@ -144,7 +149,7 @@ def _build(night: Night, key: str, folder: Path) -> Json:
     without_history = len(np.unique(log.of("test").user)) - len(users)
     counts = {"rows": len(tasks["all"].targets), "users": len(users), "users_without_history": without_history}
     counts["opened_rows"] = len(log.of("test", "held_out"))
-    return {**counts, "kept": as_json(kept_of(night)), "settled": as_json(settled_of(night, fitted.beside))}
+    return {**counts, **settled_of(night, kept, fitted.beside)}
 
 
 @dataclass(frozen=True)
@@ -193,9 +198,9 @@ def _second_stage(
     return {FIRST_STAGE: evaluation.first, fitted.trained: after}, worth
 
 
-def _fitted(night: Night, log: Log) -> Fitted:
+def _fitted(night: Night, log: Log, kept: Kept) -> Fitted:
     """Fits all models but the trained one, which is read, and finds the best baseline on validation."""
-    fit, beside = train.read(night), fit_baselines(night, log)
+    fit, beside = train.read(night), fit_baselines(night, log, kept)
     trained, validation = fit.details.model, beside.validation
     (_, users), (_, items) = fit.evaluated.users(), fit.evaluated.items()
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)

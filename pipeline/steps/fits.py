@@ -1,21 +1,17 @@
-"""What a step's fits run with: the folder of their checkpoints, progress displays, and limits.
+"""What a step's fits run with: the folder of their checkpoints, and progress displays.
 
 - a step that is killed finds its fits' checkpoints under `.tmp/fit-KEY` again, and removes them once it is done;
-- what may take too long has a limit of time;
 - epochs are shown by a bar on a terminal, and in `runs/RUN_ID/tensorboard`: `tensorboard --logdir WORKSPACE/runs`.
 """
 
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.artefacts.log import Log
-from pipeline.errors import StepFailed
 from pipeline.evaluation.metrics import validation_metric
 from pipeline.interactions import Interactions
 from pipeline.night import Night
@@ -59,25 +55,3 @@ def fitting(night: Night, key: str, name: str, epochs: int) -> Iterator[Context]
     with shown(night, name, epochs) as on_epoch:
         running = night.config.seed, threads(night.config)
         yield Context(*running, scratch=scratch, on_epoch=on_epoch, metric=metric_of(night))
-
-
-@contextmanager
-def time_limit(seconds: float, setting: str) -> Iterator[None]:
-    """Ends what runs inside after so many seconds of the clock; where it is not the main thread, nothing does.
-
-    setting: that names the limit. Raises StepFailed then, as soon as the library that computes comes back to Python.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise StepFailed(f"it takes longer than {setting} allows, {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

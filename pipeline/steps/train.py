@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
-from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Settled, Trained
+from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Trained
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.fusion.user_pooling import Pooling, read_pooling
@@ -29,7 +29,7 @@ from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown, validation_of
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.warm_start import earlier_model, kept_settings, settled_by
+from pipeline.steps.warm_start import Kept, earlier_model, kept_settings, settings_of, settled_by
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
@@ -40,7 +40,10 @@ VERSION = 11
 
 @dataclass(frozen=True)
 class Fits:
-    """Both fits and their data: `judged` is evaluated, as `chosen`; `published` goes out, as `final`."""
+    """Both fits and their data: `judged` is evaluated, as `chosen`; `published` goes out, as `final`.
+
+    kept: settings that they took from an earlier night.
+    """
 
     log: Log
     everything: Interactions
@@ -48,6 +51,7 @@ class Fits:
     chosen: Fit
     published: Recommender
     final: Fit
+    kept: Kept
 
 
 def run(night: Night) -> StepReceipt:
@@ -63,7 +67,13 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     settings, before = night.config.train, earlier_model(night)
     shared = any(kind_of(part.model).shared for part in parts(settings))
     processes = (group.size if group.size > 1 else settings.processes) if shared else 1
-    key = _key(night, before, processes)
+    kept = kept_settings(
+        night,
+        "train",
+        {part.model: part for part in parts(settings)},
+        lambda kept: night.workspace.artefact(f"models/{_key(night, before, processes, kept)}") is not None,
+    )
+    key = _key(night, before, processes, kept)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
     if missing and processes > group.size:
         launch(processes, threads(night.config), run, night)
@@ -71,11 +81,11 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     scratch = scratch_folder(night, key)
     if group.rank:
         if missing and shared:
-            _fitted(night, scratch, before, group)
+            _fitted(night, scratch, before, kept, group)
         raise SystemExit(0)
 
     def build(folder: Path) -> FitDetails:
-        return _build(night, folder, before, _fitted(night, scratch, before, group if shared else ALONE))
+        return _build(night, folder, before, _fitted(night, scratch, before, kept, group if shared else ALONE))
 
     receipt = night.step("train", "models", key, build)
     drop_scratch(night, key)
@@ -88,7 +98,7 @@ def read(night: Night) -> Trained:
     return Trained(night.workspace.path(receipt.path), receipt.noted(FitDetails))
 
 
-def _key(night: Night, before: str, processes: int) -> str:
+def _key(night: Night, before: str, processes: int, kept: Kept) -> str:
     """Names a model by its own settings and by those inputs that its kind says it reads."""
     staged, settings = staged_of(night), night.config.train
     kinds, seen = [kind_of(part.model) for part in parts(settings)], reads(settings)
@@ -105,15 +115,11 @@ def _key(night: Night, before: str, processes: int) -> str:
         read |= {"metric": metric_of(night), "validation_users": night.config.evaluate.validation_users}
     if before:
         read["before"] = [before, settings.warm_start]
-    if kept := _kept(night):
-        read["kept"] = {name: settled.settings for name, settled in sorted(kept.items())}
+    if kept:
+        read["kept"] = settings_of(kept)
     if processes > 1:  # several add up in another order, which other bytes come of
         read["processes"] = processes
     return digest("train", VERSION, settings.meaning(), [_identity(part) for part in parts(settings)], read)
-
-
-def _kept(night: Night) -> dict[str, Settled]:
-    return kept_settings(night, "train", {part.model: part for part in parts(night.config.train)})
 
 
 def _identity(settings: TrainSettings) -> list[object]:
@@ -138,12 +144,12 @@ def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
     return Content(np.nan_to_num(vectors), present, pooling, own, [title or "" for title in titles])
 
 
-def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
-    """scratch: the folder of the fits' checkpoints. before: the earlier model that they may read."""
+def _fitted(night: Night, scratch: Path, before: str, kept: Kept, group: Processes) -> Fits:
+    """scratch: the folder of the fits' checkpoints. before: the earlier model that they may read. kept: settings."""
     staged, settings = staged_of(night), night.config.train
     log, everything = staged.read_log(), staged.read_everything()
     content = content_of(night, log, reads(settings))
-    training, kept = log.of("train"), _kept(night)
+    training = log.of("train")
     if not len(training):
         raise StepFailed("the training part is empty: lower ingest.validation_share and ingest.test_share")
 
@@ -171,14 +177,14 @@ def _fitted(night: Night, scratch: Path, before: str, group: Processes) -> Fits:
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
     with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
-    return Fits(log, everything, evaluated, chosen, published, final)
+    return Fits(log, everything, evaluated, chosen, published, final, kept)
 
 
 def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
     log, chosen, final = fits.log, fits.chosen, fits.final
     _save(fits.judged, log, log.of("train", "validation"), folder / "evaluated")
     _save(fits.published, log, fits.everything, folder / "published")
-    models, kept = {part.model: part for part in parts(night.config.train)}, _kept(night)
+    models = {part.model: part for part in parts(night.config.train)}
     details = FitDetails(
         chosen.chosen_epochs,
         dict(chosen.settings),
@@ -189,8 +195,8 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         before=before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
-        kept=kept,
-        settled=settled_by(night, models, kept, chosen.members or {night.config.train.model: chosen}),
+        kept=fits.kept,
+        settled=settled_by(night, models, fits.kept, chosen.members or {night.config.train.model: chosen}),
     )
     members = {
         name: {"evaluated": fit.curve, "published": final.members.get(name, Fit()).curve}

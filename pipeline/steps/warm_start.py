@@ -7,10 +7,11 @@ one knows what this one may not: a later "now", a later cut, or other items held
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pipeline.artefacts.model import Settled
-from pipeline.artefacts.runs import StepReceipt, receipt_of
+from pipeline.artefacts.runs import receipt_of
 from pipeline.artefacts.staged import Staged
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.night import Night
@@ -22,6 +23,8 @@ from pipeline.steps.ingest import staged_of
 from pipeline.workspace import adapter, digest, read_json
 
 log = logging.getLogger("medley")
+# By model, settings that a night takes.
+Kept = Mapping[str, Settled]
 
 
 def earlier_model(night: Night) -> str:
@@ -56,25 +59,36 @@ def meaning_of(night: Night, settings: TrainSettings) -> str:
     return digest("settled", settings.meaning(), identity, metric_of(night), night.config.evaluate.validation_users)
 
 
-def kept_settings(night: Night, step: str, models: Mapping[str, TrainSettings]) -> dict[str, Settled]:
-    """By model, what the published night's step settled and tonight's is to take, see `evaluate.settled_nights`."""
-    if already := night.done(step):
-        return _settled(already, "kept")
+def kept_settings(
+    night: Night, step: str, models: Mapping[str, TrainSettings], is_there: Callable[[Kept], bool]
+) -> Kept:
+    """By model, what the published night's step settled and tonight's is to take, see `evaluate.settled_nights`.
+
+    is_there: whether what comes of such settings is there already; a night without change takes that.
+    """
     run_id, reason = _published(night)
     earlier = receipt_of(night.workspace.path("runs", run_id), step) if run_id and not reason else None
     if night.full or earlier is None:
         return {}
-    return {
-        name: Settled(settled.meaning, settled.settings, settled.nights + 1)
-        for name, settled in _settled(earlier, "settled").items()
-        if name in models
-        and settled.meaning == meaning_of(night, models[name])
-        and settled.nights < night.config.evaluate.settled_nights
+    settled = {
+        name: own
+        for name, own in adapter(dict[str, Settled]).validate_python(earlier.details.get("settled", {})).items()
+        if name in models and own.meaning == meaning_of(night, models[name])
     }
+    for kept in ({}, settled):
+        if is_there(kept):
+            return kept
+    most = night.config.evaluate.settled_nights
+    return {name: replace(own, nights=own.nights + 1) for name, own in settled.items() if own.nights < most}
+
+
+def settings_of(kept: Kept) -> dict[str, Mapping[str, int | float]]:
+    """Those of them that decide what comes of them."""
+    return {name: kept[name].settings for name in sorted(kept)}
 
 
 def settled_by(
-    night: Night, models: Mapping[str, TrainSettings], kept: Mapping[str, Settled], chosen: Mapping[str, Fit]
+    night: Night, models: Mapping[str, TrainSettings], kept: Kept, chosen: Mapping[str, Fit]
 ) -> dict[str, Settled]:
     """What the models' fits leave for the next night. kept: what they took. chosen: the fits, by model."""
     meanings = {name: meaning_of(night, settings) for name, settings in models.items() if name in chosen}
@@ -83,10 +97,6 @@ def settled_by(
         for name, meaning in meanings.items()
         if meaning
     }
-
-
-def _settled(receipt: StepReceipt, name: str) -> dict[str, Settled]:
-    return adapter(dict[str, Settled]).validate_python(receipt.details.get(name, {}))
 
 
 def _published(night: Night) -> tuple[str, str]:

@@ -10,10 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline.artefacts.model import Settled
 from pipeline.config import load
+from pipeline.config.train import TrainSettings
 from pipeline.night import Night, begin
 from pipeline.recommend.models.als import AlsSettings
 from pipeline.recommend.models.random import RandomSettings
-from pipeline.steps.warm_start import earlier_model, kept_settings
+from pipeline.steps.warm_start import Kept, earlier_model, kept_settings
 from pipeline.workspace import adapter, read_json
 from tests.conftest import AS_OF, Shop
 
@@ -79,27 +80,32 @@ def test_settings_are_kept_for_some_nights_and_then_chosen_again(night: Shop) ->
     chosen = adapter(dict[str, Settled]).validate_python(first["details"]["settled"])
     assert first["details"]["kept"] == {}
     assert set(chosen) == {"popularity", "item_knn", "rp3beta", "ease", "als"}
-    assert kept_settings(opened(night), "evaluate", models) == {"als": replace(chosen["als"], nights=1)}
+    assert kept(opened(night), models) == {"als": replace(chosen["als"], nights=1)}
     # Not where they would be chosen from other values, by another metric, anew, or by a night that may not know.
-    assert kept_settings(opened(night), "evaluate", {"als": AlsSettings(factors=8)}) == {}
-    assert kept_settings(opened(night, "publish.gate.metric=recall@20"), "evaluate", models) == {}
-    assert kept_settings(opened(night, "seed=1"), "evaluate", models) == {}
-    assert kept_settings(opened(night, "evaluate.settled_nights=0"), "evaluate", models) == {}
-    assert kept_settings(opened(night, as_of="2000-01-01T00:00:00Z"), "evaluate", models) == {}
-    assert kept_settings(replace(opened(night), full=True), "evaluate", models) == {}
+    assert kept(opened(night), {"als": AlsSettings(factors=8)}) == {}
+    assert kept(opened(night, "publish.gate.metric=recall@20"), models) == {}
+    assert kept(opened(night, "seed=1"), models) == {}
+    assert kept(opened(night, "evaluate.settled_nights=0"), models) == {}
+    assert kept(opened(night, as_of="2000-01-01T00:00:00Z"), models) == {}
+    assert kept(replace(opened(night), full=True), models) == {}
 
     quick = ("-s", "train.max_epochs=2", "-s", "evaluate.settled_nights=1")
     night.run("second", *quick)
     second = receipt(night, "second")
     assert second["details"]["kept"] == second["details"]["settled"]
     assert second["details"]["settled"]["als"] == {**first["details"]["settled"]["als"], "nights": 1}
-    # The same run again takes what it took; the next one chooses anew.
-    night.run("second", *quick)
-    assert (receipt(night, "second")["skipped"], receipt(night, "second")["digest"]) == (True, second["digest"])
-    night.run("third", *quick)
+    # A night without change takes what is there, however long it was kept; the next one with a change chooses anew.
+    night.run("unchanged", *quick)
+    unchanged = receipt(night, "unchanged")
+    assert (unchanged["skipped"], unchanged["digest"]) == (True, second["digest"])
+    night.run("third", *quick, "-s", "train.max_epochs=3")
     third = receipt(night, "third")
     assert third["details"]["kept"] == {}
     assert {settled["nights"] for settled in third["details"]["settled"].values()} == {0}
+
+
+def kept(night: Night, models: dict[str, TrainSettings]) -> Kept:
+    return kept_settings(night, "evaluate", models, lambda settings: False)
 
 
 def receipt(shop: Shop, run: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
         # implicit runs its own threads: BLAS threads below them would only get in each other's way.
         with threadpool_limits(1, "blas"):
             model = self._unfitted(settings)
-            model.fit(train.matrix(), show_progress=False)
+            model.fit(train.matrix(), show_progress=False, callback=lambda *_: self.check())
         return model
 
     def save(self, folder: Path) -> None:

@@ -44,6 +44,7 @@ class ItemKnn(ItemToItem):
         root = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
 
         def adjust(block: sp.csr_matrix, start: int) -> None:
+            self.check()
             row = start + np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
             block.data /= root[row] * root[block.indices] + np.float32(settings["shrink"])
 

@@ -44,6 +44,7 @@ class RP3Beta(ItemToItem):
         penalty = popularity ** np.float32(settings["beta"])
 
         def adjust(block: sp.csr_matrix, start: int) -> None:
+            self.check()
             block.data /= penalty[block.indices]
 
         to_user, to_item = _walk(chosen.T.tocsr(), settings["alpha"]), _walk(chosen, settings["alpha"])
