@@ -145,7 +145,7 @@ def publish(night: Night) -> None:
     encoders = {step.split(".")[1]: "" for step in lineage if step.startswith("extract.")}
     card = {"model": night.config.train.model, "encoders": encoders, "lineage": lineage}
     (folder / CARD).write_text(json.dumps(card), "utf-8")
-    night.workspace.write_json("CURRENT.json", {"index": "index/planted", "digest": "planted"})
+    night.workspace.write_json("CURRENT.json", {"index": "index/planted", "digest": "planted", "run_id": night.run_id})
 
 
 def leave(

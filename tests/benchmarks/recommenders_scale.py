@@ -123,7 +123,7 @@ def passed(batches: Batches, block: Interactions) -> int:
 
 def decomposed(model: Recommender, content: Content, log: Interactions) -> dict[str, float]:
     begin = time.process_time()
-    model.prepare(content, log)  # type: ignore[attr-defined]
+    model.prepare(content, log, model.grid)  # type: ignore[attr-defined]
     return {"prepare_seconds": 0.0, "pass_seconds": time.process_time() - begin, "step_seconds": 0.0}
 
 
