@@ -1,16 +1,19 @@
-"""Models of a few settings, which validation chooses, one setting after the other."""
+"""Models of a few settings, which validation chooses."""
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import ClassVar, Generic, TypeVar
 
 from pipeline.evaluation.metrics import Scorer, Task, mean_of
 from pipeline.interactions import Interactions
 from pipeline.recommend.base import Content, Fit, FitInput, Model, OnEpoch
 
+# Interactions up to which a fit takes seconds.
+MOST_COMBINED = 1_000_000
 State = TypeVar("State")
 # A value for each setting that is searched.
 Choice = Mapping[str, float]
@@ -46,7 +49,8 @@ class Searched(Model, Generic[State]):
     def learn(self, data: FitInput) -> Fit:
         """Takes the best settings by `metric` on `validation`; without it, the first of each.
 
-        One setting after the other takes its best value, from the first ones on, until a round changes none.
+        Of a log of at most MOST_COMBINED interactions, every combination is fitted; of a longer one, one setting after
+        the other takes its best value, from the first ones on, until a round changes none.
         """
         started = time.perf_counter()
         settled = {name: (value,) for name, value in self.settled.items()}
@@ -60,19 +64,27 @@ class Searched(Model, Generic[State]):
 
     def _search(self, data: FitInput, task: Task, grid: Grid) -> None:
         scores = {tuple(self.chosen.values()): mean_of(self.scorer_of(self.state, task.history), task, self.metric)}
+
+        def search(settings: Choice) -> None:
+            place = tuple(settings.values())
+            if place in scores:
+                return
+            self.check()
+            state = self.state_of(data.content, data.train, settings)
+            scores[place] = mean_of(self.scorer_of(state, task.history), task, self.metric)
+            if scores[place] > scores[tuple(self.chosen.values())]:
+                self.chosen, self.state = settings, state
+
+        if len(data.train) <= MOST_COMBINED:
+            for combination in product(*grid.values()):
+                search(dict(zip(grid, combination, strict=True)))
+            return
         before: Choice = {}
         while before != self.chosen:
             before = self.chosen
             for name, values in grid.items():
-                for settings in ({**self.chosen, name: value} for value in values):
-                    if tuple(settings.values()) in scores:
-                        continue
-                    self.check()
-                    state = self.state_of(data.content, data.train, settings)
-                    score = mean_of(self.scorer_of(state, task.history), task, self.metric)
-                    scores[tuple(settings.values())] = score
-                    if score > scores[tuple(self.chosen.values())]:
-                        self.chosen, self.state = settings, state
+                for value in values:
+                    search({**self.chosen, name: value})
 
     def refit(self, content: Content, train: Interactions, chosen: Fit, on_epoch: OnEpoch | None = None) -> Fit:
         """Fits with the settings that were chosen."""

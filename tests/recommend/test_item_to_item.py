@@ -10,11 +10,13 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import normalize
 
+from pipeline.config.train import TrainSettings
 from pipeline.errors import StepFailed
-from pipeline.evaluation.metrics import Task, mean_of, rank
+from pipeline.evaluation.metrics import Scorer, Task, mean_of, rank
 from pipeline.interactions import Interactions
-from pipeline.recommend import item_to_item
+from pipeline.recommend import grid_searched, item_to_item
 from pipeline.recommend.base import Content
+from pipeline.recommend.grid_searched import Choice, Searched
 from pipeline.recommend.item_to_item import top_of_rows
 from pipeline.recommend.models import svd
 from pipeline.recommend.models.ease import Ease, EaseSettings
@@ -170,7 +172,11 @@ def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
     assert again.item_vectors.tobytes() == model.item_vectors.tobytes()
 
 
-def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(dense: np.ndarray) -> None:
+@pytest.mark.parametrize("combined", [0, 10_000])
+def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(
+    dense: np.ndarray, monkeypatch: pytest.MonkeyPatch, combined: int
+) -> None:
+    monkeypatch.setattr(grid_searched, "MOST_COMBINED", combined)
     settings = SvdSettings(widths=(2, 12), popularity_powers=(0.5, 0.0), spectrum_powers=(0.0, 2.0))
     hidden = (np.random.default_rng(1).random(dense.shape) < 0.3) & (dense > 0)
     train, validation = of_table(dense * ~hidden), of_table(dense * hidden)
@@ -187,6 +193,36 @@ def test_svd_takes_the_settings_that_validation_prefers_and_keeps_them(dense: np
     refitted = Svd(settings, 0, 1)
     refitted.refit(NOTHING, train.concat(validation), fit)
     assert refitted.item_vectors.shape == (ITEMS, best[0])
+
+
+@pytest.mark.parametrize(("combined", "chosen"), [(3, (1, 1)), (2, (0, 0))])
+def test_only_of_a_short_log_every_combination_is_fitted(
+    monkeypatch: pytest.MonkeyPatch, combined: int, chosen: tuple[int, int]
+) -> None:
+    """The best combination lies where no single setting leads."""
+    monkeypatch.setattr(grid_searched, "MOST_COMBINED", combined)
+    log = of_table(np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]))
+    wanted = of_table(np.array([[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]))
+    model = Hill(TrainSettings(), 0, 1)
+    assert tuple(model.fit(NOTHING, log, wanted).settings.values()) == chosen
+
+
+class Hill(Searched[np.ndarray]):
+    """Ranks best with both settings, worse with neither, worst with one."""
+
+    vectors = False
+
+    @property
+    def grid(self) -> dict[str, tuple[int, int]]:
+        return {"left": (0, 1), "right": (0, 1)}
+
+    def state_of(self, content: Content, train: Interactions, settings: Choice) -> np.ndarray:
+        worth = {(1, 1): 3, (0, 0): 1}.get((int(settings["left"]), int(settings["right"])), -1)
+        return np.array([0, worth, -5, worth], np.float32)
+
+    def scorer_of(self, state: np.ndarray, history: Interactions) -> Scorer:
+        liked = np.array([2.0, 0, 2.0, 0], np.float32) if state[1] < 2 else np.zeros(4, np.float32)
+        return lambda users: np.tile(state + liked, (len(users), 1)).astype(np.float32)
 
 
 def test_svd_puts_a_new_item_where_its_content_is(dense: np.ndarray) -> None:
