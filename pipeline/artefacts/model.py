@@ -51,7 +51,7 @@ class FitDetails(Chosen):
 
     rows: interactions that the published fit learned from. model: the kind. metric: what validation chose by. before:
     the path of the earlier model that it learned from, empty for none. members: what those of a blend chose.
-    fit_seconds: of both fits. kept: what earlier nights settled and this one took. settled: what a next one may take.
+    fit_seconds: of both fits. settled: what a next night may take.
     """
 
     rows: int = 0
@@ -61,7 +61,6 @@ class FitDetails(Chosen):
     before: str = ""
     members: Mapping[str, Chosen] = field(default_factory=dict)
     fit_seconds: Mapping[str, float] = field(default_factory=dict)
-    kept: Mapping[str, Settled] = field(default_factory=dict)
     settled: Mapping[str, Settled] = field(default_factory=dict)
 
 

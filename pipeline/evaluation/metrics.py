@@ -21,7 +21,7 @@ from pipeline.config.training import DEFAULT_METRIC
 from pipeline.errors import StepFailed
 from pipeline.evaluation.hits import HITS, Values
 from pipeline.evaluation.ranking import InnerProduct, Scorer, best_of
-from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask, distinct
 
 log = logging.getLogger("medley")
 CUTOFFS = (5, 10, 20, 50)
@@ -106,10 +106,10 @@ class _Ranking:
         self.columns = np.flatnonzero(candidates)
         history = _pairs(first.history)
         targets = {name: _pairs(task.targets) for name, task in tasks.items()}
-        self.wanted = _distinct(np.concatenate(list(targets.values())))
+        self.wanted = distinct(np.concatenate(list(targets.values())))
         self.wanted = self.wanted[candidates[self.wanted % self.width] & ~_among(self.wanted, history)]
         self.owned = {name: _among(self.wanted, pairs) for name, pairs in targets.items()}
-        self.users = _distinct(self.wanted // self.width).astype(np.int32)
+        self.users = distinct(self.wanted // self.width).astype(np.int32)
         hidden = history[candidates[history % self.width] & np.isin(history // self.width, self.users)]
         self.seen = (
             np.searchsorted(self.users, hidden // self.width),
@@ -117,7 +117,7 @@ class _Ranking:
         )
 
     def users_of(self, task: str) -> Int32s:
-        return _distinct(self.wanted[self.owned[task]] // self.width).astype(np.int32)
+        return distinct(self.wanted[self.owned[task]] // self.width).astype(np.int32)
 
     def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
         tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.owned}
@@ -186,13 +186,7 @@ def product_threads() -> int:
 
 
 def _pairs(log: Interactions) -> Int64s:
-    return _distinct(log.user.astype(np.int64) * log.n_items + log.item)
-
-
-def _distinct(pairs: Int64s) -> Int64s:
-    """Sorted distinct values: `np.unique` hashes numbers, and takes ten times as long."""
-    ordered = np.sort(pairs)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+    return distinct(log.user.astype(np.int64) * log.n_items + log.item)
 
 
 def _among(pairs: Int64s, others: Int64s) -> Mask:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.evaluation.metrics import Scorer
-from pipeline.evaluation.ranking import SparseScorer
+from pipeline.evaluation.scorers import SparseScorer
 from pipeline.interactions import Interactions
 from pipeline.recommend.grid_searched import Searched
 

@@ -56,7 +56,6 @@ class _Iteration:
 
     def squared(self, q: Floats) -> Floats:
         """AᵀA q."""
-
         squared = np.empty_like(q)
         for start in range(0, q.shape[1], DIRECTIONS):
             some = np.ascontiguousarray(q[:, start : start + DIRECTIONS])

@@ -50,10 +50,8 @@ def kept_of(night: Night, is_there: Callable[[Kept], bool]) -> Kept:
 
 
 def settled_of(night: Night, kept: Kept, fitted: Baselines) -> Json:
-    """What a receipt notes of settings: those that were taken, and those that a next night may take."""
-    settled = settled_by(night, _settings(night), kept, fitted.fits)
-    by_name = {"kept": kept, "settled": settled}
-    return {name: {model: asdict(own) for model, own in of.items()} for name, of in by_name.items()}
+    """By baseline, the settings that a next night may take, as a receipt notes them."""
+    return {name: asdict(own) for name, own in settled_by(night, _settings(night), kept, fitted.fits).items()}
 
 
 def fit_baselines(night: Night, log: Log, kept: Kept) -> Baselines:

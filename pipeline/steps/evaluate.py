@@ -37,7 +37,8 @@ from pipeline.evaluation.beyond_accuracy import ListMetrics
 from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall
 from pipeline.evaluation.measured import Measure
 from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, inner_product
-from pipeline.evaluation.ranking import InnerProduct, Reordered
+from pipeline.evaluation.ranking import InnerProduct
+from pipeline.evaluation.scorers import Reordered
 from pipeline.evaluation.segments import tasks_of
 from pipeline.evaluation.significance import Summary
 from pipeline.explain.ablation import PartialContent, at_inference, refitted, way_of
@@ -149,7 +150,7 @@ def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
     without_history = len(np.unique(log.of("test").user)) - len(users)
     counts = {"rows": len(tasks["all"].targets), "users": len(users), "users_without_history": without_history}
     counts["opened_rows"] = len(log.of("test", "held_out"))
-    return {**counts, **settled_of(night, kept, fitted.beside)}
+    return {**counts, "settled": settled_of(night, kept, fitted.beside)}
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,6 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         before=before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
-        kept=fits.kept,
         settled=settled_by(night, models, fits.kept, chosen.members or {night.config.train.model: chosen}),
     )
     members = {

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.config.training import Imbalance
 from pipeline.errors import StepFailed
-from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask, distinct
 from pipeline.training.distributed import ALONE
 
 BITMAP_BYTES = 64 << 20
@@ -44,10 +44,7 @@ class Chosen:
     def __init__(self, log: Interactions, bitmap_bytes: int = BITMAP_BYTES) -> None:
         """bitmap_bytes: memory up to which a bitmap is kept, which is the faster of the two."""
         self._n_items = log.n_items
-        keys = log.user.astype(np.int64) * log.n_items + log.item
-        # A log is in the order of its users: these are all but sorted, which numpy's unique makes no use of.
-        keys.sort()
-        self._keys: Int64s = keys[np.diff(keys, prepend=-1) > 0]
+        self._keys: Int64s = distinct(log.user.astype(np.int64) * log.n_items + log.item)
         cells = log.n_users * log.n_items
         self._bits: npt.NDArray[np.uint8] | None = None
         if cells <= bitmap_bytes * 8:

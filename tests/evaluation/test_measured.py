@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.evaluation.measured import Measure
 from pipeline.evaluation.metrics import Rankings, Scorer, Task
-from pipeline.evaluation.ranking import InnerProduct, Reordered
+from pipeline.evaluation.ranking import InnerProduct
+from pipeline.evaluation.scorers import Reordered
 from pipeline.interactions import Interactions
 
 USERS, ITEMS = 30, 50

@@ -7,15 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from pipeline.evaluation import metrics, ranking
-from pipeline.evaluation.ranking import (
-    Best,
-    BestOfProducts,
-    InnerProduct,
-    RandomScorer,
-    Reordered,
-    SparseScorer,
-    best_of,
-)
+from pipeline.evaluation.ranking import Best, BestOfProducts, InnerProduct, best_of
+from pipeline.evaluation.scorers import RandomScorer, Reordered, SparseScorer
 from pipeline.interactions import Interactions
 
 USERS, ITEMS, LISTED = 40, 6_000, 30

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from pipeline.artefacts.read import readable
 from pipeline.config.base import ADVANCED, Grid
 from pipeline.config.train import TrainSettings
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Fit, Recommender
 from pipeline.recommend.grid_searched import Choice, Searched
-from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.item_sides import FILE, SavedRows
 from pipeline.recommend.user_sides import AdditiveUsers
 
 if TYPE_CHECKING:
@@ -63,10 +62,8 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
 
     def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
         """See Recommender: takes the saved factors; users are solved from these."""
-        with readable(folder / FILE, f"not the weights of a {self.name} model"):
-            items = load_file(folder / FILE)["items"]
         self.chosen, self.state = chosen.settings, self._unfitted(chosen.settings)
-        self.state.item_factors = items
+        (self.state.item_factors,) = SavedRows(folder / FILE, self.name).read(("items",))
 
     def _unfitted(self, settings: Choice) -> AlternatingLeastSquares:
         from implicit.cpu.als import AlternatingLeastSquares

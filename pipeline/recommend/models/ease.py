@@ -11,7 +11,7 @@ from pipeline.config.base import ADVANCED, Grid
 from pipeline.config.kinds import Lazy
 from pipeline.config.train import TrainSettings
 from pipeline.evaluation.metrics import Scorer
-from pipeline.evaluation.ranking import SparseScorer
+from pipeline.evaluation.scorers import SparseScorer
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions
 from pipeline.recommend.base import Content
 from pipeline.recommend.grid_searched import Choice, Searched

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.config.train import TrainSettings
 from pipeline.evaluation.metrics import Scorer
-from pipeline.evaluation.ranking import RandomScorer
+from pipeline.evaluation.scorers import RandomScorer
 from pipeline.interactions import Floats, Interactions, unit_rows
 from pipeline.recommend.base import Fit, FitInput, Recommender
 

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from pipeline.artefacts.read import readable
 from pipeline.config.base import ADVANCED
 from pipeline.config.base import Grid as Values
 from pipeline.config.kinds import Lazy
@@ -31,7 +30,7 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Fit, Recommender, Space
 from pipeline.recommend.content_features import degrees, rows_of_content, symmetric
 from pipeline.recommend.grid_searched import Choice, Grid, Searched
-from pipeline.recommend.item_sides import FILE
+from pipeline.recommend.item_sides import FILE, SavedRows
 from pipeline.recommend.singular_vectors import singular_vectors
 
 if TYPE_CHECKING:
@@ -115,9 +114,7 @@ class Svd(Searched[State], Recommender):
 
     def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
         """See Recommender: takes the saved decomposition."""
-        with readable(folder / FILE, f"not the weights of a {self.name} model"):
-            saved = load_file(folder / FILE)
-        self._q, self._sigma, self._degrees = saved["q"], saved["sigma"], saved["degrees"]
+        self._q, self._sigma, self._degrees = SavedRows(folder / FILE, self.name).read(("q", "sigma", "degrees"))
         self.chosen = chosen.settings
         self.state = self.state_of(content, train, chosen.settings)
 
