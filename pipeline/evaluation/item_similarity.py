@@ -26,7 +26,7 @@ from pipeline.evaluation.ranking import block_rows
 from pipeline.interactions import Floats, Int32s, Mask
 
 # Questions, and scores of items that they may take: where items are many, fewer are asked.
-LIMIT, MOST_SCORES = 60_000, 6_000_000_000
+LIMIT, MOST_SCORES = 60_000, 2_000_000_000
 MOST_PAIRS = 5_000_000
 SEGMENTS = ("co_choice", "co_choice_cold")
 
@@ -51,7 +51,7 @@ def questions(log: OpenedLog, segment: str, window: int, seed: int, limit: int |
     """The questions of a segment, at most `limit` of them, drawn by the seed.
 
     window: choices of one user that count as together are at most so many apart. limit: by default LIMIT, or as many
-    as MOST_SCORES allows in a catalogue of more than 100,000 items.
+    as MOST_SCORES allows in a catalogue of more than some 33,000 items.
     """
     limit = limit or min(LIMIT, MOST_SCORES // max(len(log.items), 1))
     left, right = _places(log, window)

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.errors import StepFailed
 from pipeline.evaluation.hits import HITS, Values
-from pipeline.evaluation.ranking import InnerProduct, Scorer, best_of
+from pipeline.evaluation.ranking import Best, Hidden, InnerProduct, Scorer, best_of
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask, distinct
 
 log = logging.getLogger("medley")
@@ -89,7 +89,21 @@ class Rankings:
 
     def users(self, task: str) -> Int32s:
         """(m,) int32: users with a target in a task."""
-        return next(ranking.users_of(task) for ranking in self._rankings if task in ranking.owned)
+        return self._of(task).users_of(task)
+
+    def lists(self, task: str, scorer: Scorer, depth: int) -> tuple[Int64s, Mask]:
+        """Those users' best candidates: (m, depth) int64, and (m, depth) bool, which places are filled."""
+        lists = [(users, best, scores) for users, best, scores in self._of(task).listed(scorer, depth)]
+        users, best, scores = (np.concatenate(part) for part in zip(*lists, strict=True))
+        own = np.isin(users, self.users(task))
+        return best[own], scores[own] > -np.inf
+
+    def wanted(self, task: str) -> Int64s:
+        """A task's targets, sorted: user · n_items + item."""
+        return self._of(task).wanted[self._of(task).owned[task]]
+
+    def _of(self, task: str) -> _Ranking:
+        return next(ranking for ranking in self._rankings if task in ranking.owned)
 
 
 class _Ranking:
@@ -121,7 +135,7 @@ class _Ranking:
 
     def of(self, scorer: Scorer, cutoffs: Sequence[int], per_list: Mapping[str, PerList]) -> dict[str, Scores]:
         tallies = {name: _Tally(cutoffs, self.width, per_list.get(name)) for name in self.owned}
-        for block, best, scores in self._lists(scorer, max(cutoffs)):
+        for block, best, scores in self.listed(scorer, max(cutoffs)):
             filled = scores > -np.inf
             codes = block.astype(np.int64)
             wanted = slice(*np.searchsorted(self.wanted, np.array([codes[0], codes[-1] + 1]) * self.width))
@@ -136,21 +150,29 @@ class _Ranking:
                 tally.add(block, targets, best, filled, hits & own[place])
         return {name: tally.scores(len(self.columns)) for name, tally in tallies.items()}
 
-    def _lists(self, scorer: Scorer, depth: int) -> Iterator[tuple[Int32s, Int64s, Floats]]:
-        """Blocks of users, their lists and scores, made side by side where products have more threads than one."""
-        ranked, count = best_of(scorer, self.columns), product_threads()
+    def listed(self, scorer: Scorer, depth: int) -> Iterator[tuple[Int32s, Int64s, Floats]]:
+        """Blocks of users, their lists and scores."""
+        return blocks_of(best_of(scorer, self.columns), self.users, self.seen, depth)
 
-        def listed(start: int) -> tuple[Int32s, Int64s, Floats]:
-            block = self.users[start : start + ranked.rows]
-            hidden = slice(*np.searchsorted(self.seen[0], [start, start + len(block)]))
-            return block, *ranked.of(block, (self.seen[0][hidden] - start, self.seen[1][hidden]), depth)
 
-        starts = range(0, len(self.users), ranked.rows)
-        if count < 2 or len(starts) < 2:
-            yield from map(listed, starts)
-            return
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(count) as pool:
-            yield from pool.map(listed, starts)
+def blocks_of(ranked: Best, users: Int32s, hidden: Hidden, depth: int) -> Iterator[tuple[Int32s, Int64s, Floats]]:
+    """Some users at a time, their lists and scores, made side by side where products have more threads than one.
+
+    hidden: (row of `users`, column of the candidates) of what stands in no list, sorted by row.
+    """
+    count = product_threads()
+
+    def listed(start: int) -> tuple[Int32s, Int64s, Floats]:
+        block = users[start : start + ranked.rows]
+        own = slice(*np.searchsorted(hidden[0], [start, start + len(block)]))
+        return block, *ranked.of(block, (hidden[0][own] - start, hidden[1][own]), depth)
+
+    starts = range(0, len(users), ranked.rows)
+    if count < 2 or len(starts) < 2:
+        yield from map(listed, starts)
+        return
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(count) as pool:
+        yield from pool.map(listed, starts)
 
 
 class _Tally:

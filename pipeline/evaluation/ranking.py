@@ -57,7 +57,8 @@ class InnerProduct:
             norms = np.sort(np.linalg.norm(self.items[columns], axis=1))
             if len(columns) > MANY_ITEMS or norms[len(norms) // 2] < LEVEL * norms[-HEAD]:
                 return BestOfProducts(self, columns)
-        return Best(self, columns)
+        # Of some candidates, no product with the others is made.
+        return Best(self if len(columns) == len(self.items) else InnerProduct(self.users, self.items[columns]), columns)
 
 
 class Best:

@@ -61,20 +61,30 @@ class BestOfSparse(Best):
         matrix, width = self.scorer.scores(users), len(self.columns)
         if width < matrix.shape[1]:
             matrix = matrix[:, self.columns]
-        row = np.repeat(np.arange(len(users)), np.diff(matrix.indptr))
-        keys = row * width + matrix.indices
-        shown = (matrix.data > 0) & ~np.isin(keys, hidden[0] * width + hidden[1])
         depth = min(depth, width)
+        high = _highest(matrix, depth + np.bincount(hidden[0], minlength=len(users)))
+        row, column = np.repeat(np.arange(len(users)), np.diff(matrix.indptr))[high], matrix.indices[high]
+        shown = (matrix.data[high] > 0) & ~np.isin(row * width + column, hidden[0] * width + hidden[1])
         many = np.bincount(row[shown], minlength=len(users)) >= depth
         shown &= many[row]
         codes, scores = np.empty((len(users), depth), np.int64), np.empty((len(users), depth), np.float32)
-        row, code, score = row[shown], self.columns[matrix.indices[shown]], matrix.data[shown]
+        row, code, score = row[shown], self.columns[column[shown]], matrix.data[high][shown]
         best = top_of_entries(row, score, depth, users, code)
         codes[many], scores[many] = code[best], score[best]
         for rows in parts_of(np.flatnonzero(~many), block_rows(width)):
             own = of_rows(hidden, rows, len(users))
             codes[rows], scores[rows] = listed(matrix[rows].toarray(), users[rows], self.columns, own, depth)
         return codes, scores
+
+
+def _highest(matrix: sp.csr_matrix, counts: Int64s) -> Int64s:
+    """The places of the entries that are among the `counts` (b,) largest of their row, and of all that equal these."""
+    high = np.ones(matrix.nnz, bool)
+    for start, stop, count in zip(matrix.indptr[:-1], matrix.indptr[1:], counts, strict=True):
+        if stop - start > count:
+            row = matrix.data[start:stop]
+            high[start:stop] = row >= np.partition(row, -count)[-count]
+    return np.flatnonzero(high)
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,13 @@ def top_k(scores: Floats, k: int, users: Int32s, items: Int64s | None = None) ->
         return np.zeros((n, 0), np.int64)
     items = np.arange(m) if items is None else items
     bound = _lower_bound(scores, k)
-    rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), m)
-    counts = np.bincount(rows, minlength=n)
-    crowded = counts > CROWD * k
-    single = ~crowded[rows]
-    rows, columns = rows[single], columns[single]
+    reached = scores >= bound[:, None]
+    crowded = np.count_nonzero(reached, axis=1) > CROWD * k
+    single = np.flatnonzero(~crowded)
+    place, columns = np.divmod(np.flatnonzero(reached[single] if crowded.any() else reached), m)
+    rows = single[place]
     best = np.empty((n, k), np.int64)
-    best[~crowded] = columns[top_of_entries(rows, scores[rows, columns], k, users, items[columns])]
+    best[single] = columns[top_of_entries(rows, scores[rows, columns], k, users, items[columns])]
     for row in np.flatnonzero(crowded):
         best[row] = _top_of_row(scores[row], k, users[row], items)
     return best

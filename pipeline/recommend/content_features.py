@@ -30,8 +30,11 @@ def modalities(content: Content) -> Modalities:
     Without vectors by modality, the fused ones are the only modality. What an item without a modality has
     in its row is never read: the row comes back as zeros.
     """
-    by_modality = content.modalities or {"fused": (content.vectors, content.present)}
-    return {name: (prepared(*by_modality[name]), by_modality[name][1]) for name in sorted(by_modality)}
+    return {name: (prepared(*own), own[1]) for name, own in _by_modality(content).items()}
+
+
+def _by_modality(content: Content) -> Modalities:
+    return dict(sorted((content.modalities or {"fused": (content.vectors, content.present)}).items()))
 
 
 def prepared(vectors: Floats, present: Mask) -> Floats:
@@ -64,7 +67,8 @@ def neighbours_of(content: Content, count: int) -> dict[str, Neighbours]:
     """
     if count not in content.memo:
         content.memo[count] = {}
-        for name, (vectors, present) in modalities(content).items():
+        for name, (given, present) in _by_modality(content).items():
+            vectors = prepared(given, present)
             near = neighbours(vectors, present, count)
             row, cosines = np.repeat(np.arange(len(vectors)), np.diff(near.indptr)), np.empty(near.nnz, np.float32)
             for part in np.split(np.arange(near.nnz), range(EDGES, near.nnz, EDGES)):

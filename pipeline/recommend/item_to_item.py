@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.evaluation.metrics import Scorer
 from pipeline.evaluation.scorers import SparseScorer
 from pipeline.interactions import Interactions
-from pipeline.recommend.grid_searched import Searched
+from pipeline.recommend.grid_searched import Choice, Searched
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -28,6 +28,8 @@ BLOCK_ROWS = 1024
 SCORE_BITS = 31
 # A user of more items tells little of any two of them, and costs their square.
 LONGEST_HISTORY = 500
+# Of W, 0.8 GB, of which some four are held at once while settings are searched.
+MOST_ENTRIES = 100_000_000
 
 
 class ItemToItem(Searched["sp.csr_matrix"]):
@@ -35,6 +37,13 @@ class ItemToItem(Searched["sp.csr_matrix"]):
 
     vectors = False
     seeded = False
+
+    def neighbours(self, settings: Choice, n_items: int) -> int:
+        """How many entries a row of W has: those asked for, or fewer where items are many, which `note` says."""
+        wanted, most = int(settings["neighbours"]), max(MOST_ENTRIES // n_items, 1)
+        if wanted > most:
+            self.note = f"keeps {most} of {wanted} neighbours of an item, as the catalogue is large"
+        return min(wanted, most)
 
     def scorer_of(self, state: sp.csr_matrix, history: Interactions) -> Scorer:
         """Scores are x W, float32."""

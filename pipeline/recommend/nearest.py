@@ -1,13 +1,18 @@
-"""Nearest items of all items: by brute force in a small catalogue, by an index of measured recall in a large one."""
+"""Nearest items of all items: by brute force in a small catalogue, in near cells of measured recall in a large one."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.kinds import Lazy
+from pipeline.evaluation.metrics import product_threads
+from pipeline.evaluation.ranking import parts_of
+from pipeline.evaluation.top_k import top_k
 from pipeline.interactions import Floats, Int64s
 
 if TYPE_CHECKING:
@@ -22,20 +27,76 @@ EXACT_ROWS = 30_000
 TRAINING_ROWS, ROUNDS = 39, 5
 # Recall wanted of neighbours, and rows that it is measured on.
 RECALL, SAMPLE, FEWEST_PROBES = 0.95, 256, 8
-EXACT_BLOCK, SEARCH_BLOCK = 1024, 65_536
+EXACT_BLOCK, SEARCH_BLOCK, BLOCK_ROWS = 1024, 65_536, 64
 
 
 def nearest(unit: Floats, count: int, exact_rows: int = EXACT_ROWS) -> Int64s:
     """The `count` other rows of the largest inner product with each, in no order: (n, count) int64, count < n.
 
-    Exact up to `exact_rows`; above, by an inverted file in which as many cells are probed as a sample of rows needs to
-    find RECALL of its nearest, and -1 where the probed cells held fewer. unit: (n, d) float32 of unit norm.
+    Exact up to `exact_rows`; above, among the rows of the cells nearest to a row's own: of as many cells as a sample of
+    rows needs to find RECALL of its nearest. -1 where these hold fewer. unit: (n, d) float32 of unit norm.
     """
     if len(unit) <= exact_rows:
         return np.concatenate([_exact(unit, at, count) for at in range(0, len(unit), EXACT_BLOCK)])
-    index = _probed(unit, count)
-    blocks = [_others(index, unit, range(at, at + SEARCH_BLOCK), count) for at in range(0, len(unit), SEARCH_BLOCK)]
-    return np.concatenate(blocks)
+    cells = Cells(unit)
+    return cells.nearest(np.arange(len(unit)), count, cells.probes(count))
+
+
+class Cells:
+    """Rows in cells of like direction; those of one cell are asked together, which is a product of two matrices."""
+
+    def __init__(self, unit: Floats) -> None:
+        self.unit = unit
+        every = np.arange(len(unit))
+        index = inverted_file(unit, every, every)
+        lists, centres = index.invlists, index.quantizer.reconstruct_n(0, index.nlist)
+        self.members = [_ids(lists, cell) for cell in range(index.nlist)]
+        self.cell = np.empty(len(unit), np.int64)
+        for cell, rows in enumerate(self.members):
+            self.cell[rows] = cell
+        # Of each cell, all cells from near to far: itself comes first.
+        likeness = centres @ centres.T
+        likeness[np.diag_indices(len(centres))] = np.inf
+        self.order = np.argsort(-likeness, axis=1).astype(np.int32)
+
+    def probes(self, count: int) -> int:
+        """How many cells a row is looked for in."""
+        sample = np.sort(np.random.default_rng(0).permutation(len(self.unit))[:SAMPLE])
+        truth = [_exact(self.unit, row, count, 1)[0] for row in sample.tolist()]
+        probes, cells = min(FEWEST_PROBES, len(self.members)), len(self.members)
+        while True:
+            answers = self.nearest(sample, count, probes)
+            recall = np.mean([np.isin(answer, own).mean() for answer, own in zip(answers, truth, strict=True)])
+            if recall >= RECALL or probes == cells:
+                log.info(
+                    "nearest of %d items in %d of %d cells each, recall %.3f", len(self.unit), probes, cells, recall
+                )
+                return probes
+            probes = min(2 * probes, cells)
+
+    def nearest(self, rows: Int64s, count: int, probes: int) -> Int64s:
+        """The nearest others of some rows (b,), sorted, in so many cells: (b, count) int64."""
+        answers = np.full((len(rows), count), -1)
+        order = np.argsort(self.cell[rows], kind="stable")
+        blocks = np.split(order, np.flatnonzero(np.diff(self.cell[rows][order])) + 1)
+
+        def ask(places: Int64s) -> None:
+            near = np.concatenate([self.members[cell] for cell in self.order[self.cell[rows[places[0]]], :probes]])
+            candidates, most = self.unit[near], min(count, len(near) - 1)
+            for part in parts_of(places, BLOCK_ROWS):
+                own = rows[part]
+                cosines = self.unit[own] @ candidates.T
+                cosines[near == own[:, None]] = -np.inf
+                answers[part, :most] = near[top_k(cosines, most, own.astype(np.int32))]
+
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(product_threads()) as pool:
+            list(pool.map(ask, blocks))
+        return answers
+
+
+def _ids(lists: Any, cell: int) -> Int64s:
+    size = lists.list_size(cell)
+    return np.sort(faiss.rev_swig_ptr(lists.get_ids(cell), size)) if size else np.zeros(0, np.int64)
 
 
 def inverted_file(vectors: Floats, rows: Int64s, labels: Int64s, seed: int = 0) -> faiss.IndexIVFFlat:
@@ -61,32 +122,6 @@ def inverted_file(vectors: Floats, rows: Int64s, labels: Int64s, seed: int = 0) 
     index.quantizer.reset()
     index.quantizer.add(centres)
     return index
-
-
-def _probed(unit: Floats, count: int) -> faiss.IndexIVFFlat:
-    """An inverted file of which as many cells are probed as RECALL takes."""
-    every = np.arange(len(unit))
-    index = inverted_file(unit, every, every)
-    rows, cells = np.random.default_rng(0).permutation(len(unit)), index.nlist
-    sample = np.sort(rows[:SAMPLE])
-    truth = [_exact(unit, row, count, 1)[0] for row in sample.tolist()]
-    index.nprobe = FEWEST_PROBES
-    while True:
-        answers = (_others(index, unit, range(row, row + 1), count)[0] for row in sample.tolist())
-        recall = np.mean([np.isin(answer, own).mean() for answer, own in zip(answers, truth, strict=True)])
-        if recall >= RECALL or index.nprobe >= cells:
-            log.info("nearest of %d items by %d of %d cells each, recall %.3f", len(unit), index.nprobe, cells, recall)
-            return index
-        index.nprobe = min(2 * index.nprobe, cells)
-
-
-def _others(index: faiss.Index, unit: Floats, block: range, count: int) -> Int64s:
-    """The index's answers for a block of its own rows, less each row itself."""
-    block = range(block.start, min(block.stop, len(unit)))
-    _, answers = index.search(unit[block.start : block.stop], count + 1)
-    own = answers == np.array(block)[:, None]
-    own[~own.any(axis=1), -1] = True
-    return answers[~own].reshape(len(block), count)
 
 
 def _exact(unit: Floats, start: int, count: int, rows: int = EXACT_BLOCK) -> Int64s:

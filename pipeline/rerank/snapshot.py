@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.config.kinds import Lazy
+from pipeline.evaluation.metrics import blocks_of
+from pipeline.evaluation.ranking import Best, InnerProduct, best_of
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 from pipeline.training.negatives import Chosen
 
@@ -38,9 +40,6 @@ class Catalogue:
         self.vectors = vectors
         self.modalities = modalities
         self.codes = np.flatnonzero(served)
-        if index is None:
-            index = faiss.IndexFlatIP(vectors.shape[1])
-            index.add(np.ascontiguousarray(vectors if served.all() else vectors[served]))
         self.index = index
 
     @property
@@ -81,29 +80,51 @@ class Snapshot:
         return np.asarray((np.diff(self._chosen.indptr) > 0) & self.users.any(axis=1))
 
     def candidates(self, users: Int64s, count: int) -> Int64s:
-        """The best items of the index that each user does not have: (b, count) int64, best first, filled with -1."""
-        blocks = [self._block(users[at : at + BLOCK_USERS], count) for at in range(0, len(users), BLOCK_USERS)]
+        """The best served items that each user does not have: (b, count) int64, best first, filled with -1."""
+        index = self.catalogue.index
+        if index is None:
+            return self._exact(users, count)
+        blocks = [self._block(index, users[at : at + BLOCK_USERS], count) for at in range(0, len(users), BLOCK_USERS)]
         return np.concatenate([np.zeros((0, count), np.int64), *blocks])
 
-    def _block(self, users: Int64s, count: int) -> Int64s:
+    @cached_property
+    def _ranked(self) -> Best:
+        return best_of(InnerProduct(self.users, self.catalogue.vectors), self.catalogue.codes)
+
+    def _exact(self, users: Int64s, count: int) -> Int64s:
+        codes, owned = self.catalogue.codes, self.log.pairs()[users]
+        row, place = np.repeat(np.arange(len(users)), np.diff(owned.indptr)), np.searchsorted(codes, owned.indices)
+        served = codes[np.minimum(place, len(codes) - 1)] == owned.indices if len(codes) else np.zeros(0, bool)
+        best = np.full((len(users), count), NOTHING)
+        start = 0
+        for block, items, scores in blocks_of(
+            self._ranked, users.astype(np.int32), (row[served], place[served]), count
+        ):
+            own = slice(start, start := start + len(block))
+            best[own, : items.shape[1]] = np.where(scores > -np.inf, items, NOTHING)
+        return best
+
+    def _block(self, index: faiss.Index, users: Int64s, count: int) -> Int64s:
         """Users of like history are searched together, to the power of two that holds the list and what they have."""
         depths = np.exp2(np.ceil(np.log2(count + self.taken.sizes(users)))).astype(np.int64)
         best = np.full((len(users), count), NOTHING)
         for depth in np.unique(depths):
             rows = np.flatnonzero(depths == depth)
-            nearest = self._nearest(users[rows], min(int(depth), self.catalogue.index.ntotal))[:, :count]
+            nearest = self._nearest(index, users[rows], min(int(depth), index.ntotal))[:, :count]
             best[rows, : nearest.shape[1]] = nearest
-        if cells := getattr(self.catalogue.index, "nlist", 0):
+        if cells := getattr(index, "nlist", 0):
             # Those that were looked into may hold little that a user with a long history lacks.
             every = faiss.SearchParametersIVF(nprobe=cells)  # type: ignore[call-arg]
             for row in np.flatnonzero(best[:, -1] == NOTHING):
-                depth = min(int(depths[row]), self.catalogue.index.ntotal)
-                nearest = self._nearest(users[row : row + 1], depth, every)[:, :count]
+                depth = min(int(depths[row]), index.ntotal)
+                nearest = self._nearest(index, users[row : row + 1], depth, every)[:, :count]
                 best[row, : nearest.shape[1]] = nearest
         return best
 
-    def _nearest(self, users: Int64s, depth: int, how: faiss.SearchParameters | None = None) -> Int64s:
-        _, rows = self.catalogue.index.search(np.ascontiguousarray(self.users[users]), depth, params=how)
+    def _nearest(
+        self, index: faiss.Index, users: Int64s, depth: int, how: faiss.SearchParameters | None = None
+    ) -> Int64s:
+        _, rows = index.search(np.ascontiguousarray(self.users[users]), depth, params=how)
         return without(self.taken, users, np.where(rows < 0, NOTHING, self.catalogue.codes[rows]))
 
     def scalars(self, users: Int64s, user: Int64s, items: Int64s) -> Floats:

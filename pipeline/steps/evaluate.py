@@ -62,7 +62,7 @@ from pipeline.steps.warm_start import Kept, settings_of
 from pipeline.workspace import Json, digest
 
 logger = logging.getLogger("medley")
-VERSION = 11
+VERSION = 12
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 FIRST_STAGE, REORDERED = "first_stage", "reordered"
@@ -119,10 +119,10 @@ def _measure(night: Night) -> Measure:
 
 
 def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
-    staged, measure, spaces = staged_of(night), _measure(night), dict(_spaces(night))
+    staged, measure = staged_of(night), _measure(night)
     fitted = _fitted(night, staged.read_log(), kept)
     log = open_test(staged, night.workspace, night.folder, key, folder)
-    present = {name: ~np.isnan(vectors[:, 0]) for name, vectors in spaces.items() if name != "fused"}
+    present = {str(name): ~np.isnan(vectors[:, 0]) for name, vectors in modality_vectors(night)}
     fused = Fused(night.folder_of("fuse"))
     tasks = tasks_of(log, night.config.evaluate, present, np.isin(log.users, fused.profiles()[0]), night.config.seed)
     rankings = Rankings(tasks)
@@ -132,7 +132,7 @@ def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
             "no test interaction can be ranked: its users have chosen nothing before, or nothing new; "
             "take in more of the log, or set ingest.split to leave_last_out"
         )
-    lists = ListMetrics(log.of("train", "validation"), users, spaces["fused"], measure.cutoffs)
+    lists = ListMetrics(log.of("train", "validation"), users, fused.items()[1], measure.cutoffs)
     models: dict[str, Scorer] = {**fitted.beside.scorers, FIRST_STAGE: fitted.first_stage}
     scores = measure.ranked(rankings, models, {"all": lists})
     first = scores.pop(FIRST_STAGE)
@@ -140,7 +140,7 @@ def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
     ablation_of = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
     Evaluated(
-        test=measure.segments(scores | stage_scores) | _similarity(night, log, spaces, measure),
+        test=measure.segments(scores | stage_scores) | _similarity(night, log, measure),
         trained=fitted.trained,
         paired=measure.paired(scores | stage_scores, fitted.strongest, fitted.beside.validation),
         ablation=ablation_of if ablation else {},
@@ -230,17 +230,15 @@ def _without_each(night: Night, model: str, log: Log) -> Iterator[tuple[str, Sco
         yield from refitted(fitted, content_of(night, log, reads(night.config.train)), partial)
 
 
-def _similarity(
-    night: Night, log: OpenedLog, spaces: Mapping[str, Floats], measure: Measure
-) -> dict[str, dict[str, Summary]]:
+def _similarity(night: Night, log: OpenedLog, measure: Measure) -> dict[str, dict[str, Summary]]:
     """How well each modality's vectors, and the fused ones, find items chosen together."""
     window = night.config.evaluate.window_choices
-    tables: dict[str, dict[str, Summary]] = {}
-    for segment in SEGMENTS:
-        queries = questions(log, segment, window, night.config.seed)
-        models = {name: measure.summary(recall(vectors, queries, RECALL_AT)) for name, vectors in spaces.items()}
-        tables |= {segment: models} if any(models.values()) else {}
-    return tables
+    queries = {segment: questions(log, segment, window, night.config.seed) for segment in SEGMENTS}
+    tables: dict[str, dict[str, Summary]] = {segment: {} for segment in SEGMENTS}
+    for name, vectors in _spaces(night):
+        for segment, own in queries.items():
+            tables[segment][name] = measure.summary(recall(vectors, own, RECALL_AT))
+    return {segment: models for segment, models in tables.items() if any(models.values())}
 
 
 def _spaces(night: Night) -> Iterator[tuple[str, Floats]]:

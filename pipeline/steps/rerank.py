@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.log import LEARNT
+from pipeline.artefacts.log import LEARNT, Log
 from pipeline.artefacts.reranked import Reranked
 from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import reads, recommender
-from pipeline.recommend.base import Content, Fit, Recommender
+from pipeline.recommend.base import Fit
 from pipeline.recommend.content_features import prepared
 from pipeline.rerank.snapshot import Catalogue, FirstStage, Modalities
 from pipeline.runtime import threads
@@ -35,7 +35,7 @@ from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
-VERSION = 2
+VERSION = 3
 OFF = "rerank.enabled is false"
 NOTHING_SHOWN = "rerank.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
 NOTHING_LATER = "nobody's later choices follow earlier ones"
@@ -95,11 +95,9 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     snapshot, count = staged_of(night), _candidates(night.config)
     staged = snapshot.read_log()
     settings = night.config.rerank.model_copy(update={"candidates": count})
-    modalities, whole = modality_inputs(night), np.ones(len(staged.items), bool)
+    modalities = modality_inputs(night)
     train, validation = (Part(staged.of(name), staged.shown(name)) for name in LEARNT)
-    content = content_of(night, staged, reads(night.config.train))
-    model = _restored(night, content, "evaluated", train.chosen)
-    first = FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)
+    first = _first_stage(night, staged, "evaluated", train.chosen, modalities)
     with fitting(night, key, "rerank-evaluated", settings.max_epochs) as context:
         fitted = fit_ranker(first, train, settings, context, validation)
     if fitted is None:
@@ -114,11 +112,11 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     )  # fmt: skip
     if not fit.used:
         return Reranked(folder, False, f"not {BETTER}", count, fit)
+    del first  # tables of the catalogue's size
     everything = snapshot.read_everything()
-    model = _restored(night, content, "published", everything)
     shown = fit.learned_from == "shown"
     past = Part(everything, snapshot.read_all_shown()) if shown else Part.without_shown(everything)
-    first = FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)
+    first = _first_stage(night, staged, "published", everything, modalities)
     settings, epochs = settings.model_copy(update={"learn_from": fit.learned_from}), max(fit.epochs, 1)
     with fitting(night, key, "rerank-published", epochs) as context:
         again = refit_ranker(first, past, settings, context, epochs, ranker)
@@ -128,8 +126,9 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     return Reranked(folder, True, BETTER, count, fit)
 
 
-def _restored(night: Night, content: Content, part: str, history: Interactions) -> Recommender:
+def _first_stage(night: Night, staged: Log, part: str, history: Interactions, modalities: Modalities) -> FirstStage:
     """One of the model's two fits, as `train` left it. history: what it was fitted on."""
+    content, whole = content_of(night, staged, reads(night.config.train)), np.ones(len(staged.items), bool)
     trained, settings = train.read(night), night.config.train
     model = recommender(settings, night.config.seed, threads(night.config))
     members = {
@@ -137,4 +136,4 @@ def _restored(night: Night, content: Content, part: str, history: Interactions) 
     }
     chosen = Fit(trained.details.chosen_epochs, settings=trained.details.settings, members=members)
     model.restore(content, history, chosen, trained.folder / part)
-    return model
+    return FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)

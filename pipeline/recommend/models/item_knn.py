@@ -48,4 +48,6 @@ class ItemKnn(ItemToItem):
             row = start + np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
             block.data /= root[row] * root[block.indices] + np.float32(settings["shrink"])
 
-        return top_of_product(users_of, users_of.T.tocsr(), int(settings["neighbours"]), adjust, self.threads).T.tocsr()
+        return top_of_product(
+            users_of, users_of.T.tocsr(), self.neighbours(settings, train.n_items), adjust, self.threads
+        ).T.tocsr()

@@ -48,7 +48,7 @@ class RP3Beta(ItemToItem):
             block.data /= penalty[block.indices]
 
         to_user, to_item = _walk(chosen.T.tocsr(), settings["alpha"]), _walk(chosen, settings["alpha"])
-        return top_of_product(to_user, to_item, int(settings["neighbours"]), adjust, self.threads)
+        return top_of_product(to_user, to_item, self.neighbours(settings, train.n_items), adjust, self.threads)
 
 
 def _walk(matrix: sp.csr_matrix, power: float) -> sp.csr_matrix:
