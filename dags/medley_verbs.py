@@ -5,9 +5,9 @@ faiss. The environment variable MEDLEY_CONFIG names the YAML file on every machi
 is missing or wrong, the first task fails with the verb's own sentence.
 
 - Parameters: what an operator changes on a run, under its dotted name (`train.model`), its value in the YAML being the
-  default; and `settings`, one JSON object for any other setting: `{"train.width": 64}`. They are the trigger form, and
-  the keys of `--conf`. Only what differs from the YAML is passed on; an empty text field is the empty string. What is
-  wrong is said by the first task, in one sentence. `nightly.*` is read at parse time.
+  default; and `settings`, one JSON object for any other setting: `{"evaluate.users": 1000}`. They are the trigger form,
+  and the keys of `--conf`. Only what differs from the YAML is passed on; an empty text field is the empty string. What
+  is wrong is said by the first task, in one sentence. `nightly.*` is read at parse time.
 - Pool: heavy tasks wait for a slot of `medley_heavy`, made once by `airflow pools set medley_heavy 1 Medley` (more
   slots where there are more machines). Airflow queues nothing into a pool that does not exist: its tasks stay
   "scheduled" until the pool is there, and the scheduler's log says why.
@@ -44,7 +44,7 @@ GRACE_SECONDS = 10
 NULLABLE = {"type": ["string", "null"]}  # the form sends an empty text field as null
 OURS = ("default", "description", "operator", "advanced")  # of a setting's schema, what is no rule for its value
 SETTINGS = Param(
-    {}, 'any other setting, as JSON: {"train.width": 64}', schema={"type": ["object", "null"], "title": "settings"}
+    {}, 'any other setting, as JSON: {"evaluate.users": 1000}', schema={"type": ["object", "null"], "title": "settings"}
 )
 
 log = logging.getLogger("medley")

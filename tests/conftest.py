@@ -102,9 +102,16 @@ class Shop:
 
     def run(self, run_id: str, *more: object, status: int = 0) -> subprocess.CompletedProcess[str]:
         """One night at a fixed "now", quick to train."""
-        quick = ["-s", "evaluate.bootstrap_samples=50", "-s", "publish.gate.min_ratio=0"]
+        quick = [
+            "-s",
+            "evaluate.bootstrap_samples=50",
+            "-s",
+            "publish.gate.min_ratio=0",
+            "-s",
+            "publish.gate.refuse_worse=false",
+        ]
         if not any("train.model=" in str(option) for option in more):
-            quick += ["-s", "train.max_epochs=4"]
+            quick += ["-s", "train.model=two_tower", "-s", "train.max_epochs=4"]
         return medley("run", "-c", self.config, "--run-id", run_id, "--as-of", AS_OF, *quick, *more, status=status)
 
     def copy(self, folder: Path) -> Shop:

@@ -22,7 +22,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     ("override", "status", "sentence"),
     [
         ("extract.image.batchrows=3", 2, "unknown key extract.image.batchrows; allowed here: "),
-        ("train.model=magic", 2, "train.model: no model is called 'magic': there are als, blend, bpr, content, "),
+        ("train.model=magic", 2, "train.model: no model is called 'magic': there are als, auto, blend, bpr, content, "),
         ("ingest.split=sometimes", 2, "ingest.split: Input should be 'time', 'leave_last_out' or 'given'"),
         ("source.media_root=/no/such/folder", 1, "media folder /no/such/folder does not exist; set source.media_root"),
         ("source.items=nowhere.sql", 2, "no such query nowhere.sql; give a path relative to the YAML file"),

@@ -35,8 +35,15 @@ def written(tmp_path: Path, text: str) -> Path:
         ("extract: {text: {adapt: {rnk: 3}}}", r"unknown key extract\.text\.adapt\.rnk; allowed here: .*rank"),
         ("extract: {audio: {encoder: own}}", r"extract\.audio\.entry_point: Field required"),
         ("trian: {}", r"unknown key trian; allowed here: .*train"),
-        ("train: {width: wide}", r"train\.width: .*found 'wide'"),
-        ("train: {model: magic}", r"train\.model: no model is called 'magic': there are als, blend, bpr, .*, vbpr"),
+        ("train: {model: two_tower, width: wide}", r"train\.width: .*found 'wide'"),
+        (
+            "train: {width: 8}",
+            r"unknown key train\.width; a setting of one model: name it, as in `train: .model: two_tower, wid",
+        ),
+        (
+            "train: {model: magic}",
+            r"train\.model: no model is called 'magic': there are als, auto, blend, bpr, .*, vbpr",
+        ),
         ("train: {model: lightgnc}", r"train\.model: no model is called 'lightgnc': did you mean lightgcn\?"),
         ("train: {model: svd, width: 64}", r"unknown key train\.width; allowed here: model, .*widths"),
         ("train: {model: ease}", r"train: ease has no vectors to be published; it can stand in evaluate\.baselines"),
@@ -65,7 +72,7 @@ def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
 
 
 def test_an_override_goes_over_the_file_and_keeps_its_neighbours(tmp_path: Path) -> None:
-    path = written(tmp_path, "train: {width: 32, max_epochs: 7}")
+    path = written(tmp_path, "train: {model: two_tower, width: 32, max_epochs: 7}")
     config = load(path, ("train.width=16", "extract.audio=null"))
     assert (config.train.width, config.train.max_epochs, config.extract.audio) == (16, 7, None)
     with pytest.raises(ConfigError, match=r"write it as key\.path=value"):
@@ -109,7 +116,7 @@ def test_weights_of_a_relative_path_start_at_the_file_and_overridden_ones_at_the
 
 def test_every_setting_has_a_path_a_type_and_its_default() -> None:
     found = dict(leaves())
-    assert found["train.width"]["default"] == 128
+    assert found["train.budget_minutes"]["default"] == 30
     assert found["extract.text.pooling"]["default"] == "auto"
     assert {"mean", "max", "cls", "last", "attention", "joint"} < set(found["extract.text.pooling"]["enum"])
     assert all("type" in schema or "enum" in schema or "const" in schema for schema in found.values())

@@ -109,7 +109,18 @@ def run_lines(code: str, folder: Path) -> list[str]:
     commands = [shlex.split(line, comments=True) for line in code.splitlines() if line.strip()]
     assert all(command[0] == "medley" for command in commands)
     # Sixty things sold in turn teach no model much.
-    quick = ["-s", "train.max_epochs=2", "-s", "publish.gate.min_ratio=0", "-s", "evaluate.bootstrap_samples=20"]
+    quick = [
+        "-s",
+        "train.model=two_tower",
+        "-s",
+        "train.max_epochs=2",
+        "-s",
+        "publish.gate.min_ratio=0",
+        "-s",
+        "publish.gate.refuse_worse=false",
+        "-s",
+        "evaluate.bootstrap_samples=20",
+    ]
     return [medley(*command[1:], *(quick if command[1] == "run" else []), cwd=folder).stdout for command in commands]
 
 

@@ -17,7 +17,14 @@ from pipeline.workspace import read_json
 from tests.conftest import AS_OF, ROOT, Shop, edit, manifest
 
 KILLS = 20
-SETTINGS = ("train.max_epochs=4", "rerank.max_epochs=2", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")
+SETTINGS = (
+    "train.model=two_tower",
+    "train.max_epochs=4",
+    "rerank.max_epochs=2",
+    "evaluate.bootstrap_samples=50",
+    "publish.gate.min_ratio=0",
+    "publish.gate.refuse_worse=false",
+)
 QUICK = [part for setting in SETTINGS for part in ("-s", setting)]
 
 

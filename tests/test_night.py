@@ -24,7 +24,18 @@ def test_the_same_night_in_another_workspace_gives_the_same_bytes(
 ) -> None:
     """One process for all steps, or a process per step, as a scheduler runs them."""
     folder = tmp_path_factory.mktemp("verbs") / "workspace"
-    quick = ("-s", "train.max_epochs=4", "-s", "evaluate.bootstrap_samples=50", "-s", "publish.gate.min_ratio=0")
+    quick = (
+        "-s",
+        "train.model=two_tower",
+        "-s",
+        "train.max_epochs=4",
+        "-s",
+        "evaluate.bootstrap_samples=50",
+        "-s",
+        "publish.gate.min_ratio=0",
+        "-s",
+        "publish.gate.refuse_worse=false",
+    )
     common = ("-c", published.config, "-s", f"workspace={folder}", "--run-id", "verbs", *quick, "--json")
     medley("ingest", "--as-of", AS_OF, *common)
     prepared = json.loads(medley("extract", "--prepare", *common).stdout)

@@ -19,7 +19,13 @@ except SystemExit as exit:
 print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)
 """
 COMPUTING = ("torch", "transformers", "pandas", "sklearn", "faiss", "implicit", "numba", "jinja2")
-QUICK = ("train.max_epochs=4", "evaluate.bootstrap_samples=50", "publish.gate.min_ratio=0")
+QUICK = (
+    "train.model=two_tower",
+    "train.max_epochs=4",
+    "evaluate.bootstrap_samples=50",
+    "publish.gate.min_ratio=0",
+    "publish.gate.refuse_worse=false",
+)
 
 
 def imported(modules: tuple[str, ...], *arguments: object) -> list[str]:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.artefacts.read import readable
+from pipeline.artefacts.tries import Try
 from pipeline.artefacts.vectors import read_vectors, write_vectors
 from pipeline.interactions import Floats
 
@@ -51,7 +52,7 @@ class FitDetails(Chosen):
 
     rows: interactions that the published fit learned from. model: the kind. metric: what validation chose by. before:
     the path of the earlier model that it learned from, empty for none. members: what those of a blend chose.
-    fit_seconds: of both fits. settled: what a next night may take.
+    fit_seconds: of both fits. settled: what a next night may take. tries: what a choice among models was made from.
     """
 
     rows: int = 0
@@ -62,6 +63,7 @@ class FitDetails(Chosen):
     members: Mapping[str, Chosen] = field(default_factory=dict)
     fit_seconds: Mapping[str, float] = field(default_factory=dict)
     settled: Mapping[str, Settled] = field(default_factory=dict)
+    tries: Mapping[str, Try] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Evaluate(Section):
     baseline_seconds: float = advanced(
         1800, "longest fit of a baseline; one that takes longer is left out, and the report says so", gt=0
     )
-    bootstrap_samples: int = operator(1000, "resamples of users behind each 95 % interval", ge=10)
+    bootstrap_samples: int = advanced(1000, "resamples of users behind each 95 % interval", ge=10)
     cold_user_choices: int = advanced(5, "segment cold_users: at most so many choices in training", ge=0)
     window_choices: int = Field(
         10, ge=1, le=1000, description="segment co_choice: choices of a user this many apart at most count as together"
@@ -111,6 +111,9 @@ class Gate(Section):
     segment: str = operator("all", "a segment of metrics.json")
     baseline: str = operator("popularity", "a model of evaluate.baselines")
     min_ratio: float = operator(1.0, "the model's mean must exceed this times the baseline's", ge=0)
+    refuse_worse: bool = operator(
+        True, "refuse where the baseline that validation takes for the strongest is better, beyond chance"
+    )
     min_index_recall: Share = operator(0.99, "recall@10 of the index against exact search")
 
 

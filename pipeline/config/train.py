@@ -11,7 +11,7 @@ from pipeline.config.kinds import Registry
 from pipeline.config.training import Schedule
 
 RECOMMENDERS = Registry(
-    "medley.recommenders", "pipeline.recommend.models", "pipeline.recommend.base:Model", "model", "two_tower"
+    "medley.recommenders", "pipeline.recommend.models", "pipeline.recommend.base:Model", "model", "auto"
 )
 RUNNING = frozenset({"tensorboard", "warm_start", "checkpoint_seconds", "processes"})
 _MODELS = ("bpr", "graph", "elsa", "svd", "sequence", "llm")
@@ -31,7 +31,7 @@ class TrainSettings(Section):
     checkpoint_seconds: float = advanced(
         60, "longest time that a killed fit loses, but for the epoch that it was in", ge=0
     )
-    processes: int = operator(
+    processes: int = advanced(
         1, "that fit the model together, a GPU each where there are any; some models take one", ge=1
     )
 

@@ -3,6 +3,7 @@
 | verdict | passes where |
 |---|---|
 | quality | the model's mean of `rules.metric` on `rules.segment` exceeds `rules.min_ratio` times the baseline's |
+| strongest | the baseline that validation takes for the strongest is not better beyond chance, by `paired` |
 | index_recall | the index's recall@10 against exact search is `rules.min_index_recall` or more |
 | integrity | every file of the index has the sha256 that it was written with |
 """
@@ -13,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.config.sections import Gate
-from pipeline.evaluation.significance import Summary
+from pipeline.evaluation.significance import LEVEL, Summary
+from pipeline.workspace import Json
 
 # Segment to model to metric to its `mean`, as `test` of metrics.json.
 Measured = Mapping[str, Mapping[str, Summary]]
@@ -46,6 +48,21 @@ def quality(measured: Measured, model: str, rules: Gate) -> Verdict:
     times = "" if rules.min_ratio == 1 else f"{rules.min_ratio} × "
     sentence = f"{model} at {ours:.4f} {relation} {times}{rules.baseline} at {theirs:.4f} ({where})"
     return Verdict("quality", passed, ours, theirs * rules.min_ratio, sentence)
+
+
+def strongest(paired: Json, model: str, rules: Gate) -> Verdict | None:
+    """Whether the strongest baseline is not better beyond chance: its interval's and its p-value's word.
+
+    paired: as in metrics.json. None where the rules do not ask, or nothing was compared.
+    """
+    difference = paired.get("models", {}).get(model)
+    if not rules.refuse_worse or difference is None:
+        return None
+    high, worse = float(difference["high"]), difference["high"] < 0 and difference["p"] < LEVEL
+    relation = "is below" if worse else "is not below"
+    between = f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {high:+.4f}]"
+    sentence = f"{model} {relation} {paired['baseline']} beyond chance: {between} ({paired['metric']})"
+    return Verdict("strongest", not worse, high, 0, sentence)
 
 
 def index_recall(recall: float, rules: Gate) -> Verdict:

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from pipeline.evaluation.metrics import Scores, Values
 
 Summary = dict[str, dict[str, float]]
+# A difference this unlikely by chance, whose interval leaves out 0, has a direction.
+LEVEL = 0.05
 # Draws made at a time, and how many are kept for the next model on the same users.
 BLOCK_DRAWS = 1 << 22
 KEPT_DRAWS = 1 << 25

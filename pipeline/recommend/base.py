@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.artefacts.tries import Try
 from pipeline.config.train import TrainSettings
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.evaluation.metrics import Scorer, inner_product
@@ -65,7 +66,8 @@ class Fit:
 
     chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
     curve: one entry an epoch: `epoch`, `loss`, and the model's `metric` where there was a validation part.
-    settings: what else was chosen on validation. members: the fits of the models that this one is made of.
+    settings: what else was chosen on validation. members: the fits of the models that this one is made of. tries: what
+    a choice among models was made from, and `blend`, what came of it.
     """
 
     chosen_epochs: int = 0
@@ -73,6 +75,18 @@ class Fit:
     seconds: float = 0.0
     settings: Mapping[str, float] = field(default_factory=dict)
     members: Mapping[str, Fit] = field(default_factory=dict)
+    tries: Mapping[str, Try] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a night knows of how long fits take. seconds: of an earlier night's fits, as long as they would be tonight;
+    interactions: of the training part.
+    """
+
+    interactions: int
+    items: int
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,9 @@ class Model(ABC):
     not_remade: why not, after its name. ids: whether an item has a part of its own, which no content gives.
     version: raised where the same settings come to give another model.
     search_space: what `medley tune` tries, by setting; none: its learning rate, if it has one.
+    settles: whether a next night may take what validation chose, see `evaluate.settled_nights`.
+    cost: seconds that a fit takes on two cores, its search on validation included, for a million interactions and for
+    a million items, as measured; a rough guess until a night has fitted one.
 
     A model has besides, name: as in the configuration and in metrics.json; metric: what validation chooses by; settled:
     settings that validation chose on an earlier night, which are taken as they are, if there are any; check: called
@@ -121,6 +138,8 @@ class Model(ABC):
     ids: ClassVar[bool] = True
     version: ClassVar[int] = 1
     search_space: ClassVar[Space] = {}
+    settles: ClassVar[bool] = False
+    cost: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     name: str = ""
     metric: str = DEFAULT_METRIC
@@ -174,6 +193,14 @@ class Model(ABC):
     def parts(cls, settings: TrainSettings) -> tuple[TrainSettings, ...]:
         """The settings of the models that it is made of; its own where it is one model."""
         return (settings,)
+
+    @classmethod
+    def planned(cls, settings: TrainSettings, room: Room, settled: Mapping[str, float]) -> TrainSettings:
+        """The settings that a night fits: of a model that chooses among others, with those that it has time for.
+
+        settled: what an earlier night chose, if that is taken.
+        """
+        return settings
 
     @classmethod
     def reads_earlier(cls, settings: TrainSettings) -> bool:

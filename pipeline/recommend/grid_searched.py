@@ -27,6 +27,7 @@ class Searched(Model, Generic[State]):
     """
 
     searched: ClassVar[tuple[str, ...]] = ()
+    settles = True
     chosen: Choice
 
     @property

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import PARTS
-from pipeline.artefacts.model import Curves
+from pipeline.artefacts.model import Curves, FitDetails
 from pipeline.artefacts.runs import StepReceipt, receipts_of
 from pipeline.artefacts.staged import CheckOutcome, SourceSummary, Staged
+from pipeline.artefacts.tries import Try
 from pipeline.report.files import RunFiles
 from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
 from pipeline.report.item_map import ItemMap, map_of
@@ -42,6 +43,7 @@ class Report:
     """The whole page.
 
     without_vector: users that no vector could be made for, by reason. steps: the night's, a step's buckets as one.
+    tries: what a choice among models was made from; empty where there was none.
     """
 
     run: RunFiles
@@ -55,6 +57,7 @@ class Report:
     ablation: tuple[Ablation, ...]
     reranked: Reranked | None
     curves: Curves
+    tries: Mapping[str, Try]
     map: ItemMap
     blend: Blend
     shelves: tuple[UserShelf, ...]
@@ -121,7 +124,7 @@ def gather(run: RunFiles) -> Report:
     """
     evaluated, receipts, modalities = Evaluated.read(run.folder), receipts_of(run.folder), Fused(run.fused).modalities()
     judged = run.rules.metric, run.rules.segment
-    fusion = next(receipt.details for receipt in receipts if receipt.step == "fuse")
+    fusion, trained = (next(receipt for receipt in receipts if receipt.step == step) for step in ("fuse", "train"))
     buckets = {name: of_name for name in modalities if (of_name := buckets_of(receipts, name))}
     studio, chosen = Studio(run.media_root), popularity(run)
     shelves, tiles = shelves_of(run, drawn(run), studio, chosen)
@@ -129,7 +132,7 @@ def gather(run: RunFiles) -> Report:
     return Report(
         run=run,
         source=Staged(run.staged).summary,
-        without_vector=fusion.get("users_without_vector", {}),
+        without_vector=fusion.details.get("users_without_vector", {}),
         headline=headline_of(evaluated, judged, run.rules.baseline),
         modalities=tuple(modality_of(name, of_name, titles) for name, of_name in buckets.items()),
         metrics=metrics_of(evaluated, judged),
@@ -138,8 +141,9 @@ def gather(run: RunFiles) -> Report:
         ablation=ablation_of(evaluated, run.rules.metric),
         reranked=reranked_of(evaluated),
         curves=Curves.read(run.model),
+        tries=trained.noted(FitDetails).tries,
         map=map_of(run, studio, chosen),
-        blend=blend_of(run, fusion),
+        blend=blend_of(run, fusion.details),
         shelves=shelves,
         card_ratio=aspect(tiles),
         steps=steps_of(receipts, run.steps, modalities),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.artefacts.evaluated import Evaluated, Metrics
 from pipeline.evaluation.hits import HITS
+from pipeline.evaluation.significance import LEVEL
 from pipeline.report.number_formats import finite
 
 # What vectors alone say of items chosen together: their models are the modalities, and all of them fused.
@@ -17,8 +18,6 @@ SEGMENTS = ("all", "warm", "cold", "cold_among_all", *SIMILARITY)
 SLICES = ("new_users", "cold_users", "head", "tail", "all_modalities")
 LACKING = "no_"
 FIRST_STAGE = "first_stage"
-# A difference this unlikely by chance, whose interval leaves out 0, has a direction.
-LEVEL = 0.05
 _FAMILIES = tuple(dict.fromkeys(("ndcg", "recall", *HITS, "coverage", "novelty", "diversity", "popularity_lift")))
 
 

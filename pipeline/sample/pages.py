@@ -105,5 +105,6 @@ source:
   shown: sources/sample/shown.sql
   params: {root: .}
 ingest: {split: time}
+train: {budget_minutes: 2}
 nightly: {retry_delay_seconds: 5}
 """

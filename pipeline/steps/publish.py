@@ -1,7 +1,8 @@
 """Publish: the gate, then `CURRENT.json`, the report, the run's manifest, and the sweep.
 
-What is published is replaced only if the evaluated model beat its baseline, the index found what exact search finds,
-and every file of the index is the one that was written. Otherwise the previous night stays, and the exit status is 3.
+What is published is replaced only if the evaluated model beat its baseline, and the strongest one is not better; if the
+index found what exact search finds, and every file of it is the one that was written. Otherwise the previous night
+stays, and the exit status is 3.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import CURRENT
 from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.errors import GateRefused
-from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
+from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality, strongest
 from pipeline.media import media_root
 from pipeline.night import Night, peak_rss_bytes
 from pipeline.report import RunFiles, write_report
@@ -73,8 +74,10 @@ def judge(night: Night) -> list[Verdict]:
     rules, index = night.config.publish.gate, night.receipt("index")
     metrics = Evaluated.read(night.workspace.path(night.folder))
     present = {name: sha256_of(path) for name in index.outputs if (path := night.workspace.path(name)).is_file()}
+    beside = strongest(metrics.paired, metrics.trained, rules)
     return [
         quality(metrics.test, metrics.trained, rules),
+        *([beside] if beside else []),
         index_recall(float(str(index.details["recall"])), rules),
         integrity(index.outputs, present),
     ]

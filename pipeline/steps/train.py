@@ -29,7 +29,7 @@ from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown, validation_of
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.warm_start import Kept, earlier_model, kept_settings, settings_of, settled_by
+from pipeline.steps.warm_start import Plan, choosing, earlier_model, planned, settings_of, settled_by
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
@@ -42,7 +42,7 @@ VERSION = 11
 class Fits:
     """Both fits and their data: `judged` is evaluated, as `chosen`; `published` goes out, as `final`.
 
-    kept: settings that they took from an earlier night.
+    plan: what they were fitted by.
     """
 
     log: Log
@@ -51,7 +51,7 @@ class Fits:
     chosen: Fit
     published: Recommender
     final: Fit
-    kept: Kept
+    plan: Plan
 
 
 def run(night: Night) -> StepReceipt:
@@ -67,13 +67,8 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     settings, before = night.config.train, earlier_model(night)
     shared = any(kind_of(part.model).shared for part in parts(settings))
     processes = (group.size if group.size > 1 else settings.processes) if shared else 1
-    kept = kept_settings(
-        night,
-        "train",
-        {part.model: part for part in parts(settings)},
-        lambda kept: night.workspace.artefact(f"models/{_key(night, before, processes, kept)}") is not None,
-    )
-    key = _key(night, before, processes, kept)
+    plan = planned(night, lambda plan: night.workspace.artefact(f"models/{_key(night, before, processes, plan)}"))
+    key = _key(night, before, processes, plan)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
     if missing and processes > group.size:
         launch(processes, threads(night.config), run, night)
@@ -81,11 +76,11 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     scratch = scratch_folder(night, key)
     if group.rank:
         if missing and shared:
-            _fitted(night, scratch, before, kept, group)
+            _fitted(night, scratch, before, plan, group)
         raise SystemExit(0)
 
     def build(folder: Path) -> FitDetails:
-        return _build(night, folder, before, _fitted(night, scratch, before, kept, group if shared else ALONE))
+        return _build(night, folder, before, _fitted(night, scratch, before, plan, group if shared else ALONE))
 
     receipt = night.step("train", "models", key, build)
     drop_scratch(night, key)
@@ -98,9 +93,9 @@ def read(night: Night) -> Trained:
     return Trained(night.workspace.path(receipt.path), receipt.noted(FitDetails))
 
 
-def _key(night: Night, before: str, processes: int, kept: Kept) -> str:
+def _key(night: Night, before: str, processes: int, plan: Plan) -> str:
     """Names a model by its own settings and by those inputs that its kind says it reads."""
-    staged, settings = staged_of(night), night.config.train
+    staged, settings = staged_of(night), plan.settings
     kinds, seen = [kind_of(part.model) for part in parts(settings)], reads(settings)
     read: dict[str, object] = {"log": staged.digest("interactions")}
     if "fused" in seen:
@@ -115,8 +110,8 @@ def _key(night: Night, before: str, processes: int, kept: Kept) -> str:
         read |= {"metric": metric_of(night), "validation_users": night.config.evaluate.validation_users}
     if before:
         read["before"] = [before, settings.warm_start]
-    if kept:
-        read["kept"] = settings_of(kept)
+    if plan.kept:
+        read["kept"] = settings_of(plan.kept)
     if processes > 1:  # several add up in another order, which other bytes come of
         read["processes"] = processes
     return digest("train", VERSION, settings.meaning(), [_identity(part) for part in parts(settings)], read)
@@ -144,9 +139,9 @@ def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
     return Content(np.nan_to_num(vectors), present, pooling, own, [title or "" for title in titles])
 
 
-def _fitted(night: Night, scratch: Path, before: str, kept: Kept, group: Processes) -> Fits:
-    """scratch: the folder of the fits' checkpoints. before: the earlier model that they may read. kept: settings."""
-    staged, settings = staged_of(night), night.config.train
+def _fitted(night: Night, scratch: Path, before: str, plan: Plan, group: Processes) -> Fits:
+    """scratch: the folder of the fits' checkpoints. before: the earlier model that they may read."""
+    staged, settings, kept = staged_of(night), plan.settings, plan.kept
     log, everything = staged.read_log(), staged.read_everything()
     content = content_of(night, log, reads(settings))
     training = log.of("train")
@@ -156,8 +151,7 @@ def _fitted(night: Night, scratch: Path, before: str, kept: Kept, group: Process
     def made(part: str) -> Recommender:
         model = recommender(settings, night.config.seed, threads(night.config), metric_of(night))
         for name, member in {"": model, **model.members}.items():
-            if name or not model.members:
-                member.settled = kept[member.name].settings if member.name in kept else {}
+            member.settled = kept[member.name].settings if member.name in kept else {}
             member.scratch = Scratch(
                 scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds
             )
@@ -177,14 +171,14 @@ def _fitted(night: Night, scratch: Path, before: str, kept: Kept, group: Process
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
     with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
-    return Fits(log, everything, evaluated, chosen, published, final, kept)
+    return Fits(log, everything, evaluated, chosen, published, final, plan)
 
 
 def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
     log, chosen, final = fits.log, fits.chosen, fits.final
     _save(fits.judged, log, log.of("train", "validation"), folder / "evaluated")
     _save(fits.published, log, fits.everything, folder / "published")
-    models = {part.model: part for part in parts(night.config.train)}
+    models = choosing(night.config.train)
     details = FitDetails(
         chosen.chosen_epochs,
         dict(chosen.settings),
@@ -195,7 +189,8 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         before=before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
-        settled=settled_by(night, models, fits.kept, chosen.members or {night.config.train.model: chosen}),
+        settled=settled_by(night, models, fits.plan.kept, {night.config.train.model: chosen, **chosen.members}),
+        tries=dict(chosen.tries or fits.plan.tries),
     )
     members = {
         name: {"evaluated": fit.curve, "published": final.members.get(name, Fit()).curve}

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from pipeline.artefacts.model import Settled
+import numpy as np
+
+from pipeline.artefacts.model import FitDetails, Settled
 from pipeline.artefacts.runs import receipt_of
 from pipeline.artefacts.staged import Staged
+from pipeline.artefacts.tries import Try
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.night import Night
 from pipeline.recommend import kind_of, parts
-from pipeline.recommend.base import Fit
-from pipeline.recommend.grid_searched import Searched
+from pipeline.recommend.base import Fit, Room
 from pipeline.steps.fits import metric_of
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import adapter, digest, read_json
@@ -53,7 +55,7 @@ def earlier_model(night: Night) -> str:
 def meaning_of(night: Night, settings: TrainSettings) -> str:
     """A digest of what a model's settings are chosen from, and by what; empty where it has none to choose."""
     kind = kind_of(settings.model)
-    if not issubclass(kind, Searched):
+    if not kind.settles:
         return ""
     identity = [kind.version, *RECOMMENDERS.identity(settings.model)]
     return digest("settled", settings.meaning(), identity, metric_of(night), night.config.evaluate.validation_users)
@@ -80,6 +82,47 @@ def kept_settings(
             return kept
     most = night.config.evaluate.settled_nights
     return {name: replace(own, nights=own.nights + 1) for name, own in settled.items() if own.nights < most}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a night fits: the settings of the model, and what of it an earlier night chose, from which tries."""
+
+    settings: TrainSettings
+    kept: Kept
+    tries: Mapping[str, Try] = field(default_factory=dict)
+
+
+def choosing(settings: TrainSettings) -> dict[str, TrainSettings]:
+    """By model, the settings of those that may choose: the model, and what it is made of."""
+    return {settings.model: settings, **{part.model: part for part in parts(settings)}}
+
+
+def planned(night: Night, is_there: Callable[[Plan], object]) -> Plan:
+    """What the night fits: what is there already, as `is_there` says, if anything, and else what there is time for."""
+    kept = kept_settings(
+        night, "train", choosing(night.config.train), lambda kept: any(map(is_there, _plans(night, kept)))
+    )
+    plans = _plans(night, kept)
+    return next(filter(is_there, plans), plans[-1])
+
+
+def _plans(night: Night, kept: Kept) -> list[Plan]:
+    """What the published night tried, if anything, and what there is time for tonight, by how long that took."""
+    settings, staged = night.config.train, staged_of(night).summary
+    room = Room(staged.parts["train"], staged.items)
+    settled = kept[settings.model].settings if settings.model in kept else {}
+    run_id, _ = _published(night)
+    trained = receipt_of(night.workspace.path("runs", run_id), "train") if run_id else None
+    tries = trained.noted(FitDetails).tries if trained else {}
+    rooms = [room]
+    if trained and tries:
+        growth = sum(staged.parts.values()) / max(trained.noted(FitDetails).rows, 1)
+        seconds = {name: tried.seconds * growth for name, tried in tries.items() if tried.seconds}
+        again = {part.model: 0.0 if part.model in tries else np.inf for part in parts(settings)}
+        rooms = [replace(room, seconds=again), replace(room, seconds=seconds)]
+    kind = kind_of(settings.model)
+    return [Plan(kind.planned(settings, of, settled), kept, tries if settled else {}) for of in rooms]
 
 
 def settings_of(kept: Kept) -> dict[str, Mapping[str, int | float]]:

@@ -43,7 +43,9 @@ def test_a_missing_or_wrong_configuration_still_parses_and_is_never_scheduled(
     with_airflow: Any, tmp_path: Path
 ) -> None:
     files = [tmp_path / "absent.yaml"]
-    for number, text in enumerate(("trian: {}", "train: {width: wide}", "- a list", "a: [", "nightly: {schedule: 7}")):
+    for number, text in enumerate(
+        ("trian: {}", "train: {budget_minutes: long}", "- a list", "a: [", "nightly: {schedule: 7}")
+    ):
         files.append(tmp_path / f"{number}.yaml")
         files[-1].write_text(text)
     found = with_airflow(

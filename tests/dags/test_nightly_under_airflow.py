@@ -180,6 +180,7 @@ def night(airflow: Airflow) -> dict[str, Any]:
     conf = {
         "settings": {"fuse.width": 48, "note": "from the form"},
         "publish.gate.min_ratio": 0,
+        "publish.gate.refuse_worse": False,
     }  # 60 items teach no model much
     return airflow.night(**conf)
 
@@ -213,7 +214,16 @@ def test_the_command_line_gives_the_same_bytes_for_every_artefact(
     night: dict[str, Any], current: dict[str, Any], airflow: Airflow, tmp_path: Path
 ) -> None:
     by_dag = manifest(airflow.config.parent / "workspace", current["run_id"])
-    settings = ("-s", "fuse.width=48", "-s", "note=from the form", "-s", "publish.gate.min_ratio=0")
+    settings = (
+        "-s",
+        "fuse.width=48",
+        "-s",
+        "note=from the form",
+        "-s",
+        "publish.gate.min_ratio=0",
+        "-s",
+        "publish.gate.refuse_worse=false",
+    )
     elsewhere = ("-c", airflow.config, "-s", f"workspace={tmp_path / 'workspace'}", "--run-id", "by-hand")
     medley("run", "--as-of", by_dag["as_of"], *elsewhere, *settings)
     by_hand = manifest(tmp_path / "workspace", "by-hand")

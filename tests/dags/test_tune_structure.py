@@ -24,7 +24,7 @@ from types import SimpleNamespace
 dag = parse(sys.argv[1], "tune.py")
 asked = []
 params = {name: param.value for name, param in dag["MEDLEY"].params.items()}
-given = {**params, "tune.trials": 3, "tune.space": {"train.width": [8, 16]}, "settings": {"seed": 1}}
+given = {**params, "tune.trials": 3, "tune.space": {"train.new_item_share": [0.1, 0.2]}, "settings": {"seed": 1}}
 medley_verbs.get_current_context = lambda: {"params": given}
 
 def run(command, stdout, folder):
@@ -62,6 +62,6 @@ def test_only_what_differs_from_the_yaml_reaches_the_verb(with_airflow: Any, con
     ((command, folder),) = with_airflow(COMMAND, str(config))
     assert command[4:] == [
         *("tune", "--json", "-c", str(config)),
-        *("-s", "tune.trials=3", "-s", 'tune.space={"train.width": [8, 16]}', "-s", "seed=1"),
+        *("-s", "tune.trials=3", "-s", 'tune.space={"train.new_item_share": [0.1, 0.2]}', "-s", "seed=1"),
     ]
     assert folder == str(config.parent)

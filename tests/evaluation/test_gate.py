@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.config.sections import Gate
-from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality
+from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality, strongest
+from pipeline.workspace import Json
 
 WHERE = "(ndcg@10 on all)"
 
@@ -85,3 +86,35 @@ def test_an_index_passes_where_every_file_is_the_one_that_was_written() -> None:
     for present in ({"index/a": "1", "index/b": "1"}, {"index/a": "1"}):
         changed = "index/b is not the file that was written; run the night with --full"
         assert integrity(written, present) == Verdict("integrity", False, 1, 0, changed)
+
+
+def compared(mean: float, low: float, high: float, p: float) -> Json:
+    difference = {"mean": mean, "low": low, "high": high, "p": p, "users": 100}
+    return {
+        "baseline": "als",
+        "metric": "ndcg@10",
+        "models": {"ours": difference, "random": {**difference, "high": -1}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("paired", "passed"),
+    [
+        (compared(-0.05, -0.08, -0.02, 0.001), False),
+        (compared(-0.05, -0.08, -1e-9, 0.0499), False),
+        (compared(-0.05, -0.08, 0.0, 0.001), True),
+        (compared(-0.05, -0.08, -0.02, 0.05), True),
+        (compared(0.05, 0.02, 0.08, 0.001), True),
+    ],
+)
+def test_a_list_that_the_strongest_baseline_beats_beyond_chance_is_refused(paired: Json, passed: bool) -> None:
+    verdict = strongest(paired, "ours", Gate())
+    assert verdict is not None
+    assert verdict.passed is passed
+    assert ("is below als beyond chance" in verdict.sentence) is not passed
+    assert strongest(paired, "ours", Gate(refuse_worse=False)) is None
+
+
+def test_where_nothing_was_compared_no_baseline_is_asked() -> None:
+    assert strongest({}, "ours", Gate()) is None
+    assert strongest(compared(-1, -2, -1, 0), "als", Gate()) is None

@@ -63,6 +63,7 @@ MODELS = [name for name in RECOMMENDERS.names() if RECOMMENDERS.find(name).vecto
 TOLD: dict[str, dict[str, Any]] = {
     "llm": {"weights": "", "tuning": "full", "scratch": {"width": 16, "vocabulary": 300}, "title_tokens": 4},
     "blend": {"members": [{"model": "bpr"}, {"model": "als"}]},
+    "auto": {"members": [{"model": "svd"}, {"model": "als"}]},
 }
 
 

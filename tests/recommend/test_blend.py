@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from pydantic import ValidationError
 from pipeline.evaluation.metrics import Task, rank
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Fit
-from pipeline.recommend.models.blend import BlendModel, BlendSettings, best_weights
+from pipeline.recommend.content_features import neighbours_of
+from pipeline.recommend.models.blend import NEIGHBOURS, BlendModel, BlendSettings, best_weights, side_of
+from tests.logs import of_rows
 from tests.recommend.test_recommenders import ITEMS, NEW, SMALL, World, made, recommender
 
 
@@ -68,9 +71,57 @@ def test_no_member_alone_and_no_equal_mix_is_better_on_validation(world: World, 
     assert best >= ndcg(model, dict.fromkeys(names, 1 / 3))
 
 
-def test_an_item_that_a_member_cannot_score_gets_that_members_mean(world: World) -> None:
+def test_an_item_that_a_member_cannot_score_follows_its_neighbours_as_far_as_others_follow_theirs(world: World) -> None:
     model = blend("als")
     model.fit(world.content, world.train, world.validation)
+    vectors, known = model.item_vectors, np.zeros(ITEMS, bool)
+    known[world.train.item] = True
+    neutral = vectors[known].mean(axis=0)
+    ((near, cosines, _),) = neighbours_of(world.content, NEIGHBOURS).values()
+    means = {}
+    for item in np.flatnonzero(world.content.present):
+        place = slice(near.indptr[item], near.indptr[item + 1])
+        others, weights = near.indices[place], np.maximum(cosines[place], 0) * known[near.indices[place]]
+        if weights.sum() > 0:
+            means[item] = weights @ vectors[others] / weights.sum() - neutral
+    own = [item for item in means if known[item]]
+    slope = sum(means[item] @ (vectors[item] - neutral) for item in own) / sum(
+        means[item] @ means[item] for item in own
+    )
+    assert 0.1 < slope < 1
+    new = [item for item in means if not known[item]]
+    assert len(new) >= NEW / 2
+    for item in new:
+        np.testing.assert_allclose(vectors[item], neutral + slope * means[item], rtol=1e-3, atol=1e-5)
+
+
+def test_a_new_item_goes_no_further_than_its_neighbours_mean() -> None:
+    """Of two sides, each has six items that are near each other, one of long vector beside them, and a new one."""
+    generator = np.random.default_rng(0)
+    side = np.repeat([1, -1], 8)
+    content = np.stack([side, *generator.standard_normal((3, 16)) * 0.01], axis=1).astype(np.float32)
+    content[[6, 7, 14, 15], 1] += 0.3
+    lengths = np.tile([1, 1, 1, 1, 1, 1, 10, 0], 2)
+    model = SimpleNamespace(
+        item_vectors=(side * lengths)[:, None].astype(np.float32),
+        user_vectors=lambda history: np.ones((history.n_users, 1), np.float32),
+        inductive=False,
+    )
+    train = of_rows([(0, item, 0.0) for item in range(16) if lengths[item]], 1, 16)
+    items = side_of(model, Content(content, np.ones(16, bool)), train).items  # type: ignore[arg-type]
+    assert 0 < items[7, 0] < 5
+    assert -5 < items[15, 0] < 0
+    others = np.abs(items[[7, 15], 0])
+    near = neighbours_of(Content(content, np.ones(16, bool)), NEIGHBOURS)["fused"][0]
+    for item, other in zip((7, 15), others, strict=True):
+        known = [lengths[at] for at in near.indices[near.indptr[item] : near.indptr[item + 1]] if lengths[at]]
+        assert min(known) <= other <= max(known)
+
+
+def test_an_item_without_such_neighbours_gets_the_members_mean(world: World) -> None:
+    model = blend("als")
+    nothing = Content(np.zeros_like(world.content.vectors), np.zeros(ITEMS, bool))
+    model.fit(nothing, world.train, world.validation)
     scores = model.user_vectors(world.train) @ model.item_vectors.T
     known = np.unique(world.train.item)
     new = np.setdiff1d(np.arange(ITEMS), known)
@@ -79,6 +130,16 @@ def test_an_item_that_a_member_cannot_score_gets_that_members_mean(world: World)
     np.testing.assert_allclose(scores[:, new], np.broadcast_to(mean, (len(mean), len(new))), atol=1e-4)
     assert not model.inductive
     assert blend("als", "content").inductive
+
+
+def test_what_is_saved_is_taken_up_as_it_was(world: World, tmp_path: Path) -> None:
+    model = blend("two_tower", "als")
+    chosen = model.fit(world.content, world.train, world.validation)
+    model.save(tmp_path)
+    again = blend("two_tower", "als")
+    again.restore(world.content, world.train, chosen, tmp_path)
+    np.testing.assert_allclose(again.item_vectors, model.item_vectors, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(again.user_vectors(world.train), model.user_vectors(world.train), rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_published_keeps_epochs_settings_and_weights(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from pipeline.recommend import grid_searched, item_to_item
 from pipeline.recommend.base import Content
 from pipeline.recommend.grid_searched import Choice, Searched
 from pipeline.recommend.item_to_item import top_of_rows
-from pipeline.recommend.models import svd
+from pipeline.recommend.models import als, svd
+from pipeline.recommend.models.als import ALS, AlsSettings
 from pipeline.recommend.models.ease import Ease, EaseSettings
 from pipeline.recommend.models.elsa import Elsa, ElsaSettings
 from pipeline.recommend.models.item_knn import ItemKnn, ItemKnnSettings
@@ -243,3 +245,45 @@ def test_svd_puts_a_new_item_where_its_content_is(dense: np.ndarray) -> None:
 def test_svd_of_single_choices_says_what_to_do(dense: np.ndarray) -> None:
     with pytest.raises(StepFailed, match=r"train\.model"):
         Svd(SvdSettings(), 0, 1).fit(NOTHING, of_table(np.eye(USERS, ITEMS)))
+
+
+def test_where_items_are_many_fewer_neighbours_are_kept_and_that_is_said(
+    dense: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_to_item, "MOST_ENTRIES", 3 * ITEMS)
+    for kind in (ItemKnn, RP3Beta):
+        model = kind(kind.Settings(neighbours=(5,)), 0, 1)
+        model.fit(NOTHING, of_table(dense))
+        assert np.diff(model.state.indptr).sum() <= 3 * ITEMS
+        assert model.note == "keeps 3 of 5 neighbours of an item, as the catalogue is large"
+        few = kind(kind.Settings(neighbours=(3,)), 0, 1)
+        few.fit(NOTHING, of_table(dense))
+        assert few.note == ""
+        assert (few.state != model.state).nnz == 0
+
+
+def test_als_goes_on_from_the_settings_before_while_a_long_logs_are_searched(
+    dense: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = of_table(dense)
+    validation = log.subset(np.random.default_rng(3).random(len(log)) < 0.2)
+    alone = ALS(AlsSettings(factors=4, regularization=(1,), alpha=(1,)), 0, 1)
+    alone.fit(NOTHING, log)
+    for most, iterations in ((len(log), {15}), (len(log) - 1, {15, 5})):
+        monkeypatch.setattr(als, "MOST_COMBINED", most)
+        seen = set()
+        model = ALS(AlsSettings(factors=4), 0, 1)
+        state_of = model.state_of
+
+        def noted(*arguments: object, state_of: Any = state_of, seen: set[int] = seen) -> Any:
+            state = state_of(*arguments)
+            seen.add(state.iterations)
+            return state
+
+        monkeypatch.setattr(model, "state_of", noted)
+        model.fit(NOTHING, log, validation)
+        assert seen == iterations
+    # A fit of one setting begins anew, whatever was fitted before.
+    again = ALS(AlsSettings(factors=4, regularization=(1,), alpha=(1,)), 0, 1)
+    again.fit(NOTHING, log)
+    np.testing.assert_array_equal(again.item_vectors, alone.item_vectors)

@@ -47,6 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "als": {"factors": 8, "iterations": 5},
 }
 SMALL["blend"] = {"members": [{"model": name, **SMALL[name]} for name in ("two_tower", "als")]}
+SMALL["auto"] = {"members": [{"model": name, **SMALL.get(name, {})} for name in ("svd", "als", "graph")]}
 GROUPS, ITEMS, USERS, LENGTH = 4, 120, 90, 8
 NEW = 20
 

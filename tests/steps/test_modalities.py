@@ -91,6 +91,8 @@ def run(shop: Shop, env: dict[str, str], run_id: str, *more: str, status: int = 
         "-s",
         "publish.gate.min_ratio=0",
         "-s",
+        "publish.gate.refuse_worse=false",
+        "-s",
         "evaluate.ablation=inference",
     )
     command = ("run", "-c", shop.config, "--run-id", run_id, "--as-of", "2026-01-01T00:00:00Z", *quick, *more)

@@ -18,7 +18,10 @@ from pipeline.steps.warm_start import Kept, earlier_model, kept_settings
 from pipeline.workspace import adapter, read_json
 from tests.conftest import AS_OF, Shop
 
-ASKED = ("train.warm_start=true",)
+ASKED = (
+    "train.model=two_tower",
+    "train.warm_start=true",
+)
 
 
 def opened(shop: Shop, *overrides: str, as_of: str = AS_OF) -> Night:
@@ -34,10 +37,10 @@ def test_only_a_night_that_asks_and_may_know_it_is_given_the_published_model(nig
     assert trained is not None
     assert earlier_model(opened(night)) == ""
     assert earlier_model(opened(night, *ASKED)) == trained["path"]
-    assert earlier_model(opened(night, "train.hard_negatives=3")) == trained["path"]
+    assert earlier_model(opened(night, "train.model=two_tower", "train.hard_negatives=3")) == trained["path"]
     assert earlier_model(opened(night, *ASKED, "ingest.validation_share=0.2")) == ""
     assert earlier_model(opened(night, *ASKED, "seed=1")) == ""
-    assert earlier_model(opened(night, *ASKED, "train.model=graph")) == ""
+    assert earlier_model(opened(night, "train.warm_start=true", "train.model=graph")) == ""
 
 
 def test_a_night_of_an_earlier_time_or_cut_begins_without(night: Shop) -> None:
@@ -54,7 +57,16 @@ def test_a_night_of_an_earlier_time_or_cut_begins_without(night: Shop) -> None:
 
 
 def test_a_warm_night_names_the_model_it_began_at_and_logs_its_epochs(night: Shop) -> None:
-    quick = ("-s", "train.max_epochs=2", "-s", "train.warm_start=true", "-s", "train.hard_negatives=2")
+    quick = (
+        "-s",
+        "train.model=two_tower",
+        "-s",
+        "train.max_epochs=2",
+        "-s",
+        "train.warm_start=true",
+        "-s",
+        "train.hard_negatives=2",
+    )
     night.run("second", *quick)
     first, second = (read_json(night.workspace / f"runs/{run}/steps/train.json") for run in ("first", "second"))
     assert first is not None
@@ -88,7 +100,7 @@ def test_settings_are_kept_for_some_nights_and_then_chosen_again(night: Shop) ->
     assert kept(opened(night, as_of="2000-01-01T00:00:00Z"), models) == {}
     assert kept(replace(opened(night), full=True), models) == {}
 
-    quick = ("-s", "train.max_epochs=2", "-s", "evaluate.settled_nights=1")
+    quick = ("-s", "train.model=two_tower", "-s", "train.max_epochs=2", "-s", "evaluate.settled_nights=1")
     night.run("second", *quick)
     second = receipt(night, "second")
     assert {settled["nights"] for settled in second["details"]["settled"].values()} == {1}

@@ -15,7 +15,8 @@ from pipeline.config.train import TrainSettings
 from pipeline.evaluation.metrics import Scorer, inner_product
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Fit, Recommender
-from pipeline.recommend.grid_searched import Choice, Searched
+from pipeline.recommend.grid_searched import MOST_COMBINED, Choice, Searched
+from pipeline.recommend.grid_searched import Grid as Values
 from pipeline.recommend.item_sides import FILE, SavedRows
 from pipeline.recommend.user_sides import AdditiveUsers
 
@@ -43,18 +44,32 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
     """
 
     Settings = AlsSettings
+    version = 2
     title = "ALS"
     purpose = "choices alone, in seconds; a good member of a blend"
     searched = ("regularization", "alpha")
+    cost = (100.0, 100.0)
     settings: AlsSettings
+    _before: AlternatingLeastSquares | None = None
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> AlternatingLeastSquares:
-        """The library's model."""
+        """The library's model; while a long log's settings are searched, it goes on from the one before."""
         # implicit runs its own threads: BLAS threads below them would only get in each other's way.
         with threadpool_limits(1, "blas"):
             model = self._unfitted(settings)
+            if self._before is not None and len(train) > MOST_COMBINED:
+                model.iterations = -(-model.iterations // 3)
+                model.user_factors, model.item_factors = (
+                    factors.copy() for factors in (self._before.user_factors, self._before.item_factors)
+                )
             model.fit(train.matrix(), show_progress=False, callback=lambda *_: self.check())
+        self._before = model
         return model
+
+    def prepare(self, content: Content, train: Interactions, grid: Values) -> Values:
+        """See Searched: what a fit begins at is not another one's."""
+        self._before = None
+        return grid
 
     def save(self, folder: Path) -> None:
         """Writes the items' factors as `model.safetensors`."""

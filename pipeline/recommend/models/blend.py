@@ -7,9 +7,11 @@ C is the covariance of the member's vectors of items that were chosen in trainin
 training history, so that σ needs no table of scores. Each member is fitted as it would be alone. The weights are those
 of the best `metric` on the validation part; a member whose weight is 0 is left out of what is published.
 
-What a member cannot score, it has no say in: an item that nobody has chosen yet, where the member knows ids alone, and
-an item with a zero vector get the mean of the member's other vectors, that is, of every user the mean score. Left at
-zero they would stand above or below the others by whatever the member's scores are centred on.
+Where a member leaves an item's vector at zero, it has no say: the item gets the mean of the member's other vectors,
+that is, of every user the mean score. Left at zero it would stand above or below the others by whatever the scores of
+that member are centred on. From that mean an item that nobody has chosen yet, where the member knows ids alone, is
+moved towards those of its nearest by content that the member can score, as far as such neighbours tell of items that
+were chosen.
 """
 
 from __future__ import annotations
@@ -18,22 +20,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from pipeline.config.base import Schema
+from pipeline.config.kinds import Lazy
 from pipeline.config.train import Members, TrainSettings
 from pipeline.evaluation.metrics import Task, inner_product, mean_of
-from pipeline.interactions import Floats, Interactions
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.recommend import recommender
 from pipeline.recommend.base import Content, Fit, FitInput, ItemSide, OnEpoch, Recommender, UserSide
-from pipeline.recommend.item_sides import BLEND_FILE, BlendItems
+from pipeline.recommend.content_features import degrees, neighbours_of
+from pipeline.recommend.item_sides import BLEND_FILE, BlendItems, SavedRows
 from pipeline.recommend.user_sides import BlendedUser, save_model
 
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+else:
+    sp = Lazy("scipy.sparse")
+
 FIRST_STEP, LAST_STEP = 1 / 4, 1 / 16
+NEIGHBOURS = 5
 Weights = npt.NDArray[np.float64]
 
 
@@ -74,8 +84,9 @@ class BlendModel(Recommender):
     """See above; item and user vectors are the members', each times the root of its weight over its σ."""
 
     Settings = BlendSettings
+    version = 2
     title = "blend"
-    purpose = "the best lists there are, at the price of fitting every member"
+    purpose = "members and weights of one's own choice"
     not_remade = "has no member with a weight that makes its items of content alone"
     settings: BlendSettings
 
@@ -97,7 +108,7 @@ class BlendModel(Recommender):
         """
         started = time.perf_counter()
         fits = {name: model.learn(data) for name, model in self.members.items()}
-        self._sides = {name: side_of(model, data.train) for name, model in self.members.items()}
+        self._sides = {name: side_of(model, data.content, data.train) for name, model in self.members.items()}
         if data.validation is not None:
             self.weights = self._agreed(self._search(data.train, data.validation))
         return Fit(seconds=time.perf_counter() - started, settings=self.weights, members=fits)
@@ -107,15 +118,22 @@ class BlendModel(Recommender):
         started = time.perf_counter()
         self.weights = {name: weight for name, weight in chosen.settings.items() if weight > 0}
         fits = {name: self.members[name].refit(content, train, chosen.members[name], on_epoch) for name in self.weights}
-        self._sides = {name: side_of(self.members[name], train) for name in self.weights}
+        self._sides = {name: side_of(self.members[name], content, train) for name in self.weights}
         return Fit(seconds=time.perf_counter() - started, settings=self.weights, members=fits)
 
     def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
-        """See Recommender: the members that have a weight, each from its own folder; σ is taken anew."""
+        """See Recommender: the members that have a weight, each from its own folder, and what `save` wrote of them."""
         self.weights = {name: weight for name, weight in chosen.settings.items() if weight > 0}
-        for name in self.weights:
-            self.members[name].restore(content, train, chosen.members[name], folder / name)
-        self._sides = {name: side_of(self.members[name], train) for name in self.weights}
+        saved = SavedRows(folder / BLEND_FILE, self.name)
+        for name, weight in self.weights.items():
+            model = self.members[name]
+            model.restore(content, train, chosen.members[name], folder / name)
+            (factor,), neutral = saved.read((f"{name}.factor", f"{name}.neutral"))
+            if model.remade:
+                items = np.where(model.item_vectors.any(axis=1, keepdims=True), model.item_vectors, neutral)
+            else:
+                (items,) = saved.read((f"{name}.items",))
+            self._sides[name] = Side(model, items, neutral, weight / float(factor) ** 2)
 
     @property
     def item_vectors(self) -> Floats:  # type: ignore[override]
@@ -186,14 +204,37 @@ class BlendModel(Recommender):
         return dict(zip(self._sides, (float(weight) for weight in best_weights(score, len(vectors))), strict=True))
 
 
-def side_of(model: Recommender, train: Interactions) -> Side:
-    """A fitted member as the blend needs it. train: what it was fitted on."""
+def side_of(model: Recommender, content: Content, train: Interactions) -> Side:
+    """A fitted member as the blend needs it. content and train: what it was fitted on."""
     items, chosen = model.item_vectors, train.item_counts() > 0
     scored = items.any(axis=1) & (chosen | model.inductive)
     neutral = items[scored].mean(axis=0) if scored.any() else np.zeros(items.shape[1], np.float32)
     users = model.user_vectors(train)[np.unique(train.user)]
+    deviation = _deviation(users, items[chosen & scored])
     items = np.where(scored[:, None], items, neutral)
-    return Side(model, items, neutral, _deviation(users, items[chosen & scored]))
+    if not model.inductive:
+        new, vectors = _alike(content, items, neutral, scored)
+        items[new] = vectors
+    return Side(model, items, neutral, deviation)
+
+
+def _alike(content: Content, items: Floats, neutral: Floats, scored: Mask) -> tuple[Int64s, Floats]:
+    """Items that cannot be scored and have neighbours that can: (n,) codes, and what these tell, (n, d) float32.
+
+    That is λ of the way from `neutral` to the neighbours' mean m, λ the least squares slope by which items that can be
+    scored follow from theirs: Σ (v - neutral)·(m - neutral) / Σ |m - neutral|², within 0 and 1.
+    """
+    near = sum(
+        sp.csr_matrix((np.maximum(cosines, 0), graph.indices, graph.indptr), graph.shape)
+        for graph, cosines, _ in neighbours_of(content, NEIGHBOURS).values()
+    )[:, scored]
+    weight = degrees(near, 1)
+    some = np.flatnonzero(weight > 0)
+    means = np.asarray(near[some] @ items[scored], np.float32) / weight[some, None] - neutral
+    known = scored[some]
+    away = float(np.square(means[known]).sum())
+    slope = float((means[known] * (items[some[known]] - neutral)).sum()) / away if away else 0.0
+    return some[~known], neutral + np.float32(min(max(slope, 0), 1)) * means[~known]
 
 
 def _deviation(users: Floats, items: Floats) -> float:

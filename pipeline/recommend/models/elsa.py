@@ -77,6 +77,7 @@ class Elsa(Trained[tuple[np.ndarray, float]]):
         "content_weight": {"low": 0, "high": 1},
     }
     sums = "weights"
+    cost = (250.0, 200.0)
     settings: ElsaSettings
     tables: ClassVar[Tables] = {"a": ("items",)}
 

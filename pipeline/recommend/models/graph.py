@@ -101,6 +101,7 @@ class GraphRecommender(Trained[Hidden]):
         "popularity_power": {"low": 0, "high": 0.75},
         "hidden_share": {"low": 0.2, "high": 0.8},
     }
+    cost = (500.0, 1000.0)
     settings: GraphSettings
     tables: ClassVar[Tables] = {"ids": ("items",), "bias": ("items",)}
 

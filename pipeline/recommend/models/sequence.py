@@ -197,6 +197,7 @@ class SequenceModel(HistoryModel):
         "temperature": {"low": 0.03, "high": 0.2, "log": True},
         "layers": {"low": 1, "high": 3},
     }
+    cost = (6000.0, 500.0)
     settings: SequenceSettings
     _network: sequence_network.Transformer
 

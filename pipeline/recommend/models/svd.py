@@ -78,6 +78,7 @@ class Svd(Searched[State], Recommender):
     not_remade = "learns an item from its content and from choices at once"
     search_space: ClassVar[Space] = {"neighbours": {"low": 2, "high": 20}, "content_weight": {"low": 0, "high": 1}}
     sums = "items"
+    cost = (60.0, 100.0)
     settings: SvdSettings
 
     @property

@@ -100,7 +100,7 @@ class TwoTower(Trained["Batch"]):
 
     Settings = TwoTowerSettings
     title = "two-tower"
-    purpose = "content and choices together, new items among the old ones; the default"
+    purpose = "content and choices together, new items among the old ones"
     inductive = True
     reads = frozenset({"fused"})
     shared = True
@@ -112,6 +112,7 @@ class TwoTower(Trained["Batch"]):
         "target_fade": {"low": 0.4, "high": 1},
         "content_loss": {"low": 0.03, "high": 1, "log": True},
     }
+    cost = (2000.0, 500.0)
     settings: TwoTowerSettings
     tables: ClassVar[Tables] = {"item.ids": ("items",), "item.id_bias": ("items",)}
     device: torch.device
