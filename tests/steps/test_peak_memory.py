@@ -11,7 +11,7 @@ from tests.conftest import medley
 
 SIZES = ((10_000, 10_000, 100_000), (200_000, 50_000, 1_000_000))
 # By which the peak of the same step on the same source differs from run to run, as allocators keep what they had.
-VARIES_BYTES = 40_000_000
+VARIES_BYTES = 80_000_000
 
 pytestmark = pytest.mark.slow
 
