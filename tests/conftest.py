@@ -69,6 +69,16 @@ def python(code: str, *arguments: object, env: dict[str, str] | None = None) -> 
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
 
 
+# A gate that lets out whatever was learned, and a model that learns little fast.
+ANY_QUALITY = ("publish.gate.min_ratio=0", "publish.gate.refuse_worse=false")
+QUICK_MODEL = ("train.model=two_tower", "train.max_epochs=4")
+
+
+def options(*settings: str) -> list[str]:
+    """Settings as the command line takes them."""
+    return [part for setting in settings for part in ("-s", setting)]
+
+
 def manifest(workspace: Path, run_id: str) -> dict[str, Any]:
     """A run's manifest."""
     return json.loads((workspace / "runs" / run_id / "manifest.json").read_text())
@@ -102,16 +112,9 @@ class Shop:
 
     def run(self, run_id: str, *more: object, status: int = 0) -> subprocess.CompletedProcess[str]:
         """One night at a fixed "now", quick to train."""
-        quick = [
-            "-s",
-            "evaluate.bootstrap_samples=50",
-            "-s",
-            "publish.gate.min_ratio=0",
-            "-s",
-            "publish.gate.refuse_worse=false",
-        ]
+        quick = options("evaluate.bootstrap_samples=50", *ANY_QUALITY)
         if not any("train.model=" in str(option) for option in more):
-            quick += ["-s", "train.model=two_tower", "-s", "train.max_epochs=4"]
+            quick += options(*QUICK_MODEL)
         return medley("run", "-c", self.config, "--run-id", run_id, "--as-of", AS_OF, *quick, *more, status=status)
 
     def copy(self, folder: Path) -> Shop:

@@ -51,6 +51,7 @@ def written(tmp_path: Path, text: str) -> Path:
             "train: {model: blend, members: [{model: als, factor: 8}]}",
             r"key train\.members\.0\.factor; .*factors",
         ),
+        ("train: {members: [{model: blend}]}", r"train\.members: blend is made of members itself; name those"),
         ("train: {model: blend, members: [{model: als, processes: 2}]}", "als: processes is a setting of train itself"),
         ("evaluate: {baselines: [{model: als}, {model: als}]}", r"evaluate\.baselines: must name each model once"),
         ("publish: {gate: {baseline: graph}}", r"publish\.gate\.baseline graph is no model of evaluate\.baselines"),

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import leaves
-from tests.conftest import ROOT, medley
+from tests.conftest import ANY_QUALITY, ROOT, medley, options
 from tests.documents import DOCUMENTS, RUN, block, blocks
 from tests.reference import PAGE, kinds, reference
 
@@ -109,18 +109,8 @@ def run_lines(code: str, folder: Path) -> list[str]:
     commands = [shlex.split(line, comments=True) for line in code.splitlines() if line.strip()]
     assert all(command[0] == "medley" for command in commands)
     # Sixty things sold in turn teach no model much.
-    quick = [
-        "-s",
-        "train.model=two_tower",
-        "-s",
-        "train.max_epochs=2",
-        "-s",
-        "publish.gate.min_ratio=0",
-        "-s",
-        "publish.gate.refuse_worse=false",
-        "-s",
-        "evaluate.bootstrap_samples=20",
-    ]
+    settings = ("train.model=two_tower", "train.max_epochs=2", "evaluate.bootstrap_samples=20", *ANY_QUALITY)
+    quick = options(*settings)
     return [medley(*command[1:], *(quick if command[1] == "run" else []), cwd=folder).stdout for command in commands]
 
 

@@ -14,18 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.workspace import read_json
-from tests.conftest import AS_OF, ROOT, Shop, edit, manifest
+from tests.conftest import ANY_QUALITY, AS_OF, QUICK_MODEL, ROOT, Shop, edit, manifest, options
 
 KILLS = 20
-SETTINGS = (
-    "train.model=two_tower",
-    "train.max_epochs=4",
-    "rerank.max_epochs=2",
-    "evaluate.bootstrap_samples=50",
-    "publish.gate.min_ratio=0",
-    "publish.gate.refuse_worse=false",
-)
-QUICK = [part for setting in SETTINGS for part in ("-s", setting)]
+QUICK = options(*QUICK_MODEL, "rerank.max_epochs=2", "evaluate.bootstrap_samples=50", *ANY_QUALITY)
 
 
 def start(shop: Shop, run_id: str) -> subprocess.Popen[bytes]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import AS_OF, Shop, manifest, medley
+from tests.conftest import ANY_QUALITY, AS_OF, QUICK_MODEL, Shop, manifest, medley, options
 
 pytestmark = pytest.mark.slow
 
@@ -24,18 +24,7 @@ def test_the_same_night_in_another_workspace_gives_the_same_bytes(
 ) -> None:
     """One process for all steps, or a process per step, as a scheduler runs them."""
     folder = tmp_path_factory.mktemp("verbs") / "workspace"
-    quick = (
-        "-s",
-        "train.model=two_tower",
-        "-s",
-        "train.max_epochs=4",
-        "-s",
-        "evaluate.bootstrap_samples=50",
-        "-s",
-        "publish.gate.min_ratio=0",
-        "-s",
-        "publish.gate.refuse_worse=false",
-    )
+    quick = options(*QUICK_MODEL, "evaluate.bootstrap_samples=50", *ANY_QUALITY)
     common = ("-c", published.config, "-s", f"workspace={folder}", "--run-id", "verbs", *quick, "--json")
     medley("ingest", "--as-of", AS_OF, *common)
     prepared = json.loads(medley("extract", "--prepare", *common).stdout)

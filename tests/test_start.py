@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.conftest import Shop, python
+from tests.conftest import ANY_QUALITY, QUICK_MODEL, Shop, python
 
 VERB = """
 import json, sys
@@ -19,13 +19,7 @@ except SystemExit as exit:
 print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)
 """
 COMPUTING = ("torch", "transformers", "pandas", "sklearn", "faiss", "implicit", "numba", "jinja2")
-QUICK = (
-    "train.model=two_tower",
-    "train.max_epochs=4",
-    "evaluate.bootstrap_samples=50",
-    "publish.gate.min_ratio=0",
-    "publish.gate.refuse_worse=false",
-)
+QUICK = (*QUICK_MODEL, "evaluate.bootstrap_samples=50", *ANY_QUALITY)
 
 
 def imported(modules: tuple[str, ...], *arguments: object) -> list[str]:

@@ -63,8 +63,15 @@ def _differ(models: tuple[TrainSettings, ...]) -> tuple[TrainSettings, ...]:
     return models
 
 
+def _single(models: tuple[TrainSettings, ...]) -> tuple[TrainSettings, ...]:
+    for settings in models:
+        if hasattr(settings, "members"):
+            raise ValueError(f"{settings.model} is made of members itself; name those")
+    return models
+
+
 # Any kind; a kind that can be indexed; several, each of another kind.
 AnyRecommender = SerializeAsAny[Annotated[TrainSettings, BeforeValidator(RECOMMENDERS.read)]]
 Train = Annotated[AnyRecommender, AfterValidator(_has_vectors)]
-Members = Annotated[tuple[Train, ...], Field(min_length=1), AfterValidator(_differ)]
+Members = Annotated[tuple[Train, ...], Field(min_length=1), AfterValidator(_differ), AfterValidator(_single)]
 Baselines = Annotated[tuple[AnyRecommender, ...], AfterValidator(_differ)]

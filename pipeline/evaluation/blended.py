@@ -16,8 +16,8 @@ from pipeline.evaluation.metrics import Rankings, Task, cutoff_of, of_lists
 from pipeline.evaluation.ranking import InnerProduct
 from pipeline.interactions import Floats, Int32s, Int64s
 
-# Users whose items are scored at once.
-BLOCK_USERS = 256
+# Users whose items' vectors are laid side by side at once.
+BLOCK_USERS = 64
 DEPTH = 100
 
 

@@ -93,8 +93,8 @@ class Rankings:
 
     def lists(self, task: str, scorer: Scorer, depth: int) -> tuple[Int64s, Mask]:
         """Those users' best candidates: (m, depth) int64, and (m, depth) bool, which places are filled."""
-        lists = [(users, best, scores) for users, best, scores in self._of(task).listed(scorer, depth)]
-        users, best, scores = (np.concatenate(part) for part in zip(*lists, strict=True))
+        blocks = self._of(task).listed(scorer, depth)
+        users, best, scores = (np.concatenate(part) for part in zip(*blocks, strict=True))
         own = np.isin(users, self.users(task))
         return best[own], scores[own] > -np.inf
 

@@ -14,7 +14,7 @@ from pipeline.errors import ShardCorrupt
 from pipeline.explain.by_modality import ModalityGames
 from pipeline.interactions import Floats
 from pipeline.recommend import kind_of
-from pipeline.recommend.base import PastOf
+from pipeline.recommend.sides import PastOf
 
 SHOWN = 5
 

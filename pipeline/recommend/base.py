@@ -7,25 +7,25 @@ configuration is: nothing here, nor at the top of a module of `models/`, imports
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.artefacts.tries import Try
 from pipeline.config.train import TrainSettings
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.evaluation.metrics import Scorer, inner_product
-from pipeline.interactions import Floats, Int64s, Interactions, Mask
+from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.training.context import Epoch, OnEpoch, Scratch
 from pipeline.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
     from pipeline.fusion.user_pooling import Pooling
+    from pipeline.recommend.sides import ItemSide, UserSide
     from pipeline.recommend.user_sides import AdditiveUsers
     from pipeline.recommend.warm_start import Before
 
@@ -67,7 +67,7 @@ class Fit:
     chosen_epochs: passes over the log that made the vectors; 0 where nothing is learned in passes.
     curve: one entry an epoch: `epoch`, `loss`, and the model's `metric` where there was a validation part.
     settings: what else was chosen on validation. members: the fits of the models that this one is made of. tries: what
-    a choice among models was made from, and `blend`, what came of it.
+    a choice among models was made from, and what came of it, see `artefacts.tries`.
     """
 
     chosen_epochs: int = 0
@@ -116,7 +116,7 @@ class Model(ABC):
     search_space: what `medley tune` tries, by setting; none: its learning rate, if it has one.
     settles: whether a next night may take what validation chose, see `evaluate.settled_nights`.
     cost: seconds that a fit takes on two cores, its search on validation included, for a million interactions and for
-    a million items, as measured; a rough guess until a night has fitted one.
+    a million items: a guess, from nights of 600 to 10⁶ items, that serves until a night has fitted one.
 
     A model has besides, name: as in the configuration and in metrics.json; metric: what validation chooses by; settled:
     settings that validation chose on an earlier night, which are taken as they are, if there are any; check: called
@@ -267,56 +267,3 @@ class Recommender(Model):
         from pipeline.recommend.user_sides import additive_alone
 
         return additive_alone(self, np.inf if self.sums == "weights" else None) if self.sums else None
-
-
-class ItemSide(ABC):
-    """A saved model's item vectors as a function of content, which is what it takes to explain a score by modality.
-
-    reads_fused: whether it looks at fused vectors, which may be costly to make. fixed: the members of a blend whose
-    items stay as they are, whatever the content.
-    """
-
-    reads_fused: bool = True
-    fixed: tuple[str, ...] = ()
-
-    @abstractmethod
-    def vectors(self, content: Content, codes: Int64s, modalities: Collection[str]) -> Floats:
-        """The vectors that some items would have with other content: (n, d) float32, as in `item_vectors`.
-
-        modalities: those that are left. content: the fused vectors that these make, of these items alone, row for
-        row. codes: (n,) in the catalogue. Whether an item is new stays as it was when the model was made, whatever the
-        content.
-        """
-
-
-@dataclass(frozen=True)
-class PastOf:
-    """What a user's vector was made of. history: of this user alone, its items coded by their places in `codes`.
-
-    codes: (n,) in the catalogue. profile: (d,) float32 fused vector of what the user says of themselves, if anything.
-    """
-
-    history: Interactions
-    codes: Int64s
-    profile: Floats | None = None
-
-
-@dataclass(frozen=True)
-class Split:
-    """A score as a sum over a user's past choices: base + the sums of choices and of rest.
-
-    base: what suits everyone. choices: (n,) float64, of each item of the history. rest: by name, what a `profile` says,
-    and those members of a blend whose users are no sums.
-    """
-
-    base: float
-    choices: npt.NDArray[np.float64]
-    rest: dict[str, float]
-
-
-class UserSide(ABC):
-    """A saved model's users as sums over their histories, which is what it takes to explain a score by past choices."""
-
-    @abstractmethod
-    def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
-        """The published vectors' inner product, split. user and item: (d,) float32."""

@@ -32,8 +32,9 @@ from safetensors.numpy import save_file
 
 from pipeline.interactions import Floats, Int64s, unit_rows
 from pipeline.recommend import kind_of
-from pipeline.recommend.base import Content, ItemSide
+from pipeline.recommend.base import Content
 from pipeline.recommend.semantic_ids import Codebooks
+from pipeline.recommend.sides import ItemSide
 
 FILE = "model.safetensors"
 BLEND_FILE = "blend.safetensors"

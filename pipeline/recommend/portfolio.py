@@ -14,7 +14,7 @@ items. Where no item has content, s is 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +53,18 @@ class Trial:
         return NEW in self.tasks
 
 
+def whole(train: Interactions, validation: Interactions) -> Trial:
+    """Where nothing is hidden."""
+    return Trial(train, validation, {KNOWN: Task(train.of_those_in(validation), validation)}, {KNOWN: 1.0})
+
+
 def trial_of(content: Content, train: Interactions, validation: Interactions, share: float, seed: int) -> Trial:
     """See above. share: of the items, to be hidden; of fewer than FEWEST_NEW nothing would be learned, so none is."""
-    whole = Trial(train, validation, {KNOWN: Task(train.of_those_in(validation), validation)}, {KNOWN: 1.0})
     has = np.any([content.present, *(present for _, present in content.modalities.values())], axis=0)
     able = np.flatnonzero(has & (train.item_counts() > 0))
     count = int(share * len(able))
     if count < FEWEST_NEW:
-        return whole
+        return whole(train, validation)
     hidden = np.zeros(train.n_items, bool)
     hidden[np.random.default_rng([seed, 13]).choice(able, count, replace=False)] = True
     kept = train.subset(~hidden[train.item])
@@ -101,28 +105,20 @@ class Judge:
                 variance += self._shares[name] ** 2 * float(difference.var(ddof=1)) / len(difference)
         return gain > SURE * variance**0.5
 
+    def alone(self) -> list[Weights]:
+        """The weights of each model by itself, in the models' order."""
+        return [tuple(float(place == own) for place in range(self.size)) for own in range(self.size)]
+
     def best(self) -> Weights:
         """The blend of the best objective that the search above finds: weights that sum to 1, in the models' order."""
-        alone = [tuple(float(place == own) for place in range(self.size)) for own in range(self.size)]
-        best = max(alone, key=self.objective)
+        best = max(self.alone(), key=self.objective)
         while True:
-            joined = [_moved(best, own, step) for own in range(self.size) if not best[own] for step in JOINING]
+            joined = [_joined(best, own, share) for own in range(self.size) if not best[own] for share in JOINING]
             candidate = max(joined, key=self.objective, default=best)
             if candidate == best or not self.sure(candidate, best):
                 return best
-            best = self._refined(candidate)
-
-    def _refined(self, weights: Weights) -> Weights:
-        """Weights moved between those that have any."""
-        for step in STEPS:
-            while True:
-                moves = [_moved(weights, own, step) for own, weight in enumerate(weights) if weight]
-                moves += [_moved(weights, own, -step) for own, weight in enumerate(weights) if step < weight < 1]
-                candidate = max(moves, key=self.objective)
-                if self.objective(candidate) <= self.objective(weights):
-                    break
-                weights = candidate
-        return weights
+            members = [own for own, weight in enumerate(candidate) if weight]
+            best = climbed(self.objective, candidate, members, STEPS)
 
     def _of(self, weights: Weights) -> dict[str, Values]:
         if weights not in self._values:
@@ -130,9 +126,36 @@ class Judge:
         return self._values[weights]
 
 
-def _moved(weights: Weights, own: int, step: float) -> Weights:
-    """One weight larger by a step, or by a negative one smaller, and the others in proportion: the sum stays 1."""
-    target = min(max(weights[own] + step, 0.0), 1.0)
-    rest = 1 - weights[own]
-    scale = (1 - target) / rest if rest else 0.0
-    return tuple(round(target if place == own else weight * scale, 9) for place, weight in enumerate(weights))
+def climbed(
+    objective: Callable[[Weights], float], weights: Weights, among: Sequence[int], steps: Sequence[float]
+) -> Weights:
+    """The best weights that a pattern search on the simplex finds from given ones on (Hooke and Jeeves 1961).
+
+    It moves weight from one of `among` to another while that is better, by ever smaller steps. Among equals the first
+    counts: the result is always the same.
+    """
+    for step in steps:
+        while True:
+            candidate = max([weights, *_moves(weights, among, step)], key=objective)
+            if candidate == weights:
+                break
+            weights = candidate
+    return weights
+
+
+def _moves(weights: Weights, among: Sequence[int], step: float) -> list[Weights]:
+    """Every way to move `step`, or what is left, from one to another."""
+    moves = []
+    for giver in among:
+        for taker in among:
+            if giver != taker and weights[giver] > 0:
+                changed = list(weights)
+                given = min(step, weights[giver])
+                changed[giver], changed[taker] = round(changed[giver] - given, 9), round(changed[taker] + given, 9)
+                moves.append(tuple(changed))
+    return moves
+
+
+def _joined(weights: Weights, own: int, share: float) -> Weights:
+    """The weights with one more of that share, and the others in proportion."""
+    return tuple(share if place == own else round(weight * (1 - share), 9) for place, weight in enumerate(weights))

@@ -29,8 +29,9 @@ from safetensors.numpy import save_file
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats, Interactions, decay
 from pipeline.recommend import kind_of
-from pipeline.recommend.base import PastOf, Recommender, Split, UserSide
+from pipeline.recommend.base import Recommender
 from pipeline.recommend.item_sides import BLEND_FILE, SavedRows
+from pipeline.recommend.sides import PastOf, Split, UserSide
 
 FILE = "reads.safetensors"
 TOLERANCE = 1e-2

@@ -14,7 +14,7 @@ from pipeline.artefacts.log import PARTS
 from pipeline.artefacts.model import Curves, FitDetails
 from pipeline.artefacts.runs import StepReceipt, receipts_of
 from pipeline.artefacts.staged import CheckOutcome, SourceSummary, Staged
-from pipeline.artefacts.tries import Try
+from pipeline.artefacts.tries import CHOSEN, Try
 from pipeline.report.files import RunFiles
 from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
 from pipeline.report.item_map import ItemMap, map_of
@@ -141,7 +141,7 @@ def gather(run: RunFiles) -> Report:
         ablation=ablation_of(evaluated, run.rules.metric),
         reranked=reranked_of(evaluated),
         curves=Curves.read(run.model),
-        tries=trained.noted(FitDetails).tries,
+        tries=_by_score(trained.noted(FitDetails).tries),
         map=map_of(run, studio, chosen),
         blend=blend_of(run, fusion.details),
         shelves=shelves,
@@ -149,3 +149,8 @@ def gather(run: RunFiles) -> Report:
         steps=steps_of(receipts, run.steps, modalities),
         tuning=tuning_of(run.workspace),
     )
+
+
+def _by_score(tries: Mapping[str, Try]) -> dict[str, Try]:
+    """From the best to the worst on known items, and at the end what was chosen."""
+    return dict(sorted(tries.items(), key=lambda entry: (entry[0] == CHOSEN, -(entry[1].known or 0), entry[0])))

@@ -34,6 +34,10 @@ class Scratch:
     path: Path
     seconds: float
 
+    def named(self, name: str) -> Scratch:
+        """The file of one of several fits, beside this one."""
+        return replace(self, path=self.path.with_name(f"{name}-{self.path.name}"))
+
 
 @dataclass(frozen=True)
 class Context:
@@ -53,10 +57,7 @@ class Context:
 
     def named(self, name: str) -> Context:
         """The context of one of several fits, which has a scratch file of its own."""
-        scratch = self.scratch and replace(
-            self.scratch, path=self.scratch.path.with_name(f"{name}-{self.scratch.path.name}")
-        )
-        return replace(self, scratch=scratch)
+        return replace(self, scratch=self.scratch and self.scratch.named(name))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.artefacts.tries import CHOSEN
 from pipeline.errors import StepFailed
 from pipeline.evaluation.ranking import InnerProduct
 from pipeline.interactions import Floats
@@ -16,7 +17,8 @@ from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Fit, FitInput, Room
 from pipeline.recommend.models.als import ALS
 from pipeline.recommend.models.auto import FITS, Auto, AutoSettings, estimate
-from pipeline.recommend.portfolio import KNOWN, NEW, Judge, trial_of
+from pipeline.recommend.portfolio import KNOWN, NEW, Judge, Weights, climbed, trial_of
+from pipeline.training.context import Scratch
 from tests.recommend.test_recommenders import ITEMS, SMALL, USERS, World, recommender
 
 
@@ -40,11 +42,11 @@ def fitted(world: World) -> tuple[Auto, Fit]:
 def test_what_is_chosen_is_no_worse_on_validation_than_any_of_those_tried(fitted: tuple[Auto, Fit]) -> None:
     _, fit = fitted
     objective = {name: 0.75 * (tried.known or 0) + 0.25 * (tried.new or 0) for name, tried in fit.tries.items()}
-    blend = objective.pop("blend")
+    blend = objective.pop(CHOSEN)
     assert set(objective) == {"popularity", "als", "content"}
     assert blend >= max(objective.values()) - 1e-9
     assert sum(fit.settings.values()) == pytest.approx(1)
-    assert fit.settings == {name: tried.weight for name, tried in fit.tries.items() if name != "blend"}
+    assert fit.settings == {name: tried.weight for name, tried in fit.tries.items() if name != CHOSEN}
 
 
 def test_what_is_published_has_learned_from_the_items_that_were_hidden(world: World, fitted: tuple[Auto, Fit]) -> None:
@@ -179,3 +181,26 @@ def test_a_difference_is_sure_only_beyond_its_standard_error(world: World) -> No
     assert not three.sure((0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
     assert three.objective((1.0, 0.0, 0.0)) != three.objective((0.0, 1.0, 0.0))
     assert not three.sure((1.0, 0.0, 0.0), (1.0, 0.0, 0.0))
+
+
+def test_a_search_climbs_to_the_top_of_a_hill_on_the_simplex() -> None:
+    top = np.array([0.5, 0.125, 0.375])
+
+    def height(weights: Weights) -> float:
+        return -float(np.square(np.array(weights) - top).sum())
+
+    np.testing.assert_allclose(climbed(height, (1.0, 0.0, 0.0), range(3), (1 / 4, 1 / 8, 1 / 16)), top, atol=1 / 16)
+    assert climbed(height, (1.0, 0.0, 0.0), (0, 1), (1 / 8,))[2] == 0
+    assert climbed(lambda weights: 0.0, (1.0, 0.0), range(2), (1 / 4,)) == (1.0, 0.0)
+
+
+def test_a_trial_and_what_is_fitted_again_have_checkpoints_of_their_own(world: World, tmp_path: Path) -> None:
+    model = auto("graph", new_item_share=0.25)
+    model.members["graph"].scratch = Scratch(tmp_path / "graph.safetensors", 0)
+    model.fit(world.content, world.train, world.validation)
+    assert {path.name for path in tmp_path.iterdir()} == {"graph.safetensors", "trial-graph.safetensors"}
+    # A night that was killed in the second fit goes on from both, and ends at the same vectors.
+    again = auto("graph", new_item_share=0.25)
+    again.members["graph"].scratch = Scratch(tmp_path / "graph.safetensors", 1e9)
+    again.fit(world.content, world.train, world.validation)
+    np.testing.assert_array_equal(again.item_vectors, model.item_vectors)

@@ -13,7 +13,7 @@ from pipeline.evaluation.metrics import Task, rank
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Fit
 from pipeline.recommend.content_features import neighbours_of
-from pipeline.recommend.models.blend import NEIGHBOURS, BlendModel, BlendSettings, best_weights, side_of
+from pipeline.recommend.models.blend import NEIGHBOURS, BlendModel, BlendSettings, side_of
 from tests.logs import of_rows
 from tests.recommend.test_recommenders import ITEMS, NEW, SMALL, World, made, recommender
 
@@ -188,13 +188,6 @@ def test_a_blend_of_such_members_alone_has_no_item_side(world: World, tmp_path: 
     model.fit(world.content, world.train, epochs=1)
     model.save(tmp_path)
     assert kind_of("blend").item_side(tmp_path) is None
-
-
-def test_the_search_finds_the_top_of_a_hill_on_the_simplex() -> None:
-    top = np.array([0.5, 0.125, 0.375])
-    found = best_weights(lambda weights: -float(np.square(weights - top).sum()), 3)
-    np.testing.assert_allclose(found, top, atol=1 / 16)
-    assert best_weights(lambda weights: 0.0, 2).tolist() == [1, 0]
 
 
 def test_a_model_named_twice_is_refused() -> None:

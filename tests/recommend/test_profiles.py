@@ -8,9 +8,10 @@ import pytest
 from pipeline.evaluation.metrics import Task, mean_of
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.recommend.base import Content, PastOf
+from pipeline.recommend.base import Content
 from pipeline.recommend.models.content import ContentRecommender, ContentSettings
 from pipeline.recommend.models.two_tower import TwoTower, TwoTowerSettings
+from pipeline.recommend.sides import PastOf
 from pipeline.recommend.user_sides import SummedUser, save_model
 
 USERS, ITEMS, KINDS, CHOICES, WIDTH = 240, 120, 6, 8, 16

@@ -12,7 +12,8 @@ from pipeline.errors import ShardCorrupt
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend import kind_of
-from pipeline.recommend.base import Content, PastOf, Recommender, Split
+from pipeline.recommend.base import Content, Recommender
+from pipeline.recommend.sides import PastOf, Split
 from pipeline.recommend.user_sides import save_model
 from tests.recommend.test_recommenders import SMALL, USERS, World, recommender
 

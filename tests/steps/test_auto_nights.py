@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.workspace import read_json
-from tests.conftest import Shop, edit
+from tests.conftest import Shop, edit, options
 
 MEMBERS = "members=[{model: svd}, {model: als}, {model: content}, {model: sequence}]"
 SETTINGS = ("model=auto", MEMBERS, "budget_minutes=.05", "new_item_share=.4")
-AUTO = [part for own in SETTINGS for part in ("-s", f"train.{own}")]
+AUTO = options(*(f"train.{own}" for own in SETTINGS))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def changed(shop: Shop) -> None:
 def test_what_was_tried_is_noted_and_shown(nights: Shop) -> None:
     details = trained(nights, "first")["details"]
     # The budget has no room for the dearest.
-    assert set(details["tries"]) == {"svd", "als", "content", "blend"}
+    assert set(details["tries"]) == {"svd", "als", "content", "chosen"}
     assert sum(details["settings"].values()) == pytest.approx(1)
     assert all(tried["known"] is not None and tried["new"] is not None for tried in details["tries"].values())
     assert details["settled"]["auto"]["settings"] == details["settings"]

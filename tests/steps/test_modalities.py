@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.vectors import vector_column
-from tests.conftest import Shop, manifest, medley
+from tests.conftest import ANY_QUALITY, Shop, manifest, medley, options
 from tests.packages import write_package
 
 FIVE = ("text", "image", "audio", "sensor", "video")
@@ -85,16 +85,7 @@ def ran(five: Shop, site: dict[str, str]) -> Shop:
 
 
 def run(shop: Shop, env: dict[str, str], run_id: str, *more: str, status: int = 0) -> str:
-    quick = (
-        "-s",
-        "evaluate.bootstrap_samples=20",
-        "-s",
-        "publish.gate.min_ratio=0",
-        "-s",
-        "publish.gate.refuse_worse=false",
-        "-s",
-        "evaluate.ablation=inference",
-    )
+    quick = options("evaluate.bootstrap_samples=20", "evaluate.ablation=inference", *ANY_QUALITY)
     command = ("run", "-c", shop.config, "--run-id", run_id, "--as-of", "2026-01-01T00:00:00Z", *quick, *more)
     return medley(*command, status=status, env=env).stderr
 

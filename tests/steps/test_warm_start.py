@@ -16,7 +16,7 @@ from pipeline.recommend.models.als import AlsSettings
 from pipeline.recommend.models.random import RandomSettings
 from pipeline.steps.warm_start import Kept, earlier_model, kept_settings
 from pipeline.workspace import adapter, read_json
-from tests.conftest import AS_OF, Shop
+from tests.conftest import AS_OF, Shop, options
 
 ASKED = (
     "train.model=two_tower",
@@ -57,16 +57,7 @@ def test_a_night_of_an_earlier_time_or_cut_begins_without(night: Shop) -> None:
 
 
 def test_a_warm_night_names_the_model_it_began_at_and_logs_its_epochs(night: Shop) -> None:
-    quick = (
-        "-s",
-        "train.model=two_tower",
-        "-s",
-        "train.max_epochs=2",
-        "-s",
-        "train.warm_start=true",
-        "-s",
-        "train.hard_negatives=2",
-    )
+    quick = options("train.model=two_tower", "train.max_epochs=2", "train.warm_start=true", "train.hard_negatives=2")
     night.run("second", *quick)
     first, second = (read_json(night.workspace / f"runs/{run}/steps/train.json") for run in ("first", "second"))
     assert first is not None
@@ -100,7 +91,7 @@ def test_settings_are_kept_for_some_nights_and_then_chosen_again(night: Shop) ->
     assert kept(opened(night, as_of="2000-01-01T00:00:00Z"), models) == {}
     assert kept(replace(opened(night), full=True), models) == {}
 
-    quick = ("-s", "train.model=two_tower", "-s", "train.max_epochs=2", "-s", "evaluate.settled_nights=1")
+    quick = options("train.model=two_tower", "train.max_epochs=2", "evaluate.settled_nights=1")
     night.run("second", *quick)
     second = receipt(night, "second")
     assert {settled["nights"] for settled in second["details"]["settled"].values()} == {1}

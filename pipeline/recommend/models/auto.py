@@ -8,7 +8,8 @@
   and are a `blend`, of one model too;
 - for `evaluate.settled_nights` what was chosen stays chosen, and only that is fitted.
 
-A model that cannot be fitted is left out with its reason.
+A model that cannot be fitted is left out with its reason. Without a validation part nothing can be chosen, and the
+cheapest is fitted alone.
 """
 
 from __future__ import annotations
@@ -20,15 +21,13 @@ from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from pipeline.artefacts.tries import Try
+from pipeline.artefacts.tries import CHOSEN, Try
 from pipeline.config.base import Share, operator
 from pipeline.config.train import Members, TrainSettings
 from pipeline.errors import MedleyError, StepFailed
-from pipeline.evaluation.metrics import inner_product
-from pipeline.interactions import Interactions
 from pipeline.recommend import kind_of
-from pipeline.recommend.base import Fit, FitInput, Recommender, Room
-from pipeline.recommend.models.blend import BlendModel, BlendSettings, Side, side_of
+from pipeline.recommend.base import Fit, FitInput, Room
+from pipeline.recommend.models.blend import BlendModel, BlendSettings, side_of
 from pipeline.recommend.portfolio import KNOWN, NEW, Judge, Trial, trial_of
 
 log = logging.getLogger("medley")
@@ -108,7 +107,9 @@ class Auto(BlendModel):
         tries: dict[str, Try] = {}
         on_trial = FitInput(data.content, trial.train, trial.validation, data.epochs, data.on_epoch)
         for name, model in self.members.items():
-            started = time.perf_counter()
+            started, scratch = time.perf_counter(), model.scratch
+            # What is chosen is fitted again: a night that was killed then must find both.
+            model.scratch = scratch and scratch.named("trial")
             try:
                 fits[name] = model.learn(on_trial)
             except (MedleyError, MemoryError) as error:
@@ -116,19 +117,20 @@ class Auto(BlendModel):
                 tries[name] = Try(note=reason)
                 log.warning("auto goes on without %s: %s", name, reason)
                 continue
+            finally:
+                model.scratch = scratch
             self._sides[name] = side_of(model, data.content, trial.train)
             tries[name] = Try(seconds=round(time.perf_counter() - started, 2))
         if not fits:
             raise StepFailed(f"none of its models can be fitted; the first: {next(iter(tries.values())).note}")
-        judge = Judge(trial, [_scorer(side, trial.train) for side in self._sides.values()], self.metric)
+        judge = Judge(trial, [side.scorer(trial.train) for side in self._sides.values()], self.metric)
         best = judge.best()
         self.weights = self._agreed(dict(zip(fits, best, strict=True)))
-        for place, name in enumerate(fits):
-            alone = tuple(float(place == other) for other in range(judge.size))
+        for name, alone in zip(fits, judge.alone(), strict=True):
             tries[name] = _judged(judge.means(alone), self.weights[name], tries[name].seconds)
             log.info("auto: %s %s", name, _said(tries[name], self.metric))
-        tries["blend"] = _judged(judge.means(best), 1.0, 0.0)
-        log.info("auto: chosen %s %s", _weighed(self.weights), _said(tries["blend"], self.metric))
+        tries[CHOSEN] = _judged(judge.means(best), 1.0, 0.0)
+        log.info("auto: chosen %s %s", _weighed(self.weights), _said(tries[CHOSEN], self.metric))
         self._sides = {name: self._sides[name] for name, weight in self.weights.items() if weight > 0}
         return fits, tries
 
@@ -138,12 +140,6 @@ def estimate(name: str, room: Room) -> float:
     an_interaction, an_item = kind_of(name).cost
     guess = (an_interaction * room.interactions + an_item * room.items) / MILLION
     return room.seconds.get(name, guess)
-
-
-def _scorer(side: Side, history: Interactions) -> Any:
-    """A member's scores, each over σ."""
-    model: Recommender = side.model
-    return inner_product(model.user_vectors(history) / side.deviation, side.items)
 
 
 def _judged(means: Mapping[str, float], weight: float, seconds: float) -> Try:

@@ -17,24 +17,25 @@ were chosen.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from pipeline.config.base import Schema
 from pipeline.config.kinds import Lazy
 from pipeline.config.train import Members, TrainSettings
-from pipeline.evaluation.metrics import Task, inner_product, mean_of
+from pipeline.evaluation.metrics import inner_product
+from pipeline.evaluation.ranking import InnerProduct
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.recommend import recommender
-from pipeline.recommend.base import Content, Fit, FitInput, ItemSide, OnEpoch, Recommender, UserSide
+from pipeline.recommend.base import Content, Fit, FitInput, OnEpoch, Recommender
 from pipeline.recommend.content_features import degrees, neighbours_of
 from pipeline.recommend.item_sides import BLEND_FILE, BlendItems, SavedRows
+from pipeline.recommend.portfolio import Judge, climbed, whole
+from pipeline.recommend.sides import ItemSide, UserSide
 from pipeline.recommend.user_sides import BlendedUser, save_model
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ if TYPE_CHECKING:
 else:
     sp = Lazy("scipy.sparse")
 
-FIRST_STEP, LAST_STEP = 1 / 4, 1 / 16
+STEPS = (1 / 4, 1 / 8, 1 / 16)
 NEIGHBOURS = 5
-Weights = npt.NDArray[np.float64]
 
 
 class BlendSettings(TrainSettings):
@@ -78,6 +78,10 @@ class Side:
     items: Floats
     neutral: Floats
     deviation: float
+
+    def scorer(self, history: Interactions) -> InnerProduct:
+        """The member's scores over σ."""
+        return inner_product(self.model.user_vectors(history) / self.deviation, self.items)
 
 
 class BlendModel(Recommender):
@@ -192,16 +196,13 @@ class BlendModel(Recommender):
         )
 
     def _search(self, train: Interactions, validation: Interactions) -> dict[str, float]:
-        """The weights of the best `metric` on validation."""
-        task = Task(train, validation)
-        vectors = [side.model.user_vectors(train) / side.deviation for side in self._sides.values()]
-        items = np.concatenate([side.items for side in self._sides.values()], axis=1)
-
-        def score(weights: Weights) -> float:
-            blended = np.concatenate([own * np.float32(w) for own, w in zip(vectors, weights, strict=True)], axis=1)
-            return mean_of(inner_product(blended, items), task, self.metric)
-
-        return dict(zip(self._sides, (float(weight) for weight in best_weights(score, len(vectors))), strict=True))
+        """The weights of the best `metric` on validation that are found from the best single member on, or from equal
+        weights, if those are better.
+        """
+        judge = Judge(whole(train, validation), [side.scorer(train) for side in self._sides.values()], self.metric)
+        equal = tuple(1 / judge.size for _ in range(judge.size))
+        best = max([*judge.alone(), equal], key=judge.objective)
+        return dict(zip(self._sides, climbed(judge.objective, best, range(judge.size), STEPS), strict=True))
 
 
 def side_of(model: Recommender, content: Content, train: Interactions) -> Side:
@@ -244,33 +245,3 @@ def _deviation(users: Floats, items: Floats) -> float:
     covariance = np.atleast_2d(np.cov(items, rowvar=False, dtype=np.float64))
     variance = np.einsum("ud,ud->u", users @ covariance, users)
     return float(np.sqrt(np.maximum(variance, 0)).mean()) or 1.0
-
-
-def best_weights(score: Callable[[Weights], float], members: int) -> Weights:
-    """The best weights that a pattern search on the simplex finds (Hooke and Jeeves 1961): (members,), sum 1.
-
-    It begins at the best single member, or at equal weights if those are better, and moves weight from one member to
-    another while that is better, by ever smaller steps. Among equals the first counts: the result is always the same.
-    """
-    tried: dict[tuple[float, ...], float] = {}
-
-    def value(weights: Weights) -> float:
-        key = tuple(np.round(weights, 9))
-        if key not in tried:
-            tried[key] = score(weights)
-        return tried[key]
-
-    best = max([*np.eye(members), np.full(members, 1 / members)], key=value)
-    step = FIRST_STEP
-    while step >= LAST_STEP:
-        candidate = max([best, *_moves(best, step)], key=value)
-        step = step / 2 if candidate is best else step
-        best = candidate
-    return best
-
-
-def _moves(weights: Weights, step: float) -> list[Weights]:
-    """Every way to move `step`, or what is left, from one member to another."""
-    unit = np.eye(len(weights))
-    moves = [(a, b) for a in range(len(weights)) for b in range(len(weights)) if a != b and weights[a] > 0]
-    return [weights + min(step, weights[a]) * (unit[b] - unit[a]) for a, b in moves]

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.config.train import TrainSettings
 from pipeline.interactions import Floats, Int64s, Interactions
-from pipeline.recommend.base import Content, Fit, FitInput, ItemSide, Recommender
+from pipeline.recommend.base import Content, Fit, FitInput, Recommender
+from pipeline.recommend.sides import ItemSide
 from pipeline.recommend.user_sides import AdditiveUsers
 
 

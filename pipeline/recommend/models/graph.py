@@ -29,9 +29,10 @@ from pipeline.config.train import TrainedSettings
 from pipeline.config.training import Patience
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Interactions
-from pipeline.recommend.base import Content, ItemSide, Space
+from pipeline.recommend.base import Content, Space
 from pipeline.recommend.content_features import degrees, modalities, neighbours_of, scaled
 from pipeline.recommend.item_sides import SummedItems, save_parts
+from pipeline.recommend.sides import ItemSide
 from pipeline.recommend.trained import Tables, Trained
 from pipeline.recommend.user_sides import AdditiveUsers
 
@@ -101,7 +102,7 @@ class GraphRecommender(Trained[Hidden]):
         "popularity_power": {"low": 0, "high": 0.75},
         "hidden_share": {"low": 0.2, "high": 0.8},
     }
-    cost = (500.0, 1000.0)
+    cost = (250.0, 1000.0)
     settings: GraphSettings
     tables: ClassVar[Tables] = {"ids": ("items",), "bias": ("items",)}
 

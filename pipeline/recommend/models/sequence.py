@@ -25,8 +25,9 @@ from pipeline.config.kinds import Lazy
 from pipeline.config.train import TrainedSettings
 from pipeline.config.training import Averaging, Dropout, Epochs, EvaluateEvery, Imbalance, Patience
 from pipeline.interactions import Floats, Int64s, Interactions
-from pipeline.recommend.base import Content, ItemSide, Space
+from pipeline.recommend.base import Content, Space
 from pipeline.recommend.item_sides import SequenceItems
+from pipeline.recommend.sides import ItemSide
 from pipeline.recommend.trained import Tables, Trained
 from pipeline.training.batches import padded_batches
 

@@ -78,7 +78,7 @@ class Svd(Searched[State], Recommender):
     not_remade = "learns an item from its content and from choices at once"
     search_space: ClassVar[Space] = {"neighbours": {"low": 2, "high": 20}, "content_weight": {"low": 0, "high": 1}}
     sums = "items"
-    cost = (60.0, 100.0)
+    cost = (30.0, 200.0)
     settings: SvdSettings
 
     @property

@@ -30,8 +30,9 @@ from pipeline.config.kinds import Lazy
 from pipeline.config.train import TrainedSettings, TrainSettings
 from pipeline.config.training import Averaging, Dropout, Epochs, EvaluateEvery, Imbalance, Patience
 from pipeline.interactions import Floats, Interactions, decayed_mean
-from pipeline.recommend.base import Content, ItemSide, Space
+from pipeline.recommend.base import Content, Space
 from pipeline.recommend.item_sides import TowerItems
+from pipeline.recommend.sides import ItemSide
 from pipeline.recommend.trained import Tables, Trained
 
 if TYPE_CHECKING:

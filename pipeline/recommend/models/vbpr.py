@@ -10,10 +10,11 @@ from pydantic import Field
 
 from pipeline.config.kinds import Lazy
 from pipeline.interactions import Interactions
-from pipeline.recommend.base import Content, ItemSide, Space
+from pipeline.recommend.base import Content, Space
 from pipeline.recommend.content_features import modalities
 from pipeline.recommend.item_sides import SummedItems, save_parts
 from pipeline.recommend.models.bpr import INITIAL, PAIRWISE_SPACE, Factors, PairwiseSettings
+from pipeline.recommend.sides import ItemSide
 
 if TYPE_CHECKING:
     import torch
