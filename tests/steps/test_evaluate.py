@@ -318,8 +318,8 @@ def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[N
 def test_a_blend_goes_without_a_modality_in_the_members_that_can(
     trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    equal = lambda score, members: np.full(members, 1 / members)  # noqa: E731
-    monkeypatch.setattr("pipeline.recommend.models.blend.best_weights", equal)
+    equal = lambda objective, weights, among, steps: tuple(1 / len(among) for _ in among)  # noqa: E731
+    monkeypatch.setattr("pipeline.recommend.models.blend.climbed", equal)
     night, found = _without(trained, tmp_path, "inference", "content", "graph", "elsa", "als")
     assert evaluate._way(night) == "inference"
     assert set(found.without) == {"text", "image", "audio"}
