@@ -31,7 +31,8 @@ class Measure:
         self, rankings: Rankings, models: Mapping[str, Scorer], per_list: Mapping[str, PerList] | None = None
     ) -> dict[str, dict[str, Scores]]:
         """Each model's scores on every segment. per_list: further metrics of the lists, by segment."""
-        return {name: rankings.of(scorer, self.cutoffs, per_list) for name, scorer in models.items()}
+        # Each is asked for in its turn, and not held on to: all of them might not fit into memory.
+        return {name: rankings.of(models[name], self.cutoffs, per_list) for name in models}
 
     def summary(self, scores: Scores) -> Summary:
         """Each metric's mean and interval; empty without users."""

@@ -33,6 +33,18 @@ STEP = 1e-3
 
 
 @dataclass(frozen=True)
+class SparseProduct:
+    """Users' rows of a sparse table times a sparse matrix, (n_users, n) and (n, n_items) float32: see SparseScorer."""
+
+    rows: sp.csr_matrix
+    weights: sp.csr_matrix
+
+    def __call__(self, users: Int32s) -> sp.csr_matrix:
+        """(b, n_items) float32."""
+        return self.rows[users] @ self.weights
+
+
+@dataclass(frozen=True)
 class SparseScorer:
     """The scorer of a model that scores few items for a user, and all others alike, with 0.
 

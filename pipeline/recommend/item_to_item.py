@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.evaluation.metrics import Scorer
-from pipeline.evaluation.scorers import SparseScorer
+from pipeline.evaluation.scorers import SparseProduct, SparseScorer
 from pipeline.interactions import Interactions
 from pipeline.recommend.grid_searched import Choice, Searched
 
@@ -47,8 +47,7 @@ class ItemToItem(Searched["sp.csr_matrix"]):
 
     def scorer_of(self, state: sp.csr_matrix, history: Interactions) -> Scorer:
         """Scores are x W, float32."""
-        rows = history.matrix()
-        return SparseScorer(lambda users: rows[users] @ state)
+        return SparseScorer(SparseProduct(history.matrix(), state))
 
 
 def pairs_of(train: Interactions) -> sp.csr_matrix:

@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from pipeline.artefacts.log import Log
 from pipeline.config.train import TrainSettings
 from pipeline.errors import MedleyError, StepFailed
 from pipeline.evaluation.metrics import Scorer, Task, rank
+from pipeline.evaluation.stored import StoredScorers
 from pipeline.interactions import Interactions
 from pipeline.night import Night
 from pipeline.recommend import build, reads
@@ -30,11 +32,11 @@ logger = logging.getLogger("medley")
 class Baselines:
     """What stands beside the trained model, fitted without the test part.
 
-    scorers: by name. fits: how they were made. validation: what they scored there, by the gate's metric. notes: by
-    name, why a baseline was not fitted, or what else a reader of its figures has to know.
+    scorers: by name, in files. fits: how they were made. validation: what they scored there, by the gate's metric.
+    notes: by name, why a baseline was not fitted, or what else a reader of its figures has to know.
     """
 
-    scorers: dict[str, Scorer] = field(default_factory=dict)
+    scorers: StoredScorers
     fits: dict[str, Fit] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -54,14 +56,17 @@ def settled_of(night: Night, kept: Kept, fitted: Baselines) -> Json:
     return {name: asdict(own) for name, own in settled_by(night, _settings(night), kept, fitted.fits).items()}
 
 
-def fit_baselines(night: Night, log: Log, kept: Kept) -> Baselines:
-    """Fits the baselines, and `content`: a night goes on without one that cannot be fitted in its time."""
+def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines:
+    """Fits the baselines, and `content`: a night goes on without one that cannot be fitted in its time.
+
+    folder: of the scorers' files.
+    """
     history, trained = log.of("train", "validation"), train.read(night).details.model
     config = night.config.evaluate
     models = _settings(night)
     beside = {**models, "content": ContentSettings()}
     content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
-    fitted = Baselines()
+    fitted = Baselines(StoredScorers(folder))
     for name, settings in beside.items():
         if name == trained:
             continue

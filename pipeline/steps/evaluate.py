@@ -23,6 +23,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 
@@ -41,6 +43,7 @@ from pipeline.evaluation.ranking import InnerProduct
 from pipeline.evaluation.scorers import Reordered
 from pipeline.evaluation.segments import tasks_of
 from pipeline.evaluation.significance import Summary
+from pipeline.evaluation.stored import StoredScorers
 from pipeline.explain.ablation import PartialContent, at_inference, refitted, way_of
 from pipeline.interactions import Floats
 from pipeline.night import Night, StepReceipt
@@ -102,15 +105,20 @@ def _read_of(settings: Evaluate) -> Json:
 class Fitted:
     """All models to be ranked, made without the test part.
 
-    beside: all but the trained one. trained: its name; first_stage: its scorer; without: the same, by the modality left
-    out. strongest: the baseline that the others are compared with.
+    beside: all but the trained one. trained: its name. scorers: theirs, of the trained one as FIRST_STAGE. without: of
+    the trained one, by the modality left out. strongest: the baseline that the others are compared with.
     """
 
     beside: Baselines
     trained: str
-    first_stage: InnerProduct
-    without: dict[str, Scorer]
+    scorers: StoredScorers
+    without: StoredScorers
     strongest: str
+
+    @property
+    def first_stage(self) -> InnerProduct:
+        """The trained model's scorer, read anew."""
+        return cast(InnerProduct, self.scorers[FIRST_STAGE])
 
 
 def _measure(night: Night) -> Measure:
@@ -119,8 +127,14 @@ def _measure(night: Night) -> Measure:
 
 
 def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
+    with TemporaryDirectory(dir=folder) as stored:
+        return _evaluated(night, key, kept, folder, Path(stored))
+
+
+def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -> Json:
+    """stored: the folder of the scorers' files."""
     staged, measure = staged_of(night), _measure(night)
-    fitted = _fitted(night, staged.read_log(), kept)
+    fitted = _fitted(night, staged.read_log(), kept, stored)
     log = open_test(staged, night.workspace, night.folder, key, folder)
     present = {str(name): ~np.isnan(vectors[:, 0]) for name, vectors in modality_vectors(night)}
     fused = Fused(night.folder_of("fuse"))
@@ -133,8 +147,7 @@ def _build(night: Night, key: str, kept: Kept, folder: Path) -> Json:
             "take in more of the log, or set ingest.split to leave_last_out"
         )
     lists = ListMetrics(log.of("train", "validation"), users, fused.items()[1], measure.cutoffs)
-    models: dict[str, Scorer] = {**fitted.beside.scorers, FIRST_STAGE: fitted.first_stage}
-    scores = measure.ranked(rankings, models, {"all": lists})
+    scores = measure.ranked(rankings, fitted.scorers, {"all": lists})
     first = scores.pop(FIRST_STAGE)
     stage_scores, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
@@ -199,13 +212,22 @@ def _second_stage(
     return {FIRST_STAGE: evaluation.first, fitted.trained: after}, worth
 
 
-def _fitted(night: Night, log: Log, kept: Kept) -> Fitted:
-    """Fits all models but the trained one, which is read, and finds the best baseline on validation."""
-    fit, beside = train.read(night), fit_baselines(night, log, kept)
+def _fitted(night: Night, log: Log, kept: Kept, stored: Path) -> Fitted:
+    """Fits all models but the trained one, which is read, and finds the best baseline on validation.
+
+    stored: the folder of the scorers' files.
+    """
+    fit, beside = train.read(night), fit_baselines(night, log, kept, stored)
     trained, validation = fit.details.model, beside.validation
     (_, users), (_, items) = fit.evaluated.users(), fit.evaluated.items()
+    beside.scorers[FIRST_STAGE] = inner_product(users, items)
+    del users, items
+    (stored / "without").mkdir()
+    without = StoredScorers(stored / "without")
+    for modality, scorer in _without_each(night, trained, log):
+        without[modality] = scorer
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
-    return Fitted(beside, trained, inner_product(users, items), dict(_without_each(night, trained, log)), strongest)
+    return Fitted(beside, trained, beside.scorers, without, strongest)
 
 
 def _way(night: Night) -> str:

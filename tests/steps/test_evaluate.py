@@ -8,6 +8,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -122,13 +123,14 @@ def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Nig
 def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
     other = copied(trained, tmp_path)
     poison(other)
-    ours, theirs = (evaluate._fitted(night, staged_of(night).read_log(), {}) for night in (trained, other))
+    ours, theirs = (_fitted(night, tmp_path) for night in (trained, other))
     assert (ours.strongest, ours.beside.validation) == (theirs.strongest, theirs.beside.validation)
     users = np.arange(50, dtype=np.int32)
-    assert set(ours.beside.scorers) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
+    beside = {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
+    assert set(ours.scorers) == beside | {evaluate.FIRST_STAGE}
     assert ours.trained == "two_tower"
-    for name, scorer in (ours.beside.scorers | ours.without | {"": ours.first_stage}).items():
-        other_scorer = (theirs.beside.scorers | theirs.without | {"": theirs.first_stage})[name]
+    for name, scorer in {**ours.scorers, **ours.without}.items():
+        other_scorer = {**theirs.scorers, **theirs.without}[name]
         np.testing.assert_array_equal(scorer(users), other_scorer(users), err_msg=name)
 
 
@@ -253,7 +255,7 @@ def test_a_baseline_that_takes_too_long_is_left_out_and_says_so(trained: Night, 
     night = copied(trained, tmp_path)
     limited = night.config.evaluate.model_copy(update={"baseline_seconds": 1e-9})
     hurried = replace(night, config=night.config.model_copy(update={"evaluate": limited}))
-    fitted = fit_baselines(hurried, staged_of(hurried).read_log(), {})
+    fitted = fit_baselines(hurried, staged_of(hurried).read_log(), {}, tmp_path)
     assert set(fitted.scorers) == {"random", "content"}
     assert set(fitted.validation) == {"random"}
     assert set(fitted.notes) == {"popularity", "item_knn", "rp3beta", "ease", "als"}
@@ -290,13 +292,17 @@ def test_a_model_of_the_modalities_is_fitted_again_without_each(trained: Night, 
     settings = {"train": ElsaSettings(width=8, max_epochs=2)}
     night = replace(copied(trained, tmp_path), config=CONFIG.model_copy(update=settings))
     train.run(night)
-    assert evaluate._fitted(night, staged_of(night).read_log(), {}).without == {}
+    assert _fitted(night, tmp_path).without == {}
     asked = night.config.evaluate.model_copy(update={"ablation": "refit"})
     again = replace(night, config=night.config.model_copy(update={"evaluate": asked}))
-    found = evaluate._fitted(again, staged_of(again).read_log(), {})
+    found = _fitted(again, tmp_path)
     users = np.arange(20, dtype=np.int32)
     assert set(found.without) == {"text", "image", "audio"}
     assert all(not np.array_equal(s(users), found.first_stage(users)) for s in found.without.values())
+
+
+def _fitted(night: Night, tmp_path: Path) -> evaluate.Fitted:
+    return evaluate._fitted(night, staged_of(night).read_log(), {}, Path(mkdtemp(dir=tmp_path)))
 
 
 ALS = {"model": "als", "factors": 8, "iterations": 3, "regularization": [5], "alpha": [4]}
@@ -312,7 +318,7 @@ def _without(trained: Night, tmp_path: Path, way: str, *members: str) -> tuple[N
     config = CONFIG.model_copy(update={"train": settings, "evaluate": asked})
     night = replace(copied(trained, tmp_path), config=config)
     train.run(night)
-    return night, evaluate._fitted(night, staged_of(night).read_log(), {})
+    return night, _fitted(night, tmp_path)
 
 
 def test_a_blend_goes_without_a_modality_in_the_members_that_can(
@@ -367,7 +373,7 @@ def test_what_is_fitted_again_reads_nothing_of_the_modality_that_is_gone(
     train.run(night)
     whole, *_ = told
     told.clear()
-    evaluate._fitted(night, staged_of(night).read_log(), {})
+    _fitted(night, tmp_path)
     *_, text, image, audio = told
     vectors = {m: ~np.isnan(v[:, 0]) for m, v in modality_vectors(night)}
     for gone, content in (("text", text), ("image", image), ("audio", audio)):
