@@ -185,6 +185,11 @@ class Model(ABC):
         """
         self.refit(content, train, chosen)
 
+    @classmethod
+    def restore_reads(cls) -> frozenset[str]:
+        """What of the items `restore` looks at: what a fit reads, unless all that came of that was saved."""
+        return cls.reads
+
     @abstractmethod
     def scorer(self, history: Interactions) -> Scorer:
         """Scores made from the given history, which may be longer than what was learned from."""

@@ -22,7 +22,7 @@ from pipeline.artefacts.reranked import Reranked
 from pipeline.config import Config
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
-from pipeline.recommend import reads, recommender
+from pipeline.recommend import kind_of, parts, recommender
 from pipeline.recommend.base import Fit
 from pipeline.recommend.content_features import prepared
 from pipeline.rerank.snapshot import Catalogue, FirstStage, Modalities
@@ -128,12 +128,13 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
 
 def _first_stage(night: Night, staged: Log, part: str, history: Interactions, modalities: Modalities) -> FirstStage:
     """One of the model's two fits, as `train` left it. history: what it was fitted on."""
-    content, whole = content_of(night, staged, reads(night.config.train)), np.ones(len(staged.items), bool)
-    trained, settings = train.read(night), night.config.train
+    trained, settings, whole = train.read(night), night.config.train, np.ones(len(staged.items), bool)
     model = recommender(settings, night.config.seed, threads(night.config))
     members = {
         name: Fit(member.chosen_epochs, settings=member.settings) for name, member in trained.details.members.items()
     }
     chosen = Fit(trained.details.chosen_epochs, settings=trained.details.settings, members=members)
+    fitted = [kind_of(own.model) for own in parts(settings) if own.model in members or not members]
+    content = content_of(night, staged, frozenset().union(*(kind.restore_reads() for kind in fitted)))
     model.restore(content, history, chosen, trained.folder / part)
     return FirstStage(Catalogue(model.item_vectors, modalities, whole), model.user_vectors)

@@ -113,6 +113,11 @@ class Svd(Searched[State], Recommender):
         tensors = {"q": self._q[:, :width], "sigma": self._sigma[:width], "degrees": self._degrees}
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / FILE)
 
+    @classmethod
+    def restore_reads(cls) -> frozenset[str]:
+        """See Model: its decomposition is saved, content and all."""
+        return frozenset()
+
     def restore(self, content: Content, train: Interactions, chosen: Fit, folder: Path) -> None:
         """See Recommender: takes the saved decomposition."""
         self._q, self._sigma, self._degrees = SavedRows(folder / FILE, self.name).read(("q", "sigma", "degrees"))
