@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -202,6 +202,78 @@ class BestReordered(Best):
         # Whoever asks for lists reads of the scores only which places are filled, and the order.
         ranks = np.broadcast_to(-np.arange(best.shape[1], dtype=np.float32), best.shape)
         return np.maximum(best, 0), np.where(best >= 0, ranks, -np.float32(np.inf))
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A scorer whose lists are made once, `depth` long, for all who rank by it and hide more of them, not less.
+
+    Not for more users than are evaluated: what a list takes is held for each, 12 bytes a place.
+    """
+
+    scorer: Scorer
+    depth: int
+    _made: list[RememberedLists] = field(default_factory=list, repr=False, compare=False)
+
+    def __call__(self, users: Int32s) -> Floats:
+        """See Scorer."""
+        return self.scorer(users)
+
+    def best(self, columns: Int64s) -> Best:
+        """See `best_of`: the same for the same candidates."""
+        for made in self._made:
+            if np.array_equal(made.columns, columns):
+                return made
+        self._made.append(RememberedLists(self, columns))
+        return self._made[-1]
+
+
+class RememberedLists(Best):
+    """The same lists, less what else is hidden now; made anew for a user whose list is too short for that."""
+
+    scorer: Remembered
+
+    def __init__(self, scorer: Remembered, columns: Int64s) -> None:
+        super().__init__(scorer, columns)
+        self.first = best_of(scorer.scorer, columns)
+        self.rows = self.first.rows
+        # By user, the list's columns, their scores, and the columns that were hidden when it was made.
+        self._lists: dict[int, tuple[Int64s, Floats, Int64s]] = {}
+
+    def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
+        """See Best."""
+        width = len(self.columns)
+        depth, most = min(depth, width), min(self.scorer.depth, width)
+        if depth > most:
+            return self.first.of(users, hidden, depth)
+        self._remember(users, hidden, most)
+        own = [self._lists[user] for user in users.tolist()]
+        columns, scores = (np.array([each[part] for each in own]).reshape(len(own), most) for part in (0, 1))
+        now = hidden[0] * width + hidden[1]
+        gone = np.isin(np.arange(len(own))[:, None] * width + columns, now)
+        before = np.concatenate([row * width + each[2] for row, each in enumerate(own)] or [now])
+        shown_again = np.bincount(before[~np.isin(before, now)] // width, minlength=len(own)) > 0
+        cut = (most < width) & (scores > -np.inf).all(axis=1) & ((~gone).sum(axis=1) < depth)
+        order = np.argsort(gone, axis=1, kind="stable")[:, :depth]
+        codes = self.columns[np.take_along_axis(columns, order, axis=1)]
+        scores = np.take_along_axis(np.where(gone, -np.float32(np.inf), scores), order, axis=1)
+        if len(rows := np.flatnonzero(shown_again | cut)):
+            codes[rows], scores[rows] = self.first.of(users[rows], of_rows(hidden, rows, len(users)), depth)
+        return codes, scores
+
+    def _remember(self, users: Int32s, hidden: Hidden, most: int) -> None:
+        rows = np.flatnonzero([user not in self._lists for user in users.tolist()])
+        if not len(rows):
+            return
+        own = of_rows(hidden, rows, len(users))
+        codes, scores = self.first.of(users[rows], own, most)
+        order = np.argsort(own[0], kind="stable")
+        parts = np.split(own[1][order], np.cumsum(np.bincount(own[0], minlength=len(rows)))[:-1])
+        self._lists |= dict(
+            zip(
+                users[rows].tolist(), zip(np.searchsorted(self.columns, codes), scores, parts, strict=True), strict=True
+            )
+        )
 
 
 def _joined(hidden: Hidden, listed: Hidden) -> Hidden:

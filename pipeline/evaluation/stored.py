@@ -27,6 +27,7 @@ class StoredScorers(MutableMapping[str, Scorer]):
     def __init__(self, folder: Path) -> None:
         """folder: of the files, which are the caller's to remove."""
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self._scorers: dict[str, Any] = {}
 
     def __setitem__(self, name: str, scorer: Scorer) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.config.kinds import Lazy
 from pipeline.evaluation.metrics import blocks_of
-from pipeline.evaluation.ranking import Best, InnerProduct, best_of
+from pipeline.evaluation.ranking import Best, InnerProduct, Scorer, best_of
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 from pipeline.training.negatives import Chosen
 
@@ -53,7 +53,7 @@ class Snapshot:
 
     users: (n_users, d) float32, the first stage's vectors made of that history. taken: what is not recommended again,
     the history itself if None. counted: where the history is that of some users, the one of all, in which items are
-    counted; the history itself if None.
+    counted; the history itself if None. scorer: of the vectors' products, where lists by it are made already.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Snapshot:
         history: Interactions,
         taken: Interactions | None = None,
         counted: Interactions | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.users = users
         self.history = history
         self.log = history if taken is None else taken
         self.taken = Chosen(self.log)
+        self.scorer = scorer or InnerProduct(users, catalogue.vectors)
         self._chosen = history.pairs()
         counted = counted or history
         newest = counted.age_days.min(initial=np.inf)
@@ -89,7 +91,7 @@ class Snapshot:
 
     @cached_property
     def _ranked(self) -> Best:
-        return best_of(InnerProduct(self.users, self.catalogue.vectors), self.catalogue.codes)
+        return best_of(self.scorer, self.catalogue.codes)
 
     def _exact(self, users: Int64s, count: int) -> Int64s:
         codes, owned = self.catalogue.codes, self.log.pairs()[users]

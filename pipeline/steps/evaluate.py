@@ -40,7 +40,7 @@ from pipeline.evaluation.item_similarity import SEGMENTS, questions, recall
 from pipeline.evaluation.measured import Measure
 from pipeline.evaluation.metrics import Rankings, Scorer, Scores, Task, inner_product
 from pipeline.evaluation.ranking import InnerProduct
-from pipeline.evaluation.scorers import Reordered
+from pipeline.evaluation.scorers import Remembered, Reordered
 from pipeline.evaluation.segments import tasks_of
 from pipeline.evaluation.significance import Summary
 from pipeline.evaluation.stored import StoredScorers
@@ -105,20 +105,20 @@ def _read_of(settings: Evaluate) -> Json:
 class Fitted:
     """All models to be ranked, made without the test part.
 
-    beside: all but the trained one. trained: its name. scorers: theirs, of the trained one as FIRST_STAGE. without: of
-    the trained one, by the modality left out. strongest: the baseline that the others are compared with.
+    beside: all but the trained one. trained: its name. stage: its scorer, as FIRST_STAGE. without: the same, by the
+    modality left out. strongest: the baseline that the others are compared with.
     """
 
     beside: Baselines
     trained: str
-    scorers: StoredScorers
+    stage: StoredScorers
     without: StoredScorers
     strongest: str
 
     @property
     def first_stage(self) -> InnerProduct:
         """The trained model's scorer, read anew."""
-        return cast(InnerProduct, self.scorers[FIRST_STAGE])
+        return cast(InnerProduct, self.stage[FIRST_STAGE])
 
 
 def _measure(night: Night) -> Measure:
@@ -147,9 +147,12 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
             "take in more of the log, or set ingest.split to leave_last_out"
         )
     lists = ListMetrics(log.of("train", "validation"), users, fused.items()[1], measure.cutoffs)
-    scores = measure.ranked(rankings, fitted.scorers, {"all": lists})
-    first = scores.pop(FIRST_STAGE)
-    stage_scores, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, first))
+    scores = measure.ranked(rankings, fitted.beside.scorers, {"all": lists})
+    # One and the same lists are ranked, re-ordered, and what follows those that were.
+    vectors = fitted.first_stage
+    stage = Remembered(vectors, rerank.read(night).candidates + max(measure.cutoffs))
+    first = measure.ranked(rankings, {FIRST_STAGE: stage}, {"all": lists})[FIRST_STAGE]
+    stage_scores, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, vectors, stage, first))
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
     ablation_of = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
     Evaluated(
@@ -168,11 +171,15 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
 
 @dataclass(frozen=True)
 class _Ranked:
-    """The rankings by segment, further metrics of `all`'s lists, and the first stage's scores by segment."""
+    """The rankings by segment, further metrics of `all`'s lists, and the first stage: its vectors, its scorer, and its
+    scores by segment.
+    """
 
     rankings: Rankings
     tasks: Mapping[str, Task]
     lists: ListMetrics
+    vectors: InnerProduct
+    stage: Scorer
     first: dict[str, Scores]
 
 
@@ -188,13 +195,15 @@ def _second_stage(
     if reranked.fit is None:
         return {fitted.trained: evaluation.first}, {}
     measure, settings, seed = _measure(night), night.config.rerank, night.config.seed
-    vectors = fitted.first_stage
+    vectors = evaluation.vectors
     catalogue = Catalogue(vectors.items, rerank.modality_inputs(night), np.ones(len(vectors.items), bool))
-    snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"))
+    snapshot = Snapshot(catalogue, vectors.users, log.of("train", "validation"), scorer=evaluation.stage)
     ranker = load_ranker(reranked.evaluated, catalogue, threads(night.config))
     targets = np.concatenate([task.targets.user for task in evaluation.tasks.values()])
     users = np.intersect1d(targets, np.flatnonzero(vectors.users.any(axis=1)))
-    scorer = Reordered(vectors, users.astype(np.int32), ranked_lists(snapshot, ranker, users, reranked.candidates))
+    scorer = Reordered(
+        evaluation.stage, users.astype(np.int32), ranked_lists(snapshot, ranker, users, reranked.candidates)
+    )
     after = measure.ranked(evaluation.rankings, {REORDERED: scorer}, {"all": evaluation.lists})[REORDERED]
     pages = labelled(log.shown("test"), log.of(*PARTS), settings.chosen_within_days)
     chosen = evaluation.tasks["all"].targets
@@ -220,14 +229,13 @@ def _fitted(night: Night, log: Log, kept: Kept, stored: Path) -> Fitted:
     fit, beside = train.read(night), fit_baselines(night, log, kept, stored)
     trained, validation = fit.details.model, beside.validation
     (_, users), (_, items) = fit.evaluated.users(), fit.evaluated.items()
-    beside.scorers[FIRST_STAGE] = inner_product(users, items)
+    stage, without = (StoredScorers(stored / name) for name in ("stage", "without"))
+    stage[FIRST_STAGE] = inner_product(users, items)
     del users, items
-    (stored / "without").mkdir()
-    without = StoredScorers(stored / "without")
     for modality, scorer in _without_each(night, trained, log):
         without[modality] = scorer
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
-    return Fitted(beside, trained, beside.scorers, without, strongest)
+    return Fitted(beside, trained, stage, without, strongest)
 
 
 def _way(night: Night) -> str:

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 
 from pipeline.evaluation import metrics, ranking
 from pipeline.evaluation.ranking import Best, BestOfProducts, InnerProduct, best_of
-from pipeline.evaluation.scorers import RandomScorer, Reordered, SparseScorer
-from pipeline.interactions import Interactions
+from pipeline.evaluation.scorers import RandomScorer, Remembered, Reordered, SparseScorer
+from pipeline.interactions import Floats, Int32s, Interactions
 
 USERS, ITEMS, LISTED = 40, 6_000, 30
 
@@ -135,3 +135,44 @@ def test_random_lists_are_uniform_distinct_and_hold_nothing_hidden() -> None:
     again, _ = best_of(RandomScorer(0, 50), columns).of(users[::-1], (np.zeros(0, int), np.zeros(0, int)), 4)
     other, _ = best_of(RandomScorer(1, 50), columns).of(users[::-1], (np.zeros(0, int), np.zeros(0, int)), 4)
     assert (again != other).mean() > 0.9
+
+
+@pytest.mark.parametrize(("share", "length"), [(1.0, 20), (0.5, 20), (0.5, 80)])
+def test_remembered_lists_are_those_made_anew_whatever_else_is_hidden(share: float, length: int) -> None:
+    generator = np.random.default_rng(5)
+    users = np.arange(20, dtype=np.int32)
+    vectors = InnerProduct(*generator.integers(-2, 3, (2, 60, 3)).astype(np.float32))
+    columns = np.flatnonzero(generator.random(60) < share)
+    first = generator.random((20, len(columns))) < 0.2
+    more, other = first | (generator.random(first.shape) < 0.3), generator.random(first.shape) < 0.2
+    remembered = Remembered(vectors, length)
+    assert remembered.best(columns) is remembered.best(columns.copy())
+    assert remembered.best(columns) is not remembered.best(columns[1:])
+    # Begun with some of the users; then less is asked, more is hidden, something is shown again, and all is asked.
+    for asked, hidden, depth in (
+        (12, first, 10),
+        (20, first, 20),
+        (20, more, 18),
+        (20, other, 10),
+        (20, more, 21),
+        (20, more, 70),
+    ):
+        rows = np.nonzero(hidden[:asked])
+        codes, scores = remembered.best(columns).of(users[:asked], rows, depth)
+        plain, expected = best_of(vectors, columns).of(users[:asked], rows, depth)
+        np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_array_equal(codes[scores > -np.inf], plain[scores > -np.inf])
+
+
+def test_remembered_lists_are_made_once() -> None:
+    asked: list[int] = []
+
+    def scored(users: Int32s) -> Floats:
+        asked.extend(users.tolist())
+        return np.tile(np.arange(30, dtype=np.float32), (len(users), 1))
+
+    best, users = Remembered(scored, 10).best(np.arange(30)), np.arange(4, dtype=np.int32)
+    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for hidden, depth in ((nothing, 5), (nothing, 10), ((np.array([0, 2]), np.array([29, 28])), 9)):
+        best.of(users, hidden, depth)
+    assert asked == [0, 1, 2, 3]

@@ -126,11 +126,10 @@ def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained:
     ours, theirs = (_fitted(night, tmp_path) for night in (trained, other))
     assert (ours.strongest, ours.beside.validation) == (theirs.strongest, theirs.beside.validation)
     users = np.arange(50, dtype=np.int32)
-    beside = {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
-    assert set(ours.scorers) == beside | {evaluate.FIRST_STAGE}
+    assert set(ours.beside.scorers) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
     assert ours.trained == "two_tower"
-    for name, scorer in {**ours.scorers, **ours.without}.items():
-        other_scorer = {**theirs.scorers, **theirs.without}[name]
+    for name, scorer in {**ours.beside.scorers, **ours.without, **ours.stage}.items():
+        other_scorer = {**theirs.beside.scorers, **theirs.without, **theirs.stage}[name]
         np.testing.assert_array_equal(scorer(users), other_scorer(users), err_msg=name)
 
 
