@@ -1,4 +1,4 @@
-"""Scorers of few scores, of none, and of re-ordered lists, each with its own way to the best candidates."""
+"""Scorers of few scores, of none, and of lists that are re-ordered or remembered, each with its own way to the best."""
 
 from __future__ import annotations
 
@@ -174,15 +174,21 @@ class Reordered:
         return BestReordered(self, columns)
 
 
-class BestReordered(Best):
-    """The same of re-ordered lists: their items, then the first stage's best of all others."""
+class BestOfFirst(Best):
+    """Lists that are made of those of a scorer's `first`."""
 
-    scorer: Reordered
+    scorer: Reordered | Remembered
 
-    def __init__(self, scorer: Reordered, columns: Int64s) -> None:
+    def __init__(self, scorer: Reordered | Remembered, columns: Int64s) -> None:
         super().__init__(scorer, columns)
         self.first = best_of(scorer.first, columns)
         self.rows = self.first.rows
+
+
+class BestReordered(BestOfFirst):
+    """The same of re-ordered lists: their items, then the first stage's best of all others."""
+
+    scorer: Reordered
 
     def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """See Best."""
@@ -211,69 +217,70 @@ class Remembered:
     Not for more users than are evaluated: what a list takes is held for each, 12 bytes a place.
     """
 
-    scorer: Scorer
+    first: Scorer
     depth: int
-    _made: list[RememberedLists] = field(default_factory=list, repr=False, compare=False)
+    _lists: list[RememberedLists] = field(default_factory=list, repr=False, compare=False)
 
     def __call__(self, users: Int32s) -> Floats:
         """See Scorer."""
-        return self.scorer(users)
+        return self.first(users)
 
     def best(self, columns: Int64s) -> Best:
         """See `best_of`: the same for the same candidates."""
-        for made in self._made:
-            if np.array_equal(made.columns, columns):
-                return made
-        self._made.append(RememberedLists(self, columns))
-        return self._made[-1]
+        for lists in self._lists:
+            if np.array_equal(lists.columns, columns):
+                return lists
+        self._lists.append(RememberedLists(self, columns))
+        return self._lists[-1]
 
 
-class RememberedLists(Best):
-    """The same lists, less what else is hidden now; made anew for a user whose list is too short for that."""
+class RememberedLists(BestOfFirst):
+    """Lists as they were made first, less what else is hidden now.
+
+    They are made anew where that leaves too few, or where something is shown now that was hidden then.
+    """
 
     scorer: Remembered
 
     def __init__(self, scorer: Remembered, columns: Int64s) -> None:
         super().__init__(scorer, columns)
-        self.first = best_of(scorer.scorer, columns)
-        self.rows = self.first.rows
         # By user, the list's columns, their scores, and the columns that were hidden when it was made.
         self._lists: dict[int, tuple[Int64s, Floats, Int64s]] = {}
 
     def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """See Best."""
         width = len(self.columns)
-        depth, most = min(depth, width), min(self.scorer.depth, width)
-        if depth > most:
+        depth, length = min(depth, width), min(self.scorer.depth, width)
+        if depth > length or not len(users):
             return self.first.of(users, hidden, depth)
-        self._remember(users, hidden, most)
+        self._remember(users, hidden, length)
         own = [self._lists[user] for user in users.tolist()]
-        columns, scores = (np.array([each[part] for each in own]).reshape(len(own), most) for part in (0, 1))
-        now = hidden[0] * width + hidden[1]
-        gone = np.isin(np.arange(len(own))[:, None] * width + columns, now)
-        before = np.concatenate([row * width + each[2] for row, each in enumerate(own)] or [now])
-        shown_again = np.bincount(before[~np.isin(before, now)] // width, minlength=len(own)) > 0
-        cut = (most < width) & (scores > -np.inf).all(axis=1) & ((~gone).sum(axis=1) < depth)
-        order = np.argsort(gone, axis=1, kind="stable")[:, :depth]
+        columns, scores = np.array([listed for listed, _, _ in own]), np.array([listed for _, listed, _ in own])
+        hidden_then = [then for _, _, then in own]
+        rows, keys = np.arange(len(users)), hidden[0] * width + hidden[1]
+        excluded = np.isin(rows[:, None] * width + columns, keys)
+        keys_then = np.repeat(rows, [len(then) for then in hidden_then]) * width + np.concatenate(hidden_then)
+        shown_again = np.isin(rows, keys_then[~np.isin(keys_then, keys)] // width)
+        complete = (length == width) | (scores == -np.inf).any(axis=1)
+        too_few = ~complete & ((~excluded).sum(axis=1) < depth)
+        order = np.argsort(excluded, axis=1, kind="stable")[:, :depth]
         codes = self.columns[np.take_along_axis(columns, order, axis=1)]
-        scores = np.take_along_axis(np.where(gone, -np.float32(np.inf), scores), order, axis=1)
-        if len(rows := np.flatnonzero(shown_again | cut)):
-            codes[rows], scores[rows] = self.first.of(users[rows], of_rows(hidden, rows, len(users)), depth)
+        scores = np.take_along_axis(np.where(excluded, -np.float32(np.inf), scores), order, axis=1)
+        if len(anew := np.flatnonzero(shown_again | too_few)):
+            codes[anew], scores[anew] = self.first.of(users[anew], of_rows(hidden, anew, len(users)), depth)
         return codes, scores
 
-    def _remember(self, users: Int32s, hidden: Hidden, most: int) -> None:
+    def _remember(self, users: Int32s, hidden: Hidden, length: int) -> None:
+        """Makes the lists of those users who have none yet."""
         rows = np.flatnonzero([user not in self._lists for user in users.tolist()])
         if not len(rows):
             return
-        own = of_rows(hidden, rows, len(users))
-        codes, scores = self.first.of(users[rows], own, most)
-        order = np.argsort(own[0], kind="stable")
-        parts = np.split(own[1][order], np.cumsum(np.bincount(own[0], minlength=len(rows)))[:-1])
-        self._lists |= dict(
-            zip(
-                users[rows].tolist(), zip(np.searchsorted(self.columns, codes), scores, parts, strict=True), strict=True
-            )
-        )
+        row, column = of_rows(hidden, rows, len(users))
+        codes, scores = self.first.of(users[rows], (row, column), length)
+        ends = np.cumsum(np.bincount(row, minlength=len(rows)))[:-1]
+        own_hidden = np.split(column[np.argsort(row, kind="stable")], ends)
+        lists = zip(np.searchsorted(self.columns, codes), scores, own_hidden, strict=True)
+        self._lists |= dict(zip(users[rows].tolist(), lists, strict=True))
 
 
 def _joined(hidden: Hidden, listed: Hidden) -> Hidden:

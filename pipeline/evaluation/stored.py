@@ -21,7 +21,7 @@ else:
 class StoredScorers(MutableMapping[str, Scorer]):
     """Scorers by name. What `[name]` returns is read anew each time: it is in memory as long as the caller holds it.
 
-    Dense arrays and CSR matrices in fields of dataclasses are written; what else a scorer has stays as it is.
+    Dense arrays and sparse matrices in fields of dataclasses are written; what else a scorer has stays as it is.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class StoredScorers(MutableMapping[str, Scorer]):
         if is_dataclass(value) and not isinstance(value, type):
             parts = {own.name: self._written(getattr(value, own.name), f"{name}-{own.name}") for own in fields(value)}
             return replace(value, **parts)
-        if type(value).__name__ == "csr_matrix":
+        if sp.issparse(value):
             sp.save_npz(matrix := path.with_suffix(".npz"), value, compressed=False)
             return _File(matrix, sp.load_npz)
         return value

@@ -24,13 +24,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import numpy as np
 
 from pipeline.artefacts.evaluated import FILE, Evaluated
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import PARTS, Log, OpenedLog
+from pipeline.artefacts.model import Fitted as ModelVectors
 from pipeline.artefacts.staged import open_test
 from pipeline.config.sections import Evaluate
 from pipeline.config.train import RECOMMENDERS
@@ -105,20 +105,20 @@ def _read_of(settings: Evaluate) -> Json:
 class Fitted:
     """All models to be ranked, made without the test part.
 
-    beside: all but the trained one. trained: its name. stage: its scorer, as FIRST_STAGE. without: the same, by the
+    beside: all but the trained one. trained: its name. vectors: of the trained one. without: its scorers, by the
     modality left out. strongest: the baseline that the others are compared with.
     """
 
     beside: Baselines
     trained: str
-    stage: StoredScorers
+    vectors: ModelVectors
     without: StoredScorers
     strongest: str
 
     @property
     def first_stage(self) -> InnerProduct:
-        """The trained model's scorer, read anew."""
-        return cast(InnerProduct, self.stage[FIRST_STAGE])
+        """The trained model's scorer, read anew each time."""
+        return inner_product(self.vectors.users()[1], self.vectors.items()[1])
 
 
 def _measure(night: Night) -> Measure:
@@ -228,14 +228,11 @@ def _fitted(night: Night, log: Log, kept: Kept, stored: Path) -> Fitted:
     """
     fit, beside = train.read(night), fit_baselines(night, log, kept, stored)
     trained, validation = fit.details.model, beside.validation
-    (_, users), (_, items) = fit.evaluated.users(), fit.evaluated.items()
-    stage, without = (StoredScorers(stored / name) for name in ("stage", "without"))
-    stage[FIRST_STAGE] = inner_product(users, items)
-    del users, items
+    without = StoredScorers(stored / "without")
     for modality, scorer in _without_each(night, trained, log):
         without[modality] = scorer
     strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
-    return Fitted(beside, trained, stage, without, strongest)
+    return Fitted(beside, trained, fit.evaluated, without, strongest)
 
 
 def _way(night: Night) -> str:

@@ -128,8 +128,8 @@ def test_no_baseline_and_no_choice_among_them_depends_on_what_is_sealed(trained:
     users = np.arange(50, dtype=np.int32)
     assert set(ours.beside.scorers) == {"random", "popularity", "item_knn", "rp3beta", "ease", "als", "content"}
     assert ours.trained == "two_tower"
-    for name, scorer in {**ours.beside.scorers, **ours.without, **ours.stage}.items():
-        other_scorer = {**theirs.beside.scorers, **theirs.without, **theirs.stage}[name]
+    for name, scorer in {**ours.beside.scorers, **ours.without, "": ours.first_stage}.items():
+        other_scorer = {**theirs.beside.scorers, **theirs.without, "": theirs.first_stage}[name]
         np.testing.assert_array_equal(scorer(users), other_scorer(users), err_msg=name)
 
 
