@@ -54,7 +54,10 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> AlternatingLeastSquares:
         """The library's model; while a long log's settings are searched, it goes on from the one before."""
-        # implicit runs its own threads: BLAS threads below them would only get in each other's way.
+        # implicit runs its own threads: BLAS threads below them would only get in each other's way. Only a library that
+        # is loaded already can be limited.
+        import implicit.cpu.als  # noqa: F401
+
         with threadpool_limits(1, "blas"):
             model = self._unfitted(settings)
             if self._before is not None and len(train) > MOST_COMBINED:
