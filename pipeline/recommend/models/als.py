@@ -54,17 +54,14 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> AlternatingLeastSquares:
         """The library's model; while a long log's settings are searched, it goes on from the one before."""
-        # implicit runs its own threads: BLAS threads below them would only get in each other's way. Only a library that
-        # is loaded already can be limited.
-        import implicit.cpu.als  # noqa: F401
-
+        model = self._unfitted(settings)
+        if self._before is not None and len(train) > MOST_COMBINED:
+            model.iterations = -(-model.iterations // 3)
+            model.user_factors, model.item_factors = (
+                factors.copy() for factors in (self._before.user_factors, self._before.item_factors)
+            )
+        # implicit runs its own threads: BLAS threads below them would only get in each other's way.
         with threadpool_limits(1, "blas"):
-            model = self._unfitted(settings)
-            if self._before is not None and len(train) > MOST_COMBINED:
-                model.iterations = -(-model.iterations // 3)
-                model.user_factors, model.item_factors = (
-                    factors.copy() for factors in (self._before.user_factors, self._before.item_factors)
-                )
             model.fit(train.matrix(), show_progress=False, callback=lambda *_: self.check())
         self._before = model
         return model
@@ -84,16 +81,18 @@ class ALS(Searched["AlternatingLeastSquares"], Recommender):
         (self.state.item_factors,) = SavedRows(folder / FILE, self.name).read(("items",))
 
     def _unfitted(self, settings: Choice) -> AlternatingLeastSquares:
+        # Loaded before BLAS is limited, as its own is not there earlier.
         from implicit.cpu.als import AlternatingLeastSquares
 
-        return AlternatingLeastSquares(
-            factors=self.settings.factors,
-            regularization=settings["regularization"],
-            alpha=settings["alpha"],
-            iterations=self.settings.iterations,
-            num_threads=self.threads,
-            random_state=self.seed,
-        )
+        with threadpool_limits(1, "blas"):
+            return AlternatingLeastSquares(
+                factors=self.settings.factors,
+                regularization=settings["regularization"],
+                alpha=settings["alpha"],
+                iterations=self.settings.iterations,
+                num_threads=self.threads,
+                random_state=self.seed,
+            )
 
     def scorer_of(self, state: AlternatingLeastSquares, history: Interactions) -> Scorer:
         """The inner products of the factors."""
