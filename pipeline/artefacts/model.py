@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline.artefacts.read import readable
+import pyarrow as pa
+
+from pipeline.artefacts.read import read_table, readable
 from pipeline.artefacts.tries import Try
 from pipeline.artefacts.vectors import read_vectors, write_vectors
 from pipeline.interactions import Floats
@@ -38,12 +40,14 @@ class Chosen:
 class Settled:
     """Settings that validation chose, this night or an earlier one, by name.
 
-    meaning: a digest of what they were chosen from, and by what. nights: how many they were kept for since.
+    meaning: a digest of what they were chosen from, and by what. nights: how many they were kept for since. score: of
+    the model on validation that night, where it is known.
     """
 
     meaning: str
     settings: Mapping[str, int | float]
     nights: int = 0
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,14 @@ class Fitted:
     def user_vectors(self) -> Path:
         """See above."""
         return self.folder / "user_vectors.parquet"
+
+    def item_ids(self) -> pa.ChunkedArray:
+        """The ids that `items` returns, alone."""
+        return read_table(self.item_vectors, ["item_id"])["item_id"]
+
+    def user_ids(self) -> pa.ChunkedArray:
+        """The ids that `users` returns, alone."""
+        return read_table(self.user_vectors, ["user_id"])["user_id"]
 
     def items(self) -> tuple[list[str], Floats]:
         """Ids and (n_items, d) float32."""

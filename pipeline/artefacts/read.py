@@ -49,10 +49,29 @@ def read_table(
     """
     import pyarrow.dataset as ds
 
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     with readable(path, hint=hint):
-        dataset = ds.dataset([str(file) for file in files], format="parquet")
+        dataset = ds.dataset([str(file) for file in _files(path)], format="parquet")
         return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
+
+
+def read_blocks(path: Path, columns: Sequence[str], hint: str = AGAIN) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The same, a group of rows at a time, each with the number of all: no more than that is in memory.
+
+    Raises ShardCorrupt if a file is not Parquet with these columns.
+    """
+    import pyarrow.parquet as pq
+
+    with readable(path, hint=hint):
+        rows = sum(pq.read_metadata(file).num_rows for file in _files(path))
+        for part in _files(path):
+            with pq.ParquetFile(part) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, list(columns)).select(list(columns))
+                    yield from ((rows, batch) for batch in table.to_batches())
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
 
 
 def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str] | None = None, hint: str = AGAIN) -> pa.Table:

@@ -184,9 +184,14 @@ class Shards:
 
     def vectors(self, modality: Modality) -> Floats:
         """A modality's vectors, (n_items, d) float32, in the catalogue's order, NaN rows where missing."""
-        parts = [matrix(_table(path, ["vector"])["vector"]) for path in self.paths[modality]]
-        # A bucket without items does not know how wide its vectors would be.
-        return np.concatenate([part for part in parts if len(part)])
+        vectors = np.empty((0, 0), np.float32)
+        for start, path in zip(self.starts, self.paths[modality], strict=False):
+            # A bucket without items does not know how wide its vectors would be.
+            if len(part := matrix(_table(path, ["vector"])["vector"])):
+                if not len(vectors):
+                    vectors = np.empty((self.items, part.shape[1]), np.float32)
+                vectors[start : start + len(part)] = part
+        return vectors
 
     @property
     def _first(self) -> list[Path]:

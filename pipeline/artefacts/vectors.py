@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.read import read_table
+from pipeline.artefacts.read import read_blocks, readable, schema_of
 from pipeline.interactions import Floats, Mask
 
 ROWS_PER_GROUP = 16_384
@@ -69,12 +69,15 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> Floats:
     vectors = np.empty((len(column), column.type.list_size), np.float32)
     start = 0
     for chunk in chunks:
-        part = vectors[start : start + len(chunk)]
-        part[:] = _view(chunk)
-        if chunk.null_count:
-            part[np.asarray(chunk.is_null())] = np.nan
+        _copy(chunk, vectors[start : start + len(chunk)])
         start += len(chunk)
     return vectors
+
+
+def _copy(chunk: pa.Array, rows: Floats) -> None:
+    rows[:] = _view(chunk)
+    if chunk.null_count:
+        rows[np.asarray(chunk.is_null())] = np.nan
 
 
 def _view(chunk: pa.Array) -> npt.NDArray[np.floating]:
@@ -94,5 +97,13 @@ def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
 
     Raises ShardCorrupt if a file is not Parquet with those columns.
     """
-    table = read_table(path, [key, "vector"], hint="run the night again with --full")
-    return table[key].to_pylist(), matrix(table["vector"])
+    ids: list[str] = []
+    with readable(path, hint="run the night again with --full"):
+        vectors = np.empty((0, schema_of(path).field("vector").type.list_size), np.float32)
+        # Not all at once: beside the vectors, a table of them would be as large again.
+        for rows, block in read_blocks(path, [key, "vector"]):
+            if not len(vectors):
+                vectors = np.empty((rows, vectors.shape[1]), np.float32)
+            _copy(block["vector"], vectors[len(ids) : len(ids) + len(block)])
+            ids += block[key].to_pylist()
+    return ids, vectors

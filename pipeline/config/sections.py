@@ -75,7 +75,10 @@ class Evaluate(Section):
         5_000, "of the validation part, likewise: epochs, settings and weights are chosen on them", ge=1
     )
     settled_nights: int = advanced(
-        7, "that settings which validation chose from a grid are kept for, train's and baselines'; 0 for none", ge=0
+        7,
+        "that settings which validation chose from a grid are kept for, train's and baselines'; meanwhile, baselines "
+        "that another was better than are not measured; 0 for none",
+        ge=0,
     )
     baseline_seconds: float = advanced(
         1800, "longest fit of a baseline; one that takes longer is left out, and the report says so", gt=0

@@ -28,7 +28,7 @@ class ListMetrics:
     def __init__(self, known: Interactions, users: Int32s, vectors: Floats, cutoffs: Sequence[int]) -> None:
         """known: what was chosen before the test. users: who is ranked for, each with a history.
 
-        vectors: (n_items, d) float32 fused vectors of unit norm, NaN rows where missing.
+        vectors: (n_items, d) float32 fused vectors of unit norm, NaN rows where missing, which become zeros here.
         """
         matrix = known.pairs()
         chosen = np.asarray(matrix.sum(axis=0), np.float64).ravel()
@@ -37,7 +37,8 @@ class ListMetrics:
         of_users = matrix[users]
         lengths = np.maximum(np.diff(of_users.indptr), 1)
         self.usual = float(np.mean((of_users @ self.share) / lengths)) if len(users) else 0.0
-        self.vectors, self.present = np.nan_to_num(vectors), ~np.isnan(vectors[:, 0])
+        self.present = ~np.isnan(vectors[:, 0])
+        self.vectors = np.nan_to_num(vectors, copy=False)
         self.cutoffs = cutoffs
 
     def __call__(self, users: Int32s, best: Int64s, filled: Mask) -> dict[str, Values]:

@@ -22,12 +22,13 @@ import numpy as np
 
 from pipeline.artefacts.log import PARTS, OpenedLog
 from pipeline.evaluation.metrics import Scores
-from pipeline.evaluation.ranking import block_rows
-from pipeline.interactions import Floats, Int32s, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Mask
 
 # Questions, and scores of items that they may take: where items are many, fewer are asked.
 LIMIT, MOST_SCORES = 60_000, 2_000_000_000
 MOST_PAIRS = 5_000_000
+# Questions and items that are ranked at a time, and the difference up to which cosines, which are rounded, are equal.
+ROWS, WIDTH, EQUAL = 1024, 8192, np.float32(1e-6)
 SEGMENTS = ("co_choice", "co_choice_cold")
 
 
@@ -80,30 +81,35 @@ def recall(vectors: Floats, queries: Questions, k: int, among: Floats | None = N
     default `vectors`.
     """
     among = vectors if among is None else among
-    has, there = ~np.isnan(vectors[:, 0]), ~np.isnan(among[:, 0])
-    plain = np.nan_to_num(vectors)
-    ranked = plain if among is vectors else np.nan_to_num(among)
-    items, place = np.unique(queries.item, return_inverse=True)
-    order = np.argsort(place, kind="stable")
+    has, there = ~np.isnan(vectors[:, 0]), np.flatnonzero(~np.isnan(among[:, 0]))
+    can = np.flatnonzero(has[queries.item] & ~np.isnan(among[queries.answer, 0]))
     hits = np.zeros(len(queries), bool)
-    rows = block_rows(len(among))
-    for start in range(0, len(items), rows):
-        block = items[start : start + rows]
-        scores = plain[block] @ ranked.T
-        scores[:, ~there] = -np.inf
-        scores[np.arange(len(block)), block] = -np.inf
-        lower, upper = np.searchsorted(place[order], [start, start + len(block)])
-        for chunk in np.array_split(order[lower:upper], max(1, (upper - lower) // rows + 1)):
-            hits[chunk] = _near(scores[place[chunk] - start], queries.answer[chunk], k)
-    hits &= has[queries.item] & there[queries.answer]
+    for rows in np.split(can, range(ROWS, len(can), ROWS)):
+        own = queries.take(rows)
+        hits[rows] = _near(vectors[own.item], among, there, own, k)
     users, of = np.unique(queries.user, return_inverse=True)
     values = np.bincount(of, hits, minlength=len(users)) / np.maximum(np.bincount(of, minlength=len(users)), 1)
     return Scores(users.astype(np.int32), {f"recall@{k}": values}, {})
 
 
-def _near(scores: Floats, answers: Int32s, k: int) -> Mask:
-    right = scores[np.arange(len(scores)), answers][:, None]
-    nearer = (scores > right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2
+def _near(asked: Floats, among: Floats, there: Int64s, queries: Questions, k: int) -> Mask:
+    """Whether the answers are near: (q,) bool. asked: (q, d), the items' vectors. there: the items to be ranked.
+
+    Some items at a time: most answers are far, and after a few of those enough others are nearer.
+    """
+    right = np.einsum("nd,nd->n", asked, among[queries.answer])
+    nearer, undecided = np.zeros(len(right)), np.arange(len(right))
+    for start in range(0, len(there), WIDTH):
+        codes = there[start : start + WIDTH]
+        scores = asked[undecided] @ among[codes].T
+        for own in (queries.item[undecided], queries.answer[undecided]):
+            place = np.minimum(np.searchsorted(codes, own), len(codes) - 1)
+            row = np.flatnonzero(codes[place] == own)
+            scores[row, place[row]] = -np.inf
+        of_answer = right[undecided, None]
+        nearer[undecided] += (scores > of_answer + EQUAL).sum(axis=1)
+        nearer[undecided] += (np.abs(scores - of_answer) <= EQUAL).sum(axis=1) / 2
+        undecided = undecided[nearer[undecided] < k]
     near: Mask = nearer < k
     return near
 

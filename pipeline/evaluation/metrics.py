@@ -21,10 +21,13 @@ from pipeline.config.training import DEFAULT_METRIC
 from pipeline.errors import StepFailed
 from pipeline.evaluation.hits import HITS, Values
 from pipeline.evaluation.ranking import Best, Hidden, InnerProduct, Scorer, best_of
+from pipeline.evaluation.scorers import Remembered, Reordered
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask, distinct
 
 log = logging.getLogger("medley")
 CUTOFFS = (5, 10, 20, 50)
+# Places of a list beyond those asked for, of which another ranking may hide some.
+LONGER = 20
 # User codes (b,), their lists (b, depth) of item codes, and (b, depth) bool, which places of them are filled, to
 # further metrics of each user, (b,) each.
 PerList = Callable[[Int32s, Int64s, Mask], dict[str, Values]]
@@ -68,7 +71,11 @@ def rank(scorer: Scorer, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Scores
 
 
 class Rankings:
-    """Tasks made ready for any number of models: those with the same history and candidates share one ranking."""
+    """Tasks made ready for any number of models: those with the same history and candidates share one ranking.
+
+    Rankings of the same candidates share their lists: those that hide least are made first, and a little longer, so
+    that the others are what is left of them.
+    """
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
         """tasks: by name; they share a ranking where history and candidates are the same objects."""
@@ -76,13 +83,16 @@ class Rankings:
         for name, task in tasks.items():
             shared.setdefault((id(task.history), id(task.candidates)), {})[name] = task
         self._names = list(tasks)
-        self._rankings = [_Ranking(group) for group in shared.values()]
+        self._rankings = sorted(map(_Ranking, shared.values()), key=lambda ranking: len(ranking.seen[0]))
+        self._alike = len({ranking.columns.tobytes() for ranking in self._rankings}) < len(self._rankings)
 
     def of(
         self, scorer: Scorer, cutoffs: Sequence[int] = CUTOFFS, per_list: Mapping[str, PerList] | None = None
     ) -> dict[str, Scores]:
         """Every task's scores, in the tasks' order. per_list: further metrics of the lists, by task."""
         scores: dict[str, Scores] = {}
+        if self._alike and not isinstance(scorer, Remembered | Reordered):
+            scorer = Remembered(scorer, max(cutoffs) + LONGER)
         for ranking in self._rankings:
             scores |= ranking.of(scorer, cutoffs, per_list or {})
         return {name: scores[name] for name in self._names}

@@ -29,7 +29,7 @@ from pipeline.fusion.shapley import Values, subsets
 from pipeline.interactions import Int64s
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
-from pipeline.recommend.content_features import prepared
+from pipeline.recommend.content_features import prepared_in_place
 
 # Items whose subsets are fused in one go.
 CHUNK_ITEMS = 256
@@ -68,13 +68,7 @@ class ModalityGames:
 
     def prepared(self) -> dict[str, tuple[Vectors, Mask]]:
         """Each modality's vectors of the whole catalogue as the re-ranker reads them, see `Catalogue`."""
-        buckets = [self.shards.read(bucket)[1] for bucket in range(len(self.shards))]
-        inputs: dict[str, tuple[Vectors, Mask]] = {}
-        for modality in self.modalities:
-            vectors = np.concatenate([bucket[modality] for bucket in buckets])
-            present = ~np.isnan(vectors[:, 0])
-            inputs[modality] = prepared(vectors, present), present
-        return inputs
+        return prepared_in_place((modality, self.shards.vectors(modality)) for modality in self.modalities)
 
     def of_users(self, users: Vectors, codes: Int64s, scores: Values) -> Game:
         """One game for each user and item. users: (n, d) as published. codes: (n,). scores: (n,) as published.

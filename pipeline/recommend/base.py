@@ -209,7 +209,7 @@ class Model(ABC):
 
     @classmethod
     def reads_earlier(cls, settings: TrainSettings) -> bool:
-        """Whether it learns from the night that is published, beside beginning at its weights."""
+        """Whether it reads what the published night fitted, also where `train.warm_start` is off."""
         return False
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,9 +38,22 @@ def _by_modality(content: Content) -> Modalities:
     return dict(sorted((content.modalities or {"fused": (content.vectors, content.present)}).items()))
 
 
-def prepared(vectors: Floats, present: Mask) -> Floats:
-    """Rows less the mean of those present, of unit norm; zero where not present: (n, d) float32."""
-    made: Floats = np.zeros(vectors.shape, np.float32)
+def prepared_in_place(spaces: Iterable[tuple[str, Floats]]) -> Modalities:
+    """The same of vectors with NaN rows where missing, which these become: a catalogue's stand in memory once."""
+    inputs: Modalities = {}
+    for name, vectors in spaces:
+        present = ~np.isnan(vectors[:, 0])
+        inputs[str(name)] = prepared(vectors, present, vectors), present
+    return inputs
+
+
+def prepared(vectors: Floats, present: Mask, out: Floats | None = None) -> Floats:
+    """Rows less the mean of those present, of unit norm; zero where not present: (n, d) float32.
+
+    out: where they are written, which may be the vectors themselves.
+    """
+    made: Floats = np.zeros(vectors.shape, np.float32) if out is None else out
+    made[~present] = 0
     if present.any():
         mean = (vectors if present.all() else vectors[present]).mean(axis=0, dtype=np.float32)
         # Some at a time: all at once would be four tables as large as the vectors.

@@ -22,26 +22,37 @@ Doubles = npt.NDArray[np.float64]
 BLOCK_ROWS = 32_768
 # Columns of that table at a time, of which each thread has a sum of its own.
 DIRECTIONS = 64
-# Directions beyond those wanted, and passes, that the last of them need to be found.
-OVERSAMPLING, PASSES = 10, 5
+# Directions beyond those wanted, and passes, that the last of them need to be found; begun at those of almost the same
+# matrix, fewer are closer to its own than all of those.
+OVERSAMPLING, PASSES, PASSES_AGAIN = 10, 5, 2
 SMALLEST = 1e-10
 
 
-def singular_vectors(matrix: sp.csr_matrix, width: int, seed: int, threads: int) -> tuple[Floats, Floats]:
+def singular_vectors(
+    matrix: sp.csr_matrix, width: int, seed: int, threads: int, begin: Callable[[], Floats | None] = lambda: None
+) -> tuple[Floats, Floats]:
     """The `width` largest singular values σ, and their right singular vectors q.
 
     Subspace iteration on AᵀA from a random start (Halko et al. 2011); its memory is that of q, twice.
 
-    matrix: (rows, columns) float32. Returns q (columns, width) float32 of orthonormal columns, zero ones where the rank
-    is smaller, and σ (width,) float32, the largest first.
+    matrix: (rows, columns) float32. begin: reads (columns, width) float32, q of almost the same matrix, to begin at
+    instead, or None. Returns q (columns, width) float32 of orthonormal columns, zero ones where the rank is smaller,
+    and σ (width,) float32, the largest first.
     """
     columns = matrix.shape[1]
     q = np.random.default_rng(seed).standard_normal((columns, min(width + OVERSAMPLING, columns)), np.float32)
+    passes = PASSES
+    if (earlier := begin()) is not None:
+        passes = PASSES_AGAIN
+        q /= np.float32(np.sqrt(columns))
+        there = np.flatnonzero(earlier.any(axis=0))
+        q[:, there] = earlier[:, there]
+    del earlier
     blocks = [matrix[start : start + BLOCK_ROWS] for start in range(0, matrix.shape[0], BLOCK_ROWS)]
     # Threads of a library's own would wait for each other at every product.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         iteration = _Iteration(blocks, pool, threads)
-        for _ in range(PASSES):
+        for _ in range(passes):
             q, values = iteration.orthonormal(iteration.squared(q))
     return np.ascontiguousarray(q[:, :width]), np.sqrt(values[:width]).astype(np.float32)
 

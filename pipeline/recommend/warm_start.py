@@ -1,4 +1,4 @@
-"""What this fit takes from an earlier night's: initial weights, and hard negatives.
+"""What this fit takes from an earlier night's: initial weights or singular vectors, and hard negatives.
 
 An evaluated fit is given the earlier evaluated fit, and a published one the earlier published: the latter has seen what
 this night's test part holds. Items and users are matched by their ids; what the earlier night did not have begins anew.
@@ -6,7 +6,7 @@ this night's test part holds. Items and users are matched by their ids; what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from pipeline.artefacts.model import Fitted
@@ -26,16 +26,16 @@ from pipeline.recommend.two_tower_batches import BLOCK_ROWS
 
 @dataclass(frozen=True)
 class Before:
-    """An earlier fit: its weights by name, and its vectors, (n_items, d) and (n_users, d) float32.
+    """An earlier fit: its weights by name, and how its vectors are read, (n_items, d) and (n_users, d) float32.
 
-    rows: for `items` and for `users`, (n,) int64, the earlier row of each of today's, -1 for none. warm_start: whether
-    training begins at the weights.
+    rows: for `items` and for `users`, (n,) int64, the earlier row of each of today's, -1 for none. counts: of the
+    earlier rows. warm_start: whether training begins at the weights.
     """
 
     weights: Mapping[str, Tensor]
-    item_vectors: Floats
-    user_vectors: Floats
+    vectors: Callable[[], tuple[Floats, Floats]]
     rows: Mapping[str, Int64s]
+    counts: Mapping[str, int]
     warm_start: bool
 
     @staticmethod
@@ -44,11 +44,25 @@ class Before:
 
         items and users: today's ids, by code.
         """
-        (item_ids, item_vectors), (user_ids, user_vectors) = Fitted(folder).items(), Fitted(folder).users()
-        rows = {"items": _places(items, item_ids), "users": _places(users, user_ids)}
-        path = folder / member / FILE
-        weights = load_file(path) if path.exists() else {}
-        return Before(weights, item_vectors, user_vectors, rows, warm_start)
+        fit = Fitted(folder)
+        earlier = {"items": fit.item_ids(), "users": fit.user_ids()}
+        rows = {"items": _places(items, earlier["items"]), "users": _places(users, earlier["users"])}
+        counts = {name: len(ids) for name, ids in earlier.items()}
+        weights = SavedTensors(folder / member / FILE)
+        return Before(weights, lambda: (fit.items()[1], fit.users()[1]), rows, counts, warm_start)
+
+    def of_items(self, name: str) -> Floats | None:
+        """A weight with a row for each item, as rows of today's, (n_items, d), zero for a new one; None if not there.
+
+        Read anew: what is as large as a catalogue is the caller's to hold.
+        """
+        weight = self.weights.get(name)
+        if weight is None or len(weight) != self.counts["items"]:
+            return None
+        rows = self.rows["items"]
+        own: Floats = weight.numpy()[np.maximum(rows, 0)]
+        own[rows < 0] = 0
+        return own
 
     @torch.no_grad()
     def begin(self, weights: Mapping[str, Tensor], tables: Mapping[str, tuple[str, ...]]) -> None:
@@ -57,13 +71,12 @@ class Before:
         tables: of the weights with a row for each item or user, whose rows they are, one after the other. A weight
         whose shape has changed stays as it was drawn.
         """
-        counts = {"items": len(self.item_vectors), "users": len(self.user_vectors)}
         for name, weight in weights.items():
             earlier = self.weights.get(name)
             if earlier is None or earlier.shape[1:] != weight.shape[1:] or earlier.dim() != weight.dim():
                 continue
             if name in tables:
-                starts = np.cumsum([0, *(counts[of] for of in tables[name])])
+                starts = np.cumsum([0, *(self.counts[of] for of in tables[name])])
                 if len(earlier) != starts[-1]:
                     continue
                 parts = [np.where(self.rows[of] < 0, -1, self.rows[of] + at) for of, at in zip(tables[name], starts)]  # noqa: B905
@@ -79,7 +92,8 @@ class Before:
         """
         rows = self.rows["items"]
         codes = np.flatnonzero((rows >= 0) & (train.item_counts() > 0))
-        vectors = self.item_vectors[rows[codes]]
+        item_vectors, user_vectors = self.vectors()
+        vectors = item_vectors[rows[codes]]
         place = np.full(train.n_items, -1)
         place[codes] = np.arange(len(codes))
         lists = np.full((train.n_users, count), -1, np.int32)
@@ -87,7 +101,7 @@ class Before:
             log, earlier = train.of_users(block), self.rows["users"][block.start : block.stop]
             known = np.flatnonzero(earlier >= 0) if len(codes) else np.empty(0, np.int64)
             chosen = log.matrix()
-            users = self.user_vectors[np.maximum(earlier, 0)]
+            users = user_vectors[np.maximum(earlier, 0)]
             ranked = best_of(InnerProduct(users, vectors), np.arange(len(codes)))
             for part in np.split(known, range(ranked.rows, len(known), ranked.rows)):
                 history = chosen[part]
@@ -99,6 +113,30 @@ class Before:
         return lists
 
 
-def _places(ids: list[str], earlier: list[str]) -> Int64s:
-    places = pc.index_in(pa.array(ids, pa.string()), pa.array(earlier, pa.string()))
+class SavedTensors(Mapping[str, Tensor]):
+    """The tensors of a file, each read when it is asked for; none if there is no file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: tuple[str, ...] = ()
+        if path.exists():
+            with safe_open(path, framework="pt") as file:
+                self._names = tuple(file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        with safe_open(self._path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _places(ids: list[str], earlier: pa.ChunkedArray) -> Int64s:
+    places = pc.index_in(pa.array(ids, pa.string()), earlier.cast(pa.string()))
     return np.asarray(pc.fill_null(places, -1).to_numpy(), np.int64)

@@ -29,11 +29,8 @@ def lists_of(
     """
     for start in range(0, len(users), BLOCK_USERS):
         block = users[start : start + BLOCK_USERS]
-        lists = snapshot.candidates(block, depth)
-        if ranker is None:
-            yield block, lists, np.einsum("bd,bkd->bk", snapshot.users[block], snapshot.catalogue.vectors[lists])
-        else:
-            yield block, *ranker.reordered(snapshot, block, lists)
+        items, scores = snapshot.candidates(block, depth)
+        yield block, *((items, scores) if ranker is None else ranker.reordered(snapshot, block, items, scores))
 
 
 def ranked_lists(snapshot: Snapshot, ranker: Ranker | None, users: Int64s, depth: int) -> Int64s:

@@ -178,19 +178,28 @@ class Ranker:
                 users = np.broadcast_to(network.user_mean.numpy(), users.shape).copy()
             return self._calibrated(network.user_side(users), items, scalars)
 
-    def of_lists(self, snapshot: Snapshot, users: Int64s, lists: Int64s) -> Floats:
-        """The logits of each user's candidates, (b, k) float32, -inf where there is none."""
+    def of_lists(self, snapshot: Snapshot, users: Int64s, lists: Int64s, scores: Floats | None = None) -> Floats:
+        """The logits of each user's candidates, (b, k) float32, -inf where there is none.
+
+        scores: the first stage's, (b, k), where they are known.
+        """
         logits = np.full(lists.shape, -np.inf, np.float32)
         for at in range(0, len(users), BLOCK_USERS):
             own, block = users[at : at + BLOCK_USERS], lists[at : at + BLOCK_USERS]
             row, column = np.nonzero(block != NOTHING)
-            numbers = snapshot.scalars(own, row, block[row, column])
+            products = None if scores is None else scores[at + row, column]
+            numbers = snapshot.scalars(own, row, block[row, column], products)
             logits[at + row, column] = self.logits(snapshot.users[own], row, block[row, column], numbers)
         return logits
 
-    def reordered(self, snapshot: Snapshot, users: Int64s, lists: Int64s) -> tuple[Int64s, Floats]:
-        """Candidates likeliest first, equals as they were, and their probabilities, 0 where there is no item."""
-        logits = self.of_lists(snapshot, users, lists)
+    def reordered(
+        self, snapshot: Snapshot, users: Int64s, lists: Int64s, scores: Floats | None = None
+    ) -> tuple[Int64s, Floats]:
+        """Candidates likeliest first, equals as they were, and their probabilities, 0 where there is no item.
+
+        scores: the first stage's, (b, k), where they are known.
+        """
+        logits = self.of_lists(snapshot, users, lists, scores)
         order = np.argsort(-logits, axis=1, kind="stable")
         return np.take_along_axis(lists, order, axis=1), expit(np.take_along_axis(logits, order, axis=1))
 

@@ -130,7 +130,7 @@ class _Draw:
         self.hard_draws = round(settings.negatives * settings.hard_share)
         self.even_draws = settings.negatives - self.hard_draws
         self.generator = generator
-        lists = snapshot.candidates(users, settings.candidates)
+        lists, _ = snapshot.candidates(users, settings.candidates)
         self.lists = without(self.taken, users, np.where(known[lists], lists, NOTHING))
         self.sizes = (self.lists >= 0).sum(axis=1)
         self.free = len(self.known) - np.asarray(taken.pairs()[users] @ known.astype(np.float32)).ravel()

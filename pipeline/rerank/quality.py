@@ -50,12 +50,12 @@ class Candidates:
         """So many candidates of the users that the snapshot knows. targets: what users went on to choose."""
         user, item = new_pairs(snapshot, targets)
         users, wanted = np.unique(user, return_counts=True)
-        lists = snapshot.candidates(users, count)
+        lists, scores = snapshot.candidates(users, count)
         keys, width = user * targets.n_items + item, targets.n_items
         chosen = np.isin(users[:, None] * width + lists, keys) & (lists != NOTHING)
         scalars = np.zeros((*lists.shape, snapshot.catalogue.scalars), np.float32)
         row, column = np.nonzero(lists != NOTHING)
-        scalars[row, column] = snapshot.scalars(users, row, lists[row, column])
+        scalars[row, column] = snapshot.scalars(users, row, lists[row, column], scores[row, column])
         return Candidates(snapshot.users[users], wanted, lists, chosen, scalars)
 
     def half(self, which: int) -> Candidates:

@@ -24,6 +24,8 @@ else:
 CHUNK_PAIRS = 1024
 BLOCK_USERS = 1024
 NOTHING = -1
+# Items of some users, (b, k) int64, best first, and the first stage's scores of them, (b, k) float32.
+Lists = tuple[Int64s, Floats]
 # By name, vectors of unit norm, (n_items, d) float32 with zero rows where missing, and (n_items,) bool, who has one.
 Modalities = dict[str, tuple[Floats, Mask]]
 
@@ -81,56 +83,68 @@ class Snapshot:
         """Which users have both a history and a vector: (n_users,) bool."""
         return np.asarray((np.diff(self._chosen.indptr) > 0) & self.users.any(axis=1))
 
-    def candidates(self, users: Int64s, count: int) -> Int64s:
-        """The best served items that each user does not have: (b, count) int64, best first, filled with -1."""
+    def candidates(self, users: Int64s, count: int) -> Lists:
+        """The best served items that each user does not have: (b, count) int64, best first, filled with -1.
+
+        And the first stage's scores of them, (b, count) float32, of no meaning where there is no item.
+        """
+        lists = np.full((len(users), count), NOTHING), np.zeros((len(users), count), np.float32)
         index = self.catalogue.index
         if index is None:
-            return self._exact(users, count)
-        blocks = [self._block(index, users[at : at + BLOCK_USERS], count) for at in range(0, len(users), BLOCK_USERS)]
-        return np.concatenate([np.zeros((0, count), np.int64), *blocks])
+            self._exact(users, lists)
+        else:
+            for at in range(0, len(users), BLOCK_USERS):
+                rows = slice(at, at + BLOCK_USERS)
+                self._block(index, users[rows], (lists[0][rows], lists[1][rows]))
+        return lists
 
     @cached_property
     def _ranked(self) -> Best:
         return best_of(self.scorer, self.catalogue.codes)
 
-    def _exact(self, users: Int64s, count: int) -> Int64s:
+    def _exact(self, users: Int64s, lists: Lists) -> None:
         codes, owned = self.catalogue.codes, self.log.pairs()[users]
         row, place = np.repeat(np.arange(len(users)), np.diff(owned.indptr)), np.searchsorted(codes, owned.indices)
         served = codes[np.minimum(place, len(codes) - 1)] == owned.indices if len(codes) else np.zeros(0, bool)
-        best = np.full((len(users), count), NOTHING)
-        start = 0
-        for block, items, scores in blocks_of(
-            self._ranked, users.astype(np.int32), (row[served], place[served]), count
-        ):
-            own = slice(start, start := start + len(block))
-            best[own, : items.shape[1]] = np.where(scores > -np.inf, items, NOTHING)
-        return best
+        start, hidden = 0, (row[served], place[served])
+        for block, items, scores in blocks_of(self._ranked, users.astype(np.int32), hidden, lists[0].shape[1]):
+            own = slice(start, start := start + len(block)), slice(items.shape[1])
+            lists[0][own], lists[1][own] = np.where(scores > -np.inf, items, NOTHING), scores
 
-    def _block(self, index: faiss.Index, users: Int64s, count: int) -> Int64s:
+    def _block(self, index: faiss.Index, users: Int64s, lists: Lists) -> None:
         """Users of like history are searched together, to the power of two that holds the list and what they have."""
-        depths = np.exp2(np.ceil(np.log2(count + self.taken.sizes(users)))).astype(np.int64)
-        best = np.full((len(users), count), NOTHING)
+        depths = np.exp2(np.ceil(np.log2(lists[0].shape[1] + self.taken.sizes(users)))).astype(np.int64)
         for depth in np.unique(depths):
-            rows = np.flatnonzero(depths == depth)
-            nearest = self._nearest(index, users[rows], min(int(depth), index.ntotal))[:, :count]
-            best[rows, : nearest.shape[1]] = nearest
+            self._nearest(index, users, np.flatnonzero(depths == depth), int(depth), lists)
         if cells := getattr(index, "nlist", 0):
             # Those that were looked into may hold little that a user with a long history lacks.
             every = faiss.SearchParametersIVF(nprobe=cells)  # type: ignore[call-arg]
-            for row in np.flatnonzero(best[:, -1] == NOTHING):
-                depth = min(int(depths[row]), index.ntotal)
-                nearest = self._nearest(index, users[row : row + 1], depth, every)[:, :count]
-                best[row, : nearest.shape[1]] = nearest
-        return best
+            for row in np.flatnonzero(lists[0][:, -1] == NOTHING):
+                self._nearest(index, users, np.array([row]), int(depths[row]), lists, every)
 
     def _nearest(
-        self, index: faiss.Index, users: Int64s, depth: int, how: faiss.SearchParameters | None = None
-    ) -> Int64s:
-        _, rows = index.search(np.ascontiguousarray(self.users[users]), depth, params=how)
-        return without(self.taken, users, np.where(rows < 0, NOTHING, self.catalogue.codes[rows]))
+        self,
+        index: faiss.Index,
+        users: Int64s,
+        rows: Int64s,
+        depth: int,
+        lists: Lists,
+        how: faiss.SearchParameters | None = None,
+    ) -> None:
+        """Fills some rows of the lists, which are those of `users`."""
+        vectors = np.ascontiguousarray(self.users[users[rows]])
+        products, places = index.search(vectors, min(depth, index.ntotal), params=how)
+        items = np.where(places < 0, NOTHING, self.catalogue.codes[places])
+        gone = _gone(self.taken, users[rows], items)
+        order = np.argsort(gone, axis=1, kind="stable")[:, : lists[0].shape[1]]
+        own = rows, slice(order.shape[1])
+        lists[0][own] = np.take_along_axis(np.where(gone, NOTHING, items), order, axis=1)
+        lists[1][own] = np.take_along_axis(products, order, axis=1)
 
-    def scalars(self, users: Int64s, user: Int64s, items: Int64s) -> Floats:
+    def scalars(self, users: Int64s, user: Int64s, items: Int64s, scores: Floats | None = None) -> Floats:
         """Numbers of n pairs, (n, `Catalogue.scalars`) float32. users: (m,) codes. user: (n,) rows of it. items: (n,).
+
+        scores: the first stage's, (n,), where they are known: most of the time would go into making them again.
 
         They are the first stage's score; log of the item's popularity over the mean, days since it was first and last
         chosen, whether it never was; log of the user's choices, days since the last; and for each modality the cosine
@@ -139,14 +153,18 @@ class Snapshot:
         numbers = np.empty((len(items), self.catalogue.scalars), np.float32)
         modalities = [vectors for vectors, _ in self.catalogue.modalities.values()]
         history, of_items, of_users = self._chosen[users], *self._counts
-        # A user's vector, and means of the history, each beside the items' vectors that it is held against.
-        sides = [(self.users[users], self.catalogue.vectors), *((_mean(history, part), part) for part in modalities)]
+        # Means of the history, or a user's vector, each beside the items' vectors that it is held against.
+        sides = [(7 + place, _mean(history, part), part) for place, part in enumerate(modalities)]
+        if scores is None:
+            sides.append((0, self.users[users], self.catalogue.vectors))
+        else:
+            numbers[:, 0] = scores
         for at in range(0, len(items), CHUNK_PAIRS):
             rows = slice(at, at + CHUNK_PAIRS)
             own, code = user[rows], items[rows]
-            products = [np.einsum("nd,nd->n", side[own], vectors[code]) for side, vectors in sides]
-            numbers[rows, 0], numbers[rows, 1:5], numbers[rows, 5:7] = products[0], of_items[code], of_users[users[own]]
-            numbers[rows, 7:] = np.array(products[1:]).T.reshape(len(code), -1)
+            for place, side, vectors in sides:
+                numbers[rows, place] = np.einsum("nd,nd->n", side[own], vectors[code])
+            numbers[rows, 1:5], numbers[rows, 5:7] = of_items[code], of_users[users[own]]
         return numbers
 
 
@@ -175,10 +193,14 @@ def _mean(history: sp.csr_matrix, vectors: Floats) -> Floats:
 
 def without(taken: Chosen, users: Int64s, lists: Int64s) -> Int64s:
     """Lists of items, (b, k), less what each user has taken; what is left keeps its order, -1 at the end."""
-    owner = np.repeat(users, lists.shape[1]).astype(np.int32)
-    gone = taken(owner, np.maximum(lists, 0).ravel().astype(np.int32)).reshape(lists.shape) | (lists < 0)
+    gone = _gone(taken, users, lists)
     order = np.argsort(gone, axis=1, kind="stable")
     return np.take_along_axis(np.where(gone, NOTHING, lists), order, axis=1)
+
+
+def _gone(taken: Chosen, users: Int64s, lists: Int64s) -> Mask:
+    owner = np.repeat(users, lists.shape[1]).astype(np.int32)
+    return taken(owner, np.maximum(lists, 0).ravel().astype(np.int32)).reshape(lists.shape) | (lists < 0)
 
 
 def _item_counts(history: Interactions, newest: float) -> Floats:

@@ -1,4 +1,8 @@
-"""The models that evaluation ranks beside the trained one, each fitted within its time, or left out with a reason."""
+"""The models that evaluation ranks beside the trained one, each fitted within its time, or left out with a reason.
+
+Which of them is the strongest is known from the night that chose their settings. For as long as these are kept, those
+that it was better than are left out: see `beaten`.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +55,30 @@ def kept_of(night: Night, is_there: Callable[[Kept], bool]) -> Kept:
     return kept_settings(night, "evaluate", _settings(night), is_there)
 
 
+def beaten(night: Night, kept: Kept) -> dict[str, str]:
+    """Of the baselines whose settings are kept, those that are left out meanwhile, and why.
+
+    They are all that another one was better than on validation, on the night that chose the settings of both; never the
+    gate's own.
+    """
+    reasons: dict[str, str] = {}
+    for name, own in kept.items():
+        others = {other: each.score for other, each in kept.items() if each.nights == own.nights}
+        scores = {other: score for other, score in others.items() if score is not None}
+        best = max(scores, key=lambda other: scores[other], default=name)
+        if name in scores and scores[name] < scores[best] and name != night.config.publish.gate.baseline:
+            reasons[name] = (
+                f"not measured this night: on validation it had {scores[name]:.4f} where {best} had {scores[best]:.4f} "
+                f"when their settings were chosen, which happens again after evaluate.settled_nights"
+            )
+    return reasons
+
+
 def settled_of(night: Night, kept: Kept, fitted: Baselines) -> Json:
     """By baseline, the settings that a next night may take, as a receipt notes them."""
-    return {name: asdict(own) for name, own in settled_by(night, _settings(night), kept, fitted.fits).items()}
+    settled = settled_by(night, _settings(night), kept, fitted.fits, fitted.validation)
+    settled |= {name: kept[name] for name in beaten(night, kept)}
+    return {name: asdict(own) for name, own in settled.items()}
 
 
 def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines:
@@ -63,13 +88,12 @@ def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines
     """
     history, trained = log.of("train", "validation"), train.read(night).details.model
     config = night.config.evaluate
-    models = _settings(night)
-    beside = {**models, "content": ContentSettings()}
+    models, left_out = _settings(night), beaten(night, kept)
+    every = {**models, "content": ContentSettings()}
+    beside = {name: settings for name, settings in every.items() if name not in {trained, *left_out}}
     content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
-    fitted = Baselines(StoredScorers(folder))
+    fitted = Baselines(StoredScorers(folder), notes=left_out)
     for name, settings in beside.items():
-        if name == trained:
-            continue
         model = build(settings, night.config.seed, threads(night.config), metric_of(night))
         model.settled = kept[name].settings if name in kept else {}
         try:

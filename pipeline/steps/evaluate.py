@@ -12,7 +12,8 @@
   beside it is then what it would be without. The list is one over all items: the first stage's best
   `rerank.candidates` in the re-ranker's order, then all others in the first stage's. A segment that ranks among some
   items alone keeps that order;
-- a baseline that cannot be fitted, or not within `evaluate.baseline_seconds`, is left out, and `notes` says why;
+- a baseline that cannot be fitted, or not within `evaluate.baseline_seconds`, or that was beaten when settings were
+  chosen last, is left out, and `notes` says why;
 - ablation: of the first stage, see `pipeline.explain.ablation`; ranker: what the re-ranker is worth, and how good its
   probabilities are.
 """
@@ -55,7 +56,7 @@ from pipeline.rerank.quality import of_candidates, of_drawn, of_shown
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.steps import rerank, train
-from pipeline.steps.baselines import Baselines, fit_baselines, kept_of, settled_of
+from pipeline.steps.baselines import Baselines, beaten, fit_baselines, kept_of, settled_of
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.fuse import shards_of
@@ -65,7 +66,7 @@ from pipeline.steps.warm_start import Kept, settings_of
 from pipeline.workspace import Json, digest
 
 logger = logging.getLogger("medley")
-VERSION = 12
+VERSION = 13
 RECALL_AT = 10
 ABLATED_SEGMENTS = ("all", "cold")
 FIRST_STAGE, REORDERED = "first_stage", "reordered"
@@ -86,7 +87,7 @@ def run(night: Night) -> StepReceipt:
 
     def key_of(kept: Kept) -> str:
         settings = _read_of(config.evaluate), config.seed, gate_reads, own, settings_of(kept)
-        return digest("evaluate", VERSION, *settings, *digests)
+        return digest("evaluate", VERSION, *settings, sorted(beaten(night, kept)), *digests)
 
     kept = kept_of(night, lambda kept: night.workspace.artefact(f"evaluations/{key_of(kept)}") is not None)
     key = key_of(kept)

@@ -24,7 +24,7 @@ from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend import kind_of, parts, recommender
 from pipeline.recommend.base import Fit
-from pipeline.recommend.content_features import prepared
+from pipeline.recommend.content_features import prepared_in_place
 from pipeline.rerank.snapshot import Catalogue, FirstStage, Modalities
 from pipeline.runtime import threads
 from pipeline.steps import train
@@ -59,11 +59,7 @@ def read(night: Night) -> Reranked:
 
 def modality_inputs(night: Night) -> Modalities:
     """Each modality's vectors as the re-ranker reads them: centred, of unit norm, zero rows where missing."""
-    inputs: Modalities = {}
-    for modality, vectors in modality_vectors(night):
-        present = ~np.isnan(vectors[:, 0])
-        inputs[str(modality)] = prepared(vectors, present), present
-    return inputs
+    return prepared_in_place(modality_vectors(night))
 
 
 def _key(night: Night) -> str:

@@ -29,7 +29,7 @@ from pipeline.runtime import threads
 from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.fits import drop_scratch, metric_of, scratch_folder, shown, validation_of
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.warm_start import Plan, choosing, earlier_model, planned, settings_of, settled_by
+from pipeline.steps.warm_start import Plan, choosing, planned, settings_of, settled_by
 from pipeline.training.context import Scratch
 from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
@@ -64,11 +64,11 @@ def run(night: Night) -> StepReceipt:
 
 
 def _run(night: Night, group: Processes) -> StepReceipt:
-    settings, before = night.config.train, earlier_model(night)
+    settings = night.config.train
     shared = any(kind_of(part.model).shared for part in parts(settings))
     processes = (group.size if group.size > 1 else settings.processes) if shared else 1
-    plan = planned(night, lambda plan: night.workspace.artefact(f"models/{_key(night, before, processes, plan)}"))
-    key = _key(night, before, processes, plan)
+    plan = planned(night, lambda plan: night.workspace.artefact(f"models/{_key(night, processes, plan)}"))
+    key = _key(night, processes, plan)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
     if missing and processes > group.size:
         launch(processes, threads(night.config), run, night)
@@ -76,11 +76,11 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     scratch = scratch_folder(night, key)
     if group.rank:
         if missing and shared:
-            _fitted(night, scratch, before, plan, group)
+            _fitted(night, scratch, plan, group)
         raise SystemExit(0)
 
     def build(folder: Path) -> FitDetails:
-        return _build(night, folder, before, _fitted(night, scratch, before, plan, group if shared else ALONE))
+        return _build(night, folder, _fitted(night, scratch, plan, group if shared else ALONE))
 
     receipt = night.step("train", "models", key, build)
     drop_scratch(night, key)
@@ -93,7 +93,7 @@ def read(night: Night) -> Trained:
     return Trained(night.workspace.path(receipt.path), receipt.noted(FitDetails))
 
 
-def _key(night: Night, before: str, processes: int, plan: Plan) -> str:
+def _key(night: Night, processes: int, plan: Plan) -> str:
     """Names a model by its own settings and by those inputs that its kind says it reads."""
     staged, settings = staged_of(night), plan.settings
     kinds, seen = [kind_of(part.model) for part in parts(settings)], reads(settings)
@@ -108,8 +108,8 @@ def _key(night: Night, before: str, processes: int, plan: Plan) -> str:
         read["seed"] = night.config.seed
     if any(kind.validated for kind in kinds):
         read |= {"metric": metric_of(night), "validation_users": night.config.evaluate.validation_users}
-    if before:
-        read["before"] = [before, settings.warm_start]
+    if plan.before:
+        read["before"] = [plan.before, settings.warm_start]
     if plan.kept:
         read["kept"] = settings_of(plan.kept)
     if processes > 1:  # several add up in another order, which other bytes come of
@@ -139,8 +139,8 @@ def content_of(night: Night, log: Log, read: frozenset[str]) -> Content:
     return Content(np.nan_to_num(vectors), present, pooling, own, [title or "" for title in titles])
 
 
-def _fitted(night: Night, scratch: Path, before: str, plan: Plan, group: Processes) -> Fits:
-    """scratch: the folder of the fits' checkpoints. before: the earlier model that they may read."""
+def _fitted(night: Night, scratch: Path, plan: Plan, group: Processes) -> Fits:
+    """scratch: the folder of the fits' checkpoints."""
     staged, settings, kept = staged_of(night), plan.settings, plan.kept
     log, everything = staged.read_log(), staged.read_everything()
     content = content_of(night, log, reads(settings))
@@ -155,10 +155,10 @@ def _fitted(night: Night, scratch: Path, before: str, plan: Plan, group: Process
             member.scratch = Scratch(
                 scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds
             )
-            if before:
+            if plan.before:
                 from pipeline.recommend.warm_start import Before
 
-                earlier = night.workspace.path(before, part)
+                earlier = night.workspace.path(plan.before, part)
                 member.before = Before.read(earlier, name, log.items, log.users, settings.warm_start)
             member.processes = group
         return model
@@ -174,7 +174,7 @@ def _fitted(night: Night, scratch: Path, before: str, plan: Plan, group: Process
     return Fits(log, everything, evaluated, chosen, published, final, plan)
 
 
-def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
+def _build(night: Night, folder: Path, fits: Fits) -> FitDetails:
     log, chosen, final = fits.log, fits.chosen, fits.final
     _save(fits.judged, log, log.of("train", "validation"), folder / "evaluated")
     _save(fits.published, log, fits.everything, folder / "published")
@@ -186,7 +186,7 @@ def _build(night: Night, folder: Path, before: str, fits: Fits) -> FitDetails:
         model=night.config.train.model,
         metric=fits.judged.metric,
         inductive=fits.judged.inductive,
-        before=before,
+        before=fits.plan.before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
         settled=settled_by(night, models, fits.plan.kept, {night.config.train.model: chosen, **chosen.members}),

@@ -29,17 +29,23 @@ log = logging.getLogger("medley")
 Kept = Mapping[str, Settled]
 
 
-def earlier_model(night: Night) -> str:
-    """The path in the workspace of the model to read, empty where none is asked for or none may be read."""
+def earlier_models(night: Night) -> list[str]:
+    """Paths in the workspace of the model to read, empty where none is asked for or none may be read.
+
+    The last one is tonight's to read, the others only where what comes of it is there already: the published night read
+    another one than itself, and a night without change is that night again.
+    """
     settings = night.config.train
-    if not (settings.warm_start or any(kind_of(part.model).reads_earlier(part) for part in parts(settings))):
-        return ""
+    if night.full or not (
+        settings.warm_start or any(kind_of(part.model).reads_earlier(part) for part in parts(settings))
+    ):
+        return [""]
     if already := night.done("train"):
         # The run has trained before, and may be what is published now.
-        return str(already.details["before"])
+        return [str(already.details["before"])]
     run_id, reason = _published(night)
     if not run_id:
-        return ""
+        return [""]
     trained = receipt_of(night.workspace.path("runs", run_id), "train")
     if not reason:
         if trained is None or night.workspace.artefact(trained.path) is None:
@@ -48,8 +54,8 @@ def earlier_model(night: Night) -> str:
             reason = "it is of another model"
     if reason or not trained:
         log.info("train begins without the night %s: %s", run_id, reason)
-        return ""
-    return trained.path
+        return [""]
+    return [str(trained.details["before"]), trained.path]
 
 
 def meaning_of(night: Night, settings: TrainSettings) -> str:
@@ -86,11 +92,15 @@ def kept_settings(
 
 @dataclass(frozen=True)
 class Plan:
-    """What a night fits: the settings of the model, and what of it an earlier night chose, from which tries."""
+    """What a night fits: the settings of the model, and what of it an earlier night chose, from which tries.
+
+    before: the path of the earlier model that is read, empty for none.
+    """
 
     settings: TrainSettings
     kept: Kept
     tries: Mapping[str, Try] = field(default_factory=dict)
+    before: str = ""
 
 
 def choosing(settings: TrainSettings) -> dict[str, TrainSettings]:
@@ -100,10 +110,13 @@ def choosing(settings: TrainSettings) -> dict[str, TrainSettings]:
 
 def planned(night: Night, is_there: Callable[[Plan], object]) -> Plan:
     """What the night fits: what is there already, as `is_there` says, if anything, and else what there is time for."""
-    kept = kept_settings(
-        night, "train", choosing(night.config.train), lambda kept: any(map(is_there, _plans(night, kept)))
-    )
-    plans = _plans(night, kept)
+    befores = earlier_models(night)
+
+    def plans_of(kept: Kept) -> list[Plan]:
+        return [replace(plan, before=before) for before in befores for plan in _plans(night, kept)]
+
+    kept = kept_settings(night, "train", choosing(night.config.train), lambda kept: any(map(is_there, plans_of(kept))))
+    plans = plans_of(kept)
     return next(filter(is_there, plans), plans[-1])
 
 
@@ -131,12 +144,19 @@ def settings_of(kept: Kept) -> dict[str, Mapping[str, int | float]]:
 
 
 def settled_by(
-    night: Night, models: Mapping[str, TrainSettings], kept: Kept, chosen: Mapping[str, Fit]
+    night: Night,
+    models: Mapping[str, TrainSettings],
+    kept: Kept,
+    chosen: Mapping[str, Fit],
+    scores: Mapping[str, float] | None = None,
 ) -> dict[str, Settled]:
-    """What the models' fits leave for the next night. kept: what they took. chosen: the fits, by model."""
+    """What the models' fits leave for the next night.
+
+    kept: what they took. chosen: the fits, by model. scores: theirs on validation.
+    """
     meanings = {name: meaning_of(night, settings) for name, settings in models.items() if name in chosen}
     return {
-        name: kept.get(name) or Settled(meaning, dict(chosen[name].settings))
+        name: kept.get(name) or Settled(meaning, dict(chosen[name].settings), score=(scores or {}).get(name))
         for name, meaning in meanings.items()
         if meaning
     }

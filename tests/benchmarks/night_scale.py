@@ -1,7 +1,7 @@
 """A whole night as the catalogue grows: `medley run` on synthetic sources, step by step, then the next night.
 
     python -m tests.benchmarks.night_scale [--json] [--sizes 1e4:2e4:2e5,1e5:1e5:2e6] [--model svd] [--folder DIR]
-                                           [--set key=value ...] [--no-peer]
+                                           [--set key=value ...] [--no-peer] [--kill]
 
 A size is items:users:choices. Items have a text vector (128) and an image vector (256) around the centre of one of 200
 clusters, of which a user likes three; within a cluster they are chosen by a Zipf law, over two years. Written as
@@ -12,6 +12,9 @@ neighbouring sizes, of steps that take a second at least.
 `by hand` is what a user would pick instead, in a process of its own: implicit's ALS on the same training part, a
 faiss IVF built over its items, and twenty items for every user. The night fits ALS too, as a baseline: its NDCG stands
 beside the model's, of the same users.
+
+With `--kill`, the first night is also run in an empty workspace and killed by SIGKILL once in every step, in the middle
+of it, and gone on with each time: what it leaves is compared with what the undisturbed night left, file by file.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +42,7 @@ from tests.benchmarks.harness import ROOT, machine
 WIDTHS = {"text": 128, "image": 256}
 CLUSTERS, LIKED, OWN_SHARE, DAYS = 200, 3, 0.8, 730
 BLOCK = 100_000
+STEPS = ("ingest", "extract", "fuse", "train", "rerank", "evaluate", "index", "publish")
 AS_OF, NEXT_AS_OF = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 CONFIG = """\
 name: Night of {items:,} items
@@ -124,19 +129,54 @@ class Source:
                 writer.write_table(pa.table(columns, schema))
 
 
-def night(folder: Path, run_id: str, as_of: str, settings: list[str]) -> dict[str, Any]:
-    """One `medley run`: the wall's seconds, and of each step its seconds and peak memory."""
-    own = [part for setting in [f"workspace={folder / 'workspace'}", *settings] for part in ("-s", setting)]
+def begun(folder: Path, run_id: str, as_of: str, settings: list[str], workspace: str) -> subprocess.Popen[bytes]:
+    """A `medley run` that has begun."""
+    own = [part for setting in [f"workspace={folder / workspace}", *settings] for part in ("-s", setting)]
     command = [sys.executable, "-m", "pipeline.cli", "run", "-q", "-c", str(folder / "medley.yaml"), *own]
+    command += ["--as-of", as_of, "--run-id", run_id]
+    return subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, start_new_session=True)
+
+
+def night(folder: Path, run_id: str, as_of: str, settings: list[str], workspace: str = "workspace") -> dict[str, Any]:
+    """One `medley run`: the wall's seconds, and of each step its seconds and peak memory."""
     begin = time.perf_counter()
-    done = subprocess.run([*command, "--as-of", as_of, "--run-id", run_id], cwd=ROOT, stdout=sys.stderr, check=False)
+    exit_status = begun(folder, run_id, as_of, settings, workspace).wait()
     seconds = time.perf_counter() - begin
-    steps = json.loads((folder / f"workspace/runs/{run_id}/manifest.json").read_text())["steps"]
+    steps = json.loads((folder / f"{workspace}/runs/{run_id}/manifest.json").read_text())["steps"]
     measured = {
         name: {"seconds": round(step["seconds"], 2), "peak_rss_bytes": step.get("peak_rss_bytes", 0)}
         for name, step in steps.items()
     }
-    return {"night": run_id, "exit_status": done.returncode, "seconds": round(seconds, 1), "steps": measured}
+    return {"night": run_id, "exit_status": exit_status, "seconds": round(seconds, 1), "steps": measured}
+
+
+def killed(folder: Path, first: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """The first night in an empty workspace, killed once in every step. first: the undisturbed one, as measured."""
+    workspace = "workspace-killed"
+    run, whole = (folder / name / "runs/first" for name in (workspace, "workspace"))
+    seconds = {step: 0.0 for step in STEPS}
+    for name, measured in first["steps"].items():
+        seconds[name.partition(".")[0]] += measured["seconds"]
+    before: set[str] = set()
+    kills: dict[str, float] = {}
+    for step in STEPS:
+        process = begun(folder, "first", AS_OF, settings, workspace)
+        while not before <= {path.name for path in run.glob("steps/*.json")}:
+            time.sleep(0.02)
+        time.sleep(seconds[step] / 2)
+        os.killpg(process.pid, signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            kills[step] = round(seconds[step] / 2, 1)
+        before = {path.name for path in whole.glob("steps/*.json") if path.name.partition(".")[0] == step}
+    last = night(folder, "first", AS_OF, settings, workspace)
+    documents = [json.loads((path / "manifest.json").read_text()) for path in (run, whole)]
+    differing = [
+        name
+        for name in sorted({*documents[0]["artefacts"], *documents[1]["artefacts"]})
+        if documents[0]["artefacts"].get(name) != documents[1]["artefacts"].get(name)
+    ]
+    files = len(documents[1]["artefacts"])
+    return {"exit_status": last["exit_status"], "killed_after_seconds": kills, "files": files, "differing": differing}
 
 
 def verb(folder: Path, *arguments: str) -> dict[str, float]:
@@ -213,6 +253,9 @@ def case(folder: Path, size: str, given: argparse.Namespace) -> dict[str, Any]:
         entry["status"] = verb(folder, "status")
         entry["lookup"] = verb(folder, "lookup", "--user", "u00000001")
         print(f"  status {entry['status']}, lookup {entry['lookup']}", file=sys.stderr)
+        if given.kill:
+            entry["killed"] = killed(folder, first, given.set)
+            print(f"  killed {entry['killed']}", file=sys.stderr)
         source.change()
         entry["next"] = night(folder, "next", NEXT_AS_OF, given.set)
         show(entry, entry["next"])
@@ -260,6 +303,7 @@ def main() -> None:
     parser.add_argument("--model", default="svd")
     parser.add_argument("--set", action="append", default=[], help="a setting of every night, key=value")
     parser.add_argument("--no-peer", action="store_true", help="leave out what is written by hand")
+    parser.add_argument("--kill", action="store_true", help="also kill a night in every step")
     parser.add_argument("--folder", type=Path, help="where to keep sources and workspaces; a temporary one if left out")
     parser.add_argument("--by-hand", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()

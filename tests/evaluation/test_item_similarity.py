@@ -53,9 +53,9 @@ def test_recall_agrees_with_a_plain_loop_missing_vectors_and_ties_included(monke
             level = sum(s == scores[answer] for s in scores.values()) - 1
             hit = float(nearer + level / 2 < 5)
         expected.setdefault(int(user), []).append(hit)
-    for scores_at_once in (8_000_000, 100):
-        monkeypatch.setattr("pipeline.evaluation.ranking.BLOCK_SCORES", scores_at_once)
-        monkeypatch.setattr("pipeline.evaluation.ranking.FEWEST_ROWS", 1)
+    for rows, width in ((1024, 8192), (2, 3)):
+        monkeypatch.setattr(item_similarity, "ROWS", rows)
+        monkeypatch.setattr(item_similarity, "WIDTH", width)
         scores = recall(vectors, found, 5)
         np.testing.assert_allclose(scores.values["recall@5"], [np.mean(expected[u]) for u in sorted(expected)])
 

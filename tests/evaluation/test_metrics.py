@@ -197,6 +197,34 @@ def test_tasks_that_share_history_and_candidates_share_one_ranking() -> None:
             np.testing.assert_array_equal(found[name].values[metric], values)
 
 
+@pytest.mark.parametrize("longer", [0, 20])
+def test_rankings_of_the_same_candidates_make_a_users_list_once(longer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are what each is alone, whatever the one hides that the other does not."""
+    monkeypatch.setattr(metrics, "LONGER", longer)
+    generator = np.random.default_rng(0)
+    table, asked = generator.random((8, 60)).astype(np.float32), []
+
+    def scorer(users: np.ndarray) -> np.ndarray:
+        asked.extend(users.tolist())
+        return table[users]
+
+    pairs = {(user, int(item)) for user in range(8) for item in generator.choice(60, 30, replace=False)}
+    ordered = sorted(pairs)
+    few, many, targets = (log_of(set(ordered[start::4]), 8, 60) for start in range(3))
+    more = few.concat(many)
+    # The one that hides most stands first.
+    tasks = {"more": Task(more, targets), "few": Task(few, targets)}
+    shared = metrics.Rankings(tasks).of(scorer, CUTOFFS)
+    once = len(asked)
+    assert list(shared) == list(tasks)
+    for name, task in tasks.items():
+        alone = rank(scorer, task, CUTOFFS)
+        for metric, values in alone.values.items():
+            np.testing.assert_array_equal(shared[name].values[metric], values)
+    assert (once == 8) == (longer > 0)
+    assert len(asked) == once + 16
+
+
 def test_a_model_that_scores_everything_alike_is_no_better_than_chance() -> None:
     n_users, n_items, k = 2000, 100, 10
     # Targets are the lowest codes, which ties broken by code would all put on top.

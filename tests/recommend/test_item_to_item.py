@@ -17,6 +17,7 @@ from pipeline.evaluation.metrics import Scorer, Task, mean_of, rank
 from pipeline.interactions import Interactions
 from pipeline.recommend import grid_searched, item_to_item
 from pipeline.recommend.base import Content
+from pipeline.recommend.content_features import symmetric
 from pipeline.recommend.grid_searched import Choice, Searched
 from pipeline.recommend.item_to_item import top_of_rows
 from pipeline.recommend.models import als, svd
@@ -27,6 +28,7 @@ from pipeline.recommend.models.item_knn import ItemKnn, ItemKnnSettings
 from pipeline.recommend.models.popularity import Popularity, PopularitySettings
 from pipeline.recommend.models.rp3beta import RP3Beta, Rp3BetaSettings
 from pipeline.recommend.models.svd import Svd, SvdSettings
+from pipeline.recommend.warm_start import Before
 from tests.logs import of_table
 
 USERS, ITEMS = 40, 30
@@ -172,6 +174,29 @@ def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
     again = Svd(settings, 0, 1)
     again.fit(NOTHING, of_table(dense))
     assert again.item_vectors.tobytes() == model.item_vectors.tobytes()
+
+
+@pytest.mark.parametrize(("settled", "new", "begins"), [(True, 0.05, True), (False, 0.05, False), (True, 0.2, False)])
+def test_svd_of_kept_settings_begins_at_the_night_before(settled: bool, new: float, begins: bool) -> None:
+    generator, items, width = np.random.default_rng(0), 200, 12
+    chosen = (generator.random((400, items)) < 0.05).astype(np.float64)
+    settings = SvdSettings(widths=(width,), popularity_powers=(0.0,), spectrum_powers=(0.0,), content_weight=0)
+    # The last items are new today.
+    known = round(items * (1 - new))
+    earlier, again, cold = (Svd(settings, seed, 1) for seed in (0, 1, 1))
+    earlier.fit(NOTHING, of_table(chosen[:, :known]))
+    rows = {"items": np.r_[np.arange(known), np.full(items - known, -1)], "users": np.arange(400)}
+    weights = {"q": torch.from_numpy(earlier._q)}
+    again.before = Before(weights, pytest.fail, rows, {"items": known, "users": 400}, False)
+    again.settled = {"width": width, "popularity_power": 0.0, "spectrum_power": 0.0} if settled else {}
+    log = of_table(chosen)
+    for model in (again, cold):
+        model.fit(NOTHING, log)
+    matrix = symmetric(log.pairs())
+    energy, energy_cold = (float(np.square(matrix @ model._q).sum()) for model in (again, cold))
+    assert (energy > energy_cold) == begins
+    assert np.array_equal(again._q, cold._q) == (not begins)
+    np.testing.assert_allclose(again._q.T @ again._q, np.eye(width), atol=1e-4)
 
 
 @pytest.mark.parametrize("combined", [0, 10_000])

@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_bytes_and_what_is_saved_is_loaded(
     assert (tmp_path / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
     snapshot = world.first.after(world.train)
     users = np.flatnonzero(snapshot.known)
-    lists = snapshot.candidates(users, 10)
+    lists, _ = snapshot.candidates(users, 10)
     loaded = load_ranker(tmp_path, world.items, 1)
     for one, other in zip(
         ranker.reordered(snapshot, users, lists), loaded.reordered(snapshot, users, lists), strict=True
@@ -143,10 +143,11 @@ def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
     ranker, _ = fitted
     snapshot = world.first.after(world.train)
     users = np.flatnonzero(snapshot.known)[:12]
-    lists = snapshot.candidates(users, 5)
+    lists, products = snapshot.candidates(users, 5)
     user, item = np.repeat(users, 5), lists.ravel()
     whole = ranker.score_groups(snapshot, user, item, ranker.groups)
-    np.testing.assert_allclose(whole, ranker.of_lists(snapshot, users, lists).ravel(), atol=1e-5)
+    for known in (None, products):
+        np.testing.assert_allclose(whole, ranker.of_lists(snapshot, users, lists, known).ravel(), atol=1e-5)
     assert ranker.groups == ("first_stage", "popularity_and_age", "activity", "image", "text")
     # Nothing known: the same of every pair, whoever and whatever it is.
     np.testing.assert_allclose(base := ranker.score_groups(snapshot, user, item, ()), base[0], atol=1e-5)
@@ -198,8 +199,10 @@ def test_candidates_are_the_best_of_the_index_that_a_user_does_not_have(world: W
     snapshot = Snapshot(Catalogue(world.vectors, {}, served), world.users(world.train), world.train)
     users = np.flatnonzero(snapshot.known)
     assert USERS - 1 not in users
-    lists = snapshot.candidates(users, ITEMS)
+    lists, products = snapshot.candidates(users, ITEMS)
     scores = world.by_user @ world.vectors.T
+    row, column = np.nonzero(lists != NOTHING)
+    np.testing.assert_allclose(products[row, column], scores[users[row], lists[row, column]], atol=1e-5)
     for user, found in zip(users, lists, strict=True):
         free = np.setdiff1d(np.flatnonzero(served), world.train.item[world.train.user == user])
         expected = free[np.argsort(-scores[user][free], kind="stable")]

@@ -258,4 +258,4 @@ def test_the_list_of_a_user_who_has_nearly_all_of_the_probed_cells_is_full() -> 
     snapshot = Snapshot(Catalogue(items, {}, np.ones(1_000, bool), cells), user, log)
     order = np.argsort(-items @ user[0])
     expected = order[~np.isin(order, taken)][:10]
-    np.testing.assert_array_equal(snapshot.candidates(np.zeros(1, np.int64), 10)[0], expected)
+    np.testing.assert_array_equal(snapshot.candidates(np.zeros(1, np.int64), 10)[0][0], expected)

@@ -14,7 +14,8 @@ from pipeline.config.train import TrainSettings
 from pipeline.night import Night, begin
 from pipeline.recommend.models.als import AlsSettings
 from pipeline.recommend.models.random import RandomSettings
-from pipeline.steps.warm_start import Kept, earlier_model, kept_settings
+from pipeline.steps.baselines import beaten
+from pipeline.steps.warm_start import Kept, earlier_models, kept_settings
 from pipeline.workspace import adapter, read_json
 from tests.conftest import AS_OF, Shop, options
 
@@ -35,25 +36,27 @@ def opened(shop: Shop, *overrides: str, as_of: str = AS_OF) -> Night:
 def test_only_a_night_that_asks_and_may_know_it_is_given_the_published_model(night: Shop) -> None:
     trained = read_json(night.workspace / "runs/first/steps/train.json")
     assert trained is not None
-    assert earlier_model(opened(night)) == ""
-    assert earlier_model(opened(night, *ASKED)) == trained["path"]
-    assert earlier_model(opened(night, "train.model=two_tower", "train.hard_negatives=3")) == trained["path"]
-    assert earlier_model(opened(night, *ASKED, "ingest.validation_share=0.2")) == ""
-    assert earlier_model(opened(night, *ASKED, "seed=1")) == ""
-    assert earlier_model(opened(night, "train.warm_start=true", "train.model=graph")) == ""
+    assert earlier_model_of(opened(night, "train.model=two_tower")) == ""
+    assert earlier_model_of(opened(night, *ASKED)) == trained["path"]
+    assert earlier_model_of(opened(night, "train.model=svd")) == trained["path"]
+    assert earlier_model_of(replace(opened(night, *ASKED), full=True)) == ""
+    assert earlier_model_of(opened(night, "train.model=two_tower", "train.hard_negatives=3")) == trained["path"]
+    assert earlier_model_of(opened(night, *ASKED, "ingest.validation_share=0.2")) == ""
+    assert earlier_model_of(opened(night, *ASKED, "seed=1")) == ""
+    assert earlier_model_of(opened(night, "train.warm_start=true", "train.model=graph")) == ""
 
 
 def test_a_night_of_an_earlier_time_or_cut_begins_without(night: Shop) -> None:
-    assert earlier_model(opened(night, *ASKED)) != ""
+    assert earlier_model_of(opened(night, *ASKED)) != ""
     before = opened(night.copy(night.folder.parent / "earlier"), *ASKED, as_of="2000-01-01T00:00:00Z")
-    assert earlier_model(before) == ""
+    assert earlier_model_of(before) == ""
     cut = opened(night, *ASKED)
     staged = cut.receipt("ingest")
     other = f"{staged.path}-cut"
     split = read_json(night.workspace / staged.path / "split.json") or {}
     cut.workspace.write_json(f"{other}/split.json", {**split, "validation_cut": "1990-01-01T00:00:00Z"})
     cut.workspace.write_json("runs/now/steps/ingest.json", {**staged.__dict__, "path": other})
-    assert earlier_model(cut) == ""
+    assert earlier_model_of(cut) == ""
 
 
 def test_a_warm_night_names_the_model_it_began_at_and_logs_its_epochs(night: Shop) -> None:
@@ -103,6 +106,41 @@ def test_settings_are_kept_for_some_nights_and_then_chosen_again(night: Shop) ->
     night.run("third", *quick, "-s", "train.max_epochs=3")
     third = receipt(night, "third")
     assert {settled["nights"] for settled in third["details"]["settled"].values()} == {0}
+
+    # Meanwhile the strongest of them was measured, and the gate's own.
+    measured = {run: models_of(night, run) for run in ("first", "second", "third")}
+    strongest = max(chosen, key=lambda name: chosen[name].score or 0)
+    assert measured["first"] - measured["second"] == set(chosen) - {strongest, "popularity"}
+    assert measured["third"] == measured["first"]
+    notes = metrics(night, "second")["notes"]
+    assert set(notes) >= measured["first"] - measured["second"]
+    assert all(strongest in notes[name] for name in measured["first"] - measured["second"])
+    # What a next night may take is still all of them.
+    assert set(second["details"]["settled"]) == set(chosen)
+
+
+def test_only_what_another_was_better_than_that_same_night_is_left_out(night: Shop) -> None:
+    tonight = opened(night)
+    scores = {"popularity": (0.1, 1), "als": (0.2, 1), "ease": (0.3, 1), "item_knn": (0.3, 1), "rp3beta": (0.05, 2)}
+    kept = {name: Settled("", {}, nights, score) for name, (score, nights) in scores.items()}
+    assert set(beaten(tonight, kept)) == {"als"}
+    assert beaten(tonight, {name: replace(own, score=None) for name, own in kept.items()}) == {}
+    other = opened(night, "publish.gate.baseline=als")
+    assert set(beaten(other, kept)) == {"popularity"}
+
+
+def models_of(shop: Shop, run: str) -> set[str]:
+    return set(metrics(shop, run)["test"]["all"])
+
+
+def metrics(shop: Shop, run: str) -> dict[str, Any]:
+    document = read_json(shop.workspace / f"runs/{run}/metrics.json")
+    assert document is not None
+    return document
+
+
+def earlier_model_of(night: Night) -> str:
+    return earlier_models(night)[-1]
 
 
 def kept(night: Night, models: dict[str, TrainSettings]) -> Kept:

@@ -117,16 +117,18 @@ def before(world: World) -> Before:
     generator = np.random.default_rng(1)
     items, users = generator.standard_normal((ITEMS - 1, 5)), generator.standard_normal((USERS - 1, 5))
     rows = {"items": np.arange(ITEMS) - 1, "users": np.arange(USERS) - 1}
-    return Before({}, items.astype(np.float32), users.astype(np.float32), rows, False)
+    vectors, counts = (items.astype(np.float32), users.astype(np.float32)), {"items": ITEMS - 1, "users": USERS - 1}
+    return Before({}, lambda: vectors, rows, counts, False)
 
 
 def test_hard_negatives_are_the_best_known_items_that_the_user_has_not_chosen(world: World) -> None:
     earlier = before(world)
+    items, users = earlier.vectors()
     pool = earlier.hard(world.train, 7)
     assert (pool[0] == -1).all()
     chosen = world.train.matrix().toarray() > 0
     for user in range(1, USERS):
-        scores = earlier.user_vectors[user - 1] @ earlier.item_vectors.T
+        scores = users[user - 1] @ items.T
         allowed = ~chosen[user, 1:] & chosen[:, 1:].any(axis=0)
         best = np.flatnonzero(allowed)[np.argsort(-scores[allowed])[:7]] + 1
         assert pool[user].tolist() == best.tolist()

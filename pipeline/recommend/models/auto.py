@@ -107,9 +107,11 @@ class Auto(BlendModel):
         tries: dict[str, Try] = {}
         on_trial = FitInput(data.content, trial.train, trial.validation, data.epochs, data.on_epoch)
         for name, model in self.members.items():
-            started, scratch = time.perf_counter(), model.scratch
+            started, scratch, before = time.perf_counter(), model.scratch, model.before
             # What is chosen is fitted again: a night that was killed then must find both.
             model.scratch = scratch and scratch.named("trial")
+            # An earlier fit has seen what the trial hides.
+            model.before = None
             try:
                 fits[name] = model.learn(on_trial)
             except (MedleyError, MemoryError) as error:
@@ -118,7 +120,7 @@ class Auto(BlendModel):
                 log.warning("auto goes on without %s: %s", name, reason)
                 continue
             finally:
-                model.scratch = scratch
+                model.scratch, model.before = scratch, before
             self._sides[name] = side_of(model, data.content, trial.train)
             tries[name] = Try(seconds=round(time.perf_counter() - started, 2))
         if not fits:

@@ -8,7 +8,8 @@ D_i are the sums of its rows and columns. PureSVD (Cremonesi et al. 2010), of th
 by: what is left of them when nothing is trained is a low-pass filter (Shen et al. 2021), of a sharp edge where γ is 0,
 and of a slope where a vector counts by its singular value to the power γ (Peng et al. 2024), so that more of them
 can be kept. How many, how much that value counts, and how much an item's popularity d, validation chooses; all share
-one decomposition, see `singular_vectors`.
+one decomposition, see `singular_vectors`. While what validation chose is kept for some nights, each night's begins at
+the one before.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ else:
 
 # Of the widest table of items, 1 GB, of which some four are held at once.
 MOST_NUMBERS = 2**28
+# Share of new items up to which the earlier night's singular vectors are almost today's.
+MOST_NEW = 0.1
 State = tuple[Floats, Floats]
 
 
@@ -104,8 +107,22 @@ class Svd(Searched[State], Recommender):
         widest = max(MOST_NUMBERS // train.n_items, 1)
         widths = [width for width in grid["width"] if width <= widest] or [min(*grid["width"], widest)]
         width = min(int(max(widths)), *rows.shape)
-        self._q, self._sigma = singular_vectors(symmetric(rows), width, self.seed, self.threads)
+        self._q, self._sigma = singular_vectors(
+            symmetric(rows), width, self.seed, self.threads, lambda: self._earlier(width)
+        )
         return {**grid, "width": widths}
+
+    @classmethod
+    def reads_earlier(cls, settings: TrainSettings) -> bool:
+        """See Model: it begins at what was found then."""
+        return True
+
+    def _earlier(self, width: int) -> Floats | None:
+        """The earlier fit's q of so many dimensions, while settings are kept; None where it lacks many of the items."""
+        if not self.settled or self.before is None or np.mean(self.before.rows["items"] < 0) > MOST_NEW:
+            return None
+        q = self.before.of_items("q")
+        return None if q is None or q.shape[1] < width else q[:, :width]
 
     def save(self, folder: Path) -> None:
         """Writes the decomposition as `model.safetensors`; see `prepare`."""
