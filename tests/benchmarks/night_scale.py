@@ -161,7 +161,7 @@ def killed(folder: Path, first: dict[str, Any], settings: list[str]) -> dict[str
     kills: dict[str, float] = {}
     for step in STEPS:
         process = begun(folder, "first", AS_OF, settings, workspace)
-        while not before <= {path.name for path in run.glob("steps/*.json")}:
+        while not (run / "run.json").exists() or not before <= {path.name for path in run.glob("steps/*.json")}:
             time.sleep(0.02)
         time.sleep(seconds[step] / 2)
         os.killpg(process.pid, signal.SIGKILL)
