@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ class Night:
         )
 
     def shard(self, name: str, path: str, build: Build) -> StepReceipt:
-        """As `step`, for one file."""
-        return self._perform(name, path, lambda: self.workspace.commit_file(path, _plain(build)), not self.full)
+        """As `step`, for one file of many: of one that is there already, the log says nothing."""
+        commit = partial(self.workspace.commit_file, path, _plain(build))
+        return self._perform(name, path, commit, not self.full, logging.DEBUG)
 
     def content_step(self, name: str, parent: str, build: Build) -> StepReceipt:
         """As `step`, for a folder that is named by its content and so has to be made to be known."""
@@ -80,7 +82,9 @@ class Night:
         """What every step of this run left so far."""
         return receipts_of(self.workspace.path(self.folder))
 
-    def _perform(self, name: str, path: str, commit: Callable[[], Artefact], may_skip: bool) -> StepReceipt:
+    def _perform(
+        self, name: str, path: str, commit: Callable[[], Artefact], may_skip: bool, skipped_level: int = logging.INFO
+    ) -> StepReceipt:
         begin = time.perf_counter()
         reset_peak_rss()
         artefact = self.workspace.artefact(path) if may_skip else None
@@ -101,7 +105,7 @@ class Night:
             details=artefact.details,
         )
         self.workspace.write_json(f"{self.folder}/steps/{name}.json", asdict(receipt))
-        log.info("%s", describe(receipt))
+        log.log(skipped_level if skipped else logging.INFO, "%s", describe(receipt))
         return receipt
 
 

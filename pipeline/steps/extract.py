@@ -16,6 +16,7 @@ number.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import Ready, ensure
 from pipeline.workspace import Json, read_json
 
+log = logging.getLogger("medley")
 PROFILES_STEP = "extract.text.profiles"
 # Of all modalities together; a task is a process, whose start takes seconds.
 TASKS, TASK_SECONDS, SHORTEST_TASK_SECONDS = (8, 200), 60.0, 10.0
@@ -67,6 +69,10 @@ def plan(night: Night, modality: Modality) -> Plan:
             receipts[bucket] = encoding.shard(part)
         else:
             work[bucket] = len(part.rows), encoding.fresh_rows(part)
+    if receipts:
+        rows = sum(receipt.rows for receipt in receipts.values())
+        step = f"extract.{modality}"
+        log.info("%-26s rows=%s of %s buckets skipped, they are there already", step, rows, len(receipts))
     encoding.shard(Part(encoding.shared_step, SHARED, encoding.shared_rows(prefixes), SHARED))
     profiles = staged_of(night).profiles(["user_id", "profile"]) if modality == "text" else None
     if profiles is not None:
