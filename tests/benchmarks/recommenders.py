@@ -1,10 +1,11 @@
 """What each recommender is worth, beside closed forms that take seconds, and what it costs.
 
     python -m tests.benchmarks.recommenders [--json] [--seeds 3] [--models a,b] [--plot FILE.html] [--keep FOLDER]
-                                            [tiktok] [lastfm] [gowalla] [beauty] [shop] [movies] [creatures]
+                                            [tiktok] [lastfm] [mmrec_sports] [mmrec_clothing] [gowalla] [beauty]
+                                            [sports] [shop] [movies] [creatures]
 
-The first four are published splits; of the others a night is staged and fused, as in `medley run`, and its test part
-ranked, all items and those that training saw nothing of. A model's settings are those that ship; its epoch, and a
+All but the last three are published splits; of the others a night is staged and fused, as in `medley run`, and its test
+part ranked, all items and those that training saw nothing of. A model's settings are those that ship; its epoch, and a
 closed form's settings, are chosen on validation, and the test part is read once for each fit. Full ranking without what
 a user's history has. `-content` is the same model without anything that items say, look or sound like. Each user's
 value is the mean over seeds; the gain over the best model without content has a 95 % interval, paired user by user.
@@ -31,13 +32,13 @@ from pipeline.recommend import build, kind_of
 from pipeline.recommend.base import Model
 from pipeline.runtime import threads
 from tests.benchmarks.harness import DATA, machine
-from tests.benchmarks.splits import NIGHTS, PUBLISHED, Split, load
+from tests.benchmarks.splits import NIGHTS, PUBLISHED, SEQUENCES, Split, load
 
 OFF = "-content"
 CLOSED = ("popularity", "item_knn", "rp3beta", "ease", "als")
 IDS = ("bpr", "lightgcn")
 ASKED = {
-    "beauty": (*CLOSED, "svd", "elsa", "sequence"),
+    **dict.fromkeys(SEQUENCES, (*CLOSED, "svd", "elsa", "sequence")),
     "gowalla": ("popularity", "rp3beta", "als", "svd", "elsa", "graph", "blend"),
 }
 # What fits into this machine's hours; chosen on validation like everything else.

@@ -18,7 +18,11 @@ from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content
 from tests.benchmarks.harness import DATA
 
-PUBLISHED = ("tiktok", "lastfm", "gowalla", "beauty")
+# Of these, the item before a user's last is validation, and known when the last is asked for.
+SEQUENCES = {"beauty": "Beauty.txt", "sports": "Sports_and_Outdoors.txt"}
+# Of these, only what is in training is known, and masked, when the test is ranked: as those who published them do.
+MASK_TRAINING = ("tiktok", "lastfm", "mmrec_sports", "mmrec_clothing")
+PUBLISHED = (*MASK_TRAINING, "gowalla", *SEQUENCES)
 NIGHTS = ("shop", "movies", "creatures")
 
 
@@ -53,15 +57,11 @@ def load(name: str, folder: Path) -> Split:
 
 
 def published(name: str) -> Split:
-    """One of PUBLISHED.
-
-    In beauty the item before a user's last is validation, and known when the last is asked for. Gowalla's published
-    training part is what is training and validation here.
-    """
+    """One of PUBLISHED. Gowalla's published training part is what is training and validation here."""
     folder = DATA / name
     features = {path.stem: np.load(path).astype(np.float32) for path in sorted(folder.glob("*.npy"))}
-    if name == "beauty":
-        parts = _leave_last_out(folder / "Beauty.txt")
+    if name in SEQUENCES:
+        parts = _leave_last_out(folder / SEQUENCES[name])
     elif (folder / "train.parquet").exists():
         parts = {part: _pairs(folder / f"{part}.parquet") for part in ("train", "valid", "test")}
     else:
@@ -69,11 +69,11 @@ def published(name: str) -> Split:
     shape = [1 + max(int(part[axis].max()) for part in parts.values()) for axis in (0, 1)]
     shape[1] = max(shape[1], *(len(vectors) for vectors in features.values()), 0)
     train, validation, test = (_log(*parts[part], *shape) for part in ("train", "valid", "test"))
-    history = train if features else train.concat(validation)
+    history = train if name in MASK_TRAINING else train.concat(validation)
     n = train.n_items
     told = {m: (vectors, np.ones(n, bool)) for m, vectors in features.items()}
     content = Content(np.zeros((n, 1), np.float32), np.full(n, bool(told)), modalities=told)
-    k = 10 if name == "beauty" else 20
+    k = 10 if name in SEQUENCES else 20
     metrics = f"recall@{k}", f"ndcg@{k}"
     tasks = {"test": Task(history, test)}
     return Split(name, train, validation, history, tasks, lambda _: content, tuple(told), metrics, name == "gowalla")
