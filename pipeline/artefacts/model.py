@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.artefacts.read import read_table, readable
+from pipeline.artefacts.read import FULL, read_table, readable
 from pipeline.artefacts.tries import Try
 from pipeline.artefacts.vectors import read_vectors, write_vectors
 from pipeline.interactions import Floats
@@ -88,11 +88,11 @@ class Fitted:
 
     def item_ids(self) -> pa.ChunkedArray:
         """The ids that `items` returns, alone."""
-        return read_table(self.item_vectors, ["item_id"])["item_id"]
+        return read_table(self.item_vectors, ["item_id"], hint=FULL)["item_id"]
 
     def user_ids(self) -> pa.ChunkedArray:
         """The ids that `users` returns, alone."""
-        return read_table(self.user_vectors, ["user_id"])["user_id"]
+        return read_table(self.user_vectors, ["user_id"], hint=FULL)["user_id"]
 
     def items(self) -> tuple[list[str], Floats]:
         """Ids and (n_items, d) float32."""

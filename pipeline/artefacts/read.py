@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 AGAIN = "run the night again"
+FULL = "run the night again with --full"
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def read_table(
 
 
 def read_blocks(path: Path, columns: Sequence[str], hint: str = AGAIN) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The same, a group of rows at a time, each with the number of all: no more than that is in memory.
+    """Some rows at a time, each with the number of rows of all: no more than a file's group of rows is in memory.
 
     Raises ShardCorrupt if a file is not Parquet with these columns.
     """
@@ -103,11 +104,11 @@ def among(column: str, ids: Iterable[str] | None) -> ds.Expression | None:
     return ds.field(column).isin(pa.array(sorted(set(ids)), pa.string()))
 
 
-def schema_of(path: Path) -> pa.Schema:
+def schema_of(path: Path, hint: str = AGAIN) -> pa.Schema:
     """The columns of what `read_table` reads. Raises as it does."""
     import pyarrow.dataset as ds
 
-    return read_table(path, where=ds.scalar(False)).schema
+    return read_table(path, where=ds.scalar(False), hint=hint).schema
 
 
 def read_json(path: Path, hint: str = AGAIN) -> dict[str, object]:

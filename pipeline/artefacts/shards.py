@@ -145,16 +145,16 @@ class Shards:
 
         Raises ShardCorrupt if a shard cannot be read or the modalities hold different items.
         """
-        tables = {m: _table(paths[bucket]) for m, paths in self.paths.items()}
-        ids = next(iter(tables.values()))["item_id"]
-        if any(not table["item_id"].equals(ids) for table in tables.values()):
-            path = self._first[bucket]
-            raise ShardCorrupt(f"{path}: the modalities' shards hold different items; run with --full")
-        return ids, {m: matrix(table["vector"]) for m, table in tables.items()}
+        vectors = {m: _table(paths[bucket], ["vector"])["vector"] for m, paths in self.paths.items()}
+        return self.ids(bucket), {m: matrix(column) for m, column in vectors.items()}
 
     def ids(self, bucket: int) -> pa.ChunkedArray:
-        """The item ids of a bucket."""
-        return _table(self._first[bucket], ["item_id"])["item_id"]
+        """The item ids of a bucket. Raises as `read`."""
+        ids, *others = (_table(paths[bucket], ["item_id"])["item_id"] for paths in self.paths.values())
+        if not all(other.equals(ids) for other in others):
+            path = self._first[bucket]
+            raise ShardCorrupt(f"{path}: the modalities' shards hold different items; run with --full")
+        return ids
 
     def missing(self, code: int) -> dict[Modality, str]:
         """The modalities that an item, by its code, lacks, and why."""
@@ -184,12 +184,13 @@ class Shards:
 
     def vectors(self, modality: Modality) -> Floats:
         """A modality's vectors, (n_items, d) float32, in the catalogue's order, NaN rows where missing."""
-        vectors = np.empty((0, 0), np.float32)
-        for start, path in zip(self.starts, self.paths[modality], strict=False):
-            # A bucket without items does not know how wide its vectors would be.
-            if len(part := matrix(_table(path, ["vector"])["vector"])):
-                if not len(vectors):
-                    vectors = np.empty((self.items, part.shape[1]), np.float32)
+        paths = self.paths[modality]
+        # A bucket without a vector does not know how wide it would be.
+        width = max(_open(path).schema_arrow.field("vector").type.list_size for path in paths)
+        vectors = np.full((self.items, width), np.nan, np.float32)
+        for start, path in zip(self.starts, paths, strict=False):
+            part = matrix(_table(path, ["vector"])["vector"])
+            if not np.isnan(part[:, 0]).all():
                 vectors[start : start + len(part)] = part
         return vectors
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.read import read_blocks, readable, schema_of
+from pipeline.artefacts.read import FULL, read_blocks, readable, schema_of
 from pipeline.interactions import Floats, Mask
 
 ROWS_PER_GROUP = 16_384
@@ -98,10 +98,10 @@ def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
     Raises ShardCorrupt if a file is not Parquet with those columns.
     """
     ids: list[str] = []
-    with readable(path, hint="run the night again with --full"):
-        vectors = np.empty((0, schema_of(path).field("vector").type.list_size), np.float32)
+    with readable(path, hint=FULL):
+        vectors = np.empty((0, schema_of(path, FULL).field("vector").type.list_size), np.float32)
         # Not all at once: beside the vectors, a table of them would be as large again.
-        for rows, block in read_blocks(path, [key, "vector"]):
+        for rows, block in read_blocks(path, [key, "vector"], FULL):
             if not len(vectors):
                 vectors = np.empty((rows, vectors.shape[1]), np.float32)
             _copy(block["vector"], vectors[len(ids) : len(ids) + len(block)])

@@ -77,7 +77,7 @@ class Evaluate(Section):
     settled_nights: int = advanced(
         7,
         "that settings which validation chose from a grid are kept for, train's and baselines'; meanwhile, baselines "
-        "that another was better than are not measured; 0 for none",
+        "that another was better than are not measured, but for the gate's own; 0 for none",
         ge=0,
     )
     baseline_seconds: float = advanced(

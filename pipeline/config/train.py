@@ -27,7 +27,11 @@ class TrainSettings(Section):
     }
     model: str = Field("", description="the kind of recommender")
     tensorboard: bool = Field(True, description="write every epoch's loss and metric to runs/RUN_ID/tensorboard")
-    warm_start: bool = operator(False, "begin at the weights of the night that is published, matched by item and user")
+    warm_start: bool = operator(
+        False,
+        "begin at the weights of the night that is published, matched by item and user; "
+        "svd does in any case, while its settings are kept",
+    )
     checkpoint_seconds: float = advanced(
         60, "longest time that a killed fit loses, but for the epoch that it was in", ge=0
     )

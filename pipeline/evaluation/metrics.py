@@ -83,7 +83,7 @@ class Rankings:
         for name, task in tasks.items():
             shared.setdefault((id(task.history), id(task.candidates)), {})[name] = task
         self._names = list(tasks)
-        self._rankings = sorted(map(_Ranking, shared.values()), key=lambda ranking: len(ranking.seen[0]))
+        self._rankings = sorted(map(_Ranking, shared.values()), key=lambda ranking: ranking.hides)
         self._alike = len({ranking.columns.tobytes() for ranking in self._rankings}) < len(self._rankings)
 
     def of(
@@ -120,7 +120,7 @@ class _Ranking:
     """Tasks of one history and one set of candidates.
 
     Pairs are user · n_items + item, sorted. wanted: every task's targets; owned: task to which of them are its own.
-    seen: (row of `users`, column of the candidates) of what is hidden.
+    seen: (row of `users`, column of the candidates) of what is hidden. hides: how much of everybody's is.
     """
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
@@ -129,6 +129,7 @@ class _Ranking:
         candidates = np.ones(self.width, bool) if first.candidates is None else first.candidates
         self.columns = np.flatnonzero(candidates)
         history = _pairs(first.history)
+        self.hides = len(history)
         targets = {name: _pairs(task.targets) for name, task in tasks.items()}
         self.wanted = distinct(np.concatenate(list(targets.values())))
         self.wanted = self.wanted[candidates[self.wanted % self.width] & ~_among(self.wanted, history)]

@@ -68,6 +68,8 @@ class ModalityGames:
 
     def prepared(self) -> dict[str, tuple[Vectors, Mask]]:
         """Each modality's vectors of the whole catalogue as the re-ranker reads them, see `Catalogue`."""
+        for bucket in range(len(self.shards)):
+            self.shards.ids(bucket)  # of every modality the same, or it raises
         return prepared_in_place((modality, self.shards.vectors(modality)) for modality in self.modalities)
 
     def of_users(self, users: Vectors, codes: Int64s, scores: Values) -> Game:

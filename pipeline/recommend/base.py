@@ -7,7 +7,7 @@ configuration is: nothing here, nor at the top of a module of `models/`, imports
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -208,9 +208,9 @@ class Model(ABC):
         return settings
 
     @classmethod
-    def reads_earlier(cls, settings: TrainSettings) -> bool:
-        """Whether it reads what the published night fitted, also where `train.warm_start` is off."""
-        return False
+    def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
+        """Whether it reads what the published night fitted. settled: the models whose settings are that night's."""
+        return settings.warm_start
 
     @classmethod
     def weights_digest(cls, settings: TrainSettings) -> str:

@@ -25,6 +25,8 @@ DIRECTIONS = 64
 # Directions beyond those wanted, and passes, that the last of them need to be found; begun at those of almost the same
 # matrix, fewer are closer to its own than all of those.
 OVERSAMPLING, PASSES, PASSES_AGAIN = 10, 5, 2
+# Of those wanted, so many more for columns that are new.
+NEW_DIRECTIONS = 0.25
 SMALLEST = 1e-10
 
 
@@ -33,20 +35,17 @@ def singular_vectors(
 ) -> tuple[Floats, Floats]:
     """The `width` largest singular values σ, and their right singular vectors q.
 
-    Subspace iteration on AᵀA from a random start (Halko et al. 2011); its memory is that of q, twice.
+    Subspace iteration on AᵀA, from a random start (Halko et al. 2011) or a given one; its memory is that of q, twice.
 
     matrix: (rows, columns) float32. begin: reads (columns, width) float32, q of almost the same matrix, to begin at
     instead, or None. Returns q (columns, width) float32 of orthonormal columns, zero ones where the rank is smaller,
     and σ (width,) float32, the largest first.
     """
     columns = matrix.shape[1]
-    q = np.random.default_rng(seed).standard_normal((columns, min(width + OVERSAMPLING, columns)), np.float32)
-    passes = PASSES
+    generator = np.random.default_rng(seed)
+    q, passes = generator.standard_normal((columns, min(width + OVERSAMPLING, columns)), np.float32), PASSES
     if (earlier := begin()) is not None:
-        passes = PASSES_AGAIN
-        q /= np.float32(np.sqrt(columns))
-        there = np.flatnonzero(earlier.any(axis=0))
-        q[:, there] = earlier[:, there]
+        q, passes = _continued(earlier, q, generator), PASSES_AGAIN
     del earlier
     blocks = [matrix[start : start + BLOCK_ROWS] for start in range(0, matrix.shape[0], BLOCK_ROWS)]
     # Threads of a library's own would wait for each other at every product.
@@ -55,6 +54,20 @@ def singular_vectors(
         for _ in range(passes):
             q, values = iteration.orthonormal(iteration.squared(q))
     return np.ascontiguousarray(q[:, :width]), np.sqrt(values[:width]).astype(np.float32)
+
+
+def _continued(earlier: Floats, q: Floats, generator: np.random.Generator) -> Floats:
+    """The earlier directions in place of random ones, and random ones of the columns that these say nothing of.
+
+    Without the latter, columns that go together only with each other would be found no sooner than by chance.
+    """
+    there, new = np.flatnonzero(earlier.any(axis=0)), np.flatnonzero(~earlier.any(axis=1))
+    own = min(len(new), round(earlier.shape[1] * NEW_DIRECTIONS), len(q) - q.shape[1])
+    begun = np.zeros((len(q), q.shape[1] + own), np.float32)
+    begun[:, : q.shape[1]] = q / np.float32(np.sqrt(len(q)))
+    begun[:, there] = earlier[:, there]
+    begun[new, q.shape[1] :] = generator.standard_normal((len(new), own), np.float32) / np.sqrt(max(len(new), 1))
+    return begun
 
 
 @dataclass(frozen=True)

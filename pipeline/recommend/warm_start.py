@@ -7,8 +7,10 @@ this night's test part holds. Items and users are matched by their ids; what the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pipeline.artefacts.model import Fitted
+from pipeline.artefacts.read import FULL, readable
 from pipeline.evaluation.ranking import InnerProduct, best_of
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions
 from pipeline.recommend.item_sides import FILE
@@ -114,21 +117,30 @@ class Before:
 
 
 class SavedTensors(Mapping[str, Tensor]):
-    """The tensors of a file, each read when it is asked for; none if there is no file."""
+    """The tensors of a file, each read when it is asked for; none if there is no file.
+
+    Raises ShardCorrupt if it is not one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._names: tuple[str, ...] = ()
         if path.exists():
-            with safe_open(path, framework="pt") as file:
+            with self._open() as file:
                 self._names = tuple(file.keys())
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        with safe_open(self._path, framework="pt") as file:
+        with self._open() as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        fault = "not the weights that the published night fitted"
+        with readable(self._path, fault, FULL), safe_open(self._path, framework="pt") as file:
+            yield file
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

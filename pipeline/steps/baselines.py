@@ -46,39 +46,39 @@ class Baselines:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def _settings(night: Night) -> dict[str, TrainSettings]:
-    return {settings.model: settings for settings in night.config.evaluate.baselines}
+def models_of(night: Night) -> dict[str, TrainSettings]:
+    """Of the baselines, without one that is the model itself."""
+    baselines = {settings.model: settings for settings in night.config.evaluate.baselines}
+    return {name: settings for name, settings in baselines.items() if name != night.config.train.model}
 
 
 def kept_of(night: Night, is_there: Callable[[Kept], bool]) -> Kept:
     """By baseline, the settings that an earlier night chose and this one takes, see `kept_settings`."""
-    return kept_settings(night, "evaluate", _settings(night), is_there)
+    return kept_settings(night, "evaluate", models_of(night), is_there)
 
 
 def beaten(night: Night, kept: Kept) -> dict[str, str]:
-    """Of the baselines whose settings are kept, those that are left out meanwhile, and why.
+    """Of the baselines whose settings are kept, those that need not be measured meanwhile, each by which other one.
 
     They are all that another one was better than on validation, on the night that chose the settings of both; never the
     gate's own.
     """
-    reasons: dict[str, str] = {}
+    better: dict[str, str] = {}
     for name, own in kept.items():
+        # Kept for as many nights: chosen on the same one.
         others = {other: each.score for other, each in kept.items() if each.nights == own.nights}
         scores = {other: score for other, score in others.items() if score is not None}
         best = max(scores, key=lambda other: scores[other], default=name)
         if name in scores and scores[name] < scores[best] and name != night.config.publish.gate.baseline:
-            reasons[name] = (
-                f"not measured this night: on validation it had {scores[name]:.4f} where {best} had {scores[best]:.4f} "
-                f"when their settings were chosen, which happens again after evaluate.settled_nights"
-            )
-    return reasons
+            better[name] = best
+    return better
 
 
 def settled_of(night: Night, kept: Kept, fitted: Baselines) -> Json:
     """By baseline, the settings that a next night may take, as a receipt notes them."""
-    settled = settled_by(night, _settings(night), kept, fitted.fits, fitted.validation)
-    settled |= {name: kept[name] for name in beaten(night, kept)}
-    return {name: asdict(own) for name, own in settled.items()}
+    settled = settled_by(night, models_of(night), kept, fitted.fits, fitted.validation)
+    # Of those that were left out, or failed, too.
+    return {name: asdict(own) for name, own in {**kept, **settled}.items()}
 
 
 def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines:
@@ -88,12 +88,16 @@ def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines
     """
     history, trained = log.of("train", "validation"), train.read(night).details.model
     config = night.config.evaluate
-    models, left_out = _settings(night), beaten(night, kept)
-    every = {**models, "content": ContentSettings()}
-    beside = {name: settings for name, settings in every.items() if name not in {trained, *left_out}}
+    models, better = models_of(night), beaten(night, kept)
+    beside: dict[str, TrainSettings] = {**models, "content": ContentSettings()}
+    beside.pop(trained, None)
     content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
-    fitted = Baselines(StoredScorers(folder), notes=left_out)
-    for name, settings in beside.items():
+    fitted = Baselines(StoredScorers(folder))
+    # Those that the others are left out for come first: where one of them fails, the others stand in.
+    for name, settings in sorted(beside.items(), key=lambda entry: entry[0] in better):
+        if better.get(name) in fitted.scorers:
+            fitted.notes[name] = _left_out(kept, name, better[name])
+            continue
         model = build(settings, night.config.seed, threads(night.config), metric_of(night))
         model.settled = kept[name].settings if name in kept else {}
         try:
@@ -108,6 +112,13 @@ def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines
         if name in models:
             fitted.validation.update(_validated(night, log, name, model.scorer(log.of("train"))))
     return fitted
+
+
+def _left_out(kept: Kept, name: str, best: str) -> str:
+    return (
+        f"not measured this night: on validation it had {kept[name].score:.4f} where {best} had {kept[best].score:.4f} "
+        "when their settings were chosen, which happens again after evaluate.settled_nights"
+    )
 
 
 def _fit_within(seconds: float, model: Model, content: Content, log: tuple[Interactions, Interactions]) -> Fit:

@@ -87,7 +87,8 @@ def run(night: Night) -> StepReceipt:
 
     def key_of(kept: Kept) -> str:
         settings = _read_of(config.evaluate), config.seed, gate_reads, own, settings_of(kept)
-        return digest("evaluate", VERSION, *settings, sorted(beaten(night, kept)), *digests)
+        left_out = {name: [best, kept[name].score, kept[best].score] for name, best in beaten(night, kept).items()}
+        return digest("evaluate", VERSION, *settings, left_out, *digests)
 
     kept = kept_of(night, lambda kept: night.workspace.artefact(f"evaluations/{key_of(kept)}") is not None)
     key = key_of(kept)

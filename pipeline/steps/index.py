@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 5
+VERSION = 6
 NO_VECTOR = "the model has no vector for them"
 NOTHING_LEFT = "they have every item of the index"
 

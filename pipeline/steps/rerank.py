@@ -35,7 +35,7 @@ from pipeline.steps.train import content_of
 from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
-VERSION = 3
+VERSION = 4
 OFF = "rerank.enabled is false"
 NOTHING_SHOWN = "rerank.learn_from is shown, and nothing that was shown can be learned from; see source.shown"
 NOTHING_LATER = "nobody's later choices follow earlier ones"

@@ -155,7 +155,7 @@ def _fitted(night: Night, scratch: Path, plan: Plan, group: Processes) -> Fits:
             member.scratch = Scratch(
                 scratch / part / f"{name or settings.model}.safetensors", settings.checkpoint_seconds
             )
-            if plan.before:
+            if plan.before and (settings.warm_start or type(member).reads_earlier(member.settings, kept)):
                 from pipeline.recommend.warm_start import Before
 
                 earlier = night.workspace.path(plan.before, part)

@@ -30,15 +30,13 @@ Kept = Mapping[str, Settled]
 
 
 def earlier_models(night: Night) -> list[str]:
-    """Paths in the workspace of the model to read, empty where none is asked for or none may be read.
+    """Paths in the workspace of the model to read, "" for none, where none is asked for or none may be read.
 
     The last one is tonight's to read, the others only where what comes of it is there already: the published night read
     another one than itself, and a night without change is that night again.
     """
     settings = night.config.train
-    if night.full or not (
-        settings.warm_start or any(kind_of(part.model).reads_earlier(part) for part in parts(settings))
-    ):
+    if night.full or not kind_of(settings.model).reads_earlier(settings, choosing(settings)):
         return [""]
     if already := night.done("train"):
         # The run has trained before, and may be what is published now.
@@ -55,7 +53,7 @@ def earlier_models(night: Night) -> list[str]:
     if reason or not trained:
         log.info("train begins without the night %s: %s", run_id, reason)
         return [""]
-    return [str(trained.details["before"]), trained.path]
+    return [trained.noted(FitDetails).before, trained.path]
 
 
 def meaning_of(night: Night, settings: TrainSettings) -> str:
@@ -113,7 +111,8 @@ def planned(night: Night, is_there: Callable[[Plan], object]) -> Plan:
     befores = earlier_models(night)
 
     def plans_of(kept: Kept) -> list[Plan]:
-        return [replace(plan, before=before) for before in befores for plan in _plans(night, kept)]
+        read = kind_of(night.config.train.model).reads_earlier(night.config.train, kept)
+        return [replace(plan, before=before) for before in befores * read or [""] for plan in _plans(night, kept)]
 
     kept = kept_settings(night, "train", choosing(night.config.train), lambda kept: any(map(is_there, plans_of(kept))))
     plans = plans_of(kept)

@@ -47,6 +47,20 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(vectors, VECTORS)
 
 
+def test_a_file_is_read_group_by_group_also_where_there_is_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.artefacts.vectors.ROWS_PER_GROUP", 3)
+    for name, rows in (("bucket-0", slice(0, 0)), ("bucket-1", slice(0, 5)), ("bucket-2", slice(5, 8))):
+        write_vectors(tmp_path / f"{name}.parquet", "item_id", list("abcdefgh")[rows], VECTORS[rows], MISSING[rows])
+    assert pq.ParquetFile(tmp_path / "bucket-1.parquet").num_row_groups == 2
+    ids, vectors = read_vectors(tmp_path, "item_id")
+    assert ids == list("abcdefgh")
+    np.testing.assert_array_equal(vectors, EXPECTED)
+    ids, vectors = read_vectors(tmp_path / "bucket-0.parquet", "item_id")
+    assert (ids, vectors.shape) == ([], (0, 3))
+
+
 def test_what_cannot_be_read_names_file_cause_and_way_out(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     for content in (None, b"no Parquet", b"PAR1"):

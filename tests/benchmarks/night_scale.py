@@ -159,15 +159,21 @@ def killed(folder: Path, first: dict[str, Any], settings: list[str]) -> dict[str
         seconds[name.partition(".")[0]] += measured["seconds"]
     before: set[str] = set()
     kills: dict[str, float] = {}
+
+    def receipts(of: Path) -> set[str]:
+        return {path.name for path in of.glob("steps/*.json")}
+
     for step in STEPS:
+        own = {name for name in receipts(whole) if name.partition(".")[0] == step}
         process = begun(folder, "first", AS_OF, settings, workspace)
-        while not (run / "run.json").exists() or not before <= {path.name for path in run.glob("steps/*.json")}:
+        while process.poll() is None and not ((run / "run.json").exists() and before <= receipts(run)):
             time.sleep(0.02)
         time.sleep(seconds[step] / 2)
-        os.killpg(process.pid, signal.SIGKILL)
-        if process.wait() == -signal.SIGKILL:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL and before <= receipts(run) and not own <= receipts(run):
             kills[step] = round(seconds[step] / 2, 1)
-        before = {path.name for path in whole.glob("steps/*.json") if path.name.partition(".")[0] == step}
+        before = own
     last = night(folder, "first", AS_OF, settings, workspace)
     documents = [json.loads((path / "manifest.json").read_text()) for path in (run, whole)]
     differing = [

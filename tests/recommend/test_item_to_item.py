@@ -28,6 +28,7 @@ from pipeline.recommend.models.item_knn import ItemKnn, ItemKnnSettings
 from pipeline.recommend.models.popularity import Popularity, PopularitySettings
 from pipeline.recommend.models.rp3beta import RP3Beta, Rp3BetaSettings
 from pipeline.recommend.models.svd import Svd, SvdSettings
+from pipeline.recommend.singular_vectors import singular_vectors
 from pipeline.recommend.warm_start import Before
 from tests.logs import of_table
 
@@ -57,10 +58,11 @@ def kept(weights: np.ndarray, k: int, axis: int) -> np.ndarray:
     return np.where(rank < k, weights, 0)
 
 
-def test_item_knn_is_the_shrunk_cosine_to_the_nearest(dense: np.ndarray) -> None:
-    settings = ItemKnnSettings(neighbours=(5,), shrink=(2,))
-    norm = np.sqrt(dense.sum(axis=0))
-    weights = dense.T @ dense / (np.outer(norm, norm) + 2)
+@pytest.mark.parametrize("power", [0.0, 0.7])
+def test_item_knn_is_the_shrunk_cosine_to_the_nearest(dense: np.ndarray, power: float) -> None:
+    settings = ItemKnnSettings(neighbours=(5,), shrink=(2,), user_power=(power,))
+    norm, lengths = np.sqrt(dense.sum(axis=0)), np.maximum(dense.sum(axis=1, keepdims=True), 1)
+    weights = dense.T @ (dense / lengths**power) / (np.outer(norm, norm) + 2)
     np.fill_diagonal(weights, 0)
     expected = dense @ kept(weights.T, 5, axis=1).T
     np.testing.assert_allclose(scores_of(ItemKnn(settings), dense), expected, atol=1e-5)
@@ -176,7 +178,7 @@ def test_svd_scores_by_the_largest_singular_vectors(dense: np.ndarray) -> None:
     assert again.item_vectors.tobytes() == model.item_vectors.tobytes()
 
 
-@pytest.mark.parametrize(("settled", "new", "begins"), [(True, 0.05, True), (False, 0.05, False), (True, 0.2, False)])
+@pytest.mark.parametrize(("settled", "new", "begins"), [(True, 0.03, True), (False, 0.03, False), (True, 0.04, False)])
 def test_svd_of_kept_settings_begins_at_the_night_before(settled: bool, new: float, begins: bool) -> None:
     generator, items, width = np.random.default_rng(0), 200, 12
     chosen = (generator.random((400, items)) < 0.05).astype(np.float64)
@@ -197,6 +199,28 @@ def test_svd_of_kept_settings_begins_at_the_night_before(settled: bool, new: flo
     assert (energy > energy_cold) == begins
     assert np.array_equal(again._q, cold._q) == (not begins)
     np.testing.assert_allclose(again._q.T @ again._q, np.eye(width), atol=1e-4)
+
+
+def test_directions_that_only_new_items_have_are_found_from_the_night_before_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """New items that are chosen with each other alone, by users of their own: nothing that was known leads there."""
+    # Which would find some by chance.
+    monkeypatch.setattr("pipeline.recommend.singular_vectors.OVERSAMPLING", 0)
+    generator, known, groups, width = np.random.default_rng(0), 600, 20, 24
+    group = np.r_[generator.integers(0, groups, known), np.repeat(groups + np.arange(3), 4)]
+    users = np.r_[generator.integers(0, groups, 1000), np.repeat(groups + np.arange(3), 8)]
+    chosen = (group == users[:, None]) * (
+        generator.random((len(users), len(group))) < np.where(users < groups, 0.3, 1)[:, None]
+    )
+    earlier, _ = singular_vectors(symmetric(sp.csr_matrix(chosen[:1000], dtype=np.float32)), width, 0, 1)
+    today = symmetric(sp.csr_matrix(chosen, dtype=np.float32))
+    cold, again = (singular_vectors(today, width, 0, 1, begin)[0] for begin in (lambda: None, lambda: earlier))
+    for q in (cold, again):
+        near = q[known:] @ q[known:].T
+        same = group[known:, None] == group[known:]
+        assert near[same].min() > 10 * np.abs(near[~same]).max()
+    assert float(np.square(today @ again).sum()) > 0.99 * float(np.square(today @ cold).sum())
 
 
 @pytest.mark.parametrize("combined", [0, 10_000])

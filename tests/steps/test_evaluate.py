@@ -6,7 +6,7 @@ import ast
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -18,17 +18,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.log import LEARNT, PARTS, Log, OpenedLog
+from pipeline.artefacts.model import Settled
 from pipeline.artefacts.staged import OPENED, open_test
 from pipeline.artefacts.vectors import read_vectors
 from pipeline.errors import StepFailed
 from pipeline.night import Night
 from pipeline.recommend.base import Content, Fit, FitInput
+from pipeline.recommend.models.als import AlsSettings
 from pipeline.recommend.models.blend import BlendSettings
 from pipeline.recommend.models.content import ContentRecommender, ContentSettings
 from pipeline.recommend.models.ease import EaseSettings
 from pipeline.recommend.models.elsa import ElsaSettings
+from pipeline.recommend.models.rp3beta import RP3Beta
 from pipeline.steps import evaluate, fuse, rerank, train
-from pipeline.steps.baselines import fit_baselines
+from pipeline.steps.baselines import fit_baselines, models_of, settled_of
 from pipeline.steps.extract import modality_vectors
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Workspace
@@ -259,6 +262,35 @@ def test_a_baseline_that_takes_too_long_is_left_out_and_says_so(trained: Night, 
     assert set(fitted.validation) == {"random"}
     assert set(fitted.notes) == {"popularity", "item_knn", "rp3beta", "ease", "als"}
     assert set(fitted.notes.values()) == {"not run: it takes longer than evaluate.baseline_seconds allows, 1e-09 s"}
+
+
+def test_where_the_strongest_fails_those_that_it_was_better_than_stand_in(
+    trained: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night, log = trained, staged_of(trained).read_log()
+    scores = {"popularity": 0.1, "item_knn": 0.2, "rp3beta": 0.4, "ease": 0.3, "als": 0.3}
+    chosen = fit_baselines(night, log, {}, Path(mkdtemp(dir=tmp_path))).fits
+    kept = {name: Settled("", chosen[name].settings, 1, score) for name, score in scores.items()}
+    measured = {"random", "popularity", "rp3beta", "content"}
+    whole = fit_baselines(night, log, kept, Path(mkdtemp(dir=tmp_path)))
+    assert set(whole.scorers) == measured
+    assert set(whole.notes) == {"item_knn", "ease", "als"}
+    assert set(settled_of(night, kept, whole)) == set(scores)
+
+    def fails(*_: object) -> None:
+        raise StepFailed("it is out of order")
+
+    monkeypatch.setattr(RP3Beta, "state_of", fails)
+    without = fit_baselines(night, log, kept, Path(mkdtemp(dir=tmp_path)))
+    assert set(without.scorers) == {*measured, "item_knn", "ease", "als"} - {"rp3beta"}
+    assert without.notes == {"rp3beta": "not run: it is out of order"}
+    assert settled_of(night, kept, without)["rp3beta"] == asdict(kept["rp3beta"])
+
+
+def test_the_model_itself_leaves_no_baseline_out(trained: Night) -> None:
+    als = replace(trained, config=trained.config.model_copy(update={"train": AlsSettings()}))
+    assert "als" in models_of(trained)
+    assert "als" not in models_of(als)
 
 
 def test_what_a_reader_of_a_baselines_figures_has_to_know_stands_in_metrics(trained: Night, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.recommend.models.random import RandomSettings
 from pipeline.steps.baselines import beaten
 from pipeline.steps.warm_start import Kept, earlier_models, kept_settings
 from pipeline.workspace import adapter, read_json
-from tests.conftest import AS_OF, Shop, options
+from tests.conftest import AS_OF, Shop, edit, options
 
 ASKED = (
     "train.model=two_tower",
@@ -80,6 +80,27 @@ def test_a_warm_night_names_the_model_it_began_at_and_logs_its_epochs(night: Sho
     assert not list(Path(night.workspace / ".tmp").glob("fit-*"))
 
 
+def test_a_night_without_change_is_the_one_that_began_at_an_earlier_model(night: Shop) -> None:
+    settings = "train.model=svd", "evaluate.baselines=[{model: popularity}]"
+    svd = options(*settings)
+    night.run("first-svd", *svd)
+    edit(night, lambda rows: [{**rows[0], "blurb": rows[0]["blurb"] + " A new word."}, *rows[1:]])
+    night.run("second-svd", *svd)
+    night.run("unchanged", *svd)
+    first, second, unchanged = (trained(night, run) for run in ("first-svd", "second-svd", "unchanged"))
+    # While settings are chosen nothing is begun at.
+    assert first["details"]["before"] == ""
+    assert second["details"]["before"] == first["path"]
+    assert (unchanged["skipped"], unchanged["digest"]) == (True, second["digest"])
+    assert earlier_models(opened(night, *settings)) == [first["path"], second["path"]]
+    file = night.workspace / second["path"] / "evaluated/model.safetensors"
+    file.write_bytes(b"\x00" * file.stat().st_size)
+    edit(night, lambda rows: [{**rows[0], "blurb": "Another."}, *rows[1:]])
+    said = night.run("damaged", *svd, status=1).stderr
+    assert "not the weights that the published night fitted" in said
+    assert "--full" in said
+
+
 def test_settings_are_kept_for_some_nights_and_then_chosen_again(night: Shop) -> None:
     models = {"als": AlsSettings(), "random": RandomSettings()}
     first = receipt(night, "first")
@@ -123,7 +144,7 @@ def test_only_what_another_was_better_than_that_same_night_is_left_out(night: Sh
     tonight = opened(night)
     scores = {"popularity": (0.1, 1), "als": (0.2, 1), "ease": (0.3, 1), "item_knn": (0.3, 1), "rp3beta": (0.05, 2)}
     kept = {name: Settled("", {}, nights, score) for name, (score, nights) in scores.items()}
-    assert set(beaten(tonight, kept)) == {"als"}
+    assert beaten(tonight, kept) == {"als": "ease"}
     assert beaten(tonight, {name: replace(own, score=None) for name, own in kept.items()}) == {}
     other = opened(night, "publish.gate.baseline=als")
     assert set(beaten(other, kept)) == {"popularity"}
@@ -147,7 +168,11 @@ def kept(night: Night, models: dict[str, TrainSettings]) -> Kept:
     return kept_settings(night, "evaluate", models, lambda settings: False)
 
 
-def receipt(shop: Shop, run: str) -> dict[str, Any]:
-    document = read_json(shop.workspace / f"runs/{run}/steps/evaluate.json")
+def receipt(shop: Shop, run: str, step: str = "evaluate") -> dict[str, Any]:
+    document = read_json(shop.workspace / f"runs/{run}/steps/{step}.json")
     assert document is not None
     return document
+
+
+def trained(shop: Shop, run: str) -> dict[str, Any]:
+    return receipt(shop, run, "train")

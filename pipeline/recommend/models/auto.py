@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -64,6 +64,7 @@ class Auto(BlendModel):
     """See above."""
 
     Settings = AutoSettings
+    version = 3
     title = "auto"
     purpose = "the best of the others, or a blend of them, as validation has it; the default"
     settles = True
@@ -84,6 +85,11 @@ class Auto(BlendModel):
             if left >= 0 or not tried:
                 tried.append(members[name])
         return settings.model_copy(update={"members": tuple(tried)})
+
+    @classmethod
+    def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
+        """See Model; not while it chooses: an earlier fit has seen the items that are hidden then."""
+        return settings.model in settled and super().reads_earlier(settings, settled)
 
     def learn(self, data: FitInput) -> Fit:
         """Tries every member, chooses, and fits what is chosen on the whole training part."""
@@ -107,11 +113,9 @@ class Auto(BlendModel):
         tries: dict[str, Try] = {}
         on_trial = FitInput(data.content, trial.train, trial.validation, data.epochs, data.on_epoch)
         for name, model in self.members.items():
-            started, scratch, before = time.perf_counter(), model.scratch, model.before
+            started, scratch = time.perf_counter(), model.scratch
             # What is chosen is fitted again: a night that was killed then must find both.
             model.scratch = scratch and scratch.named("trial")
-            # An earlier fit has seen what the trial hides.
-            model.before = None
             try:
                 fits[name] = model.learn(on_trial)
             except (MedleyError, MemoryError) as error:
@@ -120,7 +124,7 @@ class Auto(BlendModel):
                 log.warning("auto goes on without %s: %s", name, reason)
                 continue
             finally:
-                model.scratch, model.before = scratch, before
+                model.scratch = scratch
             self._sides[name] = side_of(model, data.content, trial.train)
             tries[name] = Try(seconds=round(time.perf_counter() - started, 2))
         if not fits:

@@ -17,6 +17,7 @@ were chosen.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -30,7 +31,7 @@ from pipeline.config.train import Members, TrainSettings
 from pipeline.evaluation.metrics import inner_product
 from pipeline.evaluation.ranking import InnerProduct
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
-from pipeline.recommend import recommender
+from pipeline.recommend import kind_of, recommender
 from pipeline.recommend.base import Content, Fit, FitInput, OnEpoch, Recommender
 from pipeline.recommend.content_features import degrees, neighbours_of
 from pipeline.recommend.item_sides import BLEND_FILE, BlendItems, SavedRows
@@ -172,6 +173,12 @@ class BlendModel(Recommender):
     def parts(cls, settings: TrainSettings) -> tuple[TrainSettings, ...]:
         """See Model."""
         return settings.members if isinstance(settings, BlendSettings) else ()
+
+    @classmethod
+    def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
+        """See Model."""
+        own = super().reads_earlier(settings, settled)
+        return own or any(kind_of(part.model).reads_earlier(part, settled) for part in cls.parts(settings))
 
     @classmethod
     def item_side(cls, folder: Path) -> ItemSide | None:

@@ -28,20 +28,32 @@ class ItemKnnSettings(TrainSettings):
         description="added to the norms, so that rare items are less alike; to choose from",
         json_schema_extra=ADVANCED,
     )
+    user_power: Grid = Field(
+        (1.0, 0.0),
+        description="power of the length of a history that a user's choices count less by; to choose from",
+        json_schema_extra=ADVANCED,
+    )
 
 
 class ItemKnn(ItemToItem):
-    """W[i, j] = |U_i ∩ U_j| / (√(|U_i| |U_j|) + shrink), a shrunk cosine, where i is among the k nearest of j."""
+    """W[i, j] = Σ_(u of both) |I_u|^-α / (√(|U_i| |U_j|) + shrink), where i is among the k nearest of j.
+
+    A shrunk cosine, to which a user who chose much tells less of any two items.
+    """
 
     Settings = ItemKnnSettings
+    version = 2
     title = "item kNN"
     purpose = "people who chose this also chose that; a baseline"
-    searched = ("neighbours", "shrink")
+    searched = ("neighbours", "shrink", "user_power")
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> sp.csr_matrix:
         """W, sparse."""
-        users_of = pairs_of(train).T.tocsr()
+        chosen = pairs_of(train)
+        users_of = chosen.T.tocsr()
         root = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
+        lengths = np.diff(chosen.indptr)
+        chosen.data = np.repeat(lengths, lengths).astype(np.float32) ** np.float32(-settings["user_power"])
 
         def adjust(block: sp.csr_matrix, start: int) -> None:
             self.check()
@@ -49,5 +61,5 @@ class ItemKnn(ItemToItem):
             block.data /= root[row] * root[block.indices] + np.float32(settings["shrink"])
 
         return top_of_product(
-            users_of, users_of.T.tocsr(), self.neighbours(settings, train.n_items), adjust, self.threads
+            users_of, chosen, self.neighbours(settings, train.n_items), adjust, self.threads
         ).T.tocsr()

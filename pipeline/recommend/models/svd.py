@@ -14,6 +14,7 @@ the one before.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -42,7 +43,7 @@ else:
 # Of the widest table of items, 1 GB, of which some four are held at once.
 MOST_NUMBERS = 2**28
 # Share of new items up to which the earlier night's singular vectors are almost today's.
-MOST_NEW = 0.1
+MOST_NEW = 0.03
 State = tuple[Floats, Floats]
 
 
@@ -113,16 +114,17 @@ class Svd(Searched[State], Recommender):
         return {**grid, "width": widths}
 
     @classmethod
-    def reads_earlier(cls, settings: TrainSettings) -> bool:
-        """See Model: it begins at what was found then."""
-        return True
+    def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
+        """See Model: while settings are kept, it begins at what was found then."""
+        return settings.model in settled
 
     def _earlier(self, width: int) -> Floats | None:
         """The earlier fit's q of so many dimensions, while settings are kept; None where it lacks many of the items."""
-        if not self.settled or self.before is None or np.mean(self.before.rows["items"] < 0) > MOST_NEW:
+        q = self.before.of_items("q") if self.before and self.settled else None
+        if q is None or q.shape[1] < width:
             return None
-        q = self.before.of_items("q")
-        return None if q is None or q.shape[1] < width else q[:, :width]
+        new = (self._degrees > 0) & ~q.any(axis=1)
+        return q[:, :width] if np.mean(new) <= MOST_NEW else None
 
     def save(self, folder: Path) -> None:
         """Writes the decomposition as `model.safetensors`; see `prepare`."""

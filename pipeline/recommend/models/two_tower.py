@@ -17,7 +17,7 @@ fused vector with the user's, less a margin that keeps a typical user's list fre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -131,9 +131,10 @@ class TwoTower(Trained["Batch"]):
         return np.concatenate([np.concatenate(blocks), ones, content], axis=1)
 
     @classmethod
-    def reads_earlier(cls, settings: TrainSettings) -> bool:
-        """For negatives that are hard."""
-        return isinstance(settings, TwoTowerSettings) and settings.hard_negatives > 0
+    def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
+        """For negatives that are hard too."""
+        hard = isinstance(settings, TwoTowerSettings) and settings.hard_negatives > 0
+        return hard or super().reads_earlier(settings, settled)
 
     @classmethod
     def item_side(cls, folder: Path) -> ItemSide | None:
