@@ -111,8 +111,8 @@ def planned(night: Night, is_there: Callable[[Plan], object]) -> Plan:
     befores = earlier_models(night)
 
     def plans_of(kept: Kept) -> list[Plan]:
-        read = kind_of(night.config.train.model).reads_earlier(night.config.train, kept)
-        return [replace(plan, before=before) for before in befores * read or [""] for plan in _plans(night, kept)]
+        reads = kind_of(night.config.train.model).reads_earlier(night.config.train, kept)
+        return [replace(plan, before=before) for before in (befores if reads else [""]) for plan in _plans(night, kept)]
 
     kept = kept_settings(night, "train", choosing(night.config.train), lambda kept: any(map(is_there, plans_of(kept))))
     plans = plans_of(kept)

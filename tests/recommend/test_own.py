@@ -89,7 +89,7 @@ def test_a_setting_or_an_input_that_a_model_does_not_read_changes_no_digest(tmp_
     def key(model: str, of: object = night, **changes: object) -> str:
         chosen = RECOMMENDERS.read({"model": model, **changes})
         config = of.config.model_copy(update={"train": chosen})  # type: ignore[attr-defined]
-        return train._key(replace(of, config=config), "", 1, Plan(chosen, {}))  # type: ignore[type-var]
+        return train._key(replace(of, config=config), 1, Plan(chosen, {}))  # type: ignore[type-var]
 
     def seeded(seed: int) -> object:
         return replace(night, config=night.config.model_copy(update={"seed": seed}))

@@ -174,6 +174,10 @@ def test_a_network_that_another_engine_cannot_run_stays_with_torch(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "vnni" not in Path("/proc/cpuinfo").read_text("utf-8"),
+    reason="without VNNI, products of bytes are saturated at 16 bits: int8 keeps less of the cosine than is asked",
+)
 def test_int8_keeps_the_layers_in_fp32_that_the_cosine_takes(tmp_path: Path) -> None:
     encoder = text_encoder(None, Prepared(tmp_path), precision="int8", min_cosine=0.999)
     sample = inputs_of(encoder, 32)
