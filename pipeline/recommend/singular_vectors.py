@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, Int64s
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -45,7 +45,8 @@ def singular_vectors(
     generator = np.random.default_rng(seed)
     q, passes = generator.standard_normal((columns, min(width + OVERSAMPLING, columns)), np.float32), PASSES
     if (earlier := begin()) is not None:
-        q, passes = _continued(earlier, q, generator), PASSES_AGAIN
+        new = np.flatnonzero((matrix.getnnz(axis=0) > 0) & ~earlier.any(axis=1))
+        q, passes = _continued(earlier, q, new, generator), PASSES_AGAIN
     del earlier
     blocks = [matrix[start : start + BLOCK_ROWS] for start in range(0, matrix.shape[0], BLOCK_ROWS)]
     # Threads of a library's own would wait for each other at every product.
@@ -56,12 +57,12 @@ def singular_vectors(
     return np.ascontiguousarray(q[:, :width]), np.sqrt(values[:width]).astype(np.float32)
 
 
-def _continued(earlier: Floats, q: Floats, generator: np.random.Generator) -> Floats:
-    """The earlier directions in place of random ones, and random ones of the columns that these say nothing of.
+def _continued(earlier: Floats, q: Floats, new: Int64s, generator: np.random.Generator) -> Floats:
+    """The earlier directions in place of random ones, and random ones of the new columns, which those say nothing of.
 
     Without the latter, columns that go together only with each other would be found no sooner than by chance.
     """
-    there, new = np.flatnonzero(earlier.any(axis=0)), np.flatnonzero(~earlier.any(axis=1))
+    there = np.flatnonzero(earlier.any(axis=0))
     own = min(len(new), round(earlier.shape[1] * NEW_DIRECTIONS), len(q) - q.shape[1])
     begun = np.zeros((len(q), q.shape[1] + own), np.float32)
     begun[:, : q.shape[1]] = q / np.float32(np.sqrt(len(q)))
