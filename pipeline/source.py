@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import logging
 import os
+from collections.abc import Callable
+from datetime import UTC
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source_columns import EPOCH_UNITS, select_list
 
+log = logging.getLogger("medley")
+# What makes the columns of a table, of the types of what its query returns.
+Shape = Callable[..., str]
 URI_VARIABLE = "MEDLEY_SOURCE_URI"
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "items": (("item_id", "title"), ("text", "image", "audio")),
@@ -18,8 +27,6 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "shown": (("user_id", "item_id", "ts"), ()),
 }
 OPTIONAL = ("users", "shown")
-TEXTS = {"item_id", "user_id", "title", "text", "image", "audio", "profile", "part"}
-RESERVED = {"bucket", "cold", "dropped", "position", "occurrence", "given_part"}
 
 
 def sql_folder() -> Path:
@@ -48,13 +55,17 @@ def read(
     further = {"items": columns, "interactions": ("part",) if parts else ()}
     for table, (own, optional) in TABLES.items():
         required = own + further.get(table, ())
-        query = _query(getattr(source, table))
-        if query or table not in OPTIONAL:
-            _run(connection, source, table, query)
-        else:
-            empty = ", ".join(f"{name} varchar" for name in required)
-            connection.execute(f"create or replace table {table}_read ({empty})")
-        _shape(connection, table, required, optional)
+        query = _query(getattr(source, table)) or _nothing(table, required)
+        shape = partial(select_list, table, required=required, optional=optional, kept=columns)
+        try:
+            if source.engine == "postgresql" and getattr(source, table):
+                _run_on_postgresql(connection, source, table, query, shape)
+            else:
+                set_variables(connection, dict(source.params))
+                _fill(connection, table, f"(\n{_bare(query)}\n)", shape)
+        except duckdb.Error as error:
+            raise SourceError(f"source.{table}: {_sentence(error)}") from None
+        _tell_of_epochs(connection, table)
 
 
 def execute(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -78,23 +89,63 @@ def _query(setting: str) -> str:
         return setting
     for candidate in (Path(setting), sql_folder() / setting):
         if candidate.is_file():
-            return candidate.read_text("utf-8")
+            return _decoded(candidate)
     raise ConfigError(f"source: no such query {setting}; give a path relative to the YAML file, or the SQL itself")
 
 
-def _run(connection: duckdb.DuckDBPyConnection, source: Source, table: str, query: str) -> None:
-    query = query.strip().rstrip(";")
+def _decoded(path: Path) -> str:
+    """A query's text: UTF-8, or what a byte order mark says."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        if source.engine == "postgresql":
-            _run_on_postgresql(connection, source, table, query)
-        else:
-            set_variables(connection, dict(source.params))
-            connection.execute(f"create or replace table {table}_read as from ({query})")
-    except duckdb.Error as error:
-        raise SourceError(f"source.{table}: {_sentence(error)}") from None
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
-def _run_on_postgresql(connection: duckdb.DuckDBPyConnection, source: Source, table: str, query: str) -> None:
+def _bare(query: str) -> str:
+    """A query without the semicolons and comments that it ends in."""
+    text = query.encode()
+    for start, kind in reversed(duckdb.tokenize(query)):
+        if kind != duckdb.token_type.comment and text[start : start + 1] != b";":
+            break
+        text = text[:start] if text[start : start + 1] == b";" else text
+    return text.decode()
+
+
+def _nothing(table: str, columns: tuple[str, ...]) -> str:
+    """A query that returns no row, for a table that may be absent. Raises ConfigError if it may not."""
+    if table not in OPTIONAL:
+        raise ConfigError(f"source.{table} is empty; give the path of a query, or the SQL itself")
+    return f"select {', '.join(f'null::varchar as {name}' for name in columns)} limit 0"
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: str, shape: Shape) -> None:
+    """Makes `<table>_read` of rows, a query in parentheses or a name."""
+    kinds = {str(name): str(kind) for name, kind, *_ in connection.execute(f"describe from {rows}").fetchall()}
+    connection.execute(f"create or replace table {table}_read as select {shape(kinds=kinds)} from {rows}")
+
+
+def _tell_of_epochs(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Warns of times that are numbers: which unit they are taken for is a guess."""
+    if "ts" not in TABLES[table][0]:
+        return
+    counted = connection.execute(
+        f"select epoch_unit, count(*), min(ts) from {table}_read where epoch_unit is not null group by all order by all"
+    ).fetchall()
+    for place, rows, oldest in counted:
+        name, (_, a_second) = list(EPOCH_UNITS.items())[place]
+        number = round(oldest.replace(tzinfo=UTC).timestamp() * a_second)
+        log.warning(
+            "source.%s: ts holds no readable time but numbers: %s are taken for %s since 1970, such as %s for %s; "
+            "make_timestamp or epoch_ms in the query says what they are",
+            *(table, rows, name, number, oldest),
+        )
+
+
+def _run_on_postgresql(
+    connection: duckdb.DuckDBPyConnection, source: Source, table: str, query: str, shape: Shape
+) -> None:
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import dbapi
 
@@ -109,33 +160,11 @@ def _run_on_postgresql(connection: duckdb.DuckDBPyConnection, source: Source, ta
                 cursor.execute("select set_config($1, $2, false)", (f"medley.{name}", value))
                 cursor.fetchall()
             cursor.execute(query)
-            rows = cursor.fetch_record_batch()  # noqa: F841 - DuckDB finds it by its name
-            connection.execute(f"create or replace table {table}_read as from rows")
+            connection.register("server_rows", cursor.fetch_record_batch())
+            _fill(connection, table, "server_rows", shape)
+            connection.unregister("server_rows")
     except Error as error:
         raise SourceError(f"source.{table}: PostgreSQL says: {_sentence(error)}") from None
-
-
-def _shape(
-    connection: duckdb.DuckDBPyConnection, table: str, required: tuple[str, ...], optional: tuple[str, ...]
-) -> None:
-    columns = [str(row[0]) for row in connection.execute(f"describe {table}_read").fetchall()]
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise SourceError(
-            f"source.{table}: the query returns no column {', '.join(missing)}; it returns {', '.join(columns)}; "
-            f"name the column with `as {missing[0]}`"
-        )
-    taken = RESERVED.intersection(columns)
-    if taken:
-        raise SourceError(f"source.{table}: column {', '.join(sorted(taken))} is Medley's own; give it another name")
-    for name in (name for name in optional if name not in columns):
-        default = "1.0" if name == "weight" else "null"
-        connection.execute(f"alter table {table}_read add column {name} varchar default {default}")
-    types = {str(row[0]): str(row[1]) for row in connection.execute(f"describe {table}_read").fetchall()}
-    names = [name for name in (*required, *optional) if name in TEXTS and types[name] != "VARCHAR"]
-    if names:
-        texts = ", ".join(f"cast({name} as varchar) as {name}" for name in names)
-        connection.execute(f"create or replace table {table}_read as select * replace ({texts}) from {table}_read")
 
 
 def _sentence(error: Exception) -> str:

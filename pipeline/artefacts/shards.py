@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Results, hash_column, hashes_of
 from pipeline.artefacts.read import readable
+from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
@@ -35,6 +36,10 @@ from pipeline.interactions import Floats
 SAMPLE_ROWS = 65_536
 EXAMPLES = 20
 REMOVE = "remove it and run the night again"
+
+
+# A modality of which fewer items have a vector is more likely a mistake than a rare one.
+THIN_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,28 @@ class Summary:
 def kind_of(reason: str) -> str:
     """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files."""
     return re.split(r"[:(]", reason)[0].strip()
+
+
+def thin_modalities(receipts: Iterable[StepReceipt]) -> list[str]:
+    """A sentence for each modality that no item has a vector of, or hardly any. receipts: of a run's steps."""
+    buckets: dict[Modality, list[StepReceipt]] = {}
+    for receipt in receipts:
+        step, modality, part = (*receipt.step.split("."), "", "")[:3]
+        if step == "extract" and part.startswith("bucket-"):
+            buckets.setdefault(modality, []).append(receipt)
+    sentences = []
+    for modality, own in buckets.items():
+        whole, errors = total(modality, own), Counter[str]()
+        for receipt in own:
+            errors.update(receipt.noted(Summary).errors)
+        present = whole.rows - whole.missing_rows
+        if errors and present < THIN_SHARE * whole.rows:
+            reason, rows = max(errors.items(), key=lambda entry: (entry[1], entry[0]))
+            sentences.append(
+                f"extract.{modality}: {present} of {whole.rows} items have a vector; of {rows} others: {reason}; "
+                f"mend that, or leave the modality out with extract.{modality}: null"
+            )
+    return sentences
 
 
 def write_shard(path: Path, key: str, ids: pa.Array, hashes: Hashes, results: Results, described: Described) -> None:
@@ -196,7 +223,7 @@ class Shards:
 
     @property
     def _first(self) -> list[Path]:
-        return next(iter(self.paths.values()))
+        return next(iter(self.paths.values()), [])
 
 
 def _open(path: Path) -> pq.ParquetFile:

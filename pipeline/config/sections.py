@@ -159,6 +159,12 @@ class Config(Section):
     nightly: Nightly = Nightly()
 
     @model_validator(mode="after")
+    def _content_is_there(self) -> Self:
+        if self.train.model == "content" and not self.extract.modalities():
+            raise ValueError("train.model content recommends by what items are, and extract has no modality")
+        return self
+
+    @model_validator(mode="after")
     def _baseline_is_measured(self) -> Self:
         measured = [settings.model for settings in self.evaluate.baselines]
         if self.publish.gate.baseline not in measured:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import Config, Modality, encoders_of
 from pipeline.config.encoders import DEFAULTS
 from pipeline.config.shared import Array, Own
+from pipeline.errors import SourceError
 
 if TYPE_CHECKING:
     from pipeline.encoders.base import Encoder, Input, Prepared, Raw, Text
@@ -38,8 +39,11 @@ def make(config: Config, modality: Modality, prepared: Prepared | None = None) -
     elif isinstance(settings, Array):
         from pipeline.media import media_root
 
+        root = media_root(config)
+        if root is None:
+            raise SourceError(f"extract.{modality}.file: no media folder is set; set source.media_root to its folder")
         absent = "" if modality in DEFAULTS else f"no {modality}"
-        encoder = kinds.find(settings.encoder)(settings, media_root(config), absent)
+        encoder = kinds.find(settings.encoder)(settings, root, absent)
     else:
         encoder = kinds.find(settings.encoder)(settings)
     encoder.prepared = prepared or encoder.prepared

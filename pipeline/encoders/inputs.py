@@ -21,7 +21,8 @@ from pipeline.encoders.base import Encoder, Input, Raw, Text
 from pipeline.encoders.kinds.array import ArrayEncoder
 from pipeline.errors import MachineError, MediaError, MedleyError
 from pipeline.interactions import Int64s
-from pipeline.media import MEDIA, read_media
+from pipeline.media import MEDIA
+from pipeline.media.stored import read_medium
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Inputs:
-    """One modality of the staged items, as its encoder reads it. root: the media folder, where files are read."""
+    """One modality of the staged items, as its encoder reads it.
+
+    root: the media folder, where files are read. stored: the workspace's own, of what the source gave as bytes.
+    """
 
     modality: Modality
     settings: EncoderSettings
     encoder: Encoder
     root: Path | None
+    stored: Path | None = None
 
     def rows(self, items: pa.Table) -> Rows:
         """The rows of staged items, in their order.
@@ -135,7 +140,7 @@ class Inputs:
         if self.modality not in MEDIA or not isinstance(row.source, str):
             return row.source
         try:
-            raw = read_media(self.root or Path(), row.source, getattr(self.settings, "max_bytes", 0))
+            raw = read_medium(self.root, self.stored, row.source, getattr(self.settings, "max_bytes", 0))
         except MediaError as error:  # it could be read when it was staged
             raise MachineError(str(error)) from None
         if hashlib.sha256(raw).digest() != row.content_hash:

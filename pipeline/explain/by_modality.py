@@ -50,20 +50,21 @@ class ModalityGames:
         self.shards = Shards(sources.shards)
         self._fusion = load_catalogue(sources.fused)
         self._sides = FromShards(self.shards, self._fusion.frontend)
-        self.items = kind_of(sources.model).item_side(sources.trained / "published")
         self.modalities = self.shards.modalities
+        self.items = kind_of(sources.model).item_side(sources.trained / "published") if self.modalities else None
         self._players: list[str] = list(self._fusion.frontend.modalities)
 
     def codes(self, ids: Iterable[str]) -> dict[str, int]:
         """The codes of those of the ids that the catalogue has."""
         wanted = pa.array(sorted(set(ids)), pa.string())
         places: dict[str, int] = {}
-        for bucket in range(len(self.shards)):
+        start = 0
+        for bucket in self.sources.fused.item_ids():
+            rows = pc.index_in(wanted, bucket).to_pylist()
+            places |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
+            start += len(bucket)
             if len(places) == len(wanted):
                 break
-            rows = pc.index_in(wanted, self.shards.ids(bucket).combine_chunks().cast(pa.string())).to_pylist()
-            start = int(self.shards.starts[bucket])
-            places |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
         return places
 
     def prepared(self) -> dict[str, tuple[Vectors, Mask]]:

@@ -15,7 +15,7 @@ MEDIA = frozenset({"image", "audio"})
 
 
 def media_root(config: Config) -> Path | None:
-    """The folder that media paths start at, or None where nothing is read from it.
+    """The folder that media paths start at, or None where nothing is read from it or none is configured.
 
     Raises SourceError if it is not there.
     """
@@ -23,9 +23,9 @@ def media_root(config: Config) -> Path | None:
     if not (MEDIA.intersection(read) or any(isinstance(settings, Array) for settings in read.values())):
         return None
     folder = config.source.media_root or config.source.params.get("root", "")
-    if not folder or not Path(folder).is_dir():
-        raise SourceError(f"media folder {folder or '(none)'} does not exist; set source.media_root to where files are")
-    return Path(folder)
+    if folder and not Path(folder).is_dir():
+        raise SourceError(f"media folder {folder} does not exist; set source.media_root to where files are")
+    return Path(folder) if folder else None
 
 
 def find_media(root: Path, relative: str) -> Path:

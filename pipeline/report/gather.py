@@ -15,6 +15,7 @@ from pipeline.artefacts.model import Curves, FitDetails
 from pipeline.artefacts.runs import StepReceipt, receipts_of
 from pipeline.artefacts.staged import CheckOutcome, SourceSummary, Staged
 from pipeline.artefacts.tries import CHOSEN, Try
+from pipeline.media.stored import FOLDER
 from pipeline.report.files import RunFiles
 from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
 from pipeline.report.item_map import ItemMap, map_of
@@ -126,7 +127,7 @@ def gather(run: RunFiles) -> Report:
     judged = run.rules.metric, run.rules.segment
     fusion, trained = (next(receipt for receipt in receipts if receipt.step == step) for step in ("fuse", "train"))
     buckets = {name: of_name for name in modalities if (of_name := buckets_of(receipts, name))}
-    studio, chosen = Studio(run.media_root), popularity(run)
+    studio, chosen = Studio(run.media_root, run.workspace / FOLDER / "image"), popularity(run)
     shelves, tiles = shelves_of(run, drawn(run), studio, chosen)
     titles = {item_id: item.title for item_id, item in items_of(run, example_ids(receipts)).items()}
     return Report(

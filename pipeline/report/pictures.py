@@ -16,7 +16,8 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.errors import MediaError
-from pipeline.media import open_image, read_media
+from pipeline.media import open_image
+from pipeline.media.stored import read_medium
 
 TONES = 12
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000
@@ -54,9 +55,13 @@ DOT = Format((Size(96, 70), Size(64, 70), Size(48, 60)), 500_000)
 
 @dataclass(frozen=True)
 class Studio:
-    """Makes thumbnails from the media folder; a picture that cannot be read becomes a placeholder."""
+    """Makes thumbnails from the media folder, and of pictures that the workspace stores, where that folder is known.
+
+    A picture that cannot be read becomes a placeholder.
+    """
 
     root: Path | None
+    stored: Path | None = None
 
     def tiles(
         self, items: Mapping[str, tuple[str, str | None]], form: Format, uses: Mapping[str, int] | None = None
@@ -81,10 +86,11 @@ class Studio:
         }
 
     def _open(self, relative: str | None, size: Size) -> Image.Image | None:
-        if self.root is None or not relative:
+        if not relative:
             return None
         try:
-            image = open_image(read_media(self.root, relative, MAX_BYTES), MAX_PIXELS, draft=(2 * size.pixels,) * 2)
+            data = read_medium(self.root, self.stored, relative, MAX_BYTES)
+            image = open_image(data, MAX_PIXELS, draft=(2 * size.pixels,) * 2)
         except MediaError:
             return None
         return _reduced(image, size)

@@ -23,7 +23,7 @@ KINDS: dict[str, str] = {
     "clip_path_empty": "no clip: the path is empty",
     "clip_file_absent": "the clip's path names a file that does not exist",
     "clip_truncated": "the clip's file is cut off and cannot be decoded",
-    "blurb_empty": "the blurb is empty",
+    "blurb_empty": "the blurb is empty, so that the title is all that is read",
     "record_twice": "the record has two rows in items.csv",
     "never_bought": "nobody bought the record yet",
     "log_row_twice": "a purchase that is in the log twice",

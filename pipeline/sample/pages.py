@@ -9,7 +9,6 @@ from pipeline.sample.tastes import SHOWS_ONLY_IN, TRAITS
 
 _TOLD_IN = {"text": "the blurb", "image": "the sleeve", "audio": "the clip"}
 _MISSING = {
-    "text": ("blurb_empty",),
     "image": ("sleeve_path_empty", "sleeve_file_absent", "sleeve_corrupt", "sleeve_outside_folder"),
     "audio": ("clip_path_empty", "clip_file_absent", "clip_truncated"),
 }

@@ -152,7 +152,8 @@ def _encode(index: Published, raw: dict[Modality, bytes | Text]) -> Floats:
     for modality, value in raw.items():
         if modality not in made_with:
             raise ConfigError(
-                f"--{modality}: the published index was made without {modality}; it has {', '.join(made_with)}"
+                f"--{modality}: the published index was made without {modality}; "
+                f"it has {', '.join(made_with) or 'no modality'}"
             )
         if (extract := made_with[modality]["settings"])["encoder"] == "array":
             raise ConfigError(

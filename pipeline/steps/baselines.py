@@ -82,14 +82,16 @@ def settled_of(night: Night, kept: Kept, fitted: Baselines) -> Json:
 
 
 def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines:
-    """Fits the baselines, and `content`: a night goes on without one that cannot be fitted in its time.
+    """Fits the baselines, and `content` where items have a modality.
 
-    folder: of the scorers' files.
+    A night goes on without one that cannot be fitted in its time. folder: of the scorers' files.
     """
     history, trained = log.of("train", "validation"), train.read(night).details.model
     config = night.config.evaluate
     models, better = models_of(night), beaten(night, kept)
-    beside: dict[str, TrainSettings] = {**models, "content": ContentSettings()}
+    beside: dict[str, TrainSettings] = {**models}
+    if night.config.extract.modalities():
+        beside["content"] = ContentSettings()
     beside.pop(trained, None)
     content = content_of(night, log, frozenset().union(*map(reads, beside.values())))
     fitted = Baselines(StoredScorers(folder))

@@ -9,6 +9,7 @@ import duckdb
 from pipeline.artefacts.staged import CheckOutcome
 from pipeline.errors import CheckFailed
 from pipeline.source import sql_folder
+from pipeline.steps.losses import losses
 
 log = logging.getLogger("medley")
 
@@ -28,6 +29,7 @@ def check(connection: duckdb.DuckDBPyConnection, warn_only: tuple[str, ...]) -> 
             example = ", ".join(f"{name}={value}" for name, value in zip(columns, rows[0], strict=True))
             message = f"check {outcome.name}: {len(rows)} rows, the first {example}. {why}"
             if outcome.level == "error":
-                raise CheckFailed(f"{message} Mend the source, or list it in ingest.warn_only.")
+                lost = "".join(f" {sentence}." for sentence in losses(connection))
+                raise CheckFailed(f"{message}{lost} Mend the source, or list it in ingest.warn_only.")
             log.warning(message)
     return tuple(outcomes)

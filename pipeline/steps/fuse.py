@@ -12,6 +12,7 @@ and 60 a choice.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -20,9 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.fused import Fused
-from pipeline.artefacts.shards import Shards
+from pipeline.artefacts.log import Log
+from pipeline.artefacts.shards import Shards, thin_modalities
 from pipeline.config import FUSIONS, MODALITIES, Modality
 from pipeline.errors import ConfigError, StepFailed
+from pipeline.fusion.base import Frontend, Fusion
 from pipeline.fusion.fit import Fitted, Material, each_bucket, fit
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.saved import save_catalogue
@@ -33,16 +36,23 @@ from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
 from pipeline.workspace import Json, digest
 
+log = logging.getLogger("medley")
 VERSION = 5
+# Of the vectors that no item has, where there is no modality.
+BARE_WIDTH = 2
 
 
 def run(night: Night) -> StepReceipt:
     """Writes `fused/<digest>/`, see `pipeline.artefacts.fused`.
 
-    Raises StepFailed if no modality is configured, a bucket is not extracted, or no item has any modality; ConfigError
-    if a weight is given to what is no modality.
+    Without any modality no item has a vector, and the night goes on with what users chose alone. Raises StepFailed if a
+    bucket is not extracted, or no item has any modality; ConfigError if a weight is given to what is no modality.
     """
     shards, spaces = shards_of(night)
+    if not shards.modalities:
+        log.warning("extract: no modality is configured: the night goes by what users chose alone")
+    for sentence in thin_modalities(night.receipts()):
+        log.warning("%s", sentence)
     names = [path.name for paths in shards.paths.values() for path in paths]
     log_digest = staged_of(night).digest("interactions")
     seen = [names, log_digest, users.inputs(night)]
@@ -66,11 +76,9 @@ def _settings(night: Night, shards: Shards) -> list[object]:
 def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
     """The shards of this run's extraction, and the joint space that each modality's vectors lie in, "" for none.
 
-    Raises StepFailed if no modality is configured or a bucket is not extracted.
+    Raises StepFailed if a bucket is not extracted.
     """
     used = night.config.extract.modalities()
-    if not used:
-        raise StepFailed("no modality is configured: give at least one of extract.text, image, audio an encoder")
     receipts = {m: summarise(night, m) for m in used}
     spaces = {m: str(of_buckets[0].details.get("space", "")) for m, of_buckets in receipts.items()}
     paths = {m: [night.workspace.path(receipt.path) for receipt in receipts[m]] for m in used}
@@ -78,10 +86,12 @@ def shards_of(night: Night) -> tuple[Shards, dict[Modality, str]]:
 
 
 def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Path, key: str) -> Json:
-    log, fused = staged_of(night).read_log(), Fused(folder)
+    staged, fused = staged_of(night).read_log(), Fused(folder)
+    if not shards.modalities:
+        return _build_bare(night, staged, fused, key)
     longest = getattr(getattr(night.config.fuse, "learn", None), "max_epochs", 0)
     with tempfile.TemporaryDirectory(dir=folder) as scratch, fitting(night, key, "fuse", longest) as context:
-        material = Material(shards, spaces, log.of("train"), ~log.cold, context)
+        material = Material(shards, spaces, staged.of("train"), ~staged.cold, context)
         fitted = fit(night.config.fuse, material, Path(scratch))
         save_catalogue(fitted.fusion, fused)
         counts = write_items(fitted, material, fused)
@@ -89,7 +99,20 @@ def _build(night: Night, shards: Shards, spaces: dict[Modality, str], folder: Pa
         raise StepFailed("no item has a vector of its own: all items are alike in every modality; look at the source")
     fused.write_curve(fitted.curve)
     details = {**counts, "kind": night.config.fuse.kind, **_learned(fitted)}
-    return {**details, **users.write(night, fitted.fusion, log, fused, key)}
+    return {**details, **users.write(night, fitted.fusion, staged, fused, key)}
+
+
+def _build_bare(night: Night, staged: Log, fused: Fused, key: str) -> Json:
+    """Of a catalogue without modalities: every item, and no vector."""
+    for bucket in range(staged_of(night).summary.buckets):
+        ids = staged_of(night).bucket(bucket)["item_id"]
+        fused.write_bucket(f"bucket-{bucket:05d}", ids, np.full((len(ids), BARE_WIDTH), np.nan, np.float32), {})
+    # Of all kinds, the one that needs no item to be fitted on.
+    mean: type[Fusion] = FUSIONS.find("linear")
+    fusion = mean(Frontend({}, BARE_WIDTH), mean.Settings(kind="linear", width=BARE_WIDTH))
+    save_catalogue(fusion, fused)
+    counts = {"rows": len(staged.items), "missing_rows": len(staged.items), "kind": fusion.settings.kind}
+    return {**counts, **users.write(night, fusion, staged, fused, key)}
 
 
 def write_items(fitted: Fitted, material: Material, fused: Fused) -> dict[str, int]:

@@ -6,7 +6,10 @@
 - `sql/checks/` return offending rows, and stop the night or warn;
 - each media file's bytes are hashed, so that the next step knows what has changed without decoding anything.
 
-Peak memory: 0.3 GB, and 220 bytes a choice, 30 a user, 250 an item and five times its texts. DuckDB holds a quarter of
+Media that the source gives as bytes are kept in the workspace, see `media.stored`.
+
+Peak memory: 0.3 GB, and 220 bytes a choice, 30 a user, 250 an item and five times its texts; a bucket's media where
+they come as bytes. DuckDB holds a quarter of
 the machine's memory at most, and works on disk beyond that.
 """
 
@@ -14,18 +17,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.known_files import KnownFiles
 from pipeline.artefacts.log import PARTS, RowsWriter
 from pipeline.artefacts.staged import (
     LOG,
@@ -40,16 +40,19 @@ from pipeline.artefacts.staged import (
 )
 from pipeline.config import MODALITIES, Config
 from pipeline.config.shared import Array
-from pipeline.errors import MediaError
-from pipeline.media import MEDIA, media_root
+from pipeline.media import MEDIA
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import memory_bytes
 from pipeline.source import OPTIONAL, execute, read, set_variables
+from pipeline.source_columns import BYTES
 from pipeline.steps.checks import check
+from pipeline.steps.media_hashes import with_hashes
 from pipeline.workspace import Json, Workspace
 
 LAYOUT = "staged/layout.json"
-READERS, ROWS_PER_GROUP, ROWS_PER_BATCH = 8, 16_384, 65_536
+ROWS_PER_GROUP, ROWS_PER_BATCH = 16_384, 65_536
+# Of items whose media are bytes.
+MEDIA_PER_BATCH = 256
 # What DuckDB may hold before it spills; Arrow, and what is written, come on top.
 MEMORY_SHARE = 0.25
 LOG_TYPES = {
@@ -85,6 +88,7 @@ class _Staging:
             read(connection, config.source, config.ingest.split == "given", columns_of(config))
             buckets = _buckets(self.night.workspace, connection, config)
             self._clean_and_split(connection, buckets)
+            execute(connection, "stage/summary.sql")
             checks = check(connection, config.ingest.warn_only)
             self._write_items(connection, buckets)
             self._write_logs(connection)
@@ -117,28 +121,16 @@ class _Staging:
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
         """Writes `items/`, bucket by bucket, in one pass over the sorted table."""
         (self.folder / "items").mkdir()
-        root = media_root(self.night.config)
         sizes = _bucket_rows(connection, buckets)
         rows = connection.sql("select * exclude (bucket) from items order by bucket, item_id")
-        for bucket, table in enumerate(_cut(rows.to_arrow_reader(ROWS_PER_BATCH), sizes)):
+        given = [modality for modality in sorted(MEDIA) if modality + BYTES in rows.columns]
+        size = MEDIA_PER_BATCH if given else ROWS_PER_BATCH
+        for bucket, table in enumerate(_cut(rows.to_arrow_reader(size), sizes)):
             for modality, settings in self.night.config.extract.modalities().items():
                 if modality in MEDIA and not isinstance(settings, Array):
-                    table = self._with_hashes(table, modality, root, f"bucket-{bucket:05d}.parquet")
+                    table = with_hashes(self.night, table, modality, f"bucket-{bucket:05d}.parquet")
+            table = table.drop_columns([modality + BYTES for modality in given])
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
-
-    def _with_hashes(self, table: pa.Table, modality: str, root: Path | None, name: str) -> pa.Table:
-        """Adds the hash of what each item's column names, or why there is none. name: of the bucket's file."""
-        settings = self.night.config.extract.modalities()[modality]
-        assert root is not None
-        path, workspace = f"known/{modality}/{name}", self.night.workspace
-        trusted = self.night.config.ingest.trust_times and not self.night.full
-        known = KnownFiles.read(workspace.path(path)) if trusted else KnownFiles()
-        sha256 = partial(known.sha256, root, max_bytes=getattr(settings, "max_bytes", 0))
-        with ThreadPoolExecutor(READERS) as pool:
-            hashes = list(pool.map(lambda source: _hash(source, modality, sha256), table[modality].to_pylist()))
-        if known.changed():
-            workspace.commit_file(path, lambda file: _write(known.table(), file))
-        return _with_column(table, modality, hashes)
 
     def _write_logs(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Writes what users chose and were shown, each twice in one pass: coded, and with its ids as Parquet."""
@@ -221,25 +213,6 @@ def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
         execute(connection, "stage/k_core.sql")
 
 
-Hash = tuple[bytes | None, str | None]
-
-
-def _hash(source: str | None, modality: str, sha256: Callable[[str], bytes]) -> Hash:
-    """The hash of what an item's column names, or why there is none."""
-    if not source:
-        return None, f"no {modality}"
-    try:
-        return sha256(source), None
-    except MediaError as error:
-        return None, str(error)
-
-
-def _with_column(table: pa.Table, modality: str, hashes: list[Hash]) -> pa.Table:
-    values = pa.array([sha256 for sha256, _ in hashes], pa.binary(32))
-    problems = pa.array([problem for _, problem in hashes], pa.string())
-    return table.append_column(f"{modality}_hash", values).append_column(f"{modality}_problem", problems)
-
-
 def _write(table: pa.Table, path: Path) -> Json:
     pq.write_table(table, path, row_group_size=ROWS_PER_GROUP)
     return {}
@@ -248,7 +221,6 @@ def _write(table: pa.Table, path: Path) -> Json:
 def _summary(
     connection: duckdb.DuckDBPyConnection, config: Config, buckets: int, checks: tuple[CheckOutcome, ...]
 ) -> SourceSummary:
-    execute(connection, "stage/summary.sql")
     ((items, cold_items, users, validation_cut, test_cut),) = connection.execute("from counts").fetchall()
     tables = ["items", "interactions", *(name for name in OPTIONAL if getattr(config.source, name))]
     return SourceSummary(
@@ -268,10 +240,10 @@ def _summary(
 
 
 def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> TableIntake:
-    counts = {reason: rows for name, reason, rows in connection.execute("from intake").fetchall() if name == table}
-    rows = sum(counts.values())
-    valid = counts.pop(None, 0)
-    return TableIntake(table, rows, valid, dict(sorted(counts.items())))
+    reasons = "select dropped, row_count from intake where source_table = $table"
+    counts: dict[str | None, int] = dict(connection.execute(reasons, {"table": table}).fetchall())
+    dropped = {reason: rows for reason, rows in counts.items() if reason}
+    return TableIntake(table, sum(counts.values()), counts.get(None, 0), dict(sorted(dropped.items())))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:

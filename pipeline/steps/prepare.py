@@ -30,6 +30,7 @@ from pipeline.encoders.base import Encoder, Input, Prepared
 from pipeline.encoders.inputs import GivenInputs, Inputs, Row, Rows
 from pipeline.encoders.kinds.array import ArrayEncoder
 from pipeline.media import MEDIA, media_root
+from pipeline.media.stored import FOLDER
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps.fits import drop_scratch, fitting
@@ -93,7 +94,9 @@ def _ready(night: Night, modality: Modality, prepared: Prepared | None = None) -
     settings = night.config.extract.modalities()[modality]
     encoder = make(night.config, modality, prepared)
     is_given = isinstance(encoder, ArrayEncoder)
-    return Ready((GivenInputs if is_given else Inputs)(modality, settings, encoder, root))  # type: ignore[arg-type]
+    stored = night.workspace.path(FOLDER, modality)
+    kind = GivenInputs if is_given else Inputs
+    return Ready(kind(modality, settings, encoder, root, stored))  # type: ignore[arg-type]
 
 
 def bucket_rows(night: Night, inputs: Inputs, bucket: int) -> Rows:

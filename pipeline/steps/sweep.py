@@ -2,6 +2,7 @@
 
 - runs: the newest `publish.keep_runs`, tonight's and the published one stay, older ones go;
 - artefacts: what no kept run's receipts name goes, an hour after it was last changed, as a run may be writing it;
+- media that the source gave as bytes: what no kept run's items name goes, likewise;
 - searches for settings, which no run names: what has gone on since the oldest kept run began stays, and the newest,
   which reports show.
 """
@@ -15,8 +16,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from pipeline.artefacts.published import CURRENT
-from pipeline.artefacts.runs import runs
+from pipeline.artefacts.runs import receipt_of, runs
+from pipeline.media import MEDIA
+from pipeline.media.stored import FOLDER, PREFIX, path_of
 from pipeline.night import Night
 from pipeline.workspace import Workspace, read_json
 
@@ -66,11 +72,25 @@ def sweep(night: Night) -> None:
     for run_id in kept_ids:
         receipts = workspace.path("runs", run_id, "steps").glob("*.json")
         named |= {str((read_json(receipt) or {}).get("path")) for receipt in receipts}
+    for name in unnamed(_changed(workspace, f"{FOLDER}/*/*/*"), _media(workspace, kept_ids), before):
+        workspace.path(name).unlink(missing_ok=True)
     for name in unnamed(_changed(workspace, *SWEPT), named, before):
         workspace.remove(name)
         log.info("swept %s: no kept run names it", name)
     for name in unnamed(_changed(workspace, ".tmp/*"), (), before):
         _remove(workspace.path(name))
+
+
+def _media(workspace: Workspace, run_ids: Collection[str]) -> set[str]:
+    """The media that the staged items of some runs name."""
+    receipts = (receipt_of(workspace.path("runs", run_id), "ingest") for run_id in run_ids)
+    names: set[str] = set()
+    for staged in {receipt.path for receipt in receipts if receipt}:
+        for bucket in workspace.path(staged, "items").glob("*.parquet"):
+            for modality in MEDIA.intersection(pq.read_schema(bucket).names):
+                stored = pq.read_table(bucket, columns=[modality], filters=pc.starts_with(pc.field(modality), PREFIX))
+                names |= {f"{FOLDER}/{modality}/{path_of(name)}" for name in stored[modality].to_pylist()}
+    return names
 
 
 def _changed(workspace: Workspace, *patterns: str) -> dict[str, float]:

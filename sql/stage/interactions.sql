@@ -5,8 +5,10 @@ with typed as (
         rowid as position,
         nullif(trim(user_id), '') as user_id,
         nullif(trim(item_id), '') as item_id,
-        try_cast(ts as timestamp) as ts,
-        try_cast(weight as double) as weight,
+        ts,
+        unread_ts,
+        weight,
+        unread_weight,
         case
             when getvariable('split') <> 'given' then null
             when lower(trim(part)) = 'valid' then 'validation'
@@ -23,7 +25,7 @@ numbered as (
     from typed
 )
 select
-    numbered.* exclude (position, occurrence),
+    numbered.* exclude (position, occurrence, unread_ts, unread_weight),
     case
         when numbered.user_id is null then 'no user_id'
         when numbered.item_id is null then 'no item_id'
@@ -35,7 +37,14 @@ select
         when getvariable('split') = 'given' and coalesce(given_part, '') not in ('train', 'validation', 'test')
             then 'part is not train, validation or test'
         when occurrence > 1 then 'same user, item and time seen before'
-    end as dropped
+    end as dropped,
+    case
+        when dropped = 'no readable time' then coalesce(unread_ts, 'null')
+        when dropped[:4] = 'time' then cast(ts as varchar)
+        when dropped[:6] = 'weight' then coalesce(unread_weight, cast(weight as varchar), 'null')
+        when dropped[:4] = 'part' then coalesce(given_part, 'null')
+        when dropped is not null then coalesce(numbered.item_id, numbered.user_id)
+    end as example
 from numbered
 left join items using (item_id);
 

@@ -11,13 +11,14 @@ select
     case
         when item_id is null then 'no item_id'
         when occurrence > 1 then 'item_id seen before'
-    end as dropped
+    end as dropped,
+    case when dropped is not null then item_id end as example
 from numbered;
 
 -- The catalogue. MD5 places an item in the same bucket on every machine, whatever rows come and go.
 create or replace table items as
 select
-    * exclude (dropped),
+    * exclude (dropped, example),
     cast(md5_number_lower(item_id) % getvariable('buckets') as integer) as bucket,
     md5_number_upper(getvariable('seed') || ':' || item_id) / 18446744073709551616.0
         < getvariable('cold_item_share') as cold

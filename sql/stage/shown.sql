@@ -5,7 +5,8 @@ with typed as (
         rowid as position,
         nullif(trim(user_id), '') as user_id,
         nullif(trim(item_id), '') as item_id,
-        try_cast(ts as timestamp) as ts
+        ts,
+        unread_ts
     from shown_read
 ),
 numbered as (
@@ -15,7 +16,7 @@ choosers as (
     select distinct user_id as chooser from interactions
 )
 select
-    numbered.* exclude (position, occurrence),
+    numbered.* exclude (position, occurrence, unread_ts),
     case
         when numbered.user_id is null then 'no user_id'
         when numbered.item_id is null then 'no item_id'
@@ -25,7 +26,13 @@ select
         when ts >= getvariable('as_of') then 'time at or after the night''s as-of'
         when chooser is null then 'user_id is not in the log'
         when occurrence > 1 then 'same user, item and time seen before'
-    end as dropped
+    end as dropped,
+    case
+        when dropped = 'no readable time' then coalesce(unread_ts, 'null')
+        when dropped[:4] = 'time' then cast(ts as varchar)
+        when dropped[:4] = 'user' then numbered.user_id
+        when dropped is not null then coalesce(numbered.item_id, numbered.user_id)
+    end as example
 from numbered
 left join items using (item_id)
 left join choosers on numbered.user_id = chooser;
@@ -43,7 +50,7 @@ with ends as (
 ),
 placed as (
     select
-        shown_judged.* exclude (dropped),
+        shown_judged.* exclude (dropped, example),
         case
             when getvariable('split') = 'time' then
                 case when ts >= test_cut then 'test' when ts >= validation_cut then 'validation' else 'train' end

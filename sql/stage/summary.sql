@@ -6,17 +6,22 @@ with k_core as (
 leavers as (
     select rows_before - (select count(*) from interactions) as rows_left from k_core
 )
-select 'items' as source_table, dropped, count(*) as row_count from items_judged group by dropped
+select 'items' as source_table, dropped, count(*) as row_count, min(example) as example from items_judged group by dropped
 union all
-select 'users', dropped, count(*) from users_judged group by dropped
+select 'users', dropped, count(*), min(example) from users_judged group by dropped
 union all
-select 'shown', dropped, count(*) from shown_judged group by dropped
+select 'shown', dropped, count(*), min(example) from shown_judged group by dropped
 union all
-select 'interactions', dropped, count(*) from interactions_judged where dropped is not null group by dropped
+select 'interactions', dropped, count(*), min(example)
+from interactions_judged
+where dropped is not null
+group by dropped
 union all
-select 'interactions', null, count(*) from interactions
+select 'interactions', null, count(*), null from interactions
 union all
-select 'interactions', 'user or item with too few interactions (k-core)', rows_left from leavers where rows_left > 0;
+select 'interactions', 'user or item with too few interactions (k-core)', rows_left, null
+from leavers
+where rows_left > 0;
 
 create or replace table counts as
 select

@@ -14,8 +14,9 @@ select
     case
         when user_id is null then 'no user_id'
         when occurrence > 1 then 'user_id seen before'
-    end as dropped
+    end as dropped,
+    case when dropped is not null then user_id end as example
 from numbered;
 
 create or replace table users as
-select * exclude (dropped) from users_judged where dropped is null;
+select * exclude (dropped, example) from users_judged where dropped is null;

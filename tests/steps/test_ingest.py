@@ -154,7 +154,7 @@ def test_a_given_split_is_taken_as_it_is_and_what_is_never_in_train_is_cold(make
         (
             [row for row in GIVEN if row["part"] != "valid"],
             CheckFailed,
-            "assert_given_split_has_every_part: 1 rows, the first empty_part=validation",
+            "assert_split_has_every_part: 1 rows, the first empty_part=validation, way_out=let the query return such",
         ),
     ],
 )

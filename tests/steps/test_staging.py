@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.source import execute, set_variables, sql_folder
+from pipeline.source import TABLES, execute, set_variables, sql_folder
+from pipeline.source_columns import select_list
 
 Rows = list[tuple[Any, ...]]
 AS_OF = datetime(2024, 6, 1)
@@ -41,6 +42,15 @@ class Tables:
         if rows:
             places = ", ".join(f"({', '.join('?' for _ in row)})" for row in rows)
             self.connection.execute(f"insert into {name} values {places}", [value for row in rows for value in row])
+        return self
+
+    def read(self, name: str, columns: str, rows: Sequence[Sequence[Any]]) -> Tables:
+        """What the source makes of the rows of a query."""
+        self.fill("query", columns, rows)
+        required, optional = TABLES[name]
+        kinds = {row[0]: row[1] for row in self.rows("describe query")}
+        listed = select_list(name, kinds, required, optional, ())
+        self.connection.execute(f"create or replace table {name}_read as select {listed} from query")
         return self
 
     def stage(self, name: str) -> Tables:
@@ -95,8 +105,30 @@ def test_bucket_and_cold_are_the_halves_of_a_hash(seed: str, share: float, bucke
 
 
 def judged(rows: Rows, **variables: Any) -> Tables:
-    tables = Tables(**variables).fill("interactions_read", READ, rows).fill("items", CATALOGUE, known("a", "b"))
+    tables = Tables(**variables).read("interactions", READ, rows).fill("items", CATALOGUE, known("a", "b"))
     return tables.stage("interactions")
+
+
+@pytest.mark.parametrize(
+    ("row", "example"),
+    [
+        (("u", "a", "2024-01-01", "1", None), None),
+        ((None, "a", "2024-01-01", "1", None), "a"),
+        (("u", None, "2024-01-01", "1", None), "u"),
+        (("u", "c", "2024-01-01", "1", None), "c"),
+        (("u", "a", None, "1", None), "null"),
+        (("u", "a", "yesterday", "1", None), "yesterday"),
+        (("u", "a", "1989-12-31", "1", None), "1989-12-31 00:00:00"),
+        (("u", "a", "2024-06-02", "1", None), "2024-06-02 00:00:00"),
+        (("u", "a", "2024-01-01", "much", None), "much"),
+        (("u", "a", "2024-01-01", "-1", None), "-1.0"),
+        (("u", "a", "2024-01-01", None, None), "null"),
+    ],
+)
+def test_what_is_dropped_of_the_log_is_shown_by_what_is_wrong_with_it(
+    row: tuple[Any, ...], example: str | None
+) -> None:
+    assert judged([row]).rows("select example from interactions_judged") == [(example,)]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +311,7 @@ SHOWN = "user_id varchar, item_id varchar, ts varchar"
 
 
 def shown(rows: Rows, parted: Rows, cuts: tuple[Any, Any] = (None, None), cold: str = "", **variables: Any) -> Tables:
-    tables = Tables(**variables).fill("shown_read", SHOWN, rows).fill("items", CATALOGUE, known("a", "b", cold=cold))
+    tables = Tables(**variables).read("shown", SHOWN, rows).fill("items", CATALOGUE, known("a", "b", cold=cold))
     tables.fill("parted", PARTED, parted).fill("interactions", PARTED, parted)
     return tables.fill("cuts", "validation_cut timestamp, test_cut timestamp", [cuts]).stage("shown")
 
@@ -371,7 +403,8 @@ def counted(**variables: Any) -> Tables:
         "shown": [None, "no user_id", "no user_id"],
         "interactions": [None] * 5 + ["no item_id"] * 2,
     }.items():
-        tables.fill(f"{name}_judged", "dropped varchar", [(reason,) for reason in reasons])
+        rows = [(reason, reason and f"{number} of {name}") for number, reason in enumerate(reasons)]
+        tables.fill(f"{name}_judged", "dropped varchar, example varchar", rows)
     tables.fill(
         "interactions", PARTED, [entry("u", "a", 1, "train"), entry("v", "a", 2, "train"), entry("u", "b", 3, "test")]
     )
@@ -382,9 +415,10 @@ def counted(**variables: Any) -> Tables:
 def test_the_summary_counts_what_came_in_and_what_was_dropped_and_why() -> None:
     tables = counted().stage("summary")
     assert sorted(tables.rows("from intake"), key=str) == sorted([
-        ("items", None, 2), ("items", "no item_id", 1), ("users", None, 1), ("users", "no user_id", 1),
-        ("shown", None, 1), ("shown", "no user_id", 2), ("interactions", "no item_id", 2), ("interactions", None, 3),
-        ("interactions", "user or item with too few interactions (k-core)", 2),
+        ("items", None, 2, None), ("items", "no item_id", 1, "2 of items"), ("users", None, 1, None),
+        ("users", "no user_id", 1, "1 of users"), ("shown", None, 1, None), ("shown", "no user_id", 2, "1 of shown"),
+        ("interactions", "no item_id", 2, "5 of interactions"), ("interactions", None, 3, None),
+        ("interactions", "user or item with too few interactions (k-core)", 2, None),
     ], key=str)  # fmt: skip
     assert tables.rows("from counts") == [(3, 1, 2, at(2), at(3))]
     assert sorted(tables.rows("from part_counts")) == [("test", 1), ("train", 2)]
@@ -398,8 +432,7 @@ def test_where_the_k_core_leaves_all_it_is_no_reason(left: int, gone: Rows) -> N
 
 
 EMPTY = [("catalogue_is_not_empty", "items", CATALOGUE, [("a", False)]),
-         ("log_is_not_empty", "interactions", PARTED, [entry("u", "a", 1, "train")]),
-         ("test_is_not_empty", "interactions", PARTED, [entry("u", "a", 1, "test")])]  # fmt: skip
+         ("log_is_not_empty", "interactions", PARTED, [entry("u", "a", 1, "train")])]  # fmt: skip
 
 
 @pytest.mark.parametrize(("check", "table", "columns", "rows"), EMPTY)
@@ -410,13 +443,7 @@ def test_what_is_empty_offends(check: str, table: str, columns: str, rows: Rows)
     assert problem in (
         "no item is left after staging",
         "no interaction is left after staging",
-        "no interaction is in the test part",
     )
-
-
-def test_a_log_without_test_rows_offends() -> None:
-    tables = Tables().fill("interactions", PARTED, [entry("u", "a", 1, "train"), entry("u", "a", 1, "held_out")])
-    assert tables.check("test_is_not_empty") == [("no interaction is in the test part",)]
 
 
 def test_unknown_given_parts_offend_in_their_order() -> None:
@@ -435,10 +462,30 @@ def test_unknown_given_parts_offend_in_their_order() -> None:
     assert tables.check("given_parts_are_known") == [("u", "a", "x"), ("u", "a", "y"), ("u", "b", "x"), ("v", "a", "x")]
 
 
-def test_a_given_split_that_lacks_a_part_offends() -> None:
-    for split, empty in (("given", [("test",), ("validation",)]), ("time", [])):
-        tables = Tables(split=split).fill("interactions", PARTED, [entry("u", "a", 1, "train")])
-        assert sorted(tables.check("given_split_has_every_part")) == empty
+CUTS = "validation_cut timestamp, test_cut timestamp"
+
+
+@pytest.mark.parametrize("empty", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("split", "days", "cuts", "way_out"),
+    [
+        ("given", (1, 2), (None, None), "let the query return such a part"),
+        ("leave_last_out", (1, 2), (None, None), "no user has three choices: set ingest.split to time, or to given"),
+        ("time", (1, 1), (at(1), at(1)), "every choice bears the time 2024-01-01 00:00:00: set ingest.split to leave"),
+        ("time", (1, 2), (at(2), at(2)), "too many choices bear the time 2024-01-02 00:00:00 to be cut there: set"),
+        ("time", (1, 3), (at(2), at(3)), "set ingest.validation_share and ingest.test_share so that each part of 2024"),
+    ],
+)
+def test_a_split_that_lacks_a_part_offends_and_says_what_to_set(
+    empty: str, split: str, days: tuple[int, int], cuts: tuple[Any, Any], way_out: str
+) -> None:
+    others = [part for part in ("train", "validation", "test") if part != empty]
+    log = [entry("u", "a", day, part) for day in days for part in others]
+    tables = Tables(split=split).fill("cuts", CUTS, [cuts]).fill("interactions", PARTED, log)
+    ((part, said),) = tables.check("split_has_every_part")
+    assert part == empty
+    assert said.startswith(way_out)
+    assert tables.fill("interactions", PARTED, [*log, entry("u", "a", 1, empty)]).check("split_has_every_part") == []
 
 
 @pytest.mark.parametrize(("bad", "good", "kept"), [(1, 1, None), (2, 1, 33.3), (1, 0, 0.0), (51, 49, 49.0)])

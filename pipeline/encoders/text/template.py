@@ -20,21 +20,22 @@ class TemplateEncoder(Encoder):
         return [name for _, name, _, _ in string.Formatter().parse(self.settings.template) if name]
 
     def render(self, raw: Text) -> str:
-        """The text that is encoded; a query's text stands alone.
+        """The text that is encoded: the template, the title alone where all else is blank, or a query's text.
 
-        Raises MediaError if the columns that the template names, the title aside, are blank; ConfigError if one of
-        them is not a column.
+        Raises MediaError if all columns that the template names are blank; ConfigError if one of them is not a column.
         """
         if raw.query:
-            return self._unless_blank([raw.columns["text"].strip()], raw.columns["text"].strip())
+            return _unless_blank(raw.columns["text"].strip())
         try:
             values = {name: (raw.columns[name] or "").strip() for name in self.fields}
         except KeyError as error:
             raise ConfigError(
                 f"extract.text.template names {error}, which is no column of items ({', '.join(raw.columns)})"
             ) from None
-        telling = [value for name, value in values.items() if name != "title"] or list(values.values())
-        return self._unless_blank(telling, self.settings.template.format(**values))
+        others = [value for name, value in values.items() if name != "title"]
+        if others and not any(others):
+            return _unless_blank(values.get("title", ""))
+        return _unless_blank(self.settings.template.format(**values) if any(values.values()) else "")
 
     def text_of(self, raw: Raw) -> str:
         """As `render`, for `decode`: raises MediaError for what is no text."""
@@ -42,8 +43,8 @@ class TemplateEncoder(Encoder):
             raise MediaError("no text")
         return self.render(raw)
 
-    @staticmethod
-    def _unless_blank(telling: list[str], rendered: str) -> str:
-        if not any(telling):
-            raise MediaError("no text")
-        return rendered
+
+def _unless_blank(text: str) -> str:
+    if not text:
+        raise MediaError("no text")
+    return text

@@ -1,0 +1,186 @@
+"""Catalogues as people have them: pictures as bytes, titles alone, ids alone, a modality that hardly anything has."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import steps
+from pipeline.artefacts.runs import receipts_of
+from pipeline.artefacts.shards import thin_modalities
+from pipeline.config import load
+from pipeline.errors import CheckFailed, SourceError
+from pipeline.night import Night, begin
+from pipeline.steps.sweep import sweep
+from tests.conftest import ANY_QUALITY, AS_OF, medley, options
+
+ITEMS = [{"item_id": f"i{number:02d}", "title": f"Title {number}"} for number in range(40)]
+LOG = [
+    {
+        "user_id": f"u{user:02d}",
+        "item_id": f"i{(user * 7 + day) % 40:02d}",
+        "ts": f"2024-01-{day + 1:02d} 00:{user:02d}",
+    }
+    for user in range(30)
+    for day in range(20)
+]
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a source of two Parquet files and its medley.yaml, text alone unless told otherwise."""
+
+    def written(items: list[dict[str, Any]] = ITEMS, log: list[dict[str, Any]] = LOG, extract: str = "") -> Path:
+        pq.write_table(pa.Table.from_pylist(items), tmp_path / "items.parquet")
+        pq.write_table(pa.Table.from_pylist(log), tmp_path / "log.parquet")
+        extract = extract or f"{{{TEXTS}, image: null, audio: null}}"
+        (tmp_path / "medley.yaml").write_text(
+            f"source:\n  items: from read_parquet('{tmp_path}/items.parquet')\n"
+            f"  interactions: from read_parquet('{tmp_path}/log.parquet')\nextract: {extract}\n"
+        )
+        return tmp_path / "medley.yaml"
+
+    return written
+
+
+TEXTS = "text: {encoder: bow, words: 64, width: 16}"
+
+
+def opened(config: Path, *settings: str, run_id: str = "first") -> Night:
+    return begin(load(config, settings), AS_OF, run_id)
+
+
+def perform(night: Night, *names: str) -> Night:
+    for name in names:
+        steps.perform(night, name)
+    return night
+
+
+def shard_rows(night: Night, modality: str) -> dict[str, dict[str, Any]]:
+    receipts = [receipt for receipt in night.receipts() if f"{modality}.bucket" in receipt.step]
+    tables = [pq.read_table(night.workspace.path(receipt.path)) for receipt in receipts]
+    return {row["item_id"]: row for table in tables for row in table.to_pylist()}
+
+
+def picture(colour: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 32), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_as_bytes_are_hashed_kept_once_and_encoded_like_files(make: Make) -> None:
+    pictures = [picture((number % 3 * 80, 9, 9)) for number in range(39)]
+    items = [{**row, "image": data} for row, data in zip(ITEMS, [*pictures, None], strict=True)]
+    items[5]["image"], items[6]["image"] = b"no picture", b"x" * 100_001
+    config = make(items, extract="{text: null, audio: null, image: {max_bytes: 100000, max_error_rate: 0.1}}")
+    night = perform(opened(config), "ingest", "extract")
+    stored = [path for path in night.workspace.path("media").rglob("*") if path.is_file()]
+    assert len(stored) == 4
+    rows = shard_rows(night, "image")
+    assert rows["i00"]["vector"] == rows["i03"]["vector"] != rows["i01"]["vector"]
+    assert {item: row["error"] for item, row in rows.items() if row["error"]} == {
+        "i05": rows["i05"]["error"],
+        "i06": "100001 bytes, over the limit of 100000: bytes of the source",
+        "i39": "no image",
+    }
+    assert "picture" in rows["i05"]["error"]
+    staged = pq.read_table(night.folder_of("ingest") / "items")
+    assert "image_bytes" not in staged.column_names
+    assert set(staged["image"].to_pylist()) == {None, *(f"stored:{path.name}" for path in stored)}
+
+
+def test_a_sweep_keeps_the_media_of_kept_runs_alone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract = "{text: null, audio: null}"
+    for number, colour in enumerate([(1, 2, 3), (4, 5, 6)]):
+        config = make([{**row, "image": picture(colour)} for row in ITEMS], extract=extract)
+        night = perform(opened(config, "publish.keep_runs=1", run_id=f"run-{number}"), "ingest")
+        (name,) = set(pq.read_table(night.folder_of("ingest") / "items")["image"].to_pylist())
+    sweep(night)
+    assert len([path for path in night.workspace.path("media").rglob("*") if path.is_file()]) == 2
+    monkeypatch.setattr("pipeline.steps.sweep.GRACE_SECONDS", -60)
+    sweep(night)
+    (left,) = [path.name for path in night.workspace.path("media").rglob("*") if path.is_file()]
+    assert name == f"stored:{left}"
+
+
+def test_a_title_is_encoded_where_it_is_all_there_is(make: Make) -> None:
+    items = [{**row, "text": "words to read" if number == 1 else None} for number, row in enumerate(ITEMS)]
+    items[2]["title"] = " "
+    rows = shard_rows(perform(opened(make(items)), "ingest", "extract"), "text")
+    assert [item for item, row in rows.items() if row["error"]] == ["i02"]
+    assert rows["i02"]["error"] == "no text"
+
+
+def test_a_night_of_ids_alone_publishes_what_users_chose(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    config = make(extract="{text: null, image: null, audio: null}")
+    quick = ["train.model=svd", "evaluate.baselines=[{model: popularity}]", "evaluate.bootstrap_samples=20"]
+    said = medley("run", "-c", config, "--as-of", AS_OF, *options(*quick, *ANY_QUALITY), "--json").stdout
+    workspace = config.parent / "workspace"
+    hits = json.loads(medley("lookup", "-w", workspace, "--user", "u03", "--json").stdout)["hits"]
+    assert len(hits) == 10
+    assert json.loads(said)["step"] == "publish"
+    night = opened(config)
+    with caplog.at_level(logging.WARNING, "medley"):
+        perform(night, "ingest", "extract", "fuse")
+    assert "no modality is configured: the night goes by what users chose alone" in caplog.text
+    assert (night.workspace.path("index")).is_dir()
+
+
+@pytest.mark.parametrize(("texts", "warned"), [(1, True), (2, False), (40, False)])
+def test_a_modality_that_hardly_any_item_has_is_said(make: Make, texts: int, warned: bool) -> None:
+    texts_of = [f"words {number}" if number < texts else None for number in range(len(ITEMS))]
+    items = [{**row, "title": "", "text": text} for row, text in zip(ITEMS, texts_of, strict=True)]
+    hashed = "{text: {encoder: bow, vocabulary: hashed, words: 64, width: 16}, image: null, audio: null}"
+    night = perform(opened(make(items, extract=hashed)), "ingest", "extract")
+    sentences = thin_modalities(receipts_of(night.workspace.path(night.folder)))
+    assert len(sentences) == warned
+    if warned:
+        (sentence,) = sentences
+        assert sentence.startswith(f"extract.text: {texts} of 40 items have a vector; of {40 - texts} others: no text;")
+        assert sentence.endswith("leave the modality out with extract.text: null")
+
+
+def test_files_without_a_media_folder_are_one_sentence_and_no_files_need_none(make: Make) -> None:
+    perform(opened(make(ITEMS, extract="{text: {encoder: bow, words: 64, width: 16}}")), "ingest")
+    named = make([{**row, "image": "a.jpg"} for row in ITEMS], extract="{text: {encoder: bow, words: 64, width: 16}}")
+    with pytest.raises(
+        SourceError, match=r"image names files such as a.jpg, .*source.media_root .*extract.image: null"
+    ):
+        perform(opened(named, run_id="second"), "ingest")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ts": "31/12/2024"}, r"time, such as 31/12/2024 \(strptime\(ts, '%d/%m/%Y'"),
+        ({"ts": "01/02/2024"}, r"'%d/%m/%Y'\) as ts or strptime\(ts, '%m/%d/%Y'\) as ts in the query reads it"),
+        ({"ts": "gestern\n"}, r"600 of 600 interactions: no readable time, such as gestern\\n\. Mend"),
+        ({"weight": None}, "600 of 600 interactions: weight is not a positive number, such as null"),
+        ({"item_id": "1.0"}, r"\(1.0 and the catalogue's 1 differ in type alone: cast\(item_id as bigint\) in both"),
+        ({"item_id": "ART-1"}, r"\(ART-1 and the catalogue's art-1 differ in capitals alone: lower\(item_id\)"),
+        ({"item_id": "zz"}, r"600 of 600 interactions: item_id is not in the catalogue, such as zz\. Mend"),
+    ],
+)  # fmt: skip
+def test_a_check_that_stops_a_night_says_why_rows_went(make: Make, change: dict[str, Any], said: str) -> None:
+    items = [*ITEMS, {"item_id": "1", "title": "one"}, {"item_id": "art-1", "title": "art"}]
+    with pytest.raises(CheckFailed, match=said) as caught:
+        perform(opened(make(items, [{**row, **change} for row in LOG])), "ingest")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_few_rows_lack_is_not_why_a_check_failed(make: Make) -> None:
+    log = [{**row, "ts": "2024-01-01", "item_id": row["item_id"] if n else "zz"} for n, row in enumerate(LOG)]
+    log = [row for number, row in enumerate(log) if number < 20 or number % 20 == 0]
+    with pytest.raises(CheckFailed, match="every choice bears the time 2024-01-01 00:00:00") as caught:
+        perform(opened(make(ITEMS, log)), "ingest")
+    assert "not in the catalogue" not in str(caught.value)
