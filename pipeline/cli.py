@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline import steps
-from pipeline.errors import ConfigError, MedleyError
+from pipeline.errors import CheckFailed, ConfigError, MedleyError
 from pipeline.runtime import LOG, STARTED_BY_TORCHRUN, arrow_without_pandas, limit_threads, threads
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ Full = Annotated[bool, typer.Option("--full", help="recompute what is there alre
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="warnings only")]
 WorkspaceFolder = Annotated[Path, typer.Option("-w", "--workspace", help="the folder that medley.yaml names")]
-# What a verb says: its JSON document, and the same for people.
-Answer = tuple[object, str]
+# What a verb says: its JSON document, the same for people, and what to end with after that was said, if anything.
+Answer = tuple[object, str] | tuple[object, str, MedleyError | None]
 
 
 def read_config(config: ConfigFile, overrides: Overrides = None, quiet: Quiet = False) -> Config:
@@ -93,8 +93,10 @@ def verb(
             if opened and STARTED_BY_TORCHRUN in os.environ and not torchrun:
                 raise ConfigError("torchrun starts `medley train` alone; run this without it, and set train.processes")
             subject = [opened(**{option: options.pop(option) for option in shared})] if opened else []
-            document, text = function(*subject, **options)
+            document, text, *failures = function(*subject, **options)
             print(json.dumps(document, ensure_ascii=False, sort_keys=True) if as_json else text)
+            for failure in filter(None, failures):
+                raise failure
 
         own = list(signature(function, eval_str=True).parameters.values())[1 if opened else 0 :]
         json_option = Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
@@ -129,6 +131,21 @@ def run(night: Night) -> Answer:
         steps.perform(night, step.name)
     published = f"published {night.receipt('index').path}; report {night.workspace.root}/{night.folder}/report.html"
     return asdict(night.receipt("publish")), published
+
+
+@verb(read_config)
+def check(config: Config, as_of: AsOf = None) -> Answer:
+    """Say what can be known before a night, on a sample of rows: source, checks, encoders, media, room."""
+    from datetime import UTC, datetime
+
+    from pipeline.night import parse_time
+    from pipeline.steps.preflight import preflight
+
+    findings = preflight(config, parse_time(as_of) if as_of else datetime.now(UTC))
+    text = "\n".join(f"{finding.level:<8} {finding.subject:<14} {finding.sentence}" for finding in findings)
+    failed = [finding.subject for finding in findings if finding.level == "error"]
+    document = {"findings": [asdict(finding) for finding in findings]}
+    return document, text, CheckFailed(f"{', '.join(failed)} would stop a night") if failed else None
 
 
 @verb(begin)

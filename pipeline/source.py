@@ -37,12 +37,17 @@ def sql_folder() -> Path:
 
 
 def read(
-    connection: duckdb.DuckDBPyConnection, source: Source, parts: bool = False, columns: tuple[str, ...] = ()
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    parts: bool = False,
+    columns: tuple[str, ...] = (),
+    most_rows: int | None = None,
 ) -> None:
     """Fills `items_read`, `interactions_read`, `users_read` and `shown_read` with all that the queries return.
 
     Without a query for users or for what was shown, that table has no row. parts: the log must say which part each row
-    belongs to. columns: that the items must have beside their own.
+    belongs to. columns: that the items must have beside their own. most_rows: about so many of a longer log are kept,
+    those of a sample of users, where DuckDB reads it.
 
     Raises ConfigError if a query's file is not found, or nothing tells the part of what was shown; SourceError if a
     query fails or lacks a column.
@@ -62,7 +67,9 @@ def read(
                 _run_on_postgresql(connection, source, table, query, shape)
             else:
                 set_variables(connection, dict(source.params))
-                _fill(connection, table, f"(\n{_bare(query)}\n)", shape)
+                rows = f"(\n{_bare(query)}\n)"
+                is_log = most_rows is not None and "ts" in TABLES[table][0]
+                _fill(connection, table, rows, shape, _sample(connection, rows, most_rows or 0) if is_log else "")
         except duckdb.Error as error:
             raise SourceError(f"source.{table}: {_sentence(error)}") from None
         _tell_of_epochs(connection, table)
@@ -120,10 +127,17 @@ def _nothing(table: str, columns: tuple[str, ...]) -> str:
     return f"select {', '.join(f'null::varchar as {name}' for name in columns)} limit 0"
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: str, shape: Shape) -> None:
+def _sample(connection: duckdb.DuckDBPyConnection, rows: str, most_rows: int) -> str:
+    """The condition that keeps about so many rows: all those of some users, chosen by a hash of their ids."""
+    ((count,),) = connection.execute(f"select count(*) from {rows}").fetchall()
+    every = -(-int(count) // most_rows)
+    return f" where hash(cast(user_id as varchar)) % {every} = 0" if every > 1 else ""
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: str, shape: Shape, condition: str = "") -> None:
     """Makes `<table>_read` of rows, a query in parentheses or a name."""
     kinds = {str(name): str(kind) for name, kind, *_ in connection.execute(f"describe from {rows}").fetchall()}
-    connection.execute(f"create or replace table {table}_read as select {shape(kinds=kinds)} from {rows}")
+    connection.execute(f"create or replace table {table}_read as select {shape(kinds=kinds)} from {rows}{condition}")
 
 
 def _tell_of_epochs(connection: duckdb.DuckDBPyConnection, table: str) -> None:

@@ -41,8 +41,9 @@ from pipeline.serving.faiss_index import RECALL_AT, Choice, Indexed, built, samp
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps import rerank, train
 from pipeline.steps.fuse_users import write_without
-from pipeline.steps.ingest import columns_of, staged_of
+from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
+from pipeline.steps.staging import columns_of
 from pipeline.workspace import CARD, Json, digest
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ the machine's memory at most, and works on disk beyond that.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -38,23 +37,21 @@ from pipeline.artefacts.staged import (
     Staged,
     TableIntake,
 )
-from pipeline.config import MODALITIES, Config
+from pipeline.config import Config
 from pipeline.config.shared import Array
 from pipeline.media import MEDIA
 from pipeline.night import Night, StepReceipt
-from pipeline.runtime import memory_bytes
-from pipeline.source import OPTIONAL, execute, read, set_variables
+from pipeline.source import OPTIONAL, execute, read
 from pipeline.source_columns import BYTES
 from pipeline.steps.checks import check
-from pipeline.steps.media_hashes import with_hashes
+from pipeline.steps.media_hashes import check_any, with_hashes
+from pipeline.steps.staging import columns_of, connect, row_count, stage
 from pipeline.workspace import Json, Workspace
 
 LAYOUT = "staged/layout.json"
 ROWS_PER_GROUP, ROWS_PER_BATCH = 16_384, 65_536
 # Of items whose media are bytes.
 MEDIA_PER_BATCH = 256
-# What DuckDB may hold before it spills; Arrow, and what is written, come on top.
-MEMORY_SHARE = 0.25
 LOG_TYPES = {
     "user_id": pa.string(),
     "item_id": pa.string(),
@@ -84,12 +81,12 @@ class _Staging:
 
     def stage(self) -> Json:
         config = self.night.config
-        with _connect(config, spill=self.folder.with_suffix(".spill")) as connection:
+        with connect(config, spill=self.folder.with_suffix(".spill")) as connection:
             read(connection, config.source, config.ingest.split == "given", columns_of(config))
             buckets = _buckets(self.night.workspace, connection, config)
-            self._clean_and_split(connection, buckets)
-            execute(connection, "stage/summary.sql")
+            stage(connection, config, self.night.as_of, buckets)
             checks = check(connection, config.ingest.warn_only)
+            self._check_encoders(connection)
             self._write_items(connection, buckets)
             self._write_logs(connection)
             if config.source.users:
@@ -98,25 +95,15 @@ class _Staging:
         (self.folder / SUMMARY).write_text(json.dumps(summary, indent=1, sort_keys=True), "utf-8")
         return {"rows": summary["items"], **summary}
 
-    def _clean_and_split(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
-        config = self.night.config.ingest
-        set_variables(
-            connection,
-            {
-                "as_of": self.night.as_of.replace(tzinfo=None),
-                "seed": str(self.night.config.seed),
-                "buckets": buckets,
-                **config.model_dump(exclude={"rows_per_bucket", "warn_only", "trust_times"}),
-            },
-        )
-        execute(connection, "stage/items.sql")
-        execute(connection, "stage/interactions.sql")
-        execute(connection, "stage/users.sql")
-        if config.min_user_interactions > 1 or config.min_item_interactions > 1:
-            _k_core(connection)
-        execute(connection, f"stage/split_{config.split}.sql")
-        execute(connection, "stage/hold_out_cold.sql")
-        execute(connection, "stage/shown.sql")
+    def _check_encoders(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Raises now what encoding would raise: weights that are not there, a template's column that is missing."""
+        from pipeline.steps.prepare import ready_of
+
+        items = connection.sql("select * exclude (bucket) from items limit 1").to_arrow_table()
+        for modality in self.night.config.extract.modalities():
+            inputs = ready_of(self.night, modality).inputs
+            if modality not in MEDIA:
+                inputs.rows(items)
 
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
         """Writes `items/`, bucket by bucket, in one pass over the sorted table."""
@@ -131,6 +118,9 @@ class _Staging:
                     table = with_hashes(self.night, table, modality, f"bucket-{bucket:05d}.parquet")
             table = table.drop_columns([modality + BYTES for modality in given])
             pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
+        for modality, settings in self.night.config.extract.modalities().items():
+            if modality in MEDIA and not isinstance(settings, Array):
+                check_any(self.night, self.folder / "items", modality)
 
     def _write_logs(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Writes what users chose and were shown, each twice in one pass: coded, and with its ids as Parquet."""
@@ -165,28 +155,11 @@ class _Staging:
                 parquet.write_table(pa.table(columns).select(schema.names))
 
 
-def columns_of(config: Config) -> tuple[str, ...]:
-    """The columns of the items that modalities of the user's own are encoded from; given vectors have none."""
-    extract = config.extract.modalities()
-    return tuple(name for name, read in extract.items() if name not in MODALITIES and not isinstance(read, Array))
-
-
-def _connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
-    limits: dict[str, str | bool | int | float | list[str]] = {
-        "threads": str(config.threads or os.cpu_count() or 1),
-        "memory_limit": f"{int(MEMORY_SHARE * memory_bytes())}B",
-        "temp_directory": str(spill),
-    }
-    connection = duckdb.connect(":memory:", config=limits)
-    connection.execute("load icu; set timezone = 'UTC'")
-    return connection
-
-
 def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config: Config) -> int:
     """The number of buckets: chosen at the first run, kept after."""
     layout = workspace.read_json(LAYOUT)
     if layout is None:
-        layout = {"buckets": max(4, -(-_rows(connection, "items_read") // config.ingest.rows_per_bucket))}
+        layout = {"buckets": max(4, -(-row_count(connection, "items_read") // config.ingest.rows_per_bucket))}
         workspace.write_json(LAYOUT, layout)
     return int(layout["buckets"])
 
@@ -204,13 +177,6 @@ def _cut(rows: pa.RecordBatchReader, sizes: Sequence[int]) -> Iterator[pa.Table]
             held = pa.concat_tables([held, pa.Table.from_batches([rows.read_next_batch()])])
         yield held.slice(0, size).combine_chunks()
         held = held.slice(size)
-
-
-def _k_core(connection: duckdb.DuckDBPyConnection) -> None:
-    before = -1
-    while before != (now := _rows(connection, "log")):
-        before = now
-        execute(connection, "stage/k_core.sql")
 
 
 def _write(table: pa.Table, path: Path) -> Json:
@@ -244,11 +210,6 @@ def _intake(connection: duckdb.DuckDBPyConnection, table: str) -> TableIntake:
     counts: dict[str | None, int] = dict(connection.execute(reasons, {"table": table}).fetchall())
     dropped = {reason: rows for reason, rows in counts.items() if reason}
     return TableIntake(table, sum(counts.values()), counts.get(None, 0), dict(sorted(dropped.items())))
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    ((rows,),) = connection.execute(f"select count(*) from {table}").fetchall()
-    return int(rows)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.known_files import KnownFiles
@@ -54,6 +55,18 @@ def with_hashes(night: Night, items: pa.Table, modality: Modality, name: str) ->
     if known.changed():
         night.workspace.commit_file(path, lambda file: _write(known.table(), file))
     return _with_columns(items, modality, [source for source, _ in rows], [each for _, each in rows])
+
+
+def check_any(night: Night, items: Path, modality: Modality) -> None:
+    """Raises SourceError if staged items name media and none of them can be read. items: their folder."""
+    staged = pq.read_table(items, columns=["item_id", f"{modality}_hash", f"{modality}_problem"])
+    problems = staged.filter(pc.not_equal(pc.field(f"{modality}_problem"), f"no {modality}"))
+    if len(problems) and staged[f"{modality}_hash"].null_count == len(staged):
+        item_id, problem = (problems[name][0].as_py() for name in ("item_id", f"{modality}_problem"))
+        raise SourceError(
+            f"no {modality} of the {len(problems)} that items name can be read below {media_root(night.config)}, "
+            f"such as that of {item_id}: {problem}; set source.media_root, or extract.{modality}: null"
+        )
 
 
 def _hash(source: str | None, modality: str, sha256: Callable[[str], bytes]) -> Hash:

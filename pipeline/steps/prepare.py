@@ -89,7 +89,8 @@ class Preparation:
     adapt_losses: list[float] = field(default_factory=list)
 
 
-def _ready(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
+def ready_of(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
+    """The encoder of a modality, with what was decided for it, and what it reads. Raises as `encoders.make`."""
     root = media_root(night.config) if modality in MEDIA else None
     settings = night.config.extract.modalities()[modality]
     encoder = make(night.config, modality, prepared)
@@ -111,13 +112,13 @@ def ensure(night: Night, modality: Modality) -> Ready:
     """
     known = night.done(_step(modality))
     if known is not None:
-        return _ready(night, modality, restore(night.workspace.path(known.path)))
+        return ready_of(night, modality, restore(night.workspace.path(known.path)))
     return run(night, modality)[1]
 
 
 def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
     """Prepares a modality's encoder, or takes what an earlier night prepared, and leaves a receipt."""
-    ready = _ready(night, modality)
+    ready = ready_of(night, modality)
     base = _base(night, ready.encoder)
     parent, name = f"encoders/{modality}", _step(modality)
     earlier = None if night.full else _earlier(night, parent, base)

@@ -1,0 +1,134 @@
+"""Preflight: what can be known before a night, on a sample of rows, in seconds; the workspace stays as it is.
+
+- source: the queries run; all items are read, and of a long log all that a sample of users did;
+- checks: those of `sql/checks/`, on that sample; k-core and split are done as on a night;
+- each modality: its encoder is made and its weights loaded, and a sample of items is read as it would be encoded;
+- workspace: it can be written, and has room.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pipeline.artefacts.encoded import NONE, Failure
+from pipeline.artefacts.shards import THIN_SHARE
+from pipeline.config import Config, Modality
+from pipeline.config.shared import Array
+from pipeline.errors import MedleyError, WorkspaceError
+from pipeline.media import MEDIA
+from pipeline.night import Night
+from pipeline.source import read
+from pipeline.steps.checks import check
+from pipeline.steps.losses import losses
+from pipeline.steps.media_hashes import with_hashes
+from pipeline.steps.prepare import ready_of
+from pipeline.steps.staging import columns_of, connect, row_count, stage
+from pipeline.workspace import Workspace
+
+LOG_ROWS, SAMPLE_ITEMS, DECODED_ITEMS = 200_000, 512, 32
+# What a night of a million items and two modalities left on disk, of models, vectors and index, was 9.9 GB.
+ITEM_BYTES = 10_000
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, and what it is like, in a sentence."""
+
+    subject: str
+    level: Level
+    sentence: str
+
+
+def preflight(config: Config, as_of: datetime) -> list[Finding]:
+    """Every finding, in the order of a night; what depends on something that failed is left out."""
+    with tempfile.TemporaryDirectory(prefix="medley-check-") as scratch:
+        night = Night(config, Workspace(Path(scratch)), "check", as_of)
+        with connect(config, Path(scratch) / "spill") as connection:
+            findings = [_found("source", _read, connection, config)]
+            if findings[0].level == "ok":
+                findings.append(_found("checks", _check, connection, night))
+                items = _sample(connection)
+                rows = row_count(connection, "items")
+                modalities = config.extract.modalities()
+                findings += [_found(f"extract.{name}", _encode, night, name, items) for name in modalities]
+                findings.append(_found("workspace", _room, Path(config.workspace), rows))
+        return findings
+
+
+def _found(subject: str, look: Callable[..., Finding | str], *arguments: object) -> Finding:
+    """What `look` says, or the sentence that it raises."""
+    try:
+        outcome = look(*arguments)
+    except MedleyError as error:
+        return Finding(subject, "error", str(error))
+    return outcome if isinstance(outcome, Finding) else Finding(subject, "ok", outcome)
+
+
+def _read(connection: duckdb.DuckDBPyConnection, config: Config) -> str:
+    read(connection, config.source, config.ingest.split == "given", columns_of(config), LOG_ROWS)
+    items, log = (row_count(connection, f"{table}_read") for table in ("items", "interactions"))
+    return f"{items} items and {log} interactions were read"
+
+
+def _check(connection: duckdb.DuckDBPyConnection, night: Night) -> str:
+    stage(connection, night.config, night.as_of, buckets=1)
+    check(connection, night.config.ingest.warn_only)
+    parts = dict(connection.execute("from part_counts order by part").fetchall())
+    lost = "".join(f"; {sentence}" for sentence in losses(connection))
+    return f"interactions by part: {', '.join(f'{part} {rows}' for part, rows in parts.items())}{lost}"
+
+
+def _sample(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """Some items, the same ones every time, as staging would write them but for the hashes of media."""
+    query = f"select * exclude (bucket) from items order by md5(item_id) limit {SAMPLE_ITEMS}"
+    return connection.sql(query).to_arrow_table()
+
+
+def _encode(night: Night, modality: Modality, items: pa.Table) -> Finding:
+    subject, ready = f"extract.{modality}", ready_of(night, modality)
+    if modality in MEDIA and not isinstance(ready.inputs.settings, Array):
+        items = with_hashes(night, items, modality, "bucket-00000.parquet")
+    rows = ready.inputs.rows(items)
+    decodes = not ready.encoder.fits and not isinstance(ready.inputs.settings, Array)
+    if decodes:
+        ready.load()
+    usable = np.flatnonzero(rows.hashes != NONE)
+    problems = [str(problem) for problem in rows.problems if problem and problem != f"no {modality}"]
+    decoded = [ready.inputs.decode(rows[place]) for place in usable[:DECODED_ITEMS]] if decodes else []
+    problems += [outcome.error for outcome in decoded if isinstance(outcome, Failure)]
+    sentence = f"{len(usable)} of {len(items)} sampled items have one"
+    if problems:
+        sentence += f"; {len(problems)} cannot be used, such as: {problems[0]}"
+    if problems and len(problems) > ready.inputs.settings.max_error_rate * (len(usable) + len(problems)):
+        hint = f"; look in {ready.inputs.root}" if ready.inputs.root else ""
+        return Finding(subject, "error", f"{sentence}, which is more than max_error_rate allows{hint}")
+    if len(usable) < THIN_SHARE * len(items):
+        return Finding(subject, "warning", f"{sentence}; {subject}: null leaves the modality out")
+    return Finding(subject, "ok", sentence)
+
+
+def _room(workspace: Path, items: int) -> str:
+    """Whether the workspace can be written, and has room for what a night leaves."""
+    existing = next(folder for folder in (workspace, *workspace.absolute().parents) if folder.is_dir())
+    if not os.access(existing, os.W_OK):
+        raise WorkspaceError(f"workspace {workspace}: {existing} cannot be written; give a folder that can be")
+    free, needed = shutil.disk_usage(existing).free, items * ITEM_BYTES
+    if free < needed:
+        raise WorkspaceError(
+            f"workspace {workspace}: {free / 1e9:.1f} GB are free, and a night of {items} items leaves about "
+            f"{needed / 1e9:.1f} GB; make room, or lower publish.keep_runs"
+        )
+    return f"{free / 1e9:.0f} GB are free, and a night of {items} items leaves about {needed / 1e9:.1f} GB"
