@@ -162,13 +162,13 @@ def newest_with(workspace: Workspace, step: str) -> str | None:
 def parse_time(text: str) -> datetime:
     """An ISO 8601 time as UTC; one without a zone is UTC already.
 
-    Raises ConfigError if it is none.
+    Raises ConfigError if it is none, or of no year from 1 to 9999 in UTC.
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ConfigError(f"--as-of {text}: write an ISO time such as 2026-01-31T00:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def peak_rss_bytes() -> int:
