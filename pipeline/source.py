@@ -98,6 +98,8 @@ def _run_on_postgresql(connection: duckdb.DuckDBPyConnection, source: Source, ta
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import dbapi
 
+    from pipeline.passwords import without_password
+
     uri = os.environ.get(URI_VARIABLE)
     if not uri:
         raise ConfigError(
@@ -112,7 +114,8 @@ def _run_on_postgresql(connection: duckdb.DuckDBPyConnection, source: Source, ta
             rows = cursor.fetch_record_batch()  # noqa: F841 - DuckDB finds it by its name
             connection.execute(f"create or replace table {table}_read as from rows")
     except Error as error:
-        raise SourceError(f"source.{table}: PostgreSQL says: {_sentence(error)}") from None
+        said = _sentence(SourceError(without_password(str(error), uri)))
+        raise SourceError(f"source.{table}: PostgreSQL says: {said}; see {URI_VARIABLE}") from None
 
 
 def _shape(

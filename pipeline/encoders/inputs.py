@@ -163,7 +163,8 @@ class GivenInputs(Inputs):
         places, problems = self.encoder.find(self._names(items))
         hashes = np.full(len(places), NONE, HASH)
         there = places >= 0
-        problems[~there & np.equal(problems, None)] = f"no {self.modality}"
+        for row in np.flatnonzero(~there):
+            problems[row] = problems[row] or f"no {self.modality}"
         hashes[there] = sha256_of_rows(self.encoder.read(places[there]))
         return Rows(_array(items["item_id"]), hashes, problems, places)
 

@@ -15,9 +15,11 @@ from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, WITHOUT_LIST, li
 from pipeline.errors import ConfigError
 from pipeline.serving.lookup import Answer, Hit, Query, ask
 from pipeline.serving.recommendations import write_lists
+from tests.conftest import AS_OF
 
 # Row 1 has no content, and row 3 no title. Unit vectors at these angles from the first axis.
 DEGREES = {0: 0, 2: 30, 3: 50, 4: 110}
+CURRENT = {"index": "index/1", "digest": "1", "run_id": "first"} | dict.fromkeys(("as_of", "published_at"), AS_OF)
 NAMES = ["a", "b", "c", "d", "e"]
 
 
@@ -29,7 +31,7 @@ def cosine(one: int, other: int) -> float:
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "index" / "1"
     folder.mkdir(parents=True)
-    (tmp_path / "CURRENT.json").write_text(json.dumps({"index": "index/1", "digest": "1"}))
+    (tmp_path / "CURRENT.json").write_text(json.dumps(CURRENT))
     titles = [None if name == "d" else name.upper() for name in NAMES]
     pq.write_table(
         pa.table({"item_id": NAMES, "title": titles, "has_content": [row in DEGREES for row in range(5)]}),
