@@ -243,7 +243,8 @@ def status(workspace: WorkspaceFolder) -> Answer:
     from pipeline.serving.status import show
     from pipeline.serving.status import status as status_of
 
-    standing, console = status_of(workspace), Console(width=None if sys.stdout.isatty() else 160)
+    standing = status_of(workspace, [step.name for step in steps.STEPS])
+    console = Console(width=None if sys.stdout.isatty() else 160)
     with console.capture() as text:
         show(standing, console)
     return standing, text.get().rstrip("\n")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.artefacts.runs import StepReceipt, earlier_receipt
-from pipeline.steps import STEPS
 from pipeline.workspace import Json
 
 # The largest first.
@@ -22,14 +21,14 @@ def ago(seconds: float) -> str:
     return "just now" if seconds >= 0 else "in the future"
 
 
-def why_not_published(run: Json, folder: Path) -> str:
+def why_not_published(run: Json, folder: Path, steps: Sequence[str]) -> str:
     """A sentence: which rule of the gate refused a run, or which step it has come to, and when that was last heard of.
 
-    run: its `run.json`. folder: the run's.
+    run: its `run.json`. folder: the run's. steps: the names of a night's, in their order.
     """
     publish = earlier_receipt(folder, "publish")
     if publish is None:
-        return _unfinished(run, folder)
+        return _unfinished(run, folder, steps)
     gates = publish.details.get("gates", [])
     if not publish.details.get("published"):
         reasons = [f"{gate['name']}: {gate['sentence']}" for gate in gates if not gate["passed"]]
@@ -37,10 +36,10 @@ def why_not_published(run: Json, folder: Path) -> str:
     return "it was published, and another run after it"
 
 
-def _unfinished(run: Json, folder: Path) -> str:
+def _unfinished(run: Json, folder: Path, steps: Sequence[str]) -> str:
     receipts = {path.stem: path.stat().st_mtime for path in (folder / "steps").glob("*.json")}
-    done = [step.name for step in STEPS if _is_done(step.name, receipts, run, folder)]
-    following = next(step.name for step in STEPS if step.name not in done)
+    done = [step for step in steps if _is_done(step, receipts, run, folder)]
+    following = next(step for step in steps if step not in done)
     heard = max([datetime.fromisoformat(run["started_at"]).timestamp(), *receipts.values()])
     last = f"{done[-1]} was done" if done else "it began"
     if following in {name.partition(".")[0] for name in receipts}:

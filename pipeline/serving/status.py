@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,12 +22,12 @@ SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@
 SEGMENTS = ("all", "cold", "cold_among_all")
 
 
-def status(workspace: Path) -> Json:
-    """Everything `medley status` says; nothing is written.
+def status(workspace: Path, steps: Sequence[str]) -> Json:
+    """Everything `medley status` says; nothing is written. steps: the names of a night's, in their order.
 
     Raises WorkspaceError if nothing is published.
     """
-    newest = _newest(workspace)
+    newest = _newest(workspace, steps)
     published = _published(workspace, newest)
     folder = workspace / "runs" / str(published["run_id"])
     receipt = earlier_receipt(folder, "publish")
@@ -42,16 +42,13 @@ def status(workspace: Path) -> Json:
     }
 
 
-def _newest(workspace: Path) -> Json:
+def _newest(workspace: Path, steps: Sequence[str]) -> Json:
     """The run begun last, as if it were not the published one: `run_id`, `published`, and `why` it is not."""
     run = next(reversed(runs(Workspace(workspace, read_only=True))), None)
     if run is None:
         return {"run_id": None, "published": False, "why": "there is none that can be read"}
-    return {
-        "run_id": run["run_id"],
-        "published": False,
-        "why": why_not_published(run, workspace / "runs" / run["run_id"]),
-    }
+    why = why_not_published(run, workspace / "runs" / str(run["run_id"]), steps)
+    return {"run_id": run["run_id"], "published": False, "why": why}
 
 
 def _published(workspace: Path, newest: Json) -> Json:

@@ -119,7 +119,10 @@ def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any]) -> None:
         ({"threads": 3, "index.recommendations": 5}, ["-s", "index.recommendations=5"]),
         ({"publish.gate.segment": None}, ["-s", 'publish.gate.segment=""']),
         ({"settings": {"fuse.width": 48, "note": "tonight"}}, ["-s", "fuse.width=48", "-s", 'note="tonight"']),
-        ({"fuse.widht": 48}, "no parameter is called fuse.widht; the nearest is "),
+        (
+            {"fuse.widht": 48},
+            'no parameter is called fuse.widht; the nearest is fuse.width, to be written as settings: {"fuse.width": v',
+        ),
         (
             {"publish.gate.min_ration": 1},
             "no parameter is called publish.gate.min_ration; the nearest is publish.gate.min_r",

@@ -20,11 +20,13 @@ from pipeline.artefacts.runs import StepReceipt
 from pipeline.errors import MedleyError, WorkspaceError
 from pipeline.serving.newest_run import ago
 from pipeline.serving.status import show, status
+from pipeline.steps import STEPS
 from pipeline.workspace import Workspace
 from tests.conftest import Shop, medley
 from tests.test_printable import EVIL
 
 HOUR = 3600
+NAMES = [step.name for step in STEPS]
 REFUSED = [
     {"name": "quality", "passed": False, "sentence": "bpr at 0.1 does not beat popularity at 0.2 (ndcg@10 on all)"},
     {"name": "integrity", "passed": True, "sentence": "all files are there"},
@@ -80,22 +82,24 @@ def left(workspace: Workspace, *steps: str, hours: float = 3.1, **details: Any) 
 )
 def test_an_unfinished_run_says_how_far_it_came(workspace: Workspace, steps: tuple[str, ...], why: str) -> None:
     left(workspace, *steps, buckets=2)
-    assert status(workspace.root)["newest_run"] == {"run_id": "a", "published": False, "why": why}
+    assert status(workspace.root, NAMES)["newest_run"] == {"run_id": "a", "published": False, "why": why}
 
 
 def test_a_refused_run_says_by_which_rule(workspace: Workspace) -> None:
     left(workspace, "publish", published=False, gates=REFUSED)
-    assert status(workspace.root)["newest_run"]["why"] == f"the gate refused it: quality: {REFUSED[0]['sentence']}"
+    assert (
+        status(workspace.root, NAMES)["newest_run"]["why"] == f"the gate refused it: quality: {REFUSED[0]['sentence']}"
+    )
     workspace.path("CURRENT.json").unlink()
     with pytest.raises(WorkspaceError, match="nothing is published yet; of run a, the gate refused it: quality: bpr"):
-        status(workspace.root)
+        status(workspace.root, NAMES)
 
 
 def test_the_published_run_is_the_newest_or_was_replaced_since(workspace: Workspace) -> None:
     left(workspace, "publish", published=True, gates=[])
-    assert status(workspace.root)["newest_run"]["why"] == "it was published, and another run after it"
+    assert status(workspace.root, NAMES)["newest_run"]["why"] == "it was published, and another run after it"
     shutil.rmtree(workspace.path("runs/a"))
-    assert status(workspace.root)["newest_run"] == {"run_id": "old", "published": True, "why": ""}
+    assert status(workspace.root, NAMES)["newest_run"] == {"run_id": "old", "published": True, "why": ""}
 
 
 @pytest.mark.parametrize("name", ["runs/a/run.json", "runs/a/steps/publish.json", "runs/old/steps/publish.json"])
@@ -103,21 +107,21 @@ def test_the_published_run_is_the_newest_or_was_replaced_since(workspace: Worksp
 def test_what_is_broken_of_a_run_does_not_stop_it(workspace: Workspace, name: str, text: str) -> None:
     left(workspace, "publish", published=False, gates=REFUSED)
     workspace.path(name).write_text(text)
-    assert status(workspace.root)["digest"] == "1"
+    assert status(workspace.root, NAMES)["digest"] == "1"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"index": 1}', '{"run_id": "old"'])
 def test_a_broken_current_json_is_one_sentence_that_names_it(workspace: Workspace, text: str) -> None:
     workspace.path("CURRENT.json").write_text(text)
     with pytest.raises(WorkspaceError, match=r"CURRENT\.json: .*; remove it, and publish the night again"):
-        status(workspace.root)
+        status(workspace.root, NAMES)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"test": 3, "trained": "a"}'])
 def test_broken_metrics_of_the_published_run_are_one_sentence(workspace: Workspace, text: str) -> None:
     workspace.path("runs/old/metrics.json").write_text(text)
     with pytest.raises(MedleyError, match=r"runs/old/metrics\.json: .*run the night again"):
-        status(workspace.root)
+        status(workspace.root, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_what_is_shown_is_not_obeyed_and_the_document_is_exact(workspace: Worksp
     current = json.loads(workspace.path("CURRENT.json").read_text())
     workspace.write_json("CURRENT.json", {**current, "digest": f"[red]{EVIL}"})
     left(workspace, "publish", published=False, gates=[{**REFUSED[0], "sentence": EVIL}])
-    document, console = status(workspace.root), Console(width=200, force_terminal=False)
+    document, console = status(workspace.root, NAMES), Console(width=200, force_terminal=False)
     with console.capture() as text:
         show(document, console)
     assert document["digest"] == f"[red]{EVIL}"
