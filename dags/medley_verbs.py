@@ -7,7 +7,8 @@ is missing or wrong, the first task fails with the verb's own sentence.
 - Parameters: what an operator changes on a run, under its dotted name (`train.model`), its value in the YAML being the
   default; and `settings`, one JSON object for any other setting: `{"evaluate.users": 1000}`. They are the trigger form,
   and the keys of `--conf`. Only what differs from the YAML is passed on; an empty text field is the empty string. What
-  is wrong is said by the first task, in one sentence. `nightly.*` is read at parse time.
+  is wrong is said by the first task, in one sentence. `workspace` and `source.*` say whose nights these are, and
+  `nightly.*` is read at parse time: the YAML alone has them.
 - Pool: heavy tasks wait for a slot of `medley_heavy`, made once by `airflow pools set medley_heavy 1 Medley` (more
   slots where there are more machines). Airflow queues nothing into a pool that does not exist: its tasks stay
   "scheduled" until the pool is there, and the scheduler's log says why.
@@ -43,6 +44,7 @@ FINAL = (ConfigError.exit_status, GateRefused.exit_status)  # exit statuses that
 GRACE_SECONDS = 10
 NULLABLE = {"type": ["string", "null"]}  # the form sends an empty text field as null
 OURS = ("default", "description", "operator", "advanced")  # of a setting's schema, what is no rule for its value
+OF_THE_FILE = ("workspace", "source", "nightly")  # settings of the YAML file alone, by their first name
 SETTINGS = Param(
     {}, 'any other setting, as JSON: {"evaluate.users": 1000}', schema={"type": ["object", "null"], "title": "settings"}
 )
@@ -58,24 +60,28 @@ class Medley:
     file: Path
     config: Config
     form: dict[str, Schema]
+    own: dict[str, Param]
 
     @classmethod
-    def read(cls, shown: Callable[[str, Schema], bool]) -> Medley:
+    def read(cls, shown: Callable[[str, Schema], bool], own: dict[str, Param] | None = None) -> Medley:
         """Returns the settings of MEDLEY_CONFIG; the defaults, with no schedule, if they cannot be read.
 
-        shown: of a setting's dotted name and JSON schema, whether the form has it.
+        shown: of a setting's dotted name and JSON schema, whether the form has it. own: parameters of the DAG that are
+        no settings.
         """
         file = Path(os.environ.get("MEDLEY_CONFIG") or "medley.yaml").absolute()
         try:
             config = load(file)
         except ConfigError:
             config = Config.model_validate({"nightly": {"schedule": ""}})
-        return cls(file, config, {path: schema for path, schema in leaves(config) if shown(path, schema)})
+        form = {path: schema for path, schema in leaves(config) if shown(path, schema)}
+        return cls(file, config, form, own or {})
 
     @property
     def params(self) -> dict[str, Param]:
-        """One typed Param a setting of the form, in the sections of the YAML, and `settings` for all others."""
-        return {path: make_param(path, schema) for path, schema in self.form.items()} | {"settings": SETTINGS}
+        """The DAG's own, one typed Param a setting of the form, in the sections of the YAML, and `settings`."""
+        form = {path: make_param(path, schema) for path, schema in self.form.items()}
+        return {**self.own, **form, "settings": SETTINGS}
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -109,21 +115,29 @@ class Medley:
         raise (AirflowFailException if status in FINAL else AirflowException)(said)
 
     def _options(self) -> Iterator[str]:
-        """The command line's options for the current run. Raises AirflowFailException if a parameter is unknown."""
-        params = get_current_context()["params"]
-        known = [*self.form, "settings", "as_of", "full"]
-        unknown = sorted(set(params) - set(known))
-        if unknown:
-            nearest = get_close_matches(unknown[0], known, 1) or ["settings"]
+        """The command line's options for the current run. Raises AirflowFailException if a parameter is wrong."""
+        context = get_current_context()
+        params, conf = context["params"], context["dag_run"].conf or {}
+        self._refuse_unknown({**params, **conf})
+        if ignored := sorted(name for name, value in conf.items() if params[name] != value):
             raise AirflowFailException(
-                f"no parameter is called {unknown[0]}; the nearest is {nearest[0]}, "
-                'and any setting may stand in settings: {"section.name": value}'
+                f"the conf's {ignored[0]} would be ignored; set core.dag_run_conf_overrides_params to True in Airflow"
             )
         yield from ("--json", "-c", str(self.file))
         changed = {path: "" if params[path] is None else params[path] for path in self.form}
         changed = {path: value for path, value in changed.items() if value != self.form[path]["default"]}
         for path, value in {**changed, **(params["settings"] or {})}.items():
             yield from ("-s", f"{path}={json.dumps(value, ensure_ascii=False)}")
+
+    def _refuse_unknown(self, params: dict[str, Any]) -> None:
+        if unknown := sorted(set(params) - set(self.params)):
+            settings = [path for path, _ in leaves(self.config) if path.partition(".")[0] not in OF_THE_FILE]
+            nearest = (get_close_matches(unknown[0], [*self.params, *settings], 1) or ["settings"])[0]
+            is_setting = nearest in settings and nearest not in self.params
+            way = f', to be written as settings: {{"{nearest}": value}}' if is_setting else ""
+            raise AirflowFailException(f"no parameter is called {unknown[0]}; the nearest is {nearest}{way}")
+        if fixed := sorted(name for name in params["settings"] or {} if name.partition(".")[0] in OF_THE_FILE):
+            raise AirflowFailException(f"{fixed[0]} is no parameter of a run; change it in {self.file}")
 
 
 def make_param(path: str, described: Schema) -> Param:

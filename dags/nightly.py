@@ -29,7 +29,7 @@ PARAMS = {
 }
 # Steps that are one task each, without a return value of their own.
 WHOLE = [step.name for step in STEPS if step.name not in ("ingest", "extract", "publish")]
-MEDLEY = Medley.read(lambda _, schema: bool(schema.get("operator")))
+MEDLEY = Medley.read(lambda _, schema: bool(schema.get("operator")), PARAMS)
 
 
 def medley(verb: str, *arguments: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def medley(verb: str, *arguments: str) -> dict[str, Any]:
     schedule=MEDLEY.config.nightly.schedule or None,
     catchup=False,
     max_active_runs=1,
-    params=PARAMS | MEDLEY.params,
+    params=MEDLEY.params,
     default_args=MEDLEY.limits,
     doc_md=__doc__,
     tags=["medley"],

@@ -16,7 +16,8 @@ import typer
 
 from pipeline import steps
 from pipeline.errors import CheckFailed, ConfigError, MedleyError
-from pipeline.runtime import LOG, STARTED_BY_TORCHRUN, arrow_without_pandas, limit_threads, threads
+from pipeline.printable import printable
+from pipeline.runtime import STARTED_BY_TORCHRUN, arrow_without_pandas, begin_log, limit_threads, threads
 
 if TYPE_CHECKING:
     from pipeline.artefacts.runs import StepReceipt
@@ -232,8 +233,8 @@ def lookup(
 
     answer = ask(workspace, Query(user, item, text, image, audio, k))
     query = ", ".join(f"{name} {value}" for name, value in answer.query.items())
-    lines = [f"{hit.score:8.4f}  {hit.item_id:<12}  {hit.title}" for hit in answer.hits]
-    return answer.as_json(), "\n".join([f"for {query}:", *lines, *filter(None, [answer.note])])
+    lines = [f"{hit.score:8.4f}  {printable(hit.item_id):<12}  {hit.title}" for hit in answer.hits]
+    return answer.as_json(), "\n".join(map(printable, [f"for {query}:", *lines, *filter(None, [answer.note])]))
 
 
 @verb()
@@ -259,7 +260,8 @@ def status(workspace: WorkspaceFolder) -> Answer:
     from pipeline.serving.status import show
     from pipeline.serving.status import status as status_of
 
-    standing, console = status_of(workspace), Console(width=None if sys.stdout.isatty() else 160)
+    standing = status_of(workspace, [step.name for step in steps.STEPS])
+    console = Console(width=None if sys.stdout.isatty() else 160)
     with console.capture() as text:
         show(standing, console)
     return standing, text.get().rstrip("\n")
@@ -267,19 +269,20 @@ def status(workspace: WorkspaceFolder) -> Answer:
 
 def main() -> None:
     """Runs the command line; an expected error is one line on standard error and its exit status."""
-    logging.basicConfig(**LOG)
+    begin_log()
     try:
         app()
     except MedleyError as error:
         _stop(str(error), error.exit_status)
     except OSError as error:
-        _stop(f"{error.filename or 'a file'}: {error.strerror}; nothing published was changed", 1)
+        fault = f"{error.filename}: {error.strerror}" if error.filename else error
+        _stop(f"{fault}; nothing published was changed", 1)
     except KeyboardInterrupt:
         _stop("interrupted; what is finished is kept, run it again to go on", 130)
 
 
 def _stop(sentence: str, exit_status: int) -> None:
-    print(f"medley: {sentence}", file=sys.stderr)
+    print(f"medley: {printable(sentence)}", file=sys.stderr)
     raise SystemExit(exit_status)
 
 

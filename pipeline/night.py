@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.artefacts.runs import StepReceipt, receipt_of, receipts_of, runs
+from pipeline.artefacts.runs import OPENED, Opened, StepReceipt, receipt_of, receipts_of, runs
 from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
-from pipeline.workspace import Artefact, Json, Workspace
+from pipeline.workspace import Artefact, Json, Workspace, read_json
 
 log = logging.getLogger("medley")
 
@@ -133,10 +133,10 @@ def begin(config: Config, as_of: str | None, run_id: str | None, full: bool = Fa
     if not name.strip(".") or not all(c.isalnum() or c in "._-" for c in name):
         raise ConfigError(f"--run-id {name}: use letters, digits, dot, dash and underscore")
     night = Night(config, Workspace(Path(config.workspace)), name, moment, full)
-    opened = f"{night.folder}/run.json"
-    if night.workspace.read_json(opened) is None:
+    if _opened(night.workspace, name) is None:
         started = {"run_id": name, "as_of": moment.isoformat(), "started_at": now.isoformat()}
-        night.workspace.write_json(opened, {**started, "config": config.model_dump(mode="json")})
+        document = {**started, "config": config.model_dump(mode="json")}
+        night.workspace.write_json(f"{night.folder}/{OPENED}", document)
     return night
 
 
@@ -147,10 +147,14 @@ def resume(config: Config, run_id: str | None, full: bool = False) -> Night:
     """
     workspace = Workspace(Path(config.workspace))
     name = run_id or next((str(run["run_id"]) for run in reversed(runs(workspace))), None)
-    opened = workspace.read_json(f"runs/{name}/run.json") if name else None
+    opened = _opened(workspace, name) if name else None
     if opened is None or name is None:
         raise StepFailed(f"workspace {workspace.root} has no run {name or ''}: begin one with `medley ingest`")
     return Night(config, workspace, name, parse_time(str(opened["as_of"])), full)
+
+
+def _opened(workspace: Workspace, name: str) -> Json | None:
+    return read_json(workspace.path("runs", name, OPENED), Opened, "begin another run with `medley ingest`")
 
 
 def newest_with(workspace: Workspace, step: str) -> str | None:
@@ -162,13 +166,13 @@ def newest_with(workspace: Workspace, step: str) -> str | None:
 def parse_time(text: str) -> datetime:
     """An ISO 8601 time as UTC; one without a zone is UTC already.
 
-    Raises ConfigError if it is none.
+    Raises ConfigError if it is none, or of no year from 1 to 9999 in UTC.
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ConfigError(f"--as-of {text}: write an ISO time such as 2026-01-31T00:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def peak_rss_bytes() -> int:

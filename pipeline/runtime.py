@@ -12,7 +12,9 @@ from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pipeline.printable import PrintableFormatter
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 LOCAL_PROCESSES = "LOCAL_WORLD_SIZE"
 STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
-# Of `logging.basicConfig`.
-LOG: dict[str, Any] = {"format": "%(asctime)s %(message)s", "datefmt": "%H:%M:%S", "level": logging.WARNING}
+
+def begin_log() -> None:
+    """The log of a process: warnings, each line `printable`, on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def threads(config: Config) -> int:

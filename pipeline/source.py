@@ -163,6 +163,8 @@ def _run_on_postgresql(
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import dbapi
 
+    from pipeline.passwords import without_password
+
     uri = os.environ.get(URI_VARIABLE)
     if not uri:
         raise ConfigError(
@@ -178,7 +180,8 @@ def _run_on_postgresql(
             _fill(connection, table, "server_rows", shape)
             connection.unregister("server_rows")
     except Error as error:
-        raise SourceError(f"source.{table}: PostgreSQL says: {_sentence(error)}") from None
+        said = _sentence(SourceError(without_password(str(error), uri)))
+        raise SourceError(f"source.{table}: PostgreSQL says: {said}; see {URI_VARIABLE}") from None
 
 
 def _sentence(error: Exception) -> str:

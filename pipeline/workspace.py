@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -19,14 +20,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.errors import WorkspaceError
+from pipeline.errors import MedleyError, WorkspaceError
+
+log = logging.getLogger("medley")
 
 # A JSON object, as receipts and manifests are.
 Json = dict[str, Any]
-Document = TypeVar("Document")
+Found = TypeVar("Found")
 RECEIPT = "receipt.json"
+REMOVE = "remove it and run the night again"
 # An index's card holds measured times, as receipts do: it is committed with its folder, and no digest names it.
 CARD = "card.json"
 
@@ -66,17 +70,28 @@ class Artefact:
         return Path(self.path).stem.rsplit("-", 1)[-1]
 
 
+@dataclass(frozen=True)
+class _Receipt:
+    """What is read of an artefact's receipt."""
+
+    files: dict[str, str]
+    bytes: dict[str, int]
+    details: Json
+
+
 class Workspace:
     """A folder in which runs leave their artefacts."""
 
-    def __init__(self, root: Path) -> None:
-        """Opens or creates the folder.
+    def __init__(self, root: Path, read_only: bool = False) -> None:
+        """Opens or creates the folder. read_only: opens it as it is, whether it can be written or not.
 
         Raises WorkspaceError if it cannot be created or written, or is the prefix of an object store.
         """
         if "://" in str(root) or ":/" in str(root):
             raise WorkspaceError(f"workspace {root}: only local folders are supported; mount the store, or use a path")
         self.root = Path(root)
+        if read_only:
+            return
         try:
             (self.root / ".tmp").mkdir(parents=True, exist_ok=True)
             probe = self.root / ".tmp" / f"probe-{uuid.uuid4().hex}"
@@ -92,8 +107,10 @@ class Workspace:
         return self.root.joinpath(*parts)
 
     def artefact(self, path: str) -> Artefact | None:
-        """The committed artefact at `path`, or None if there is none or one of its files is gone or of another size."""
-        receipt = read_json(self._receipt(path))
+        """The committed artefact at `path`, or None if there is none, its receipt is broken, or one of its files is
+        gone or of another size.
+        """
+        receipt = skip_broken(lambda: read_json(self._receipt(path), _Receipt))
         if receipt is None:
             return None
         artefact = Artefact(path, receipt["files"], receipt["bytes"], receipt["details"])
@@ -152,7 +169,7 @@ class Workspace:
             _sync(target.parent)
 
     def read_json(self, path: str) -> Json | None:
-        """The JSON document at `path`, or None where there is none."""
+        """The JSON object at `path`, or None where there is none. Raises as the function of this name."""
         return read_json(self.path(path))
 
     def remove(self, path: str) -> None:
@@ -195,21 +212,47 @@ def _mend(source: Path, target: Path) -> None:
             os.replace(path, place)
 
 
-def read_json(path: Path) -> Json | None:
-    """The JSON document in a file, or None where there is none.
+def read_json(path: Path, shape: object = Json, hint: str = REMOVE) -> Json | None:
+    """The JSON object in a file, or None where there is none.
 
-    Raises WorkspaceError if the file cannot be read or is not JSON.
+    shape: a type, such as a dataclass, whose fields it must have, each of its type; it may have more. hint: the way
+    out. Raises WorkspaceError if the file cannot be read, or is cut, empty or of another shape.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        text = path.read_bytes()
+        document: Json = adapter(Json).validate_json(text)
+        adapter(shape).validate_json(text, strict=True)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"{path}: cannot be read ({error}); remove it and run the night again") from None
+    except OSError as error:
+        raise WorkspaceError(f"{path}: cannot be read ({error.strerror}); {hint}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        fault = f"not what Medley writes, {place}: {first['msg']}" if place else f"no JSON object: {first['msg']}"
+        raise WorkspaceError(f"{path}: {fault}; {hint}") from None
+    return document
+
+
+def skip_broken(read: Callable[[], Found]) -> Found | None:
+    """What is read of an earlier run, or of what can be made again; None where it is broken, which is warned of once.
+
+    read: raises MedleyError where what it reads is not what it should be.
+    """
+    try:
+        return read()
+    except MedleyError as error:
+        _warn_once(str(error))
+        return None
 
 
 @cache
-def adapter(kind: type[Document]) -> TypeAdapter[Document]:
+def _warn_once(fault: str) -> None:
+    log.warning("skipped as if it were not there: %s", fault)
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
     """What makes a dataclass, and those in it, of the JSON that it was written as; making one takes a millisecond."""
     return TypeAdapter(kind)
 

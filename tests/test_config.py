@@ -167,3 +167,41 @@ def test_reading_a_configuration_imports_nothing_that_computes() -> None:
     code = "import sys; from pipeline.config import Config, leaves; list(leaves(Config())); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "scipy", "pyarrow", "pandas", "faiss", "sklearn"} & set(modules)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("publish.gate.metric=ndcg@7",), r"metric: no night will measure ndcg@7: did you mean ndcg@5\? .* mrr@20"),
+        (("evaluate.cutoffs=[5, 20]",), r"metric: no night will measure ndcg@10: did you mean ndcg@"),
+        (("publish.gate.metric=ndgc@10",), "did you mean ndcg@10"),
+        (("publish.gate.metric=novelty@10", "publish.gate.segment=cold"), "at evaluate.cutoffs, in cold, there are"),
+        (("publish.gate.metric=",), "no night will measure a name that is empty"),
+        (("publish.gate.segment=colds",), r"segment: no night will measure colds: did you mean cold\? there are all, "),
+        (("publish.gate.segment=cold", "ingest.cold_item_share=0"), "no night will measure cold:"),
+        (("publish.gate.segment=no_audio", "extract.audio=null"), "no night will measure no_audio: .*no_image"),
+        (("publish.gate.segment=new_users",), "no night will measure new_users"),
+        (("publish.gate.segment=co_choice",), "no night will measure co_choice"),
+    ],
+)
+def test_a_gate_that_asks_for_what_no_night_measures_is_told_what_there_is(
+    tmp_path: Path, settings: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(written(tmp_path, ""), settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("publish.gate.metric=coverage@20", "publish.gate.segment=cold_among_all"),
+        ("publish.gate.metric=popularity_lift@5",),
+        ("publish.gate.metric=mrr@3", "evaluate.cutoffs=[3]", "evaluate.baselines.1.half_life_days=[30]"),
+        ("publish.gate.segment=cold", "ingest.cold_item_share=0", "ingest.split=given"),
+        ("publish.gate.segment=no_scent", "extract.scent={encoder: array, file: a.npy}"),
+        ("publish.gate.segment=new_users", "source.users=select 1"),
+        ("publish.gate.segment=all_modalities",),
+    ],
+)
+def test_a_gate_may_ask_for_all_that_is_measured(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    load(written(tmp_path, ""), settings)

@@ -126,6 +126,26 @@ def test_a_dead_database_is_one_sentence_without_its_password(monkeypatch: pytes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql+psycopg2://medley:s3cret@127.0.0.1:1/shop",
+        "mysql://medley:s3cret@127.0.0.1:1/shop",
+        "postgresql://medley:s3cret%zz@127.0.0.1:1/shop",
+        "postgresql://medley:and@s3cret@127.0.0.1:1/shop",
+        "postgresql://medley:and/s3cret@127.0.0.1:1/shop",
+        "postgresql://127.0.0.1:1/shop?password=s3cret%zz",
+        "host=127.0.0.1 port=1 password='a s3cret",
+        "host=127.0.0.1 port=1 password = s3cret secure",
+    ],
+)
+def test_a_password_reaches_no_message_whatever_the_scheme(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv(URI_VARIABLE, uri)
+    with duckdb.connect() as connection, pytest.raises(SourceError, match=f"says: .*; see {URI_VARIABLE}") as caught:
+        read(connection, source())
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_parameter_is_a_value_and_never_sql() -> None:
     with duckdb.connect() as connection:
         quoted = Source(items="select getvariable('v') as item_id, '' as title", params={"v": "'; drop table x; --"})

@@ -38,5 +38,5 @@ class Evaluated:
     @staticmethod
     def read(folder: Path) -> Evaluated:
         """What `write` wrote. Raises ShardCorrupt if it is gone or not that."""
-        document = read_json(folder / FILE)
-        return Evaluated(**{name: document[name] for name in Evaluated.__dataclass_fields__ if name in document})  # type: ignore[arg-type]
+        document = read_json(folder / FILE, Evaluated)
+        return Evaluated(**{name: document[name] for name in Evaluated.__dataclass_fields__ if name in document})

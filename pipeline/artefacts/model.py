@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.artefacts.read import FULL, read_table, readable
+from pipeline.artefacts.read import FULL, read_json, read_table
 from pipeline.artefacts.tries import Try
 from pipeline.artefacts.vectors import read_vectors, write_vectors
 from pipeline.interactions import Floats
@@ -147,5 +147,5 @@ class Curves:
     @staticmethod
     def read(folder: Path) -> Curves:
         """What `write` wrote. Raises ShardCorrupt if it is gone or not that."""
-        with readable(folder / CURVES):
-            return Curves(**json.loads((folder / CURVES).read_text("utf-8")))
+        document = read_json(folder / CURVES, Curves)
+        return Curves(**{name: document[name] for name in Curves.__dataclass_fields__ if name in document})

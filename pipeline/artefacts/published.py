@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import AwareDatetime
+
 from pipeline.artefacts.read import among, read_json, read_rows, read_table, readable
 from pipeline.errors import WorkspaceError
 from pipeline.runtime import arrow_without_pandas
@@ -41,6 +43,35 @@ def list_schema() -> pa.Schema:
 
 
 @dataclass(frozen=True)
+class Current:
+    """`CURRENT.json`: the index that is published, its path in the workspace, and the run that made it."""
+
+    index: str
+    digest: str
+    run_id: str
+    as_of: AwareDatetime
+    published_at: AwareDatetime
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is read of `card.json`. lineage: step to path in the workspace. encoders: key by modality."""
+
+    model: str
+    lineage: dict[str, str]
+    encoders: dict[str, str]
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """An encoder in `encoders.json`."""
+
+    identity: str
+    fitted: str
+    settings: Json
+
+
+@dataclass(frozen=True)
 class Published:
     """An index folder. digest: its name. Every method that reads raises ShardCorrupt if a file is not what it was."""
 
@@ -50,12 +81,12 @@ class Published:
     @property
     def card(self) -> Json:
         """`card.json`: what was measured, and where everything came from."""
-        return read_json(self.folder / CARD)
+        return read_json(self.folder / CARD, Card)
 
     @property
     def encoders(self) -> Json:
         """`encoders.json`: what a query's encoder is made from, by modality."""
-        return read_json(self.folder / ENCODERS, FULL)
+        return read_json(self.folder / ENCODERS, dict[str, MadeWith], FULL)
 
     def items(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """The items, row for row as in `recommend.faiss`, or those of some ids, read as `at_rows` reads them."""
@@ -100,14 +131,19 @@ class Published:
 def current(workspace: Path) -> Json:
     """`CURRENT.json`: `index`, `digest`, `run_id`, `as_of`, `published_at`.
 
-    Raises WorkspaceError if the folder is not there or nothing has been published yet.
+    Raises WorkspaceError if the folder is not there, nothing has been published yet, or the file is broken.
     """
     if not workspace.is_dir():
         raise WorkspaceError(f"workspace {workspace}: no such folder; give the one that medley.yaml names with -w")
-    document = read_optional(workspace / CURRENT)
+    document = published_now(workspace)
     if document is None:
         raise WorkspaceError(f"workspace {workspace}: nothing is published yet; run `medley run` first")
     return document
+
+
+def published_now(workspace: Path) -> Json | None:
+    """`CURRENT.json`, None where nothing has been published yet. Raises WorkspaceError if it is broken."""
+    return read_optional(workspace / CURRENT, Current, "remove it, and publish the night again")
 
 
 def published(workspace: Path) -> Published:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ShardCorrupt
+from pipeline.errors import ShardCorrupt, WorkspaceError
+from pipeline.workspace import Json
+from pipeline.workspace import read_json as read_optional
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +112,15 @@ def schema_of(path: Path, hint: str = AGAIN) -> pa.Schema:
     return read_table(path, where=ds.scalar(False), hint=hint).schema
 
 
-def read_json(path: Path, hint: str = AGAIN) -> dict[str, object]:
-    """A file that holds one JSON object. Raises ShardCorrupt if it does not."""
-    with readable(path, "no JSON object", hint):
-        return dict(json.loads(path.read_text("utf-8")))
+def read_json(path: Path, shape: object = Json, hint: str = AGAIN) -> Json:
+    """A file that holds one JSON object. shape: see `pipeline.workspace.read_json`.
+
+    Raises ShardCorrupt if it is not there, or not that.
+    """
+    try:
+        document = read_optional(path, shape, hint)
+    except WorkspaceError as error:
+        raise ShardCorrupt(str(error)) from None
+    if document is None:
+        raise ShardCorrupt(f"{path}: is gone; {hint}")
+    return document

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline.artefacts.read import readable
+from pipeline.artefacts.read import FULL, read_json, readable
 
 FILE = "reranked.json"
 
@@ -71,7 +71,7 @@ class Reranked:
     @staticmethod
     def read(folder: Path) -> Reranked:
         """What `write` wrote. Raises ShardCorrupt if it is not that."""
-        with readable(folder / FILE, "not what rerank writes", "run the night with --full"):
-            document = json.loads((folder / FILE).read_text("utf-8"))
+        document = read_json(folder / FILE, hint=FULL)
+        with readable(folder / FILE, "not what rerank writes", FULL):
             fit = document.pop("fit")
             return Reranked(folder, **document, fit=RankerFit(**fit) if fit else None)

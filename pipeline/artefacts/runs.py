@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from pipeline.errors import StepFailed
-from pipeline.workspace import Json, Workspace, adapter, read_json
+from pipeline.workspace import Json, Workspace, adapter, read_json, skip_broken
 
 Note = TypeVar("Note")
+
+
+OPENED = "run.json"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`run.json`: a run as it began. as_of, started_at: ISO times in UTC."""
+
+    run_id: str
+    as_of: AwareDatetime
+    started_at: AwareDatetime
+    config: Json
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,8 @@ class StepReceipt:
     def noted(self, kind: type[Note]) -> Note:
         """What the step's builder returned, a dataclass. Raises StepFailed if an older version left something else."""
         try:
-            return adapter(kind).validate_python(self.details)  # type: ignore[arg-type]
+            noted: Note = adapter(kind).validate_python(self.details)  # type: ignore[arg-type]
+            return noted
         except ValidationError:
             raise StepFailed(f"{self.path}: another version of Medley wrote its receipt; run it with --full") from None
 
@@ -45,9 +60,9 @@ class StepReceipt:
 def receipt_of(run: Path, step: str) -> StepReceipt | None:
     """What a step of a run left, None where it is not done. run: the run's folder.
 
-    Raises StepFailed if another version of Medley wrote it otherwise.
+    Raises WorkspaceError if it is broken, StepFailed if another version of Medley wrote it otherwise.
     """
-    document = read_json(run / "steps" / f"{step}.json")
+    document = read_json(run / "steps" / f"{step}.json", StepReceipt, f"run `medley {step.split('.')[0]}` again")
     try:
         return None if document is None else StepReceipt(**document)
     except TypeError:
@@ -59,6 +74,11 @@ def receipts_of(run: Path) -> list[StepReceipt]:
     """What every step of a run left so far, by name."""
     receipts = (receipt_of(run, path.stem) for path in sorted((run / "steps").glob("*.json")))
     return [receipt for receipt in receipts if receipt]
+
+
+def earlier_receipt(run: Path, step: str) -> StepReceipt | None:
+    """As `receipt_of`, of a run that is over: a broken receipt is skipped with a warning."""
+    return skip_broken(lambda: receipt_of(run, step))
 
 
 def total(step: str, parts: Sequence[StepReceipt]) -> StepReceipt:
@@ -77,6 +97,11 @@ def total(step: str, parts: Sequence[StepReceipt]) -> StepReceipt:
 
 
 def runs(workspace: Workspace) -> list[Json]:
-    """The `run.json` of every run in the workspace, oldest first."""
-    documents = [read_json(path) for path in workspace.root.glob("runs/*/run.json")]
-    return sorted((document for document in documents if document), key=lambda document: str(document["started_at"]))
+    """The `run.json` of every run in the workspace, in the order they began; a broken one is skipped with a warning."""
+    documents = [opened_run(path.parent) for path in workspace.root.glob("runs/*/run.json")]
+    return sorted(filter(None, documents), key=lambda document: datetime.fromisoformat(document["started_at"]))
+
+
+def opened_run(run: Path) -> Json | None:
+    """A run's `run.json`; None where there is none, or it is broken, which is warned of. run: the run's folder."""
+    return skip_broken(lambda: read_json(run / OPENED, Opened, "remove the run's folder"))

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, map_rows
-from pipeline.artefacts.read import read_table
-from pipeline.errors import ShardCorrupt, StepFailed
+from pipeline.artefacts.read import read_json, read_table
+from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
-from pipeline.workspace import RECEIPT, Json, Workspace, adapter, digest, read_json
+from pipeline.workspace import RECEIPT, Json, Workspace, adapter, digest
+from pipeline.workspace import read_json as read_optional
 
 OPENED = "opened.json"
 SUMMARY, USERS, SHOWN = "split.json", "users.parquet", "shown"
@@ -75,7 +76,8 @@ class Staged:
     @cached_property
     def summary(self) -> SourceSummary:
         """What came in, and how it was split. Raises ShardCorrupt if the snapshot is gone."""
-        return adapter(SourceSummary).validate_python(self._json(SUMMARY))
+        summary: SourceSummary = adapter(SourceSummary).validate_python(self._json(SUMMARY, SourceSummary))
+        return summary
 
     def digest(self, *names: str) -> str:
         """The digest of the contents of those files whose path in the snapshot begins with one of `names`."""
@@ -164,11 +166,15 @@ class Staged:
 
         return mapped(LOG), mapped(SHOWN)
 
-    def _json(self, name: str) -> Json:
-        document = read_json(self.folder / name)
-        if document is None:
-            raise ShardCorrupt(f"{self.folder}: has no {name}; run `medley ingest` again")
-        return document
+    def _json(self, name: str, shape: object = Json) -> Json:
+        return read_json(self.folder / name, shape, "run `medley ingest --full`")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """`opened.json` of a run: the digest of the evaluation that it opened its test part for."""
+
+    evaluation: str
 
 
 def open_test(staged: Staged, workspace: Workspace, run: str, evaluation: str, folder: Path) -> OpenedLog:
@@ -179,7 +185,7 @@ def open_test(staged: Staged, workspace: Workspace, run: str, evaluation: str, f
     for the same evaluation, which a kill interrupted, and for no other. Raises StepFailed where it has looked already.
     """
     record = f"{run}/{OPENED}"
-    before = workspace.read_json(record)
+    before = read_optional(workspace.path(record), Looked, "begin another run with `medley ingest`")
     if (folder / OPENED).exists() or (before is not None and before["evaluation"] != evaluation):
         raise StepFailed(
             f"run {Path(run).name} has opened its test part already, and what is chosen after that is chosen on it; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -31,8 +31,14 @@ def advanced(default: Any, description: str | None = None, **rules: Any) -> Any:
     return Field(default, description=description, json_schema_extra=ADVANCED, **rules)
 
 
+# Words that YAML 1.1 reads as something else, where they stand bare.
+BARE_WORDS: dict[bool | None, tuple[str, ...]] = {False: ("off", "no"), True: ("on", "yes"), None: ("none", "null")}
+
+
 class Section(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know.
+
+    A bare `off` or `none` is the word where a field has that among its values.
 
     moved: keys of earlier versions, and what to write instead, with SETTINGS or VALUE for what was given.
     """
@@ -48,7 +54,16 @@ class Section(BaseModel):
                 raise refusal("moved", str(key), value[key], f"write {_filled(cls.moved[key], value[key])} now")
             if key not in cls.model_fields and (said := cls.unknown(str(key), value[key])):
                 raise refusal("unknown", str(key), value[key], said)
-        return value
+        return {key: cls._word(key, given) for key, given in value.items()} if isinstance(value, dict) else value
+
+    @classmethod
+    def _word(cls, key: str, given: object) -> object:
+        """A value, or the word of the field that YAML took it from."""
+        if key not in cls.model_fields or not (given is None or isinstance(given, bool)):
+            return given
+        kind = cls.model_fields[key].annotation
+        words = get_args(kind) if get_origin(kind) is Literal else ()
+        return next((word for word in BARE_WORDS[given] if word in words), given)
 
     @classmethod
     def unknown(cls, key: str, value: object) -> str:

@@ -24,7 +24,8 @@ from pipeline.errors import ConfigError
 
 
 @cache
-def _modules_of(package: str) -> tuple[str, ...]:
+def modules_of(package: str) -> tuple[str, ...]:
+    """The names of a package's modules, but for those that begin with an underscore; none is imported."""
     spec = find_spec(package)
     places = spec.submodule_search_locations if spec else None
     return tuple(module.name for module in iter_modules(places or []) if not module.name.startswith("_"))
@@ -99,7 +100,7 @@ class Registry:
         """Medley's kinds, and the package that each is a module of."""
         named: dict[str, str] = {}
         for package in filter(None, (self.common, self.package)):
-            named |= dict.fromkeys(_modules_of(package), package)
+            named |= dict.fromkeys(modules_of(package), package)
         return dict(sorted(named.items()))
 
     def _of_module(self, module: ModuleType) -> type:

@@ -6,11 +6,12 @@ import logging
 import os
 from pathlib import Path
 
-import yaml
 from pydantic import JsonValue, ValidationError
 
+from pipeline.config.gate import refuse_unmeasured
 from pipeline.config.sections import Config
 from pipeline.config.train import RECOMMENDERS, TrainSettings
+from pipeline.config.yaml_text import parsed
 from pipeline.errors import ConfigError
 
 log = logging.getLogger("medley")
@@ -21,7 +22,8 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 
     Relative paths in the file start at its folder; those in overrides, at the working directory.
 
-    Raises ConfigError if the file is missing, is not YAML, or holds an unknown key or a wrong value.
+    Raises ConfigError if the file is missing, is not YAML that `parsed` takes, or holds an unknown key or a wrong
+    value, or a gate that asks for what is not measured.
     """
     document = _read_yaml(path)
     values: dict[str, JsonValue] = {}
@@ -29,10 +31,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"-s {override}: write it as key.path=value")
-        try:
-            value = yaml.safe_load(text) if text else ""
-        except yaml.YAMLError as error:
-            raise ConfigError(f"-s {override}: the value is not YAML ({_first_line(error)})") from None
+        value = parsed(text, f"-s {key}") if text else ""
         if key in _PATHS and value and "://" not in str(value):
             value = os.path.abspath(str(value))
         if key.endswith(".weights"):
@@ -40,18 +39,18 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         _set(values, key, value)
     _rebase(document, path.parent)
     try:
-        return Config.model_validate(_merge(_with_lists(_of_the_same_kind(document, values), values), values))
+        config = Config.model_validate(_merge(_with_lists(_of_the_same_kind(document, values), values), values))
+        refuse_unmeasured(config)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
+    return config
 
 
 def _read_yaml(path: Path) -> dict[str, JsonValue]:
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        document = parsed(path.read_bytes(), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a medley.yaml with -c") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({_first_line(error)})") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -153,7 +152,3 @@ def explain(error: ValidationError) -> str:
         said = str(first["ctx"]["error"])
         return f"{where}: {said}{more}" if where else f"{said}{more}"
     return f"{where}: {first['msg']}, found {first['input']!r}{more}"
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -110,8 +110,8 @@ class Index(Section):
 class Gate(Section):
     """What must hold before the published index is replaced."""
 
-    metric: str = operator(DEFAULT_METRIC, "a metric of metrics.json")
-    segment: str = operator("all", "a segment of metrics.json")
+    metric: str = operator(DEFAULT_METRIC, "a metric at one of evaluate.cutoffs")
+    segment: str = operator("all", "a segment that is measured, see evaluation")
     baseline: str = operator("popularity", "a model of evaluate.baselines")
     min_ratio: float = operator(1.0, "the model's mean must exceed this times the baseline's", ge=0)
     refuse_worse: bool = operator(

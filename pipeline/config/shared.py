@@ -82,6 +82,7 @@ class Array(EncoderSettings):
         description=".npy, whose row the item's column numbers, or .parquet, whose item_id it names; below media_root; "
         "a modality of your own has no column: its rows are found by item_id",
     )
+    column: str = Field("", description="of a .parquet file, the lists of numbers; vector or embedding if empty")
 
 
 class Own(EncoderSettings):

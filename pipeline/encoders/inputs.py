@@ -165,11 +165,11 @@ class GivenInputs(Inputs):
 
     def rows(self, items: pa.Table) -> Rows:
         """The rows of staged items, in their order, each by the hash of its own vector."""
-        names = self._names(items)
-        places, problems = self.encoder.find(names)
-        problems[np.asarray(pc.is_null(names))] = f"no {self.modality}"
+        places, problems = self.encoder.find(self._names(items))
         hashes = np.full(len(places), NONE, HASH)
         there = places >= 0
+        for row in np.flatnonzero(~there):
+            problems[row] = problems[row] or f"no {self.modality}"
         hashes[there] = sha256_of_rows(self.encoder.read(places[there]))
         return Rows(_array(items["item_id"]), hashes, problems, places)
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.explain.base import Game
 from pipeline.explain.by_history import HistoryShares
+from pipeline.printable import printable
 from pipeline.recommend import kind_of
 from pipeline.workspace import Json
 
@@ -91,9 +92,8 @@ class AlikeItems(Explanation):
     def as_text(self) -> str:
         """The same for people: a line for each part, with its share of all parts as a bar."""
         first = f"{' and '.join(self._named())}: cosine {self.score:.4f}"
-        return "\n".join(
-            [first, *_game_lines(self.game, "nothing is said without any content"), *self._missing_lines()]
-        )
+        lines = [first, *_game_lines(self.game, "nothing is said without any content"), *self._missing_lines()]
+        return "\n".join(map(printable, lines))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class ListedItem(Explanation):
                 *_game_lines(self.groups, "what is said of an average user and item"),
                 f"the first stage's score is {self.first.score:.4f}:",
             ]
-        return "\n".join([*head, *self.first.lines(), *self._missing_lines()])
+        return "\n".join(map(printable, [*head, *self.first.lines(), *self._missing_lines()]))
 
 
 def _split(game: Game | None) -> Json:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artefacts.read import read_json
-from pipeline.workspace import Json
+from pipeline.workspace import Json, read_json, skip_broken
 
 SHOWN = 10
 
@@ -52,6 +51,31 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What is read of a trial in `tune.json`."""
+
+    number: int
+    state: str
+    settings: Json
+    value: float | None
+    epochs: int | None
+    seconds: float | None
+    configured: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is read of `tune.json`."""
+
+    metric: str
+    space: Json
+    wanted_trials: int
+    trials: list[Tried]
+    best: Tried | None
+    configured: Tried | None
+
+
+@dataclass(frozen=True)
 class Tuning:
     """A search: how far it came, what it found, and its best trials; `low` and `high` bound the charts' scores."""
 
@@ -68,13 +92,10 @@ class Tuning:
 
 
 def tuning_of(workspace: Path) -> Tuning | None:
-    """The newest search of a workspace, or None where none has judged a trial yet.
-
-    Raises ShardCorrupt if its `tune.json` is not readable.
-    """
+    """The newest search of a workspace, or None where none has judged a trial yet, or its `tune.json` is broken."""
     newest = max(workspace.glob("tunes/*/tune.json"), key=lambda path: path.stat().st_mtime, default=None)
-    document: Json = read_json(newest, "remove it and run the night again") if newest else {}
-    if not newest or not document["best"]:
+    document = skip_broken(lambda: read_json(newest, Search, "remove it and search again")) if newest else None
+    if not newest or not document or not document["best"]:
         return None
     trials = [_trial(trial, document["best"]["number"]) for trial in document["trials"]]
     scores = [trial.score for trial in trials if trial.score is not None]

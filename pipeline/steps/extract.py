@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.artefacts.runs import runs
+from pipeline.artefacts.runs import earlier_receipt, runs
 from pipeline.artefacts.shards import Shards, Summary
 from pipeline.config import Modality
 from pipeline.errors import StepFailed
@@ -31,7 +31,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.steps.encoding import PROFILES, SHARED, Encoding, Part, prefixes_of, shared_step_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import Ready, ensure
-from pipeline.workspace import Json, read_json
+from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
 PROFILES_STEP = "extract.text.profiles"
@@ -164,11 +164,10 @@ def _seconds_a_row(night: Night, encoding: Encoding) -> float:
     encoded, seconds = 0, 0.0
     for run in runs(night.workspace):
         steps = night.workspace.path("runs", str(run["run_id"]), "steps")
-        receipts = [
-            read_json(path) or {} for path in steps.glob(f"{encoding.shared_step[: -len(SHARED)]}bucket-*.json")
-        ]
-        own = [each for each in receipts if each["encoded_rows"] and each["path"].startswith(encoding.folder())]
-        rows = sum(each["encoded_rows"] for each in own)
+        names = [path.stem for path in steps.glob(f"{encoding.shared_step[: -len(SHARED)]}bucket-*.json")]
+        receipts = filter(None, (earlier_receipt(steps.parent, name) for name in names))
+        own = [each for each in receipts if each.encoded_rows and each.path.startswith(encoding.folder())]
+        rows = sum(each.encoded_rows for each in own)
         if rows > encoded:
-            encoded, seconds = rows, sum(each["seconds"] for each in own)
+            encoded, seconds = rows, sum(each.seconds for each in own)
     return seconds / encoded if encoded else encoding.ready.encoder.seconds_a_row

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.encoded import NONE, Failure
+from pipeline.artefacts.read import FULL, read_json
 from pipeline.config import Modality
 from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
@@ -35,7 +36,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import RECEIPT, Json, digest, read_json, sha256_of
+from pipeline.workspace import RECEIPT, Json, digest, sha256_of
 
 log = logging.getLogger("medley")
 VERSION = 1
@@ -44,6 +45,16 @@ SAMPLE_BUCKETS = 8
 GROWTH = 2
 CHOICE = "encoder.json"
 FITTED = "fitted"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is read of `encoder.json`, see `Prepared`."""
+
+    fitted: str
+    engine: str
+    precision: str
+    cosine: float
 
 
 @dataclass
@@ -137,8 +148,8 @@ def _step(modality: Modality) -> str:
 
 
 def restore(folder: Path) -> Prepared:
-    """What `run` decided, from the folder it left."""
-    choice = read_json(folder / CHOICE) or {}
+    """What `run` decided, from the folder it left. Raises ShardCorrupt if it is not that."""
+    choice = read_json(folder / CHOICE, Decided, FULL)
     return Prepared(folder / FITTED, choice["fitted"], choice["engine"], choice["precision"], choice["cosine"])
 
 

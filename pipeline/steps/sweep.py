@@ -1,8 +1,10 @@
 """Sweep: what a night leaves behind, once it is published.
 
-- runs: the newest `publish.keep_runs`, tonight's and the published one stay, older ones go;
+- runs: the newest `publish.keep_runs`, tonight's and the published one stay, and so do those that may be going on: none
+  that has not published goes within `nightly.timeout_seconds` of its last step, and none at all within an hour;
 - artefacts: what no kept run's receipts name goes, an hour after it was last changed, as a run may be writing it;
-- media that the source gave as bytes: what no kept run's items name goes, likewise;
+- media that the source gave as bytes: what no kept run's items name goes, likewise, but none while another run may be
+  going on, and so are unfinished files;
 - searches for settings, which no run names: what has gone on since the oldest kept run began stays, and the newest,
   which reports show.
 """
@@ -13,18 +15,21 @@ import logging
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.published import CURRENT
-from pipeline.artefacts.runs import receipt_of, runs
+from pipeline.artefacts.published import published_now
+from pipeline.artefacts.runs import OPENED, runs
 from pipeline.media import MEDIA
 from pipeline.media.stored import FOLDER, PREFIX, path_of
 from pipeline.night import Night
-from pipeline.workspace import Workspace, read_json
+from pipeline.workspace import Workspace, read_json, skip_broken
 
 log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
@@ -59,34 +64,61 @@ def unnamed(changed: Mapping[str, float], named: Collection[str], before: float)
     return [path for path in paths if not path.endswith(LAYOUT)]
 
 
+def may_go_on(changed: float, over: bool, now: float, timeout_seconds: float) -> bool:
+    """Whether a run may be in progress, or has ended only now.
+
+    changed: when it left its last receipt. over: whether that was its last step's. timeout_seconds: of a step.
+    """
+    return changed >= now - GRACE_SECONDS - (0 if over else timeout_seconds)
+
+
 def sweep(night: Night) -> None:
     """Removes runs beyond `publish.keep_runs`, every artefact that no kept run names, and older searches."""
-    workspace, before = night.workspace, time.time() - GRACE_SECONDS
-    current = workspace.read_json(CURRENT) or {}
-    began = {str(run["run_id"]): datetime.fromisoformat(str(run["started_at"])) for run in runs(workspace)}
-    kept_ids = kept_runs(list(began), night.config.publish.keep_runs, {night.run_id, str(current.get("run_id"))})
+    workspace, now = night.workspace, time.time()
+    current = skip_broken(lambda: published_now(workspace.root)) or {}
+    began = {str(run["run_id"]): datetime.fromisoformat(run["started_at"]) for run in runs(workspace)}
+    going_on = {run_id for run_id in began if _may_go_on(night, run_id, now)}
+    always = {night.run_id, str(current.get("run_id")), *going_on}
+    kept_ids = kept_runs(list(began), night.config.publish.keep_runs, always)
     for run_id in began.keys() - kept_ids:
         shutil.rmtree(workspace.path("runs", run_id), ignore_errors=True)
     oldest = min(began[run_id] for run_id in kept_ids).timestamp()
     named = {str(current.get("index")), *kept_searches(_changed(workspace, "tunes/*/*"), oldest)}
-    for run_id in kept_ids:
-        receipts = workspace.path("runs", run_id, "steps").glob("*.json")
-        named |= {str((read_json(receipt) or {}).get("path")) for receipt in receipts}
-    for name in unnamed(_changed(workspace, f"{FOLDER}/*/*/*"), _media(workspace, kept_ids), before):
-        workspace.path(name).unlink(missing_ok=True)
-    for name in unnamed(_changed(workspace, *SWEPT), named, before):
+    for run_id in {*kept_ids, *always}:
+        named |= _named(workspace.path("runs", run_id))
+    for name in unnamed(_changed(workspace, *SWEPT), named, now - GRACE_SECONDS):
         workspace.remove(name)
         log.info("swept %s: no kept run names it", name)
-    for name in unnamed(_changed(workspace, ".tmp/*"), (), before):
-        _remove(workspace.path(name))
+    if not going_on - {night.run_id}:
+        files = _changed(workspace, ".tmp/*", f"{FOLDER}/*/*/*")
+        for name in unnamed(files, _media(workspace, named), now - GRACE_SECONDS):
+            _remove(workspace.path(name))
 
 
-def _media(workspace: Workspace, run_ids: Collection[str]) -> set[str]:
-    """The media that the staged items of some runs name."""
-    receipts = (receipt_of(workspace.path("runs", run_id), "ingest") for run_id in run_ids)
+def _may_go_on(night: Night, run_id: str, now: float) -> bool:
+    receipts = _changed(night.workspace, f"runs/{run_id}/{OPENED}", f"runs/{run_id}/steps/*.json")
+    over = f"runs/{run_id}/steps/publish.json" in receipts
+    return may_go_on(max(receipts.values(), default=0), over, now, night.config.nightly.timeout_seconds)
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What is read of a step's receipt: the path of what it left."""
+
+    path: str
+
+
+def _named(run: Path) -> set[str]:
+    """The artefacts that a run's receipts name; what a broken one named, nobody can read any more."""
+    receipts = (skip_broken(partial(read_json, path, _Left)) for path in (run / "steps").glob("*.json"))
+    return {str(receipt["path"]) for receipt in receipts if receipt}
+
+
+def _media(workspace: Workspace, staged: Collection[str]) -> set[str]:
+    """The stored media that the items of some snapshots name. staged: paths of artefacts, snapshots among them."""
     names: set[str] = set()
-    for staged in {receipt.path for receipt in receipts if receipt}:
-        for bucket in workspace.path(staged, "items").glob("*.parquet"):
+    for path in (path for path in staged if path.startswith("staged/")):
+        for bucket in workspace.path(path, "items").glob("*.parquet"):
             for modality in MEDIA.intersection(pq.read_schema(bucket).names):
                 stored = pq.read_table(bucket, columns=[modality], filters=pc.starts_with(pc.field(modality), PREFIX))
                 names |= {f"{FOLDER}/{modality}/{path_of(name)}" for name in stored[modality].to_pylist()}
@@ -95,8 +127,11 @@ def _media(workspace: Workspace, run_ids: Collection[str]) -> set[str]:
 
 def _changed(workspace: Workspace, *patterns: str) -> dict[str, float]:
     """Every path of some patterns, and when it was last changed."""
-    paths = (path for pattern in patterns for path in workspace.root.glob(pattern))
-    return {str(path.relative_to(workspace.root)): path.stat().st_mtime for path in paths}
+    changed: dict[str, float] = {}
+    for path in (path for pattern in patterns for path in workspace.root.glob(pattern)):
+        with suppress(FileNotFoundError):  # another run ends meanwhile
+            changed[str(path.relative_to(workspace.root))] = path.stat().st_mtime
+    return changed
 
 
 def _remove(path: Path) -> None:

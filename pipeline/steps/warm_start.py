@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.artefacts.model import FitDetails, Settled
-from pipeline.artefacts.runs import receipt_of
+from pipeline.artefacts.published import published_now
+from pipeline.artefacts.runs import StepReceipt, earlier_receipt, opened_run
 from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.tries import Try
 from pipeline.config.train import RECOMMENDERS, TrainSettings
@@ -22,7 +23,7 @@ from pipeline.recommend import kind_of, parts
 from pipeline.recommend.base import Fit, Room
 from pipeline.steps.fits import metric_of
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import adapter, digest, read_json
+from pipeline.workspace import digest, skip_broken
 
 log = logging.getLogger("medley")
 # By model, settings that a night takes.
@@ -40,20 +41,26 @@ def earlier_models(night: Night) -> list[str]:
         return [""]
     if already := night.done("train"):
         # The run has trained before, and may be what is published now.
-        return [str(already.details["before"])]
+        return [already.noted(FitDetails).before]
     run_id, reason = _published(night)
     if not run_id:
         return [""]
-    trained = receipt_of(night.workspace.path("runs", run_id), "train")
+    trained, details = _trained(night, run_id)
     if not reason:
-        if trained is None or night.workspace.artefact(trained.path) is None:
+        if trained is None or details is None or night.workspace.artefact(trained.path) is None:
             reason = "its model is gone"
-        elif settings.warm_start and trained.details["model"] != settings.model:
+        elif settings.warm_start and details.model != settings.model:
             reason = "it is of another model"
-    if reason or not trained:
+    if reason or not trained or not details:
         log.info("train begins without the night %s: %s", run_id, reason)
         return [""]
-    return [trained.noted(FitDetails).before, trained.path]
+    return [details.before, trained.path]
+
+
+def _trained(night: Night, run_id: str) -> tuple[StepReceipt | None, FitDetails | None]:
+    """What an earlier run's training left, and noted; None where that is gone or broken."""
+    trained = earlier_receipt(night.workspace.path("runs", run_id), "train")
+    return trained, skip_broken(lambda: trained.noted(FitDetails)) if trained else None
 
 
 def meaning_of(night: Night, settings: TrainSettings) -> str:
@@ -73,12 +80,13 @@ def kept_settings(
     is_there: whether what comes of such settings is there already; a night without change takes that.
     """
     run_id, reason = _published(night)
-    earlier = receipt_of(night.workspace.path("runs", run_id), step) if run_id and not reason else None
+    earlier = earlier_receipt(night.workspace.path("runs", run_id), step) if run_id and not reason else None
     if night.full or earlier is None:
         return {}
+    noted = skip_broken(lambda: earlier.noted(_Settling))
     settled = {
         name: own
-        for name, own in adapter(dict[str, Settled]).validate_python(earlier.details.get("settled", {})).items()
+        for name, own in (noted.settled if noted else {}).items()
         if name in models and own.meaning == meaning_of(night, models[name])
     }
     for kept in ({}, settled):
@@ -86,6 +94,13 @@ def kept_settings(
             return kept
     most = night.config.evaluate.settled_nights
     return {name: replace(own, nights=own.nights + 1) for name, own in settled.items() if own.nights < most}
+
+
+@dataclass(frozen=True)
+class _Settling:
+    """What is read of a step's note: by model, what it settled."""
+
+    settled: dict[str, Settled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,11 +140,11 @@ def _plans(night: Night, kept: Kept) -> list[Plan]:
     room = Room(staged.parts["train"], staged.items)
     settled = kept[settings.model].settings if settings.model in kept else {}
     run_id, _ = _published(night)
-    trained = receipt_of(night.workspace.path("runs", run_id), "train") if run_id else None
-    tries = trained.noted(FitDetails).tries if trained else {}
+    details = _trained(night, run_id)[1] if run_id else None
+    tries = details.tries if details else {}
     rooms = [room]
-    if trained and tries:
-        growth = sum(staged.parts.values()) / max(trained.noted(FitDetails).rows, 1)
+    if details and tries:
+        growth = sum(staged.parts.values()) / max(details.rows, 1)
         seconds = {name: tried.seconds * growth for name, tried in tries.items() if tried.seconds}
         again = {part.model: 0.0 if part.model in tries else np.inf for part in parts(settings)}
         rooms = [replace(room, seconds=again), replace(room, seconds=seconds)]
@@ -163,22 +178,24 @@ def settled_by(
 
 def _published(night: Night) -> tuple[str, str]:
     """The run that is published, empty for none, and why nothing may be taken from it, empty if it may."""
-    current = night.workspace.read_json("CURRENT.json")
+    current = skip_broken(lambda: published_now(night.workspace.root))
     return ("", "") if current is None else (str(current["run_id"]), _refusal(night, str(current["run_id"])))
 
 
 def _refusal(night: Night, run_id: str) -> str:
     earlier = night.workspace.path("runs", run_id)
-    run, ingested, config = read_json(earlier / "run.json"), receipt_of(earlier, "ingest"), night.config
+    run, ingested, config = opened_run(earlier), earlier_receipt(earlier, "ingest"), night.config
     if not run or not ingested or night.workspace.artefact(ingested.path) is None:
         return "what it learned from is gone"
     if str(run["as_of"]) > night.as_of.isoformat():
         return "it is of a later time"
-    staged_by = run["config"]["ingest"], run["config"]["seed"]
+    staged_by = run["config"].get("ingest"), run["config"].get("seed")
     if staged_by != (config.ingest.model_dump(mode="json"), config.seed):
         return "it was staged by other settings"
     if config.ingest.split == "given":
         return "a given split may give an interaction another part than it did"
-    earlier_cut = Staged(night.workspace.path(ingested.path)).summary.validation_cut
-    cut = staged_of(night).summary.validation_cut
-    return "its training part ends later" if earlier_cut and cut and earlier_cut > cut else ""
+    staged = Staged(night.workspace.path(ingested.path))
+    before, cut = skip_broken(lambda: staged.summary), staged_of(night).summary.validation_cut
+    if before is None:
+        return "what it learned from is gone"
+    return "its training part ends later" if before.validation_cut and cut and before.validation_cut > cut else ""

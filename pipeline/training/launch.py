@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from pipeline import errors
 from pipeline.errors import MedleyError, StepFailed
-from pipeline.runtime import LOCAL_PROCESSES, LOG, limit_threads
+from pipeline.runtime import LOCAL_PROCESSES, begin_log, limit_threads
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -68,7 +68,7 @@ def launch(processes: int, threads: int, work: Callable[P, object], *arguments: 
 
 def _work(level: int, work: Callable[..., object], *arguments: object) -> None:
     """Calls `work` in a new process, whose log is as its parent's."""
-    logging.basicConfig(**LOG)
+    begin_log()
     log.setLevel(level)
     work(*arguments)
 

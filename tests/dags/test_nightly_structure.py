@@ -28,9 +28,11 @@ print(json.dumps({"tasks": tasks, "params": shown, "limits": limits}))
 """
 OPTIONS = """
 import medley_verbs
-medley = parse(sys.argv[1])["MEDLEY"]
-params = {name: param.value for name, param in medley.params.items()} | {"as_of": None, "full": False}
-medley_verbs.get_current_context = lambda: {"params": params | json.loads(sys.argv[2])}
+from types import SimpleNamespace
+medley, conf = parse(sys.argv[1], sys.argv[3])["MEDLEY"], json.loads(sys.argv[2])
+params = {name: param.value for name, param in medley.params.items()}
+context = {"params": params | (conf if sys.argv[4] == "True" else {}), "dag_run": SimpleNamespace(conf=conf)}
+medley_verbs.get_current_context = lambda: context
 try:
     print(json.dumps(list(medley._options())))
 except medley_verbs.AirflowFailException as error:
@@ -117,19 +119,44 @@ def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any]) -> None:
         ({"threads": 3, "index.recommendations": 5}, ["-s", "index.recommendations=5"]),
         ({"publish.gate.segment": None}, ["-s", 'publish.gate.segment=""']),
         ({"settings": {"fuse.width": 48, "note": "tonight"}}, ["-s", "fuse.width=48", "-s", 'note="tonight"']),
-        ({"fuse.widht": 48}, "no parameter is called fuse.widht; the nearest is "),
+        (
+            {"fuse.widht": 48},
+            'no parameter is called fuse.widht; the nearest is fuse.width, to be written as settings: {"fuse.width": v',
+        ),
         (
             {"publish.gate.min_ration": 1},
             "no parameter is called publish.gate.min_ration; the nearest is publish.gate.min_r",
         ),
+        ({"as-of": "2026-01-01T00:00:00Z"}, "no parameter is called as-of; the nearest is as_of"),
+        ({"train": {"model": "elsa"}}, "no parameter is called train; the nearest is "),
+        ({"workspace": "elsewhere"}, "no parameter is called workspace; "),
+        ({"settings": {"workspace": "elsewhere"}}, "workspace is no parameter of a run; change it in /"),
+        ({"settings": {"source.items": "select 1"}}, "source.items is no parameter of a run; "),
+        ({"settings": {"source": {"engine": "postgresql"}}}, "source is no parameter of a run; "),
+        ({"settings": {"nightly.retries": 3}}, "nightly.retries is no parameter of a run; "),
     ],
 )
 def test_only_what_differs_from_the_yaml_reaches_the_verb_and_an_unknown_key_is_one_sentence(
     with_airflow: Any, folder: Path, given: dict[str, Any], options: list[str] | str
 ) -> None:
     (folder / "medley.yaml").write_text(YAML)
-    answer = with_airflow(OPTIONS, str(folder / "medley.yaml"), json.dumps(given))
+    answer = with_airflow(OPTIONS, str(folder / "medley.yaml"), json.dumps(given), "nightly.py", "True")
     if isinstance(options, str):
         assert answer.startswith(options)
     else:
         assert answer == ["--json", "-c", str(folder / "medley.yaml"), *options]
+
+
+@pytest.mark.parametrize(
+    ("file", "reaches", "said"),
+    [
+        ("nightly.py", "False", "the conf's full would be ignored; set core.dag_run_conf_overrides_params to True"),
+        ("tune.py", "True", "no parameter is called full; the nearest is "),
+    ],
+)
+def test_a_key_that_would_change_nothing_is_refused(
+    with_airflow: Any, folder: Path, file: str, reaches: str, said: str
+) -> None:
+    (folder / "medley.yaml").write_text(YAML)
+    answer = with_airflow(OPTIONS, str(folder / "medley.yaml"), json.dumps({"full": True}), file, reaches)
+    assert answer.startswith(said)

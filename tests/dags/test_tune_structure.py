@@ -25,7 +25,7 @@ dag = parse(sys.argv[1], "tune.py")
 asked = []
 params = {name: param.value for name, param in dag["MEDLEY"].params.items()}
 given = {**params, "tune.trials": 3, "tune.space": {"train.new_item_share": [0.1, 0.2]}, "settings": {"seed": 1}}
-medley_verbs.get_current_context = lambda: {"params": given}
+medley_verbs.get_current_context = lambda: {"params": given, "dag_run": SimpleNamespace(conf=None)}
 
 def run(command, stdout, folder):
     asked.append([command, str(folder)])

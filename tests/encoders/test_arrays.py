@@ -56,6 +56,32 @@ def test_a_row_of_parquet_is_found_by_its_item_id(tmp_path: Path) -> None:
         encoder.decode(b"sku-10")
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.int8(), WIDTH)])
+@pytest.mark.parametrize(("column", "setting"), [("vector", ""), ("embedding", ""), ("mine", "mine")])
+def test_lists_of_any_kind_are_vectors_and_a_null_or_empty_one_is_none(
+    tmp_path: Path, kind: pa.DataType, column: str, setting: str
+) -> None:
+    vectors = np.arange(10_000 * WIDTH).reshape(-1, WIDTH) % 100
+    lists: list[list[int | None] | None] = vectors.tolist()
+    lists[0] = lists[5000] = None
+    lists[1] = None if pa.types.is_fixed_size_list(kind) else []
+    lists[2] = [1, None, 1, 1, 1]
+    names = [f"sku-{i}" for i in range(len(lists))]
+    pq.write_table(pa.table({"item_id": names, column: pa.array(lists, kind)}), tmp_path / "a.parquet")
+    settings = {"encoder": "array", "file": "a.parquet", "column": setting}
+    document = {"source": {"media_root": str(tmp_path)}, "extract": {"image": settings}}
+    encoder = make(Config.model_validate(document), "image")
+    assert isinstance(encoder, ArrayEncoder)
+    places, problems = encoder.find(pa.array(names))
+    assert np.flatnonzero(places < 0).tolist() == [0, 1, 5000]
+    assert not any(problems)
+    there = np.flatnonzero(places > 2)
+    np.testing.assert_array_equal(encoder.read(places[there]), vectors[there])
+    assert np.isnan(encoder.read(places[2:3])).any()
+    with pytest.raises(MediaError, match="its vector is null"):
+        encoder.decode(b"sku-0")
+
+
 @pytest.mark.parametrize("name", ["10", "-1", "1.0", "two", "²", "9" * 30])
 def test_a_name_of_no_row_is_a_reason(tmp_path: Path, name: str) -> None:
     np.save(tmp_path / "a.npy", rows())
@@ -75,7 +101,7 @@ def test_the_key_is_the_width_as_each_row_has_its_own_hash(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("ids", "names", "expected"),
     [
-        (["b", "a", None, "b", "é"], ["a", " b ", "c", None, "é", "", "zz"], [1, 3, -1, -1, 4, -1, -1]),
+        (["b", "a", None, None, "é"], ["a", " b ", "c", None, "é", "", "zz"], [1, 0, -1, -1, 4, -1, -1]),
         ([7, 30, 4], ["4", "30", "3", "07"], [2, 1, -1, -1]),
         (None, ["0", " 4", "5", "-1", "004", "4.0", "9" * 30, "0" * 30 + "3", None], [0, 4, -1, -1, 4, -1, -1, 3, -1]),
     ],
@@ -127,8 +153,16 @@ def broken(folder: Path) -> dict[str, str]:
     np.save(folder / "short.npy", rows())
     (folder / "short.npy").write_bytes((folder / "short.npy").read_bytes()[:-20])
     (folder / "text.npy").write_text("not an array")
-    pq.write_table(pa.table({"item_id": ["a"], "vector": [[1.0, 2.0]]}), folder / "lists.parquet")
-    pq.write_table(pa.table({"item_id": ["a"]}), folder / "ids.parquet")
+    for file, columns in {
+        "ids.parquet": {"item_id": ["a"]},
+        "nobody.parquet": {"vector": [[1.0]]},
+        "one.parquet": {"item_id": ["a"], "vector": [1.0]},
+        "names.parquet": {"item_id": ["a"], "vector": [["x"]]},
+        "widths.parquet": {"item_id": ["a", "b", "c"], "vector": [None, [1.0, 2.0], [1.0, 2.0, 3.0]]},
+        "nulls.parquet": {"item_id": ["a", "b"], "vector": pa.array([None, []], pa.list_(pa.float32()))},
+        "twice.parquet": {"item_id": ["b", "a", None, None, "b"], "vector": [[1.0]] * 5},
+    }.items():
+        pq.write_table(pa.table(columns), folder / file)
     return {
         "objects.npy": "cannot be read .*",
         "flat.npy": r"needs rows of numbers, found shape \(5,\) of float32",
@@ -136,8 +170,13 @@ def broken(folder: Path) -> dict[str, str]:
         "words.npy": "needs rows of numbers, .* of <U1",
         "short.npy": "cannot be read .*",
         "text.npy": "cannot be read .*",
-        "lists.parquet": "cannot be read .*not a FixedSizeList",
-        "ids.parquet": "cannot be read .*vector",
+        "ids.parquet": "needs item_id and a column of vectors, and has no vector or embedding; it has item_id; name",
+        "nobody.parquet": ".* has no item_id; it has vector",
+        "one.parquet": "its column vector is double; needs lists of numbers",
+        "names.parquet": "needs rows of numbers, .* of object",
+        "widths.parquet": "the vector of item_id c has 3 numbers, and those before it 2; give vectors of one width",
+        "nulls.parquet": r"needs rows of numbers, found shape \(2, 0\)",
+        "twice.parquet": "item_id b stands twice; give each item one vector",
     }
 
 
@@ -212,6 +251,14 @@ def test_vectors_reach_the_shards_with_unit_norm_and_what_is_no_direction_is_mis
     assert reasons == {"no image": 4, "no such row": 2, "the vector is not finite": 1, "the vector is zero": 1}
     with pytest.raises(StepFailed, match=r"over extract.image.max_error_rate"):
         extract.run(opened(folder, "extract.image.max_error_rate=0.01"), "image")
+
+
+def test_an_item_whose_list_is_null_has_no_such_modality(folder: Path) -> None:
+    lists = [None if i in (2, 3) else vector for i, vector in enumerate(rows(64).tolist())]
+    pq.write_table(pa.table({"item_id": [str(i) for i in range(64)], "embedding": lists}), folder / "p.parquet")
+    receipts = extract.run(opened(folder, "extract.image.file=p.parquet"), "image")
+    assert sum(receipt.details["errors"].pop("no image", 0) for receipt in receipts) == 6
+    assert not any(receipt.details["errors"] for receipt in receipts)
 
 
 def test_a_changed_vector_changes_its_own_row_alone(folder: Path) -> None:

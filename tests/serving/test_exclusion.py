@@ -13,11 +13,15 @@ import pytest
 
 from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, WITHOUT_LIST, list_schema
 from pipeline.errors import ConfigError
+from pipeline.printable import printable
 from pipeline.serving.lookup import Answer, Hit, Query, ask
 from pipeline.serving.recommendations import write_lists
+from tests.conftest import AS_OF, medley
+from tests.test_printable import EVIL
 
 # Row 1 has no content, and row 3 no title. Unit vectors at these angles from the first axis.
 DEGREES = {0: 0, 2: 30, 3: 50, 4: 110}
+CURRENT = {"index": "index/1", "digest": "1", "run_id": "first"} | dict.fromkeys(("as_of", "published_at"), AS_OF)
 NAMES = ["a", "b", "c", "d", "e"]
 
 
@@ -29,7 +33,7 @@ def cosine(one: int, other: int) -> float:
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "index" / "1"
     folder.mkdir(parents=True)
-    (tmp_path / "CURRENT.json").write_text(json.dumps({"index": "index/1", "digest": "1"}))
+    (tmp_path / "CURRENT.json").write_text(json.dumps(CURRENT))
     titles = [None if name == "d" else name.upper() for name in NAMES]
     pq.write_table(
         pa.table({"item_id": NAMES, "title": titles, "has_content": [row in DEGREES for row in range(5)]}),
@@ -125,3 +129,17 @@ def test_empty_places_of_a_list_are_not_written(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / LISTS)
     assert table.schema.equals(list_schema())
     assert [tuple(row.values()) for row in table.to_pylist()] == [("u", 1, "c", 9), ("u", 2, "a", 8), ("w", 1, "b", 6)]
+
+
+def test_titles_and_ids_are_shown_and_not_obeyed_and_json_is_exact(workspace: Path) -> None:
+    path = workspace / "index" / "1" / ITEMS
+    items = pq.read_table(path)
+    titles = [EVIL, *items["title"].to_pylist()[1:]]
+    pq.write_table(items.set_column(1, "title", pa.array(titles)), path)
+    command = ("lookup", "-w", workspace, "--item", "c")
+    assert [hit["title"] for hit in json.loads(medley(*command, "--json").stdout)["hits"]].count(EVIL) == 1
+    said = medley(*command).stdout
+    assert printable(EVIL) in said
+    assert len(said.splitlines()) == 4
+    refused = medley("lookup", "-w", workspace, "--item", EVIL, status=2).stderr
+    assert refused == f"medley: --item {printable(EVIL)}: not in the published index\n"

@@ -21,6 +21,7 @@ from pipeline.artefacts.log import LEARNT, PARTS, Log, OpenedLog
 from pipeline.artefacts.model import Settled
 from pipeline.artefacts.staged import OPENED, open_test
 from pipeline.artefacts.vectors import read_vectors
+from pipeline.config.gate import metrics, segments
 from pipeline.errors import StepFailed
 from pipeline.night import Night
 from pipeline.recommend.base import Content, Fit, FitInput
@@ -238,6 +239,17 @@ def test_metrics_have_every_segment_and_what_lists_are_worth(judged: Night) -> N
     assert by_popularity["novelty@10"]["mean"] < by_chance["novelty@10"]["mean"]
     assert document["test"]["all"]["content"]["diversity@10"]["mean"] < by_chance["diversity@10"]["mean"]
     assert _finite(document)
+
+
+@pytest.mark.parametrize("segment", ["all", "cold", "no_text"])
+def test_the_gate_may_ask_for_what_is_measured_of_a_recommender_and_for_nothing_else(
+    judged: Night, segment: str
+) -> None:
+    asks = judged.config.publish.gate.model_copy(update={"segment": segment})
+    config = judged.config.model_copy(update={"publish": judged.config.publish.model_copy(update={"gate": asks})})
+    test = metrics_of(judged)["test"]
+    assert set(metrics(config)) == set(test[segment]["two_tower"])
+    assert {name for name, models in test.items() if "two_tower" in models} <= set(segments(config))
 
 
 def test_every_model_is_compared_with_the_baseline_that_validation_prefers(judged: Night) -> None:

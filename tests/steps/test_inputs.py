@@ -103,7 +103,8 @@ def test_a_sweep_keeps_the_media_of_kept_runs_alone(make: Make, monkeypatch: pyt
     extract = "{text: null, audio: null}"
     for number, colour in enumerate([(1, 2, 3), (4, 5, 6)]):
         config = make([{**row, "image": picture(colour)} for row in ITEMS], extract=extract)
-        night = perform(opened(config, "publish.keep_runs=1", run_id=f"run-{number}"), "ingest")
+        settings = ("publish.keep_runs=1", "nightly.timeout_seconds=1")
+        night = perform(opened(config, *settings, run_id=f"run-{number}"), "ingest")
         (name,) = set(pq.read_table(night.folder_of("ingest") / "items")["image"].to_pylist())
     sweep(night)
     assert len([path for path in night.workspace.path("media").rglob("*") if path.is_file()]) == 2

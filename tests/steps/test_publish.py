@@ -18,7 +18,10 @@ def test_a_model_that_does_not_beat_its_baseline_is_refused_and_reported(night: 
     assert (night.workspace / "runs/second/report.html").exists()
     status = json.loads(medley("status", "-w", night.workspace, "--json").stdout)
     assert status["run_id"] == "first"
+    why = status["newest_run"].pop("why")
+    assert why.startswith("the gate refused it: quality: two_tower at ")
     assert status["newest_run"] == {"run_id": "second", "published": False}
+    assert "is not the published one: the gate refused it" in medley("status", "-w", night.workspace).stdout
 
 
 def test_an_index_below_the_recall_is_refused(night: Shop) -> None:

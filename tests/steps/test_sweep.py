@@ -11,9 +11,11 @@ import pytest
 
 from pipeline.config import load
 from pipeline.night import Night, begin
-from pipeline.steps.sweep import kept_runs, kept_searches, sweep, unnamed
+from pipeline.steps.sweep import kept_runs, kept_searches, may_go_on, sweep, unnamed
 
 HOUR = 3600
+MOMENT = "2026-01-01T00:00:00+00:00"
+CURRENT = {"run_id": "first", "index": "index/1", "digest": "1", "as_of": MOMENT, "published_at": MOMENT}
 
 
 @pytest.mark.parametrize(
@@ -61,14 +63,15 @@ def test_what_nobody_names_goes_once_it_is_old(path: str, moment: float, goes: b
 
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
-    """The last of three runs, which began 8, 3 and 1 hours ago; two are kept."""
-    (tmp_path / "medley.yaml").write_text("publish: {keep_runs: 2}")
+    """The last of three runs, which began 8, 3 and 1 hours ago; two are kept, and no step takes an hour."""
+    (tmp_path / "medley.yaml").write_text("publish: {keep_runs: 2}\nnightly: {timeout_seconds: 1800}")
     config, now = load(tmp_path / "medley.yaml", ()), time.time()
     for hours, name in ((8, "first"), (3, "second"), (1, "third")):
         night = begin(config, None, name)
         opened = f"{night.folder}/run.json"
         began = datetime.fromtimestamp(now - hours * HOUR, UTC).isoformat()
         night.workspace.write_json(opened, (night.workspace.read_json(opened) or {}) | {"started_at": began})
+        os.utime(night.workspace.path(opened), (now - hours * HOUR,) * 2)
     return night
 
 
@@ -107,9 +110,10 @@ def test_searches_older_than_every_kept_run_are_swept_but_the_newest(
 
 
 def test_a_published_run_stays_with_its_index_however_old(night: Night, caplog: pytest.LogCaptureFixture) -> None:
-    night.workspace.write_json("CURRENT.json", {"run_id": "first", "index": "index/1"})
+    night.workspace.write_json("CURRENT.json", CURRENT)
     night.workspace.write_json("runs/first/steps/train.json", {"path": "models/1"})
     write(night, {"index/1/card.json": 9, "index/2/card.json": 9, "models/1/curve.json": 9, "models/2/curve.json": 9})
+    age(night, "first", 9)
     with caplog.at_level("INFO", "medley"):
         sweep(night)
     assert [record.getMessage() for record in caplog.records] == [
@@ -131,6 +135,7 @@ def test_a_shard_goes_with_its_receipt_and_what_is_being_written_stays(night: Ni
     }
     write(night, {**shards, **others, "models/new/curve.json": 0.9, "staged/layout.json": 2})
     write(night, {".tmp/old/file": 2, ".tmp/new/file": 0.9, ".tmp/file": 2})
+    age(night, "second", 3)
     sweep(night)
     assert files_of(night, "embeddings") == {"text/key/bucket-1.parquet", "text/key/bucket-1.json"}
     assert files_of(night, "models") == {"new/curve.json"}
@@ -138,6 +143,63 @@ def test_a_shard_goes_with_its_receipt_and_what_is_being_written_stays(night: Ni
     assert files_of(night, ".tmp") == {"new/file"}
     for folder in ("shared", "profiles", "encoders", "fused", "evaluations"):
         assert not files_of(night, folder)
+
+
+@pytest.mark.parametrize(
+    ("hours", "over", "timeout", "goes_on"),
+    [
+        (0.9, False, 0, True),
+        (1.1, False, 0, False),
+        (0.9, True, 9, True),
+        (1.1, True, 9, False),
+        (5.9, False, 5, True),
+        (6.1, False, 5, False),
+    ],
+)
+def test_a_run_may_go_on_for_as_long_as_a_step_may_take(
+    hours: float, over: bool, timeout: float, goes_on: bool
+) -> None:
+    assert may_go_on(100 * HOUR - hours * HOUR, over, 100 * HOUR, timeout * HOUR) == goes_on
+
+
+@pytest.mark.parametrize(("last_step", "stays"), [("train", True), ("publish", False)])
+def test_nothing_of_a_run_in_progress_goes(night: Night, last_step: str, stays: bool) -> None:
+    night.workspace.write_json("runs/first/steps/fuse.json", {"path": "fused/1"})
+    night.workspace.write_json(f"runs/first/steps/{last_step}.json", {"path": "models/1"})
+    age(night, "first", 1.4)
+    write(night, {"fused/1/curve.json": 5, "models/1/curve.json": 5, "models/2/curve.json": 5, ".tmp/fit-1/epoch": 5})
+    sweep(night)
+    assert night.workspace.path("runs/first").exists() == stays
+    assert files_of(night, "fused") | files_of(night, "models") == ({"1/curve.json"} if stays else set())
+    assert files_of(night, ".tmp") == ({"fit-1/epoch"} if stays else set())
+
+
+def test_a_run_that_ended_only_now_stays(night: Night) -> None:
+    night.workspace.write_json("runs/first/steps/publish.json", {"path": "index/1"})
+    sweep(night)
+    assert {path.name for path in night.workspace.path("runs").iterdir()} == {"first", "second", "third"}
+
+
+def test_what_is_broken_of_earlier_runs_is_skipped_with_one_warning_each(
+    night: Night, caplog: pytest.LogCaptureFixture
+) -> None:
+    night.workspace.write_text("runs/first/run.json", "{")
+    night.workspace.write_text("runs/second/steps/fuse.json", "[]")
+    night.workspace.write_text("CURRENT.json", "")
+    write(night, {"fused/1/curve.json": 5})
+    with caplog.at_level("WARNING", "medley"):
+        sweep(night)
+        sweep(night)
+    said = sorted(record.getMessage().partition(": no JSON")[0] for record in caplog.records)
+    names = ("CURRENT.json", "runs/first/run.json", "runs/second/steps/fuse.json")
+    assert said == [f"skipped as if it were not there: {night.workspace.path(name)}" for name in names]
+    assert not files_of(night, "fused")
+
+
+def age(night: Night, run_id: str, hours: float) -> None:
+    """Makes a run's files as if last changed so many hours ago."""
+    for path in night.workspace.path("runs", run_id).rglob("*.json"):
+        os.utime(path, (time.time() - hours * HOUR,) * 2)
 
 
 SHARD = ("bucket-1.parquet", "bucket-1.json")

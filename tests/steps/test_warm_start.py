@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.artefacts.model import Settled
 from pipeline.config import load
 from pipeline.config.train import TrainSettings
+from pipeline.errors import ShardCorrupt
 from pipeline.night import Night, begin
 from pipeline.recommend.models.als import AlsSettings
 from pipeline.recommend.models.random import RandomSettings
 from pipeline.steps.baselines import beaten
+from pipeline.steps.prepare import restore
 from pipeline.steps.warm_start import Kept, earlier_models, kept_settings
 from pipeline.workspace import adapter, read_json
 from tests.conftest import AS_OF, Shop, edit, options
@@ -158,6 +161,30 @@ def metrics(shop: Shop, run: str) -> dict[str, Any]:
     document = read_json(shop.workspace / f"runs/{run}/metrics.json")
     assert document is not None
     return document
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"path": 3}'])
+@pytest.mark.parametrize(
+    "name", ["CURRENT.json", "runs/first/run.json", "runs/first/steps/ingest.json", "runs/first/steps/train.json"]
+)
+def test_what_is_broken_of_the_published_night_stops_no_other(
+    night: Shop, caplog: pytest.LogCaptureFixture, name: str, text: str
+) -> None:
+    now = opened(night, *ASKED)
+    (night.workspace / name).write_text(text)
+    caplog.clear()
+    with caplog.at_level("WARNING", "medley"):
+        assert earlier_model_of(now) == ""
+        kept(now, {"als": AlsSettings()})
+    (record,) = caplog.records
+    assert f"skipped as if it were not there: {night.workspace / name}: " in record.getMessage()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"fitted": "", "engine": 3}'])
+def test_a_broken_choice_of_an_encoder_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "encoder.json").write_text(text)
+    with pytest.raises(ShardCorrupt, match=r"encoder\.json: .*; run the night again with --full"):
+        restore(tmp_path)
 
 
 def earlier_model_of(night: Night) -> str:

@@ -3,11 +3,12 @@
 | file | an item's column holds |
 |---|---|
 | .npy, (rows, width), memory-mapped | the number of its row, from 0 |
-| .parquet, `item_id` and `vector` (FixedSizeList) | the `item_id` of its row |
+| .parquet, `item_id` and lists in `vector`, `embedding` or `settings.column` | the `item_id` of its row |
 
 The column is `image` or `audio`, or what `template` gives for text; for a modality of the user's own, the item's
 `item_id` stands in its place. The file lies in the media folder. An item whose column is blank or names no row, or
-whose row is zero or not finite, has no such modality. Nothing is unpickled.
+whose row is null, zero or not finite, has no such modality. Nothing is unpickled. Of Parquet, see
+`pipeline.encoders.vector_table`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from pipeline.config.shared import Array
 from pipeline.encoders.base import Encoder, Input, Raw
+from pipeline.encoders.vector_table import VectorTable
 from pipeline.errors import MediaError, SourceError
 from pipeline.workspace import digest
 
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.artefacts.encoded import Reasons
-    from pipeline.interactions import Floats, Int64s
+    from pipeline.interactions import Floats, Int64s, Mask
 
 VERSION = 2
-SHOWN_CHARACTERS, BATCH_ROWS = 40, 4096
+SHOWN_CHARACTERS = 40
 
 
 class ArrayEncoder(Encoder):
@@ -62,28 +64,34 @@ class ArrayEncoder(Encoder):
         except MediaError as error:
             raise SourceError(f"given vectors {settings.file}: {error}; set source.media_root to its folder") from None
         self.model = settings.file
+        is_table = self.path.suffix == ".parquet"
+        self.table = VectorTable(self.path, f"given vectors {settings.file}", settings.column) if is_table else None
         with self._readable():
-            shape, kind = _shape(self.path)
+            shape, kind = self._shape()
         if len(shape) != 2 or 0 in shape or kind.kind not in "fiu":
             raise SourceError(f"given vectors {settings.file}: needs rows of numbers, found shape {shape} of {kind}")
         self.width = shape[1]
         self.identity = digest("array", VERSION, self.width)
 
     def load(self) -> None:
-        """Opens the file. Raises SourceError if it is not whole."""
+        """Opens the file. Raises SourceError if it is not whole, a list is of another width, or an id stands twice."""
         with self._readable():
-            _ = self._vectors, self._ids
+            _ = self._rows, self._ids
 
     def names(self, items: pa.Table) -> pa.Array | None:
         """What names each item's row, blank where nothing does; None where the modality's own column holds it."""
         return None
 
     def find(self, names: pa.Array) -> tuple[Int64s, Reasons]:
-        """The row of the file that each of some texts names, -1 where none, and then why; null has no reason."""
+        """The row of the file that each of some texts names, -1 where none, and then why.
+
+        There is no reason for a null text, and for a row that holds no vector.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         self.load()
+        vectors, present = self._rows
         trimmed = pc.utf8_trim_whitespace(names)
         if self._ids is not None:
             fault, (ids, order) = "no item_id of the file", self._ids
@@ -92,19 +100,19 @@ class ArrayEncoder(Encoder):
             same = pc.equal(ids.take(at), trimmed).fill_null(False).to_numpy(zero_copy_only=False)
             places = np.where(same, order[at.to_numpy()], -1)
         else:
-            fault = f"not a number from 0 to {len(self._vectors) - 1}"
+            fault = f"not a number from 0 to {len(vectors) - 1}"
             numbered = pc.match_substring_regex(trimmed, "^0*[0-9]{1,18}$")
             places = pc.if_else(numbered, trimmed, "-1").cast(pa.int64()).fill_null(-1).to_numpy()
-            places = np.where(places < len(self._vectors), places, -1)
+            places = np.where(places < len(vectors), places, -1)
         problems = np.full(len(names), None, object)
         lacking = np.flatnonzero(places < 0)
         shown = pc.utf8_slice_codeunits(trimmed.take(pa.array(lacking)), 0, SHOWN_CHARACTERS).to_pylist()
         problems[lacking] = [name and (self.absent or f"no such row: {name} is {fault}") for name in shown]
-        return places, problems
+        return places if present is None else np.where(present[places], places, -1), problems
 
     def read(self, places: Int64s) -> Floats:
         """The vectors of rows of the file, (n, width) float32."""
-        return np.asarray(self._vectors[places], np.float32)
+        return np.asarray(self._rows[0][places], np.float32)
 
     def decode(self, raw: Raw) -> Input:
         """The row that an item's column names. Raises MediaError if there is none."""
@@ -112,8 +120,8 @@ class ArrayEncoder(Encoder):
 
         assert isinstance(raw, bytes)
         places, (problem,) = self.find(pa.array([raw.decode()]))
-        if problem:
-            raise MediaError(problem)
+        if places[0] < 0:
+            raise MediaError(problem or self.absent or "its vector is null")
         return list(self.read(places))
 
     @contextmanager
@@ -126,48 +134,21 @@ class ArrayEncoder(Encoder):
             reason = " ".join(str(error).split())[:200]
             raise SourceError(f"given vectors {self.settings.file}: cannot be read ({reason})") from None
 
+    def _shape(self) -> tuple[tuple[int, ...], np.dtype]:
+        """The shape of the file's vectors, and the type of their numbers."""
+        if self.table:
+            return self.table.shape()
+        vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return vectors.shape, vectors.dtype
+
     @cached_property
-    def _vectors(self) -> np.ndarray:
-        if self.path.suffix != ".parquet":
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        import pyarrow.parquet as pq
-
-        from pipeline.artefacts.vectors import matrix
-
-        # A little at a time: a whole row group beside its decoded numbers would be three times the vectors.
-        file = pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False)
-        vectors, start = np.empty((file.metadata.num_rows, self.width), np.float32), 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=["vector"]):
-            vectors[start : start + len(batch)] = matrix(batch["vector"])
-            start += len(batch)
-        return vectors
+    def _rows(self) -> tuple[np.ndarray, Mask | None]:
+        """The vectors, (rows, width), and which of them are there, (rows,) bool; None for all."""
+        if self.table:
+            return self.table.vectors(self.width)
+        return np.load(self.path, mmap_mode="r", allow_pickle=False), None
 
     @cached_property
     def _ids(self) -> tuple[pa.ChunkedArray, Int64s] | None:
-        """The ids of a Parquet file, sorted, and the row of each; of equal ones the last is that of the last row."""
-        if self.path.suffix != ".parquet":
-            return None
-        import pyarrow as pa
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        ids = pq.read_table(self.path, columns=["item_id"])["item_id"].cast(pa.string())
-        order = pc.sort_indices(ids)[: len(ids) - ids.null_count]
-        return ids.take(order), order.to_numpy().astype(np.int64)
-
-
-def _shape(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape of a file's vectors, and the type of their numbers."""
-    if path.suffix != ".parquet":
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        return vectors.shape, vectors.dtype
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_metadata(path)
-    schema = metadata.schema.to_arrow_schema()
-    schema.field("item_id")
-    kind = schema.field("vector").type
-    if not pa.types.is_fixed_size_list(kind):
-        raise ValueError(f"its column vector is {kind}, not a FixedSizeList")
-    return (metadata.num_rows, kind.list_size), np.dtype(kind.value_type.to_pandas_dtype())
+        """The ids of a Parquet file, sorted, and the row of each."""
+        return self.table.ids() if self.table else None
