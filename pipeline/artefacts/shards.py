@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Results, hash_column, hashes_of
+from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Reasons, Results, hash_column, hashes_of
 from pipeline.artefacts.read import readable
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, Mask
 
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
 # catalogue, and the error of a deviation from so many rows is .3 %.
@@ -79,8 +79,10 @@ class Summary:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files."""
-    return re.split(r"[:(]", reason)[0].strip()
+    """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files, and so is
+    `90 bytes, over the limit of 80` for all sizes.
+    """
+    return re.sub(r"\d+", "N", re.split(r"[:(]", reason)[0].strip())
 
 
 def write_shard(path: Path, key: str, ids: pa.Array, hashes: Hashes, results: Results, described: Described) -> None:
@@ -111,6 +113,18 @@ def read_encoded(path: Path) -> Encoded:
     vectors = matrix(table["vector"]).astype(np.float16)
     errors = table["error"].to_numpy()
     return Encoded(hashes_of(table["content_hash"]), Results(vectors, errors, np.zeros(len(errors), bool)))
+
+
+def read_failed(path: Path) -> Mask:
+    """(n,) bool, which rows of a shard have no vector. Raises ShardCorrupt if it cannot be read."""
+    return np.asarray(pc.is_valid(_table(path, ["error"])["error"]))
+
+
+def read_failures(path: Path) -> tuple[list[str], Hashes, Reasons]:
+    """The items of a shard without a vector: ids, content hashes, and why. Raises ShardCorrupt if it cannot be read."""
+    table = _table(path, ["item_id", "content_hash", "error"])
+    table = table.filter(pc.is_valid(table["error"]))
+    return table["item_id"].to_pylist(), hashes_of(table["content_hash"]), table["error"].to_numpy()
 
 
 class Shards:
