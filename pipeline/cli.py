@@ -202,6 +202,17 @@ def tune(
     return {"step": "tune", **counts, **study}, advice(study)
 
 
+@verb(read_config)
+def plan(config: Config, as_of: AsOf = None, full: Full = False) -> Answer:
+    """Say what a night would compute again, why, and what it would cost; computes nothing."""
+    from pipeline.steps.plan import run as planned
+    from pipeline.steps.plan import show
+
+    log.setLevel(logging.WARNING)
+    document = planned(config, as_of, full)
+    return document, _printed(lambda console: show(document, console))
+
+
 @verb()
 def errors(
     workspace: WorkspaceFolder,

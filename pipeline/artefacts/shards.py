@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from pipeline.artefacts.read import readable
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
-from pipeline.interactions import Floats, Mask
+from pipeline.interactions import Floats, Int64s, Mask
 
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
 # catalogue, and the error of a deviation from so many rows is .3 %.
@@ -131,11 +132,14 @@ class Shards:
     """The shards of every modality, one a bucket, in the same order of buckets: that of the catalogue's item codes."""
 
     def __init__(self, paths: Mapping[Modality, Sequence[Path]]) -> None:
-        """paths: of each modality, one a bucket. Raises ShardCorrupt if a shard cannot be read."""
+        """paths: of each modality, one a bucket. Whatever reads raises ShardCorrupt if a shard cannot be read."""
         self.paths = {modality: list(of_buckets) for modality, of_buckets in paths.items()}
-        rows = [_open(path).metadata.num_rows for path in self._first]
-        self.starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+
+    @cached_property
+    def starts(self) -> Int64s:
         """(buckets + 1,) int64: the code of each bucket's first item, and the number of items."""
+        rows = [_open(path).metadata.num_rows for path in self._first]
+        return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
     @property
     def modalities(self) -> list[Modality]:

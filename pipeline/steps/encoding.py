@@ -107,7 +107,7 @@ class Encoding:
 
     def _build(self, part: Part, path: Path) -> Json:
         encoder, rows = self.ready.encoder, part.rows
-        before = Counter(encoder.counts)
+        before, loading = Counter(encoder.counts), self.ready.load_seconds
         contents = self._known(part)
         fresh = rows.take(contents.lacking())
         if len(fresh):
@@ -126,6 +126,7 @@ class Encoding:
             "engine": encoder.prepared.engine,
             "encoded_rows": int(np.isin(rows.hashes, fresh.hashes).sum()),
             "counts": {what: encoder.counts[what] - before[what] for what in encoder.counts},
+            "load_seconds": round(self.ready.load_seconds - loading, 3),
             "retried": self._retries.last(self._retries.hashes),
             **self._named(part, path, results),
         }

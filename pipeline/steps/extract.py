@@ -82,7 +82,7 @@ def plan(night: Night, modality: Modality) -> Plan:
         fresh += _committed(encoding, Part(PROFILES_STEP, PROFILES, encoding.ready.inputs.profiles(profiles), PROFILES))
     elsewhere = prefixes_of(shared.hashes)
     own = {bucket: int(np.isin(each, elsewhere, invert=True).sum()) for bucket, (_, each) in work.items()}
-    a_row = _seconds_a_row(night, encoding) if work else 0.0
+    a_row = seconds_a_row(night, encoding) if work else 0.0
     seconds = {bucket: (rows + 1) * COPY_SECONDS + own[bucket] * a_row for bucket, (rows, _) in work.items()}
     return Plan(encoding.ready, receipts, seconds, fresh + sum(own.values()))
 
@@ -171,8 +171,8 @@ def _buckets(night: Night) -> int:
     return staged_of(night).summary.buckets
 
 
-def _seconds_a_row(night: Night, encoding: Encoding) -> float:
-    """What a row took on that past night that encoded most by this encoder, or the encoder's own guess."""
+def seconds_a_row(night: Night, encoding: Encoding) -> float:
+    """What a row took on that past night that encoded most by this encoder, or the encoder's own guess; once loaded."""
     encoded, seconds = 0, 0.0
     for run in runs(night.workspace):
         steps = night.workspace.path("runs", str(run["run_id"]), "steps")
@@ -182,5 +182,6 @@ def _seconds_a_row(night: Night, encoding: Encoding) -> float:
         own = [each for each in receipts if each["encoded_rows"] and each["path"].startswith(encoding.folder())]
         rows = sum(each["encoded_rows"] for each in own)
         if rows > encoded:
-            encoded, seconds = rows, sum(each["seconds"] for each in own)
+            encoded = rows
+            seconds = sum(each["seconds"] - each["details"].get("load_seconds", 0) for each in own)
     return seconds / encoded if encoded else encoding.ready.encoder.seconds_a_row

@@ -81,7 +81,7 @@ class _Staging:
 
     def stage(self) -> Json:
         config = self.night.config
-        with _connect(config, spill=self.folder.with_suffix(".spill")) as connection:
+        with connect(config, spill=self.folder.with_suffix(".spill")) as connection:
             read(connection, config.source, config.ingest.split == "given", columns_of(config))
             buckets = _buckets(self.night.workspace, connection, config)
             self._clean_and_split(connection, buckets)
@@ -179,7 +179,8 @@ def columns_of(config: Config) -> tuple[str, ...]:
     return tuple(name for name, read in extract.items() if name not in MODALITIES and not isinstance(read, Array))
 
 
-def _connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
+def connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory, bounded, that spills to a folder beyond that."""
     limits: dict[str, str | bool | int | float | list[str]] = {
         "threads": str(config.threads or os.cpu_count() or 1),
         "memory_limit": f"{int(MEMORY_SHARE * memory_bytes())}B",
