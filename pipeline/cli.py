@@ -20,6 +20,8 @@ from pipeline.printable import printable
 from pipeline.runtime import STARTED_BY_TORCHRUN, arrow_without_pandas, begin_log, limit_threads, threads
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.artefacts.runs import StepReceipt
     from pipeline.config import Config
     from pipeline.night import Night
@@ -218,6 +220,33 @@ def tune(
     return {"step": "tune", **counts, **study}, advice(study)
 
 
+@verb(read_config)
+def plan(config: Config, as_of: AsOf = None, full: Full = False) -> Answer:
+    """Say what a night would compute again, why, and what it would cost; computes nothing."""
+    from pipeline.steps.plan import run as planned
+    from pipeline.steps.plan import show
+
+    log.setLevel(logging.WARNING)
+    document = planned(config, as_of, full)
+    return document, _printed(lambda console: show(document, console))
+
+
+@verb()
+def errors(
+    workspace: WorkspaceFolder,
+    modality: Annotated[str | None, typer.Option(help="rows of one modality; of all by default")] = None,
+    reason: Annotated[str | None, typer.Option(help="rows whose reason holds this, each listed")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="drop what is known of these rows")] = False,
+    run_id: Annotated[str | None, typer.Option(help="the run; the one begun last by default")] = None,
+) -> Answer:
+    """Say which rows have no vector and why, and let the next night try them again."""
+    from pipeline.steps.errors import document, failures, show
+
+    chosen = failures(workspace, run_id, modality, reason)
+    said = document(chosen, listed=reason is not None, asked=chosen.retry() if retry else None)
+    return said, _printed(lambda console: show(said, console))
+
+
 @verb()
 def lookup(
     workspace: WorkspaceFolder,
@@ -255,16 +284,11 @@ def explain(
 @verb()
 def status(workspace: WorkspaceFolder) -> Answer:
     """Say what is published, from which run, how fresh, and which gates passed."""
-    from rich.console import Console
-
     from pipeline.serving.status import show
     from pipeline.serving.status import status as status_of
 
     standing = status_of(workspace, [step.name for step in steps.STEPS])
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    with console.capture() as text:
-        show(standing, console)
-    return standing, text.get().rstrip("\n")
+    return standing, _printed(lambda console: show(standing, console))
 
 
 def main() -> None:
@@ -279,6 +303,16 @@ def main() -> None:
         _stop(f"{fault}; nothing published was changed", 1)
     except KeyboardInterrupt:
         _stop("interrupted; what is finished is kept, run it again to go on", 130)
+
+
+def _printed(show: Callable[[Console], None]) -> str:
+    """What is shown on a console as wide as the terminal, if there is one."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with console.capture() as text:
+        show(console)
+    return text.get().rstrip("\n")
 
 
 def _stop(sentence: str, exit_status: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.artefacts.runs import OPENED, Opened, StepReceipt, receipt_of, receipts_of, runs
 from pipeline.config import Config
@@ -28,8 +28,9 @@ COUNTS = ("rows", "encoded_rows", "missing_rows")
 
 @dataclass(frozen=True)
 class Night:
-    """What every step of one run shares."""
+    """What every step of one run shares. dry: whether it only plans, and computes nothing, see `steps.plan`."""
 
+    dry: ClassVar[bool] = False
     config: Config
     workspace: Workspace
     run_id: str

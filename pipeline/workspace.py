@@ -74,6 +74,7 @@ class Artefact:
 class _Receipt:
     """What is read of an artefact's receipt."""
 
+    path: str
     files: dict[str, str]
     bytes: dict[str, int]
     details: Json
@@ -109,11 +110,13 @@ class Workspace:
     def artefact(self, path: str) -> Artefact | None:
         """The committed artefact at `path`, or None if there is none, its receipt is broken, or one of its files is
         gone or of another size.
+
+        It may lie elsewhere, see `commit_file`.
         """
         receipt = skip_broken(lambda: read_json(self._receipt(path), _Receipt))
         if receipt is None:
             return None
-        artefact = Artefact(path, receipt["files"], receipt["bytes"], receipt["details"])
+        artefact = Artefact(receipt["path"], receipt["files"], receipt["bytes"], receipt["details"])
         intact = all(_size(self.path(name)) == size for name, size in artefact.bytes.items())
         return artefact if intact else None
 
@@ -142,16 +145,19 @@ class Workspace:
     def commit_file(self, path: str, build: Callable[[Path], Json]) -> Artefact:
         """Builds one file under a temporary name, renames it, then writes its receipt beside it.
 
-        `build` may note another `name` than the path's, which then is the file's.
+        `build` may note another `name` than the path's, which then is the file's; and, with it, `settled`: the path's
+        own receipt then says where the file is, or else the next one that looks there builds it again.
         """
         with _scratch_below(self.root) as scratch:
             temporary = scratch / Path(path).name
             details = build(temporary)
-            path = str(Path(path).with_name(str(details.pop("name", temporary.name))))
+            asked, path = path, str(Path(path).with_name(str(details.pop("name", temporary.name))))
+            settled = bool(details.pop("settled", False))
             sha256 = _synced_sha256(temporary)
             artefact = Artefact(path, {path: sha256}, {path: temporary.stat().st_size}, details)
             self._put(temporary, self.path(path))
-        self.write_json(str(self._receipt(path).relative_to(self.root)), artefact)
+        for place in (path, asked) if settled else (path,):
+            self.write_json(str(self._receipt(place).relative_to(self.root)), artefact)
         return artefact
 
     def write_json(self, path: str, value: object) -> None:

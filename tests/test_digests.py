@@ -89,7 +89,7 @@ def digests(night: Night, config: Config) -> dict[str, object]:
     planning = Planning(config, night.workspace, night.run_id, night.as_of)
     names: dict[str, object] = {step: planned(planning, step) for step in PLANNED}
     prepare = import_module("pipeline.steps.prepare")
-    return names | {"extract": [prepare._base(planning, make(config, modality)) for modality in ENCODERS]}
+    return names | {"extract": [prepare.base_of(planning, make(config, modality)) for modality in ENCODERS]}
 
 
 def planned(night: Planning, step: str) -> str:

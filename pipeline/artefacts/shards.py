@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Results, hash_column, hashes_of
+from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Reasons, Results, hash_column, hashes_of
 from pipeline.artefacts.read import readable
 from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
-from pipeline.interactions import Floats
+from pipeline.interactions import Floats, Int64s, Mask
 
 # Means, deviations and axes come from the first buckets that hold so many rows: a bucket is a random part of the
 # catalogue, and the error of a deviation from so many rows is .3 %.
@@ -84,8 +85,10 @@ class Summary:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files."""
-    return re.split(r"[:(]", reason)[0].strip()
+    """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files, and so is
+    `90 bytes, over the limit of 80` for all sizes.
+    """
+    return re.sub(r"\d+", "N", re.split(r"[:(]", reason)[0].strip())
 
 
 def thin_modalities(receipts: Iterable[StepReceipt]) -> list[str]:
@@ -140,15 +143,30 @@ def read_encoded(path: Path) -> Encoded:
     return Encoded(hashes_of(table["content_hash"]), Results(vectors, errors, np.zeros(len(errors), bool)))
 
 
+def read_failed(path: Path) -> Mask:
+    """(n,) bool, which rows of a shard have no vector. Raises ShardCorrupt if it cannot be read."""
+    return np.asarray(pc.is_valid(_table(path, ["error"])["error"]))
+
+
+def read_failures(path: Path) -> tuple[list[str], Hashes, Reasons]:
+    """The items of a shard without a vector: ids, content hashes, and why. Raises ShardCorrupt if it cannot be read."""
+    table = _table(path, ["item_id", "content_hash", "error"])
+    table = table.filter(pc.is_valid(table["error"]))
+    return table["item_id"].to_pylist(), hashes_of(table["content_hash"]), table["error"].to_numpy()
+
+
 class Shards:
     """The shards of every modality, one a bucket, in the same order of buckets: that of the catalogue's item codes."""
 
     def __init__(self, paths: Mapping[Modality, Sequence[Path]]) -> None:
-        """paths: of each modality, one a bucket. Raises ShardCorrupt if a shard cannot be read."""
+        """paths: of each modality, one a bucket. Whatever reads raises ShardCorrupt if a shard cannot be read."""
         self.paths = {modality: list(of_buckets) for modality, of_buckets in paths.items()}
-        rows = [_open(path).metadata.num_rows for path in self._first]
-        self.starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+
+    @cached_property
+    def starts(self) -> Int64s:
         """(buckets + 1,) int64: the code of each bucket's first item, and the number of items."""
+        rows = [_open(path).metadata.num_rows for path in self._first]
+        return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
     @property
     def modalities(self) -> list[Modality]:

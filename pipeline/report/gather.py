@@ -20,7 +20,7 @@ from pipeline.report.files import RunFiles
 from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
 from pipeline.report.item_map import ItemMap, map_of
 from pipeline.report.items import items_of, popularity
-from pipeline.report.pictures import Studio, aspect
+from pipeline.report.pictures import EXAMPLE, Studio, aspect
 from pipeline.report.score_parts import ScoreParts
 from pipeline.report.scores import (
     Ablation,
@@ -129,13 +129,14 @@ def gather(run: RunFiles) -> Report:
     buckets = {name: of_name for name in modalities if (of_name := buckets_of(receipts, name))}
     studio, chosen = Studio(run.media_root, run.workspace / FOLDER / "image"), popularity(run)
     shelves, tiles = shelves_of(run, drawn(run), studio, chosen)
-    titles = {item_id: item.title for item_id, item in items_of(run, example_ids(receipts)).items()}
+    examples = items_of(run, example_ids(receipts, modalities))
+    pictures = studio.tiles({item_id: item.titled for item_id, item in examples.items()}, EXAMPLE)
     return Report(
         run=run,
         source=Staged(run.staged).summary,
         without_vector=fusion.details.get("users_without_vector", {}),
         headline=headline_of(evaluated, judged, run.rules.baseline),
-        modalities=tuple(modality_of(name, of_name, titles) for name, of_name in buckets.items()),
+        modalities=tuple(modality_of(name, of_name, examples, pictures) for name, of_name in buckets.items()),
         metrics=metrics_of(evaluated, judged),
         notes=evaluated.notes,
         paired=paired_of(evaluated),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.artefacts.shards import Summary, kind_of
+from pipeline.report.items import Item
+from pipeline.report.pictures import Tile
 
 MAX_REASONS = 6
 MAX_EXAMPLES = 6
@@ -15,11 +17,12 @@ MAX_EXAMPLES = 6
 
 @dataclass(frozen=True)
 class Example:
-    """An item that a reason applied to, and the whole reason."""
+    """An item that a reason applied to, the whole reason, and the item's picture, if that can be read anyway."""
 
     item_id: str
     title: str
     reason: str
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,31 +63,59 @@ def buckets_of(receipts: Iterable[StepReceipt], modality: str) -> list[StepRecei
     return [receipt for receipt in receipts if receipt.step.startswith(f"extract.{modality}.bucket-")]
 
 
-def example_ids(receipts: Iterable[StepReceipt]) -> set[str]:
-    """The ids of all items that a receipt names as an example, so that their titles can be looked up."""
-    return {item_id for receipt in receipts for item_id, _ in receipt.details.get("examples", ())}
+def example_ids(receipts: Iterable[StepReceipt], modalities: Iterable[str]) -> set[str]:
+    """The ids of all items that are shown as an example, so that they can be looked up."""
+    receipts = list(receipts)
+    shown = (_examples(buckets_of(receipts, name)) for name in modalities)
+    return {item_id for of_kind in shown for examples in of_kind.values() for item_id, _ in examples}
 
 
-def modality_of(name: str, buckets: Sequence[StepReceipt], titles: Mapping[str, str]) -> ModalityCount:
-    """A modality, summed over the receipts of its buckets. titles: of items, by id."""
+def modality_of(
+    name: str, buckets: Sequence[StepReceipt], items: Mapping[str, Item], tiles: Mapping[str, Tile]
+) -> ModalityCount:
+    """A modality, summed over the receipts of its buckets. items, tiles: of those that are examples, by id."""
     whole, details = total(name, buckets), buckets[0].details
-    reasons = _reasons(name, [receipt.noted(Summary) for receipt in buckets], titles)
+
+    def example(item_id: str, reason: str) -> Example:
+        if item_id not in items:
+            return Example(item_id, item_id, reason)
+        return Example(item_id, items[item_id].title, reason, tiles[item_id].picture)
+
+    examples = {
+        kind: tuple(example(item_id, reason) for item_id, reason in of_kind)
+        for kind, of_kind in _examples(buckets).items()
+    }
     return ModalityCount(
-        name, details["model"], details["d"], whole.rows, whole.encoded_rows, whole.missing_rows, reasons
+        name,
+        details["model"],
+        details["d"],
+        whole.rows,
+        whole.encoded_rows,
+        whole.missing_rows,
+        _reasons(name, buckets, examples),
     )
 
 
-def _reasons(name: str, summaries: Iterable[Summary], titles: Mapping[str, str]) -> tuple[Reason, ...]:
+def _examples(buckets: Sequence[StepReceipt]) -> dict[str, list[tuple[str, str]]]:
+    """The first items of each kind of reason, and the whole reason."""
+    examples: dict[str, list[tuple[str, str]]] = {}
+    for receipt in buckets:
+        for item_id, reason in receipt.noted(Summary).examples:
+            of_kind = examples.setdefault(kind_of(reason), [])
+            of_kind += [(item_id, reason)] * (len(of_kind) < MAX_EXAMPLES)
+    return examples
+
+
+def _reasons(
+    name: str, buckets: Sequence[StepReceipt], examples: Mapping[str, tuple[Example, ...]]
+) -> tuple[Reason, ...]:
     rows: Counter[str] = Counter()
-    examples: dict[str, list[Example]] = {}
-    for summary in summaries:
-        rows.update(summary.errors)
-        for item_id, reason in summary.examples:
-            examples.setdefault(kind_of(reason), []).append(Example(item_id, titles.get(item_id, item_id), reason))
+    for receipt in buckets:
+        for reason, count in receipt.noted(Summary).errors.items():
+            rows[kind_of(reason)] += count
     ranked = sorted(rows.items(), key=lambda entry: (-entry[1], entry[0]))
     reasons = [
-        Reason(text, count, text == f"no {name}", tuple(examples.get(text, ())[:MAX_EXAMPLES]))
-        for text, count in ranked[:MAX_REASONS]
+        Reason(text, count, text == f"no {name}", examples.get(text, ())) for text, count in ranked[:MAX_REASONS]
     ]
     if rarer := ranked[MAX_REASONS:]:
         reasons.append(Reason(f"{len(rarer)} rarer reasons", sum(count for _, count in rarer), False, ()))

@@ -51,6 +51,7 @@ class Format:
 # On the page, a thumbnail of 160 pixels takes about 9 kB, of 96 pixels 4 kB, of 64 pixels 2 kB.
 CARD = Format((Size(160, 76), Size(128, 70), Size(96, 70), Size(64, 60)), 600_000)
 DOT = Format((Size(96, 70), Size(64, 70), Size(48, 60)), 500_000)
+EXAMPLE = Format((Size(64, 70), Size(48, 60)), 150_000)
 
 
 @dataclass(frozen=True)

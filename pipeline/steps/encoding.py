@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.artefacts.encoded import NONE, Contents, Encoded, Hashes, Results
-from pipeline.artefacts.shards import Described, Summary, read_encoded, read_hashes, write_shard
+from pipeline.artefacts.retries import Retries
+from pipeline.artefacts.shards import Described, Summary, read_encoded, read_failed, read_hashes, write_shard
 from pipeline.config import Modality
 from pipeline.encoders.inputs import Rows
 from pipeline.interactions import Int64s
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps.prepare import Ready, bucket_rows
-from pipeline.workspace import Json, digest
+from pipeline.workspace import Json, digest, read_json, sha256_of
 
 VERSION = 4
 SHARED = "shared"
@@ -80,11 +81,14 @@ class Encoding:
         """Whether its shard lies there already, and may be taken."""
         return not self.night.full and self.night.workspace.artefact(self._path(part)) is not None
 
-    def fresh_rows(self, part: Part) -> int:
-        """About how many rows the newest earlier shard says nothing of."""
-        newest = self._earlier.get(part.stem, [])[:1]
-        known = [prefixes_of(read_hashes(path)) for path in newest] or [np.zeros(0, np.int64)]
-        return int(np.isin(prefixes_of(part.hashes), known[0], invert=True).sum())
+    def fresh(self, part: Part) -> Int64s:
+        """Prefixes of those of a part's contents, one a row, that no earlier shard of it tells of."""
+        fresh = prefixes_of(part.hashes)
+        for _, hashes in self._telling(part):
+            fresh = fresh[np.isin(fresh, prefixes_of(hashes), invert=True)]
+            if not len(fresh):
+                break
+        return fresh
 
     def shard(self, part: Part) -> StepReceipt:
         """Writes the shard, or takes it where it is there."""
@@ -93,7 +97,9 @@ class Encoding:
     def _path(self, part: Part) -> str:
         rows = part.rows
         contents = rows.ids.to_pylist(), rows.hashes.tobytes(), rows.problems.tolist()
-        return f"{self.folder(part.parent)}/{part.stem}-{digest(VERSION, self.ready.encoder.key, contents)}.parquet"
+        retried = [request] if (request := self._retries.last(part.hashes)) else []
+        name = digest(VERSION, self.ready.encoder.key, contents, *retried)
+        return f"{self.folder(part.parent)}/{part.stem}-{name}.parquet"
 
     def folder(self, parent: str = "embeddings") -> str:
         """Where the shards lie in the workspace."""
@@ -101,7 +107,7 @@ class Encoding:
 
     def _build(self, part: Part, path: Path) -> Json:
         encoder, rows = self.ready.encoder, part.rows
-        before = Counter(encoder.counts)
+        before, loading = Counter(encoder.counts), self.ready.load_seconds
         contents = self._known(part)
         fresh = rows.take(contents.lacking())
         if len(fresh):
@@ -114,25 +120,61 @@ class Encoding:
         summary = asdict(Summary.of(self.ready.inputs.modality, rows.ids, results))
         # Rows of a modality are its items: what else is encoded is counted under its own name.
         other = {"rows": 0, "missing_rows": 0, f"{part.stem}_rows": len(rows)}
-        failed = rows.take(np.flatnonzero(results.transient)).ids.to_pylist()
         return {
             **asdict(described),
             **(summary if part.is_bucket else other),
             "engine": encoder.prepared.engine,
             "encoded_rows": int(np.isin(rows.hashes, fresh.hashes).sum()),
             "counts": {what: encoder.counts[what] - before[what] for what in encoder.counts},
-            **({"name": f"{part.stem}-{digest(path.stem, failed)}.parquet"} if failed else {}),
+            "load_seconds": round(self.ready.load_seconds - loading, 3),
+            "retried": self._retries.last(self._retries.hashes),
+            **self._named(part, path, results),
         }
+
+    def _named(self, part: Part, path: Path, results: Results) -> Json:
+        """What names a shard by its outcome, where that is not what was asked for.
+
+        Rows that failed for a reason of the machine: the next night asks again. Rows that were tried again as asked, in
+        vain: it is an earlier shard, byte for byte, and whatever was made of that stands.
+        """
+        if failed := part.rows.take(np.flatnonzero(results.transient)).ids.to_pylist():
+            return {"name": f"{part.stem}-{digest(path.stem, failed)}.parquet"}
+        if self._retries.last(part.hashes):
+            sha256 = sha256_of(path)
+            same = (earlier for earlier in self._earlier_of(part) if sha256 in _receipt(earlier)["files"].values())
+            return {"name": name.name, "settled": True} if (name := next(same, None)) else {}
+        return {}
 
     def _known(self, part: Part) -> Contents:
         """What is encoded already: what several buckets share, and earlier shards of this part, the newest first."""
         contents = Contents(part.rows.hashes)
         if part.is_bucket and self._shared:
             contents.learn(self._shared)
-        for path in self._earlier.get(part.stem, []) if part.is_bucket else self._newest_first(part.parent, part.stem):
-            if contents.lacks(read_hashes(path)):
-                contents.learn(read_encoded(path))
+        for path, hashes in self._telling(part):
+            if contents.lacks(hashes):
+                contents.learn(replace(read_encoded(path), hashes=hashes))
         return contents
+
+    def _telling(self, part: Part) -> Iterator[tuple[Path, Hashes]]:
+        """The earlier shards of a part, the newest first, and the content of each row that they tell of."""
+        return ((path, self._told(path)) for path in self._earlier_of(part))
+
+    def _told(self, path: Path) -> Hashes:
+        """The content of each row of a shard, but of those that failed and were to be tried again since."""
+        hashes = read_hashes(path)
+        if len(self._retries.hashes):
+            again = self._retries.since(hashes, str(_receipt(path)["details"].get("retried", "")))
+            if again.any():
+                hashes[again & read_failed(path)] = NONE
+        return hashes
+
+    @cached_property
+    def _retries(self) -> Retries:
+        return Retries.read(self.night.workspace, self.ready.inputs.modality)
+
+    def _earlier_of(self, part: Part) -> Sequence[Path]:
+        """The committed shards of a part, the newest first."""
+        return self._earlier.get(part.stem, []) if part.is_bucket else self._newest_first(part.parent, part.stem)
 
     @cached_property
     def _earlier(self) -> Mapping[str, list[Path]]:
@@ -151,7 +193,8 @@ class Encoding:
     def _shared(self) -> Encoded | None:
         """What several buckets share, where that is encoded."""
         receipt = self.night.done(self.shared_step)
-        return read_encoded(self.night.workspace.path(receipt.path)) if receipt else None
+        path = self.night.workspace.path(receipt.path) if receipt else None
+        return replace(read_encoded(path), hashes=self._told(path)) if path else None
 
     def _described(self, results: Results) -> Described:
         encoder = self.ready.encoder
@@ -159,6 +202,11 @@ class Encoding:
         width = (width if not results.missing.all() else self.ready.load().width) if rows else 0
         prepared = encoder.prepared
         return Described(encoder.key, encoder.model, int(width), encoder.space, prepared.precision, prepared.cosine)
+
+
+def _receipt(path: Path) -> Json:
+    """The receipt of a committed shard."""
+    return read_json(path.with_suffix(".json")) or {"files": {}, "details": {}}
 
 
 def shared_step_of(modality: Modality) -> str:

@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,9 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
             "take in more of the log, or set ingest.split to leave_last_out"
         )
     lists = ListMetrics(log.of("train", "validation"), users, fused.items()[1], measure.cutoffs)
+    began = time.perf_counter()
     scores = measure.ranked(rankings, fitted.beside.scorers, {"all": lists})
+    ranked_seconds = time.perf_counter() - began
     # One and the same lists are ranked, re-ordered, and what follows those that were.
     vectors = fitted.first_stage
     stage = Remembered(vectors, rerank.read(night).candidates + max(measure.cutoffs))
@@ -168,7 +171,9 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
     without_history = len(np.unique(log.of("test").user)) - len(users)
     counts = {"rows": len(tasks["all"].targets), "users": len(users), "users_without_history": without_history}
     counts["opened_rows"] = len(log.of("test", "held_out"))
-    return {**counts, "settled": settled_of(night, kept, fitted.beside)}
+    fits = fitted.beside.fits.items()
+    seconds = {name: round(fit.seconds + ranked_seconds / len(fits), 2) for name, fit in fits}
+    return {**counts, "settled": settled_of(night, kept, fitted.beside), "beside_seconds": seconds}
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,14 @@ COPY_SECONDS = 1e-5
 class Plan:
     """A modality before its buckets: what is there of them already, and what the others would take.
 
-    seconds: of each bucket without a shard, by what a row took on past nights.
+    seconds: of each bucket without a shard, by what a row took on past nights. fresh: rows to be encoded, in these
+    buckets, among what several buckets share, and of profiles.
     """
 
     ready: Ready
     receipts: Mapping[int, StepReceipt]
     seconds: Mapping[int, float]
+    fresh: int = 0
 
 
 def plan(night: Night, modality: Modality) -> Plan:
@@ -60,7 +62,7 @@ def plan(night: Night, modality: Modality) -> Plan:
     """
     encoding = Encoding(night, ensure(night, modality))
     receipts: dict[int, StepReceipt] = {}
-    work: dict[int, tuple[int, int]] = {}
+    work: dict[int, tuple[int, Int64s]] = {}
     prefixes: list[Int64s] = []
     for bucket in range(_buckets(night)):
         part = encoding.bucket(bucket)
@@ -68,18 +70,28 @@ def plan(night: Night, modality: Modality) -> Plan:
         if encoding.is_there(part):
             receipts[bucket] = encoding.shard(part)
         else:
-            work[bucket] = len(part.rows), encoding.fresh_rows(part)
+            work[bucket] = len(part.rows), encoding.fresh(part)
     if receipts:
         rows = sum(receipt.rows for receipt in receipts.values())
         step = f"extract.{modality}"
         log.info("%-26s rows=%s of %s buckets skipped, they are there already", step, rows, len(receipts))
-    encoding.shard(Part(encoding.shared_step, SHARED, encoding.shared_rows(prefixes), SHARED))
+    shared = Part(encoding.shared_step, SHARED, encoding.shared_rows(prefixes), SHARED)
+    fresh = _committed(encoding, shared)
     profiles = staged_of(night).profiles(["user_id", "profile"]) if modality == "text" else None
     if profiles is not None:
-        encoding.shard(Part(PROFILES_STEP, PROFILES, encoding.ready.inputs.profiles(profiles), PROFILES))
-    a_row = _seconds_a_row(night, encoding) if work else 0.0
-    seconds = {bucket: (rows + 1) * COPY_SECONDS + fresh * a_row for bucket, (rows, fresh) in work.items()}
-    return Plan(encoding.ready, receipts, seconds)
+        fresh += _committed(encoding, Part(PROFILES_STEP, PROFILES, encoding.ready.inputs.profiles(profiles), PROFILES))
+    elsewhere = prefixes_of(shared.hashes)
+    own = {bucket: int(np.isin(each, elsewhere, invert=True).sum()) for bucket, (_, each) in work.items()}
+    a_row = seconds_a_row(night, encoding) if work else 0.0
+    seconds = {bucket: (rows + 1) * COPY_SECONDS + own[bucket] * a_row for bucket, (rows, _) in work.items()}
+    return Plan(encoding.ready, receipts, seconds, fresh + sum(own.values()))
+
+
+def _committed(encoding: Encoding, part: Part) -> int:
+    """Encodes a part that is no bucket, and returns how many of its rows no earlier shard tells of."""
+    fresh = 0 if encoding.is_there(part) else len(encoding.fresh(part))
+    encoding.shard(part)
+    return fresh
 
 
 def tasks(plans: Mapping[Modality, Plan]) -> list[Json]:
@@ -159,8 +171,8 @@ def _buckets(night: Night) -> int:
     return staged_of(night).summary.buckets
 
 
-def _seconds_a_row(night: Night, encoding: Encoding) -> float:
-    """What a row took on that past night that encoded most by this encoder, or the encoder's own guess."""
+def seconds_a_row(night: Night, encoding: Encoding) -> float:
+    """What a row took on that past night that encoded most by this encoder, or the encoder's own guess; once loaded."""
     encoded, seconds = 0, 0.0
     for run in runs(night.workspace):
         steps = night.workspace.path("runs", str(run["run_id"]), "steps")
@@ -169,5 +181,6 @@ def _seconds_a_row(night: Night, encoding: Encoding) -> float:
         own = [each for each in receipts if each.encoded_rows and each.path.startswith(encoding.folder())]
         rows = sum(each.encoded_rows for each in own)
         if rows > encoded:
-            encoded, seconds = rows, sum(each.seconds for each in own)
+            encoded = rows
+            seconds = sum(each.seconds - each.details.get("load_seconds", 0) for each in own)
     return seconds / encoded if encoded else encoding.ready.encoder.seconds_a_row

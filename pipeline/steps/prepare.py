@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -59,10 +60,14 @@ class Decided:
 
 @dataclass
 class Ready:
-    """An encoder and what it reads. It loads when the first row needs it: a night without change loads none."""
+    """An encoder and what it reads. It loads when the first row needs it: a night without change loads none.
+
+    load_seconds: what loading has taken so far.
+    """
 
     inputs: Inputs
     loaded: bool = False
+    load_seconds: float = 0.0
 
     @property
     def encoder(self) -> Encoder:
@@ -72,8 +77,9 @@ class Ready:
     def load(self) -> Encoder:
         """The encoder, its weights loaded."""
         if not self.loaded:
+            begin = time.perf_counter()
             self.encoder.load()
-            self.loaded = True
+            self.loaded, self.load_seconds = True, self.load_seconds + time.perf_counter() - begin
         return self.encoder
 
 
@@ -81,9 +87,10 @@ class Ready:
 class Preparation:
     """What was decided for an encoder, and what it rests on, as its receipt notes.
 
-    base: see `_base`. catalogue_rows: items there were. seen: the end of the training part that it learned from, empty
-    where it learned from none. settled: whether it holds however much the catalogue grows. fitted: the digest of what
-    was fitted. trials: the engines and precisions that were measured on `machine`. adapt_losses: of each epoch.
+    base: see `base_of`. catalogue_rows: items there were. seen: the end of the training part that it learned from,
+    empty where it learned from none. settled: whether it holds however much the catalogue grows. fitted: the digest of
+    what was fitted. trials: the engines and precisions that were measured on `machine`. adapt_losses: of each epoch.
+    load_seconds: of the encoder, where it was loaded.
     """
 
     base: str
@@ -98,6 +105,7 @@ class Preparation:
     trials: list[Json] = field(default_factory=list)
     machine: str = ""
     adapt_losses: list[float] = field(default_factory=list)
+    load_seconds: float = 0.0
 
 
 def ready_of(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
@@ -121,7 +129,7 @@ def ensure(night: Night, modality: Modality) -> Ready:
 
     Raises WeightsError, ConfigError or StepFailed as the encoder's making and fitting do.
     """
-    known = night.done(_step(modality))
+    known = night.done(step_of(modality))
     if known is not None:
         return ready_of(night, modality, restore(night.workspace.path(known.path)))
     return run(night, modality)[1]
@@ -130,20 +138,22 @@ def ensure(night: Night, modality: Modality) -> Ready:
 def run(night: Night, modality: Modality) -> tuple[StepReceipt, Ready]:
     """Prepares a modality's encoder, or takes what an earlier night prepared, and leaves a receipt."""
     ready = ready_of(night, modality)
-    base = _base(night, ready.encoder)
-    parent, name = f"encoders/{modality}", _step(modality)
+    base = base_of(night, ready.encoder)
+    parent, name = f"encoders/{modality}", step_of(modality)
     earlier = None if night.full else _earlier(night, parent, base)
     if earlier:
         receipt = night.step(name, parent, earlier, lambda folder: {})
         ready.encoder.prepared = restore(night.workspace.path(receipt.path))
         return receipt, ready
-    receipt = night.content_step(name, parent, lambda folder: _build(night, ready, base, folder))
+    build = _undecided if night.dry and _computes(ready) else _build
+    receipt = night.content_step(name, parent, lambda folder: build(night, ready, base, folder))
     drop_scratch(night, _fit_key(night, base))
     ready.encoder.prepared = restore(night.workspace.path(receipt.path))
     return receipt, ready
 
 
-def _step(modality: Modality) -> str:
+def step_of(modality: Modality) -> str:
+    """The name of a modality's preparation among a run's receipts."""
     return f"extract.{modality}.prepare"
 
 
@@ -174,7 +184,21 @@ def _build(night: Night, ready: Ready, base: str, folder: Path) -> Preparation:
         trials=trials,
         machine=platform.processor() or platform.machine(),
         adapt_losses=losses,
+        load_seconds=round(ready.load_seconds, 3),
     )
+
+
+def _undecided(night: Night, ready: Ready, base: str, folder: Path) -> Preparation:
+    """What stands for the outcome where a night only plans, and deciding takes computing: no shard is of its key."""
+    choice = {"fitted": "undecided", "engine": "", "precision": "fp32", "cosine": 1.0}
+    (folder / CHOICE).write_text(json.dumps(choice), "utf-8")
+    return Preparation(base, 0, ready.encoder.model, "undecided", "", "fp32", 1.0)
+
+
+def _computes(ready: Ready) -> bool:
+    """Whether something is fitted, fine-tuned or measured before the first row."""
+    settings = ready.inputs.settings
+    return ready.encoder.fits or bool(getattr(settings, "adapt", None)) or hasattr(settings, "engine")
 
 
 def _choose(night: Night, ready: Ready) -> tuple[Prepared, list[Json]]:
@@ -236,7 +260,7 @@ def _rows_of(night: Night, inputs: Inputs, codes: set[int]) -> dict[int, Row]:
     return chosen
 
 
-def _base(night: Night, encoder: Encoder) -> str:
+def base_of(night: Night, encoder: Encoder) -> str:
     """What a decision rests on, apart from the catalogue."""
     settings = getattr(encoder, "settings", None)
     running = {name: getattr(settings, name, None) for name in ("engine", "precision", "min_cosine")}

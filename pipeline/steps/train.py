@@ -70,7 +70,7 @@ def _run(night: Night, group: Processes) -> StepReceipt:
     plan = planned(night, lambda plan: night.workspace.artefact(f"models/{_key(night, processes, plan)}"))
     key = _key(night, processes, plan)
     missing = night.full or night.workspace.artefact(f"models/{key}") is None
-    if missing and processes > group.size:
+    if missing and processes > group.size and not night.dry:
         launch(processes, threads(night.config), run, night)
         return night.receipt("train")
     scratch = scratch_folder(night, key)
@@ -178,7 +178,8 @@ def _build(night: Night, folder: Path, fits: Fits) -> FitDetails:
     log, chosen, final = fits.log, fits.chosen, fits.final
     _save(fits.judged, log, log.of("train", "validation"), folder / "evaluated")
     _save(fits.published, log, fits.everything, folder / "published")
-    models = choosing(night.config.train)
+    models, kept = choosing(night.config.train), fits.plan.kept
+    settled = settled_by(night, models, kept, {night.config.train.model: chosen, **chosen.members})
     details = FitDetails(
         chosen.chosen_epochs,
         dict(chosen.settings),
@@ -189,7 +190,8 @@ def _build(night: Night, folder: Path, fits: Fits) -> FitDetails:
         before=fits.plan.before,
         members={name: Chosen(fit.chosen_epochs, dict(fit.settings)) for name, fit in chosen.members.items()},
         fit_seconds={"evaluated": round(chosen.seconds, 2), "published": round(final.seconds, 2)},
-        settled=settled_by(night, models, fits.plan.kept, {night.config.train.model: chosen, **chosen.members}),
+        # Of those that are not fitted meanwhile too: a next night without change keeps the same.
+        settled={**kept, **settled},
         tries=dict(chosen.tries or fits.plan.tries),
     )
     members = {

@@ -40,6 +40,15 @@ def test_a_modality_sums_its_buckets_and_tells_absent_from_unusable(write_run: W
     assert image.reasons[1].examples[0].reason == "file not found: 30.jpg"
 
 
+@pytest.mark.parametrize(("image", "readable"), [("0.jpg", True), ("2.jpg", False), (None, False)])
+def test_an_example_shows_its_picture_where_that_can_be_read_anyway(
+    write_run: WriteRun, image: str | None, readable: bool
+) -> None:
+    (example,) = gather(write_run(columns={"image": [image] * 48})).modalities[0].reasons[1].examples
+    assert example.picture.startswith("data:image/jpeg;base64,") == readable
+    assert bool(example.picture) == readable
+
+
 def test_steps_come_in_the_order_of_the_night_with_buckets_as_one_line(write_run: WriteRun) -> None:
     steps = gather(write_run()).steps
     assert [step.step for step in steps] == ["ingest", "extract.image", "fuse", "train"]

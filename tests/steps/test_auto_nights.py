@@ -69,6 +69,8 @@ def test_a_next_night_fits_what_was_chosen_until_it_is_chosen_anew(nights: Shop)
     assert set(second["members"]) == set(winners)
     assert scores(second) == scores(first)
     assert second["settled"]["auto"]["nights"] == 1
+    nights.run("unchanged-since", *once)
+    assert trained(nights, "unchanged-since")["skipped"]
     changed(nights)
     nights.run("third", *once)
     third = trained(nights, "third")["details"]
