@@ -5,7 +5,7 @@ Numbers are None, never NaN, where there is nothing to measure; pictures are `da
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.artefacts.evaluated import Evaluated
@@ -43,12 +43,14 @@ from pipeline.report.weights import Blend, blend_of
 class Report:
     """The whole page.
 
-    without_vector: users that no vector could be made for, by reason. steps: the night's, a step's buckets as one.
-    tries: what a choice among models was made from; empty where there was none.
+    warnings: of modalities that hardly any item has. without_vector: users that no vector could be made for, by reason.
+    steps: the night's, a step's buckets as one. tries: what a choice among models was made from, empty where there was
+    none.
     """
 
     run: RunFiles
     source: SourceSummary
+    warnings: Sequence[str]
     without_vector: Mapping[str, int]
     headline: Headline | None
     modalities: tuple[ModalityCount, ...]
@@ -134,6 +136,7 @@ def gather(run: RunFiles) -> Report:
     return Report(
         run=run,
         source=Staged(run.staged).summary,
+        warnings=fusion.details.get("warnings", ()),
         without_vector=fusion.details.get("users_without_vector", {}),
         headline=headline_of(evaluated, judged, run.rules.baseline),
         modalities=tuple(modality_of(name, of_name, examples, pictures) for name, of_name in buckets.items()),

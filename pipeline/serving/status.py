@@ -30,12 +30,13 @@ def status(workspace: Path, steps: Sequence[str]) -> Json:
     newest = _newest(workspace, steps)
     published = _published(workspace, newest)
     folder = workspace / "runs" / str(published["run_id"])
-    receipt = earlier_receipt(folder, "publish")
+    receipt, fused = earlier_receipt(folder, "publish"), earlier_receipt(folder, "fuse")
     age = datetime.now(UTC) - datetime.fromisoformat(str(published["published_at"]))
     return {
         **published,
         "age_seconds": int(age.total_seconds()),
         "gates": receipt.details["gates"] if receipt else [],
+        "warnings": fused.details.get("warnings", []) if fused else [],
         "metrics": Evaluated.read(folder).test,
         "report": str(folder / "report.html"),
         "newest_run": newest if newest["run_id"] != published["run_id"] else {**newest, "published": True, "why": ""},
@@ -69,6 +70,8 @@ def show(document: Json, console: Console) -> None:
     for gate in document["gates"]:
         mark = "[green]passed[/]" if gate["passed"] else "[red]refused[/]"
         console.print(f"  {mark}  {_plain(gate['sentence'])}")
+    for sentence in document["warnings"]:
+        console.print(f"  [yellow]warning[/]  {_plain(sentence)}", soft_wrap=True)
     newest = document["newest_run"]
     if not newest["published"]:
         of_run = f"the newest run, {_plain(newest['run_id'])}, is not the published one"

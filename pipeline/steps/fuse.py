@@ -38,6 +38,7 @@ from pipeline.workspace import Json, digest
 
 log = logging.getLogger("medley")
 VERSION = 5
+NO_MODALITY = "extract: no modality is configured, so that the night goes by what users chose alone"
 # Of the vectors that no item has, where there is no modality.
 BARE_WIDTH = 2
 
@@ -49,16 +50,23 @@ def run(night: Night) -> StepReceipt:
     bucket is not extracted, or no item has any modality; ConfigError if a weight is given to what is no modality.
     """
     shards, spaces = shards_of(night)
-    if not shards.modalities:
-        log.warning("extract: no modality is configured: the night goes by what users chose alone")
-    for sentence in thin_modalities(night.receipts()):
+    warnings = thin_modalities(night.receipts()) if shards.modalities else [NO_MODALITY]
+    for sentence in warnings:
         log.warning("%s", sentence)
     names = [path.name for paths in shards.paths.values() for path in paths]
     log_digest = staged_of(night).digest("interactions")
     seen = [names, log_digest, users.inputs(night)]
     cold = night.config.ingest.cold_item_share
     key = digest("fuse", VERSION, _settings(night, shards), night.config.seed, shards.modalities, seen, cold)
-    receipt = night.step("fuse", "fused", key, lambda folder: _build(night, shards, spaces, folder, key))
+    receipt = night.step(
+        "fuse",
+        "fused",
+        key,
+        lambda folder: {
+            **_build(night, shards, spaces, folder, key),
+            "warnings": warnings,
+        },
+    )
     drop_scratch(night, key)
     return receipt
 

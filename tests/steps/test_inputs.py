@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,19 +121,17 @@ def test_a_title_is_encoded_where_it_is_all_there_is(make: Make) -> None:
     assert rows["i02"]["error"] == "no text"
 
 
-def test_a_night_of_ids_alone_publishes_what_users_chose(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_night_of_ids_alone_publishes_what_users_chose_and_says_so(make: Make) -> None:
     config = make(extract="{text: null, image: null, audio: null}")
     quick = ["train.model=svd", "evaluate.baselines=[{model: popularity}]", "evaluate.bootstrap_samples=20"]
-    said = medley("run", "-c", config, "--as-of", AS_OF, *options(*quick, *ANY_QUALITY), "--json").stdout
+    medley("run", "-c", config, "--as-of", AS_OF, *options(*quick, *ANY_QUALITY))
     workspace = config.parent / "workspace"
     hits = json.loads(medley("lookup", "-w", workspace, "--user", "u03", "--json").stdout)["hits"]
     assert len(hits) == 10
-    assert json.loads(said)["step"] == "publish"
-    night = opened(config)
-    with caplog.at_level(logging.WARNING, "medley"):
-        perform(night, "ingest", "extract", "fuse")
-    assert "no modality is configured: the night goes by what users chose alone" in caplog.text
-    assert (night.workspace.path("index")).is_dir()
+    warning = "extract: no modality is configured, so that the night goes by what users chose alone"
+    standing = json.loads(medley("status", "-w", workspace, "--json").stdout)
+    assert standing["warnings"] == [warning]
+    assert warning in Path(standing["report"]).read_text("utf-8")
 
 
 @pytest.mark.parametrize(("texts", "warned"), [(1, True), (2, False), (40, False)])
