@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.runtime import give_memory_back
+
 if TYPE_CHECKING:
     from pipeline.config import Config, Modality
     from pipeline.night import Night, StepReceipt
@@ -35,10 +37,13 @@ STEPS = (
 def perform(night: Night, name: str) -> list[StepReceipt]:
     """Runs one step, for every modality and bucket that it is for. Raises what it raises."""
     module = import_module(f"pipeline.steps.{name}")
-    if name == "extract":
-        return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
-    run: Callable[[Night], StepReceipt] = module.run
-    return [run(night)]
+    try:
+        if name == "extract":
+            return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
+        run: Callable[[Night], StepReceipt] = module.run
+        return [run(night)]
+    finally:
+        give_memory_back()
 
 
 def fused(config: Config, run_id: str | None) -> Night:

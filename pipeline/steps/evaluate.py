@@ -139,6 +139,8 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
     staged, measure = staged_of(night), _measure(night)
     fitted = _fitted(night, staged.read_log(), kept, stored)
     log = open_test(staged, night.workspace, night.folder, key, folder)
+    # Before anything of the catalogue's size is held: it reads one table of vectors after the other.
+    similarity = _similarity(night, log, measure)
     present = {str(name): ~np.isnan(vectors[:, 0]) for name, vectors in modality_vectors(night)}
     fused = Fused(night.folder_of("fuse"))
     tasks = tasks_of(log, night.config.evaluate, present, np.isin(log.users, fused.profiles()[0]), night.config.seed)
@@ -161,7 +163,7 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
     ablation_of = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}
     Evaluated(
-        test=measure.segments(scores | stage_scores) | _similarity(night, log, measure),
+        test=measure.segments(scores | stage_scores) | similarity,
         trained=fitted.trained,
         paired=measure.paired(scores | stage_scores, fitted.strongest, fitted.beside.validation),
         ablation=ablation_of if ablation else {},
