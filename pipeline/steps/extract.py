@@ -176,9 +176,7 @@ def seconds_a_row(night: Night, encoding: Encoding) -> float:
     encoded, seconds = 0, 0.0
     for run in runs(night.workspace):
         steps = night.workspace.path("runs", str(run["run_id"]), "steps")
-        receipts = [
-            read_json(path) or {} for path in steps.glob(f"{encoding.shared_step[: -len(SHARED)]}bucket-*.json")
-        ]
+        receipts = [read_json(path) or {} for path in steps.glob(f"{encoding.bucket_steps}*.json")]
         own = [each for each in receipts if each["encoded_rows"] and each["path"].startswith(encoding.folder())]
         rows = sum(each["encoded_rows"] for each in own)
         if rows > encoded:
