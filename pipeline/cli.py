@@ -227,8 +227,7 @@ def plan(config: Config, as_of: AsOf = None, full: Full = False) -> Answer:
     from pipeline.steps.plan import show
 
     log.setLevel(logging.WARNING)
-    document = planned(config, as_of, full)
-    return document, _printed(lambda console: show(document, console))
+    return _answer(planned(config, as_of, full), show)
 
 
 @verb()
@@ -243,8 +242,8 @@ def errors(
     from pipeline.steps.errors import document, failures, show
 
     chosen = failures(workspace, run_id, modality, reason)
-    said = document(chosen, listed=reason is not None, asked=chosen.retry() if retry else None)
-    return said, _printed(lambda console: show(said, console))
+    asked = chosen.retry() if retry else None
+    return _answer(document(chosen, listed=reason is not None, asked=asked), show)
 
 
 @verb()
@@ -287,8 +286,7 @@ def status(workspace: WorkspaceFolder) -> Answer:
     from pipeline.serving.status import show
     from pipeline.serving.status import status as status_of
 
-    standing = status_of(workspace, [step.name for step in steps.STEPS])
-    return standing, _printed(lambda console: show(standing, console))
+    return _answer(status_of(workspace, [step.name for step in steps.STEPS]), show)
 
 
 def main() -> None:
@@ -305,14 +303,14 @@ def main() -> None:
         _stop("interrupted; what is finished is kept, run it again to go on", 130)
 
 
-def _printed(show: Callable[[Console], None]) -> str:
-    """What is shown on a console as wide as the terminal, if there is one."""
+def _answer(document: dict[str, Any], show: Callable[[dict[str, Any], Console], None]) -> Answer:
+    """A document, and as `show` prints it on a console as wide as the terminal, if there is one."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     with console.capture() as text:
-        show(console)
-    return text.get().rstrip("\n")
+        show(document, console)
+    return document, text.get().rstrip("\n")
 
 
 def _stop(sentence: str, exit_status: int) -> None:

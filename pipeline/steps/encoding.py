@@ -58,11 +58,15 @@ class Encoding:
         """The step of what several buckets share."""
         return shared_step_of(self.ready.inputs.modality)
 
+    @property
+    def bucket_steps(self) -> str:
+        """How the steps of buckets begin."""
+        return f"extract.{self.ready.inputs.modality}.bucket-"
+
     def bucket(self, bucket: int) -> Part:
         """The rows of a bucket."""
-        stem = f"bucket-{bucket:05d}"
         rows = bucket_rows(self.night, self.ready.inputs, bucket)
-        return Part(f"extract.{self.ready.inputs.modality}.{stem}", stem, rows)
+        return Part(f"{self.bucket_steps}{bucket:05d}", f"bucket-{bucket:05d}", rows)
 
     def shared_rows(self, prefixes: Sequence[Int64s]) -> Rows:
         """The first row of each content that lies in more than one bucket, by hash. prefixes: of each bucket's."""

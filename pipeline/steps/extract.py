@@ -176,7 +176,7 @@ def seconds_a_row(night: Night, encoding: Encoding) -> float:
     encoded, seconds = 0, 0.0
     for run in runs(night.workspace):
         steps = night.workspace.path("runs", str(run["run_id"]), "steps")
-        names = [path.stem for path in steps.glob(f"{encoding.shared_step[: -len(SHARED)]}bucket-*.json")]
+        names = [path.stem for path in steps.glob(f"{encoding.bucket_steps}*.json")]
         receipts = filter(None, (earlier_receipt(steps.parent, name) for name in names))
         own = [each for each in receipts if each.encoded_rows and each.path.startswith(encoding.folder())]
         rows = sum(each.encoded_rows for each in own)

@@ -47,12 +47,24 @@ class Costs:
     def of_modality(self, modality: Modality, plan: Plan) -> float | None:
         """Of a modality, with what comes before its rows; None where its encoder is made as no past night has."""
         encoding = Encoding(self.tonight, plan.ready)
-        seconds = plan.fresh * seconds_a_row(self.tonight, encoding) + len(plan.seconds) * COPY_SECONDS
+        seconds = plan.fresh * self._a_row(encoding) + len(plan.seconds) * COPY_SECONDS
         prepare = self.tonight.receipt(step_of(modality))
         if not prepare.skipped:
             past = self.of_step(prepare.step)
             return None if past is None else seconds + past
         return seconds + (self._loading(encoding) if plan.fresh else 0.0)
+
+    def _a_row(self, encoding: Encoding) -> float:
+        """What a row takes; of an encoder that is to be made, what one took by the model before."""
+        if self.tonight.receipt(step_of(encoding.ready.inputs.modality)).skipped:
+            return seconds_a_row(self.tonight, encoding)
+        for receipts in self._past:
+            own = (each for name, each in receipts.items() if name.startswith(encoding.bucket_steps))
+            made = [each for each in own if each.encoded_rows and each.details["model"] == encoding.ready.encoder.model]
+            if made:
+                seconds = sum(each.seconds - each.details.get("load_seconds", 0.0) for each in made)
+                return seconds / sum(each.encoded_rows for each in made)
+        return encoding.ready.encoder.seconds_a_row
 
     def _loading(self, encoding: Encoding) -> float:
         """What loading an encoder took last."""
@@ -74,12 +86,14 @@ class Costs:
     @cached_property
     def _kept(self) -> Mapping[str, Kept]:
         """By step, the settings that tonight takes from an earlier night."""
+        if self.tonight.full:
+            return {"train": {}, "evaluate": {}}
         night = suppose(self.tonight, {"train": None, "evaluate": None})
         return {"train": planned(night, lambda _: False).kept, "evaluate": kept_of(night, lambda _: False)}
 
     def _keeps_as(self, past: StepReceipt) -> bool:
         """Whether a step took settings that a night before had chosen, just as tonight's does."""
-        return any(own["nights"] for own in past.details["settled"].values()) == bool(self._kept[past.step])
+        return any(own["nights"] for own in past.details.get("settled", {}).values()) == bool(self._kept[past.step])
 
     def _spared(self, step: str, past: StepReceipt) -> float:
         """What tonight need not do of what a step did on a night that chose its settings."""

@@ -190,9 +190,9 @@ def _build(night: Night, ready: Ready, base: str, folder: Path) -> Preparation:
 
 def _undecided(night: Night, ready: Ready, base: str, folder: Path) -> Preparation:
     """What stands for the outcome where a night only plans, and deciding takes computing: no shard is of its key."""
-    choice = {"fitted": "undecided", "engine": "", "precision": "fp32", "cosine": 1.0}
+    choice: Json = {"fitted": "undecided", "engine": "", "precision": "fp32", "cosine": 1.0}
     (folder / CHOICE).write_text(json.dumps(choice), "utf-8")
-    return Preparation(base, 0, ready.encoder.model, "undecided", "", "fp32", 1.0)
+    return Preparation(base, 0, ready.encoder.model, **choice)
 
 
 def _computes(ready: Ready) -> bool:

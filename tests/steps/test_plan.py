@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.config import load
 from pipeline.night import begin
-from pipeline.steps import STEPS, fuse, perform
+from pipeline.steps import STEPS, fuse, perform, train
 from pipeline.steps.errors import failures
 from pipeline.steps.plan import run as planned
 from pipeline.steps.plan_changes import Changes, Difference, _changed
@@ -151,7 +151,11 @@ def test_before_the_first_night_everything_is_to_be_made_and_no_workspace_is(tmp
     assert not (tmp_path / "workspace").exists()
 
 
-def test_a_full_night_computes_everything(small: Path) -> None:
+def test_a_full_night_computes_everything_and_its_plan_nothing(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of a model that reads the log alone the name is known, and it is there.
+    small.write_text(small.read_text().replace("{model: svd, widths: [4]}", "{model: als}"))
+    run(small, "second")
+    monkeypatch.setattr(train, "_fitted", None)
     document = plan(small, full=True)
     assert set(map(tuple, why(document).values())) == {("--full",)}
     assert document["modalities"]["text"]["encoded_rows"] == 64
