@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.config.base import MEDIA
 from pipeline.errors import SourceError
-from pipeline.media import MEDIA
 
 IDS = {"item_id", "user_id"}
 TEXTS = {"title", "text", "profile", "part"}

@@ -10,6 +10,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 # Text, image, audio, or any name that a section of `extract` has.
 Modality = str
 MODALITIES: tuple[Modality, ...] = ("text", "image", "audio")
+# Those whose column of the items names files.
+MEDIA = frozenset({"image", "audio"})
 # A JSON schema, as pydantic makes it.
 Schema = dict[str, Any]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -7,11 +7,9 @@ import stat
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.config.base import MEDIA
 from pipeline.config.shared import Array
 from pipeline.errors import MediaError, SourceError
-
-# Modalities whose column of the items names files.
-MEDIA = frozenset({"image", "audio"})
 
 
 def media_root(config: Config) -> Path | None:
