@@ -145,7 +145,9 @@ def publish(night: Night) -> None:
     encoders = {step.split(".")[1]: "" for step in lineage if step.startswith("extract.")}
     card = {"model": night.config.train.model, "encoders": encoders, "lineage": lineage}
     (folder / CARD).write_text(json.dumps(card), "utf-8")
-    night.workspace.write_json("CURRENT.json", {"index": "index/planted", "digest": "planted", "run_id": night.run_id})
+    made = {"index": "index/planted", "digest": "planted", "run_id": night.run_id}
+    times = dict.fromkeys(("as_of", "published_at"), night.as_of.isoformat())
+    night.workspace.write_json("CURRENT.json", {**made, **times})
 
 
 def leave(

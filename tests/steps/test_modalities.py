@@ -62,7 +62,7 @@ def five(shop: Shop, site: dict[str, str], tmp_path_factory: pytest.TempPathFact
         "from read_csv(getvariable('root') || '/items.csv', header = true, all_varchar = true)\n"
     )
     text = copy.config.read_text().replace("sources/sample/items.sql", "items.sql")
-    text = re.sub(r"\nextract:\n(  .*\n)+", "\n", text)
+    text = re.sub(r"\nextract:\n(  .*\n)+", "\n", re.sub(r"\ntrain: .*\n", "\n", text))
     copy.config.write_text(
         text
         + "extract:\n"

@@ -69,7 +69,7 @@ def test_turned_off_it_leaves_no_weights(night: Night) -> None:
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "reranked.json").write_text('{"used": true}')
-    with pytest.raises(ShardCorrupt, match=r"not what rerank writes .*; run the night with --full"):
+    with pytest.raises(ShardCorrupt, match=r"not what rerank writes .*; run the night again with --full"):
         Reranked.read(tmp_path)
 
 
