@@ -46,7 +46,7 @@ from pipeline.source_columns import BYTES
 from pipeline.steps.checks import check
 from pipeline.steps.media_hashes import check_any, with_hashes
 from pipeline.steps.staging import columns_of, connect, row_count, stage
-from pipeline.workspace import Json, Workspace
+from pipeline.workspace import Json, Workspace, read_json
 
 LAYOUT = "staged/layout.json"
 ROWS_PER_GROUP, ROWS_PER_BATCH = 16_384, 65_536
@@ -59,6 +59,13 @@ LOG_TYPES = {
     "weight": pa.float64(),
     "part": pa.string(),
 }
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is read of `layout.json`. buckets: how many the workspace's items lie in."""
+
+    buckets: int
 
 
 def run(night: Night) -> StepReceipt:
@@ -157,9 +164,10 @@ class _Staging:
 
 def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config: Config) -> int:
     """The number of buckets: chosen at the first run, kept after."""
-    layout = workspace.read_json(LAYOUT)
+    layout = read_json(workspace.path(LAYOUT), Layout)
     if layout is None:
-        layout = {"buckets": max(4, -(-row_count(connection, "items_read") // config.ingest.rows_per_bucket))}
+        rows = row_count(connection, "items_read")
+        layout = asdict(Layout(max(4, -(-rows // config.ingest.rows_per_bucket))))
         workspace.write_json(LAYOUT, layout)
     return int(layout["buckets"])
 

@@ -22,6 +22,8 @@ from pipeline.source_columns import BYTES
 from pipeline.workspace import Json
 
 READERS = 8
+# How the reason begins of a file that is not there.
+ABSENT = "file not found"
 
 # The hash of what an item's column names, and why there is none.
 Hash = tuple[bytes | None, str | None]
@@ -58,14 +60,18 @@ def with_hashes(night: Night, items: pa.Table, modality: Modality, name: str) ->
 
 
 def check_any(night: Night, items: Path, modality: Modality) -> None:
-    """Raises SourceError if staged items name media and none of them can be read. items: their folder."""
+    """Raises SourceError if no medium that staged items name can be read, most as they are not there.
+
+    items: the folder of the staged items.
+    """
     staged = pq.read_table(items, columns=["item_id", f"{modality}_hash", f"{modality}_problem"])
     problems = staged.filter(pc.not_equal(pc.field(f"{modality}_problem"), f"no {modality}"))
-    if len(problems) and staged[f"{modality}_hash"].null_count == len(staged):
+    absent = pc.sum(pc.starts_with(problems[f"{modality}_problem"], ABSENT)).as_py()
+    if len(problems) and absent > len(problems) / 2 and staged[f"{modality}_hash"].null_count == len(staged):
         item_id, problem = (problems[name][0].as_py() for name in ("item_id", f"{modality}_problem"))
         raise SourceError(
-            f"no {modality} of the {len(problems)} that items name can be read below {media_root(night.config)}, "
-            f"such as that of {item_id}: {problem}; set source.media_root, or extract.{modality}: null"
+            f"no {modality} of the {len(problems)} that items name is below {media_root(night.config)}, such as that "
+            f"of {item_id}: {problem}; set source.media_root, or extract.{modality}: null"
         )
 
 

@@ -104,7 +104,7 @@ def test_a_disk_without_room_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch
         (
             "source.media_root=/",
             SourceError,
-            "no (image|audio) of the [0-9]+ that items name can be read below /, such as that",
+            "no (image|audio) of the [0-9]+ that items name is below /, such as that",
         ),
     ],
 )
