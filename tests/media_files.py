@@ -127,6 +127,9 @@ def pictures() -> dict[str, bytes]:
         "gif animated": saved(frames[0], "GIF", **animated),
         "bmp": saved(photo(), "BMP"),
         "bmp palette": saved(photo().quantize(32), "BMP"),
+        "avif": saved(photo(300, 200), "AVIF"),
+        "avif alpha": saved(photo(mode="RGBA"), "AVIF"),
+        "avif animated": saved(frames[0], "AVIF", **animated),
         "bmp rle": rle_bmp(8, 2, b"\x08\x40\0\0\x08\x80\0\x01"),
         "tiff 16": saved(grey16, "TIFF"),
         "tiff float": saved(photo(mode="L").convert("F"), "TIFF"),
@@ -135,6 +138,30 @@ def pictures() -> dict[str, bytes]:
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         files[f"tiff {compression}"] = saved(photo(), "TIFF", compression=compression)
     return files
+
+
+def heic(picture: Image.Image, **options: Any) -> bytes:
+    """A picture written by pillow-heif."""
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(buffer, **options)
+    return buffer.getvalue()
+
+
+def heics() -> dict[str, bytes]:
+    """A whole picture of every kind that is left to pillow-heif."""
+    return {
+        "heic": heic(photo()),
+        "heic alpha": heic(photo(mode="RGBA")),
+        "heic tiles": heic(photo(500, 300), tile_size=256),
+        "heic exif": heic(photo(), exif=oriented(6)),
+    }
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    """A box of an AVIF, a HEIC or an MP4."""
+    return struct.pack(">I", 8 + len(content)) + kind + content
 
 
 def interlaced() -> bytes:

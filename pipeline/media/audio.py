@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 
 import numpy as np
 import soundfile
 
 from pipeline.errors import MediaError
 from pipeline.media import ffmpeg as containers
+from pipeline.media.first_bytes import heif_format, kind_of
 from pipeline.media.mono import Mono
+from pipeline.media.mpeg import counts_frames, from_first_frame, is_frame
+from pipeline.media.quoting import quoted
+from pipeline.media.wav_header import promised_frames, with_sizes
 
 # Samples of all channels in one block: 4 MB.
 BLOCK_SAMPLES = 1 << 20
-# A WAV's data of so many bytes or more have a length that nobody knew when the header was written.
-UNKNOWN_BYTES = 0x7FFF0000
-# Before its data.
-MAX_WAV_CHUNKS = 1_000
 # libsndfile would try twenty formats of the 1990s, whose readers nobody tests: only what a catalogue holds is opened.
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b".snd", b"dns.", b"caff", b"ID3")
 
@@ -40,20 +39,24 @@ def open_audio(data: bytes, sample_rate_hz: int, max_seconds: float) -> np.ndarr
     Resampled by soxr at its high quality. Memory holds the result and one block. Raises MediaError if the bytes are no
     clip of a known format, are truncated, hold no sample, or would be too much to decode, as the package's table says.
     """
-    mono = Mono(sample_rate_hz, max_seconds)
-    demuxer = containers.demuxer(data)
     try:
-        if demuxer is not None:
-            containers.decode(data, demuxer, mono)
-        elif data.startswith(_SNDFILE_MAGIC) or _is_mpeg(data):
-            _decode(data, mono)
-        else:
-            raise MediaError("not a readable clip (its first bytes are of no known format)")
+        mono = _decoded(from_first_frame(with_sizes(data)), Mono(sample_rate_hz, max_seconds))
         return mono.finish()
     except MediaError:
         raise
     except Exception as error:  # both libraries raise their own errors and, on damaged bytes, a few of Python's
         raise MediaError(f"not a readable clip ({_reason(error)})") from None
+
+
+def _decoded(data: bytes, mono: Mono) -> Mono:
+    demuxer = None if heif_format(data) else containers.demuxer(data)
+    if demuxer is not None:
+        containers.decode(data, demuxer, mono)
+    elif data.startswith(_SNDFILE_MAGIC) or is_frame(data):
+        _decode(data, mono)
+    else:
+        raise MediaError(f"not a readable clip ({kind_of(data)})")
+    return _decoded(data, mono.of_one_channel()) if mono.cancels() else mono
 
 
 def _decode(data: bytes, mono: Mono) -> None:
@@ -62,38 +65,27 @@ def _decode(data: bytes, mono: Mono) -> None:
         size = max(1, BLOCK_SAMPLES // file.channels)
         while mono.frames < mono.wanted:
             block = file.read(min(size, mono.wanted - mono.frames), dtype="float32", always_2d=True)
-            if not len(block):  # the header says more than there is
+            if len(block):
+                mono.add(block)
+            elif _is_whole(data, file, mono):
+                break
+            else:  # the header says more than there is
                 raise MediaError(f"truncated clip: {mono.frames} of {mono.wanted} samples")
-            mono.add(block)
+
+
+def _is_whole(data: bytes, file: soundfile.SoundFile, mono: Mono) -> bool:
+    """Whether a clip that ends early may be all: of an MP3 that does not count its frames, the length is a guess."""
+    missing = (mono.wanted - mono.frames) / mono.rate_hz
+    return file.format == "MP3" and (not counts_frames(data) or missing <= containers.TOLERATED_SECONDS)
 
 
 def _promised_frames(data: bytes, file: soundfile.SoundFile) -> int:
-    """Frames that a WAV's header promises, 0 if it is no WAV or promises what there is: libsndfile would say nothing.
-
-    A writer that cannot go back leaves a size of 0 or of all ones, others count their header: neither is a truncation.
-    """
-    if not data.startswith(b"RIFF") or not file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
-        return 0
-    position, frame_bytes = 12, 0
-    for _ in range(MAX_WAV_CHUNKS):
-        if position + 8 > len(data):
-            break
-        kind, size = struct.unpack_from("<4sI", data, position)
-        if kind == b"fmt " and size >= 14 and position + 22 <= len(data):
-            (frame_bytes,) = struct.unpack_from("<H", data, position + 20)
-        if kind == b"data":
-            promised = size // frame_bytes if frame_bytes and size < UNKNOWN_BYTES else 0
-            return promised if promised > file.frames + containers.TOLERATED_SECONDS * file.samplerate else 0
-        position += 8 + size + size % 2
-    return 0
-
-
-def _is_mpeg(data: bytes) -> bool:
-    """Whether a frame of MPEG layer I to III starts the data: eleven bits set, then a layer that is not reserved."""
-    return len(data) > 1 and data[0] == 0xFF and data[1] >= 0xE0 and bool(data[1] & 0x06)
+    """Frames that a WAV promises, 0 if those are there: libsndfile would say nothing, and others count their header."""
+    promised = promised_frames(data) if file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")) else 0
+    return promised if promised > file.frames + containers.TOLERATED_SECONDS * file.samplerate else 0
 
 
 def _reason(error: Exception) -> str:
     # The whole text of soundfile's and PyAV's errors names the object that the bytes were read from.
     text = " ".join(str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or error).split())
-    return (text.strip(" :.") or type(error).__name__)[:120]
+    return quoted(text.strip(" :.") or type(error).__name__)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import MachineError, MediaError
 from pipeline.media.mono import Mono
+from pipeline.media.mpeg import is_adts, tag_bytes
 
 if TYPE_CHECKING:
     import av
@@ -41,12 +42,8 @@ def demuxer(data: bytes) -> str | None:
         return "matroska"
     if data.startswith(_ASF):
         return "asf"
-    start = 0
-    if data.startswith(b"ID3") and len(data) > 10:
-        start = 10 + sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(data[6:10]))
-    frame = data[start : start + 2]
-    # ADTS: twelve bits set, and MPEG's reserved layer.
-    return "aac" if len(frame) == 2 and frame[0] == 0xFF and frame[1] & 0xF6 == 0xF0 else None
+    start = tag_bytes(data)
+    return "aac" if is_adts(data[start : start + 2]) else None
 
 
 def decode(data: bytes, demuxer: str, mono: Mono) -> None:

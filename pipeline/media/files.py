@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
+import unicodedata
+import urllib.parse
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.base import MEDIA
 from pipeline.config.shared import Array
 from pipeline.errors import MediaError, SourceError
+from pipeline.media.quoting import quoted
+
+_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 
 
 def media_root(config: Config) -> Path | None:
@@ -27,19 +34,46 @@ def media_root(config: Config) -> Path | None:
 
 
 def find_media(root: Path, relative: str) -> Path:
-    """Where a file below `root` is.
+    """Where a file below `root` is: by its literal name, else by how other programs may have written that name.
 
-    Raises MediaError if the path leaves the root (also through a link), or the file is absent or not a regular one.
+    Raises MediaError if the value is an address, if the path leaves the root (also through a link), or the file is
+    absent or not a regular one.
     """
+    if _ADDRESS.match(relative):
+        raise MediaError(f"an address is not fetched, give the path of a file below the media root: {quoted(relative)}")
+    literal, *others = _spellings(relative)
     base = os.path.realpath(root)
+    try:
+        return _below(base, literal)
+    except MediaError:
+        for other in others:
+            with contextlib.suppress(MediaError):
+                return _below(base, other)
+        raise
+
+
+def _spellings(relative: str) -> list[str]:
+    """A path as it is, then percent-decoded, with slashes for backslashes, stripped, composed or decomposed Unicode."""
+    spellings = [relative]
+    for respell in (urllib.parse.unquote, _slashed, str.strip):
+        spellings += [respell(path) for path in spellings]
+    forms = [unicodedata.normalize(form, path) for path in spellings for form in ("NFC", "NFD")]
+    return list(dict.fromkeys([*spellings, *forms]))
+
+
+def _slashed(path: str) -> str:
+    return path.replace("\\", "/")
+
+
+def _below(base: str, relative: str) -> Path:
     try:
         path = os.path.realpath(os.path.join(base, relative))
         if os.path.commonpath([base, path]) != base:
-            raise MediaError(f"path leaves the media root: {relative}")
+            raise MediaError(f"path leaves the media root: {quoted(relative)}")
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise MediaError(f"not a regular file: {relative}")
+            raise MediaError(f"not a regular file: {quoted(relative)}")
     except FileNotFoundError:
-        raise MediaError(f"file not found: {relative}") from None
+        raise MediaError(f"file not found: {quoted(relative)}") from None
     except (OSError, ValueError) as error:
         raise unreadable(relative, error) from None
     return Path(path)
@@ -48,8 +82,7 @@ def find_media(root: Path, relative: str) -> Path:
 def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
     """Reads one file below `root`.
 
-    Raises MediaError if the path leaves the root (also through a link), or the file is absent, not a regular file,
-    or larger than `max_bytes`.
+    Raises MediaError as `find_media` does, or if the file is larger than `max_bytes`.
     """
     path = find_media(root, relative)
     try:
@@ -63,9 +96,9 @@ def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
 
 def too_large(relative: str, size: int, max_bytes: int) -> str:
     """The reason why a file is not read."""
-    return f"{size} bytes, over the limit of {max_bytes}: {relative}"
+    return f"{size} bytes, over the limit of {max_bytes}: {quoted(relative)}"
 
 
 def unreadable(relative: str, error: Exception) -> MediaError:
     """What the operating system says of a file, as a reason."""
-    return MediaError(f"cannot be read ({getattr(error, 'strerror', None) or error}): {relative}")
+    return MediaError(f"cannot be read ({getattr(error, 'strerror', None) or error}): {quoted(relative)}")

@@ -7,13 +7,34 @@ import re
 import warnings
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
-from pipeline.errors import MediaError
+from pipeline.errors import MachineError, MediaError
 from pipeline.media.image_headers import MAX_EXIF_BYTES, check_header, check_size, picture_format
+from pipeline.media.jpeg_end import completed
+from pipeline.media.quoting import quoted
 
 # Imported so that opening never loads a further plugin: Pillow would hand EPS to Ghostscript.
-PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
+PLUGINS = (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+# Pictures are decoded in as many threads as are wanted: one picture takes one.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # `open_image` bounds the size by its own limit; Pillow's, of twice this, backs it up. Its warnings would fill the log.
 Image.MAX_IMAGE_PIXELS = 1 << 27
 warnings.filterwarnings("ignore", module="PIL")
@@ -44,16 +65,39 @@ def open_image(data: bytes, max_pixels: int, draft: tuple[int, int] | None = Non
     name = picture_format(data)
     check_header(data, name, max_pixels)
     try:
-        picture: Image.Image = Image.open(io.BytesIO(data), formats=(name,))
-        check_size(picture.width, picture.height, max_pixels)
-        if draft:
-            picture.draft("RGB", draft)
-        picture.load()
-        return _flatten(_upright(picture))
+        return _flatten(_upright(_decoded(data, name, max_pixels, draft)))
     except MediaError:
         raise
     except Exception as error:  # Pillow's plugins raise anything from KeyError to struct.error on damaged bytes
         raise _named(error) from None
+
+
+def _decoded(data: bytes, name: str, max_pixels: int, draft: tuple[int, int] | None) -> Image.Image:
+    picture = _opened(data, name)
+    check_size(picture.width, picture.height, max_pixels)
+    if draft and name == "JPEG":
+        picture.draft("RGB", draft)
+    try:
+        picture.load()
+    except OSError as error:
+        if name != "JPEG" or not _TRUNCATED.search(str(error)) or (whole := completed(data)) is None:
+            raise
+        return _decoded(whole, name, max_pixels, draft)
+    return picture
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    if name == "AVIF" and not AvifImagePlugin.SUPPORTED:
+        raise MachineError("a picture in AVIF needs a Pillow that is built with libavif")
+    if name != "HEIF":
+        return Image.open(io.BytesIO(data), formats=(name,))
+    try:
+        from pillow_heif import HeifImageFile, options
+    except ImportError:
+        raise MachineError("a picture in HEIC needs the package pillow-heif") from None
+    options.DECODE_THREADS = 1
+    picture: Image.Image = HeifImageFile(io.BytesIO(data))
+    return picture
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -122,4 +166,4 @@ def _named(error: Exception) -> MediaError:
     text = _OBJECT.sub("", " ".join(str(error).split())).strip(" :.") or type(error).__name__
     if _METADATA.search(text):
         return MediaError("metadata or structure of a bomb (compressed text or profile of more than 1 MiB)")
-    return MediaError(f"{'truncated' if _TRUNCATED.search(text) else 'not a readable'} picture ({text[:120]})")
+    return MediaError(f"{'truncated' if _TRUNCATED.search(text) else 'not a readable'} picture ({quoted(text)})")

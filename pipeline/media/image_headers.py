@@ -10,7 +10,13 @@ import re
 import struct
 
 from pipeline.errors import MediaError
+from pipeline.media.first_bytes import heif_format, kind_of
+from pipeline.media.heif_headers import check_boxes
 
+# Pillow and its filters work by rows: of one pixel each, 50 million take 10 s and 1 GB. No JPEG, GIF or WebP is longer.
+MAX_SIDE = 65_535
+# Of a pixel that `max_pixels` allows: a PNG of 16 bits a channel and alpha has eight, which take twice as long.
+PNG_PIXEL_BYTES = 4
 # Each scan passes over every coefficient of the picture, about 30 ms at 50 million pixels, and may take 75 bytes of the
 # file. Encoders write 1 to 20 scans; 64 bound the worst picture to seconds.
 MAX_SCANS = 64
@@ -31,11 +37,12 @@ MAX_TIFF_TAGS = 4_096
 MAX_RLE_WORK = 8_000_000
 
 _JPEG_MARKER = re.compile(rb"(\xff+)([^\x00\xff])")
-_JPEG_AFTER_SCAN = re.compile(rb"(\xff+)([^\x00\x01\xff\xd0-\xd7])")
-_JPEG_BARE = frozenset([0x01, *range(0xD0, 0xD9)])
-_JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_AFTER_SCAN = re.compile(rb"(\xff+)([^\x00\x01\xff\xd0-\xd7])")
+JPEG_BARE = frozenset([0x01, *range(0xD0, 0xD9)])
+JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_KNOWN = frozenset([*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE])
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
 _TIFF_SIZES = {1: 1, 2: 1, 6: 1, 7: 1, 3: 2, 8: 2, 4: 4, 9: 4, 11: 4, 13: 4, 5: 8, 10: 8, 12: 8, 16: 8}
 _TIFF_OPAQUE = (1, 2, 7)
 _TIFF_POINTERS = (34665, 34853, 40965)
@@ -46,10 +53,12 @@ def picture_format(data: bytes) -> str:
     """Pillow's name of the format that the first bytes announce. Raises MediaError if it is none of them."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
+    if name := heif_format(data):
+        return name
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return name
-    raise MediaError("not a readable picture (its first bytes are of no known format)")
+    raise MediaError(f"not a readable picture ({kind_of(data)})")
 
 
 def check_header(data: bytes, name: str, max_pixels: int) -> None:
@@ -60,13 +69,15 @@ def check_header(data: bytes, name: str, max_pixels: int) -> None:
     try:
         _CHECKS[name](data, max_pixels)
     except (struct.error, IndexError):
-        raise MediaError(f"truncated picture (in the header of a {name})") from None
+        raise MediaError(f"truncated picture (in the {name} header)") from None
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raises MediaError if a picture of this size has more than `max_pixels`."""
+    """Raises MediaError if a picture of this size has more than `max_pixels`, or a longer side than any should."""
     if width * height > max_pixels:
         raise MediaError(f"{width} × {height} pixels, over the limit of {max_pixels}")
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(f"{width} × {height} pixels, over the limit of {MAX_SIDE} a side")
 
 
 def _refuse(what: str) -> MediaError:
@@ -82,7 +93,7 @@ def _check_jpeg(data: bytes, max_pixels: int) -> None:
         if match.end() - position > MAX_JUNK_BYTES:
             raise _refuse(f"more than {MAX_JUNK_BYTES} bytes between segments")
         marker, start = match[2][0], match.end()
-        if marker in _JPEG_BARE:
+        if marker in JPEG_BARE:
             position = start
             continue
         if marker not in _JPEG_KNOWN:
@@ -90,7 +101,7 @@ def _check_jpeg(data: bytes, max_pixels: int) -> None:
         (length,) = struct.unpack_from(">H", data, start)
         if marker == _SOS:
             return _check_scans(data, match.start())
-        if marker in _JPEG_FRAME:
+        if marker in JPEG_FRAME:
             height, width = struct.unpack_from(">HH", data, start + 3)
             check_size(width, height, max_pixels)
         if marker == _APP1 and data.startswith(b"Exif", start + 2):
@@ -107,7 +118,7 @@ def _check_scans(data: bytes, position: int) -> None:
         return
     scans = 0
     for _ in range(MAX_SEGMENTS):
-        match = _JPEG_AFTER_SCAN.search(data, position)
+        match = JPEG_AFTER_SCAN.search(data, position)
         if match is None or match[2][0] == _EOI:
             return
         scans += match[2][0] == _SOS
@@ -118,8 +129,11 @@ def _check_scans(data: bytes, position: int) -> None:
 
 
 def _check_png(data: bytes, max_pixels: int) -> None:
-    width, height = struct.unpack_from(">II", data, 16)
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     check_size(width, height, max_pixels)
+    if width * height * depth * _PNG_CHANNELS.get(colour, 1) > 8 * PNG_PIXEL_BYTES * max_pixels:
+        many = f"{depth} bits a channel of {width} × {height} pixels"
+        raise MediaError(f"{many}, over the limit of {PNG_PIXEL_BYTES * max_pixels} bytes")
     position, metadata = 8, 0
     for _ in range(MAX_BLOCKS):
         if position + 8 > len(data):
@@ -199,6 +213,10 @@ def _check_bmp(data: bytes, max_pixels: int) -> None:
         raise _refuse(f"a run-length BMP of more than {MAX_RLE_WORK} bytes and pixels")
 
 
+def _check_heif(data: bytes, max_pixels: int) -> None:
+    check_boxes(data, lambda width, height: check_size(width, height, max_pixels), MAX_EXIF_BYTES)
+
+
 def _check_tiff(data: bytes, max_pixels: int) -> None:
     order, big = "<" if data.startswith(b"II") else ">", data[2] == 43
     (first,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
@@ -246,4 +264,6 @@ _CHECKS = {
     "WEBP": _check_webp,
     "BMP": _check_bmp,
     "TIFF": _check_tiff,
+    "AVIF": _check_heif,
+    "HEIF": _check_heif,
 }

@@ -17,14 +17,20 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_SAMPLES = 400_000_000
 # A clip of at most so many samples is resampled in one go, which other threads need not wait for.
 ONE_GO = 1 << 21
+# Of the loudest channel's power; below it, -30 dB, their mean is what is left of channels that cancel each other.
+CANCELLED = 1e-3
 
 
 class Mono:
     """Takes one clip: `start` by its header, `add` block by block, `finish` for the samples."""
 
-    def __init__(self, sample_rate_hz: int, max_seconds: float) -> None:
+    def __init__(self, sample_rate_hz: int, max_seconds: float, channel: int | None = None) -> None:
+        """channel: the one that is taken, None for the mean of all."""
         self.sample_rate_hz = sample_rate_hz
         self.max_seconds = max_seconds
+        self.channel = channel
+        self._powers: np.ndarray = np.zeros(1)
+        self._power = 0.0
         self.rate_hz = self.channels = self.frames = self.wanted = 0
         self._blocks: list[np.ndarray] = []
         self._resampler: soxr.ResampleStream | None = None
@@ -52,12 +58,25 @@ class Mono:
         self.frames += len(block)
         _check_work(self.frames * self.channels)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-            mono = _average(block)
+            mono = _average(block) if self.channel is None else block[:, self.channel].copy()
         _check_finite(mono)
+        if self.channels > 1 and self.channel is None:
+            with np.errstate(over="ignore"):
+                self._powers = self._powers + [float(np.vdot(samples, samples)) for samples in block.T]
+                self._power += float(np.vdot(mono, mono))
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono)
             _check_finite(mono)
         self._blocks.append(mono)
+
+    def cancels(self) -> bool:
+        """Whether the mean of the channels is silence while they are not."""
+        return self._power < CANCELLED * float(self._powers.max())
+
+    def of_one_channel(self) -> Mono:
+        """What takes the first channel that is as loud as any, from the start."""
+        first = int(np.argmax(self._powers > self._powers.max() / 2))
+        return Mono(self.sample_rate_hz, self.max_seconds, first)
 
     def finish(self) -> np.ndarray:
         """The clip: shape (samples,), float32. Raises MediaError if it holds no sample or they are not finite."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import tracemalloc
+import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,12 @@ import soxr
 import pipeline.media
 from pipeline.errors import MediaError
 from pipeline.media import open_image, read_media
-from tests import media_clip_cases, media_picture_cases
+from tests import media_bomb_cases, media_clip_cases, media_picture_cases
 from tests.media_clip_cases import CLIP_FILES, sound
 from tests.media_files import clip, photo, saved, tone
 from tests.media_picture_cases import MAX_PIXELS, PICTURES, pixels
 
-TABLE = [*media_picture_cases.CASES, *media_clip_cases.CASES]
+TABLE = [*media_picture_cases.CASES, *media_bomb_cases.CASES, *media_clip_cases.CASES]
 LINES = [line for line in (pipeline.media.__doc__ or "").splitlines() if re.match(r"\| (?!file)", line)]
 
 
@@ -41,7 +42,15 @@ def test_each_line_of_the_table_holds(
         (".", "not a regular file"),
         ("pipe", "not a regular file"),
         ("big", "10 bytes, over the limit of 9"),
-        ("a\0b", "cannot be read"),
+        ("a\0b", r"cannot be read .*: a\\x00b$"),
+        ("%2e%2e/secret", "file not found"),
+        ("..\\secret", "file not found"),
+        ("none\n\x1b[2J.jpg", r"file not found: none\\n\\x1b\[2J.jpg$"),
+        ("x" * 120, f"file not found: {'x' * 120}$"),
+        ("x" * 121, f"file not found: {'x' * 119}…$"),
+        ("https://cdn.example.com/7.jpg", "an address is not fetched.*: https://cdn.example.com/7.jpg$"),
+        (" S3://bucket/7.jpg", "an address is not fetched, give the path of a file below the media root"),
+        ("data:image/png;base64," + "A" * 9_999, f"an address is not fetched.*: data:image/png;base64,{'A' * 97}…$"),
     ],
 )
 def test_a_path_stays_below_its_root_and_a_size_below_its_limit(tmp_path: Path, path: str, reason: str) -> None:
@@ -53,6 +62,30 @@ def test_a_path_stays_below_its_root_and_a_size_below_its_limit(tmp_path: Path, 
     os.mkfifo(root / "pipe")
     with pytest.raises(MediaError, match=reason):
         read_media(root, path, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a b.jpg", "a%20b.jpg"),
+        ("a.jpg", " a.jpg\n"),
+        ("photos/a.jpg", "photos\\a.jpg"),
+        ("café.jpg", "cafe\u0301.jpg"),
+        ("cafe\u0301.jpg", "café.jpg"),
+        ("photos/cafe\u0301 1.jpg", " photos%5Ccaf%C3%A9%201.jpg "),
+        ("猫" * 60, urllib.parse.quote("猫" * 60)),
+    ],
+)
+def test_a_file_is_found_by_how_other_programs_write_its_name(tmp_path: Path, name: str, path: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"other")
+    assert read_media(tmp_path, path, 9) == b"other"
+
+
+def test_the_literal_name_of_a_file_comes_first(tmp_path: Path) -> None:
+    for name in ("a b", "a%20b"):
+        (tmp_path / name).write_text(name)
+    assert read_media(tmp_path, "a%20b", 9) == b"a%20b"
 
 
 def test_a_draft_decodes_a_jpeg_at_the_smallest_scale_above_it() -> None:

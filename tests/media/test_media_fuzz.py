@@ -23,7 +23,7 @@ import pytest
 
 from pipeline.errors import MediaError
 from pipeline.media import open_audio, open_image
-from tests.media_files import clips, containers, pictures
+from tests.media_files import clips, containers, heics, pictures
 
 ROOT = Path(__file__).parents[2]
 CASES = 4_000
@@ -31,7 +31,7 @@ HANG_SECONDS = 10
 # Above what the child holds once it has decoded every whole file; 1,000,000 pixels take 16 MB, a clip's second 0.2 MB.
 GROWTH_BYTES = 192_000_000
 INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-# So much of a container stays as it is, or PyAV would not be asked.
+# So much of a container stays as it is, or no decoder of containers would be asked.
 MAGIC_BYTES = 16
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -42,12 +42,23 @@ def open_picture(data: bytes) -> object:
     return open_image(data, 1_000_000, draft=(64, 64) if len(data) % 2 else None)
 
 
+def avifs() -> dict[str, bytes]:
+    return {name: data for name, data in pictures().items() if name.startswith("avif")}
+
+
 def open_sound(data: bytes) -> object:
     return open_audio(data, 22_050, 5)
 
 
-DECODERS: dict[str, Callable[[bytes], object]] = {"picture": open_picture, "sound": open_sound, "container": open_sound}
-SEEDS = {"picture": pictures, "sound": clips, "container": containers}
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    "picture": open_picture,
+    "boxes": open_picture,
+    "heic": open_picture,
+    "sound": open_sound,
+    "container": open_sound,
+}
+SEEDS = {"picture": pictures, "boxes": avifs, "heic": heics, "sound": clips, "container": containers}
+PACKAGES = {"heic": "pillow_heif", "container": "av"}
 
 
 def _flip_bits(random: np.random.Generator, data: bytearray, other: bytes) -> bytearray:
@@ -120,7 +131,7 @@ def damaged(decoder: str, seeds: list[bytes], number: int) -> bytes:
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         other = seeds[int(random.integers(len(seeds)))]
         data = MUTATIONS[int(random.integers(len(MUTATIONS)))](random, data or bytearray(1), other)
-    if decoder == "container":
+    if decoder in ("container", "boxes", "heic"):
         data[:MAGIC_BYTES] = whole[:MAGIC_BYTES]
     return bytes(_repaired(data) if random.random() < 0.5 else data)
 
@@ -176,10 +187,10 @@ def attack(decoder: str, folder: Path, first: int, last: int) -> None:
     (folder / "opened").write_text(str(opened))
 
 
-@pytest.mark.parametrize("decoder", ["picture", "sound", "container"])
+@pytest.mark.parametrize("decoder", list(DECODERS))
 def test_thousands_of_damaged_files_end_as_data_or_as_a_reason(decoder: str, tmp_path: Path) -> None:
-    if decoder == "container":
-        pytest.importorskip("av")
+    if decoder in PACKAGES:
+        pytest.importorskip(PACKAGES[decoder])
     for number, data in enumerate(SEEDS[decoder]().values()):
         (tmp_path / f"seed-{number:03d}").write_bytes(data)
     child = subprocess.run(
