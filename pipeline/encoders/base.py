@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.shared import EncoderSettings, MediaSettings
+from pipeline.errors import MedleyError, StepFailed
 from pipeline.training.batches import padded_runs
 from pipeline.workspace import digest
 
@@ -128,10 +130,29 @@ class Encoder(ABC):
         """A part's weight in its input's average."""
         return self.cost(part)
 
+    def _encoded(self, batches: Sequence[Sequence[np.ndarray]]) -> list[Vectors]:
+        """What `encode_all` gives, if it is what it must be: an encoder may be of anybody's making."""
+        try:
+            vectors = [np.asarray(batch) for batch in self.encode_all(batches)]
+        except (MedleyError, MemoryError):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise StepFailed(f"encoder {self.model} failed on a batch of {len(batches[0])} ({reason})") from error
+        widths = {batch.shape[1] if batch.ndim == 2 else 0 for batch in vectors}
+        for batch, parts in zip_longest(vectors, batches, fillvalue=np.zeros(0)):
+            if len(batch) != len(parts) or batch.dtype.kind not in "fiu" or len(widths) > 1 or not min(widths):
+                raise StepFailed(
+                    f"encoder {self.model} returned shape {batch.shape} of {batch.dtype} for {len(parts)} inputs; "
+                    "it must return a row of numbers for each, all of one width"
+                )
+        return vectors
+
     def embed(self, inputs: Sequence[Input]) -> Vectors:
         """Encodes decoded inputs: returns shape (len(inputs), width), float32, not of unit norm.
 
-        An input of several parts is their average, by `weight`.
+        An input of several parts is their average, by `weight`. Raises StepFailed if `encode` gives what is no row of
+        numbers for each part, or fails.
         """
         # A stable sort by cost keeps batches, and so the vectors' last bits, the same from run to run.
         parts = [(self.cost(part), row, part) for row, parts in enumerate(inputs) for part in parts]
@@ -139,8 +160,9 @@ class Encoder(ABC):
         costs = np.asarray([cost for cost, _, _ in parts])
         rows = np.asarray([row for _, row, _ in parts])
         runs = padded_runs(costs.tolist(), self.batch_cost)
-        vectors = self.encode_all([[parts[i][2] for i in run] for run in runs])
-        encoded = np.concatenate(vectors) if vectors else np.zeros((0, self.width), np.float32)
+        batches = [[parts[i][2] for i in run] for run in runs]
+        vectors = self._encoded(batches) if batches else [np.zeros((0, self.width), np.float32)]
+        encoded = np.concatenate(vectors)
         if len(parts) == len(inputs):
             return np.ascontiguousarray(encoded[np.argsort(rows, kind="stable")], dtype=np.float32)
         weights = np.asarray([self.weight(part) for _, _, part in parts])

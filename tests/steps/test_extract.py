@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pipeline.config import Config
 from pipeline.config.shared import EncoderSettings
 from pipeline.encoders import Encoder, Input, Text, make
 from pipeline.encoders.inputs import Inputs, Row
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StepFailed
 from tests.conftest import CsvRow, Shop, edit, manifest
 
 
@@ -81,6 +82,34 @@ def test_whatever_an_encoder_makes_of_one_row_is_a_reason_and_a_wrong_setting_is
     odd.error = ConfigError("extract.text.template names no column")
     with pytest.raises(ConfigError):
         inputs.decode(row)
+
+
+@pytest.mark.parametrize(
+    ("encode", "said"),
+    [
+        (lambda parts: np.zeros((2 * len(parts), 3), np.float32), r"shape \(6, 3\) of float32 for 3 inputs; it must"),
+        (lambda parts: np.zeros((len(parts) - 1, 3), np.float32), r"returned shape \(2, 3\) of float32 for 3 inputs"),
+        (lambda parts: np.zeros(len(parts), np.float32), r"returned shape \(3,\) of float32 for 3 inputs"),
+        (lambda parts: np.full((len(parts), 2), "x"), r"returned shape \(3, 2\) of <U1 for 3 inputs"),
+        (lambda parts: np.zeros((len(parts), 0), np.float32), r"returned shape \(3, 0\)"),
+        (lambda parts: [][0], r"encoder odd failed on a batch of 3 \(IndexError: list index out of range\)"),
+    ],
+)
+def test_what_an_encoder_returns_is_checked_before_it_belongs_to_an_item(encode: Any, said: str) -> None:
+    class Odd(Encoder):
+        identity = model = "odd"
+        width, batch_cost, window = 3, 3, 3
+
+        def load(self) -> None: ...
+
+        def decode(self, raw: bytes | str | Text) -> Input: ...
+
+        def encode(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+            return encode(parts)
+
+    with pytest.raises(StepFailed, match=said) as caught:
+        Odd().embed([[np.zeros(1)]] * 3)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_shard_opens_without_medley_and_is_as_documented(published: Shop) -> None:
