@@ -44,6 +44,7 @@ from pipeline.night import Night, StepReceipt
 from pipeline.source import OPTIONAL, execute, read
 from pipeline.source_columns import BYTES
 from pipeline.steps.checks import check
+from pipeline.steps.leaks import leaks
 from pipeline.steps.media_hashes import check_any, with_hashes
 from pipeline.steps.staging import columns_of, connect, row_count, stage
 from pipeline.workspace import Json, Workspace, read_json
@@ -95,6 +96,7 @@ class _Staging:
             checks = check(connection, config.ingest.warn_only)
             self._check_encoders(connection)
             self._write_items(connection, buckets)
+            checks += tuple(leaks(connection, self.folder / "items", list(config.extract.modalities())))
             self._write_logs(connection)
             if config.source.users:
                 _write(connection.sql("from users order by user_id").to_arrow_table(), self.folder / USERS)

@@ -182,3 +182,20 @@ def test_what_a_few_rows_lack_is_not_why_a_check_failed(make: Make) -> None:
     with pytest.raises(CheckFailed, match="every choice bears the time 2024-01-01 00:00:00") as caught:
         perform(opened(make(ITEMS, log)), "ingest")
     assert "not in the catalogue" not in str(caught.value)
+
+
+def test_the_same_content_on_both_sides_of_the_cold_split_is_counted_and_said(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    def checks(texts: list[str | None], share: float) -> dict[str, int]:
+        config = make([{**row, "text": text} for row, text in zip(ITEMS, texts, strict=True)])
+        night = perform(opened(config, f"ingest.cold_item_share={share}"), "ingest")
+        outcomes = json.loads((night.folder_of("ingest") / "split.json").read_text())["checks"]
+        return {entry["name"]: entry["rows"] for entry in outcomes if entry["name"].startswith("cold_items_share_no")}
+
+    assert checks([str(number) for number in range(40)], 0.3) == {"cold_items_share_no_text": 0}
+    assert checks([None] * 40, 0.3) == {"cold_items_share_no_text": 0}
+    assert caplog.records == []
+    shared = checks(["one for all"] * 40, 0.3)["cold_items_share_no_text"]
+    assert 0 < shared < 40
+    assert f"check cold_items_share_no_text: {shared} items, such as that of i" in caplog.text
