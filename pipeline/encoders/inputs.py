@@ -20,6 +20,7 @@ from pipeline.config.shared import EncoderSettings
 from pipeline.encoders.base import Encoder, Input, Raw, Text
 from pipeline.encoders.kinds.array import ArrayEncoder
 from pipeline.errors import MachineError, MediaError, MedleyError
+from pipeline.heartbeat import say
 from pipeline.interactions import Int64s
 from pipeline.media import MEDIA
 from pipeline.media.stored import read_medium
@@ -131,6 +132,7 @@ class Inputs:
                 decoded = [future.result() for future in pending]
                 pending = submitted(windows[number + 1]) if number + 1 < len(windows) else []
                 parts.append(_embedded(self.encoder, decoded))
+                say(f"{self.modality}, {windows[number].stop} of {len(rows)} rows of a bucket are encoded")
         columns = ([getattr(part, name) for part in parts] for name in ("vectors", "errors", "transient"))
         return Results(*(np.concatenate(column) for column in columns))
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.heartbeat import beating
 from pipeline.runtime import give_memory_back
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ def perform(night: Night, name: str) -> list[StepReceipt]:
     """Runs one step, for every modality and bucket that it is for. Raises what it raises."""
     module = import_module(f"pipeline.steps.{name}")
     try:
-        if name == "extract":
-            return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
-        run: Callable[[Night], StepReceipt] = module.run
-        return [run(night)]
+        with beating(name):
+            if name == "extract":
+                return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
+            run: Callable[[Night], StepReceipt] = module.run
+            return [run(night)]
     finally:
         give_memory_back()
 

@@ -1,4 +1,4 @@
-"""A fit's progress: a bar on a terminal, and TensorBoard's event files.
+"""A fit's progress: a bar on a terminal, a state for the log's line of a minute, and TensorBoard's event files.
 
 Event files hold times, so they are no part of any artefact.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.heartbeat import say
 from pipeline.training.context import Epoch, OnEpoch
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 def watched(name: str, epochs: int, events: Path | None = None) -> Iterator[OnEpoch]:
     """The callback for a fit's epochs: a bar, and event files in a folder. epochs: at most, 0 where that is unknown."""
     with ExitStack() as stack:
-        watchers = [stack.enter_context(_bar(name, epochs))]
+        watchers = [stack.enter_context(_bar(name, epochs)), _state(name, epochs)]
         if events:
             watchers.append(stack.enter_context(_events(events)))
 
@@ -48,6 +50,20 @@ def _bar(name: str, epochs: int) -> Iterator[OnEpoch]:
             progress.update(bar, completed=epoch["epoch"], visible=True, now=now)
 
         yield advance
+
+
+def _state(name: str, epochs: int) -> OnEpoch:
+    """Says how far a fit is, and how long it may take: fewer epochs where it stops early."""
+    began = time.monotonic()
+
+    def tell(epoch: Epoch) -> None:
+        done, numbers = int(epoch["epoch"]), {key: value for key, value in epoch.items() if key != "epoch"}
+        seconds = (time.monotonic() - began) / max(done, 1)
+        left = f", {seconds * (epochs - done):.0f} s left at most" if epochs else ""
+        now = " ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+        say(f"{name}, epoch {done}{f' of {epochs}' if epochs else ''}, {now}, {seconds:.1f} s an epoch{left}")
+
+    return tell
 
 
 @contextmanager
