@@ -33,7 +33,9 @@ def why_not_published(run: Json, folder: Path, steps: Sequence[str]) -> str:
     if not publish.details.get("published"):
         reasons = [f"{gate['name']}: {gate['sentence']}" for gate in gates if not gate["passed"]]
         return f"the gate refused it: {'; '.join(reasons)}"
-    return "it was published, and another run after it"
+    return (
+        "another run was published after it, or it was killed before it was: `medley publish` with its run id does that"
+    )
 
 
 def _unfinished(run: Json, folder: Path, steps: Sequence[str]) -> str:

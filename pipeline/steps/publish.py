@@ -1,4 +1,7 @@
-"""Publish: the gate, then `CURRENT.json`, the report, the run's manifest, and the sweep.
+"""Publish: the gate, then the report, the run's manifest, `CURRENT.json`, and the sweep.
+
+`CURRENT.json` moves once all else of the run is written: a full disk or a kill before leaves what was published, and a
+night that moved it counts as published, whatever becomes of the sweep.
 
 What is published is replaced only if the evaluated model beat its baseline, and the strongest one is not better; if the
 index found what exact search finds, and every file of it is the one that was written. Otherwise the previous night
@@ -39,8 +42,6 @@ def run(night: Night) -> StepReceipt:
     verdicts = judge(night)
     refused = [verdict for verdict in verdicts if not verdict.passed]
     index = night.receipt("index")
-    if not refused:
-        night.workspace.write_json(CURRENT, _current(night, index))
     _write_report(night, verdicts, published=not refused)
     receipt = StepReceipt(
         step="publish",
@@ -59,7 +60,11 @@ def run(night: Night) -> StepReceipt:
     if refused:
         reasons = "; ".join(verdict.sentence for verdict in refused)
         raise GateRefused(f"not published: {reasons}. What was published before stays; see {report_path(night)}")
-    sweep(night)
+    night.workspace.write_json(CURRENT, _current(night, index))
+    try:
+        sweep(night)
+    except OSError as error:
+        log.warning("sweep: %s: %s; what no run needs is swept another night", error.filename, error.strerror)
     log.info("published index %s, report %s", index.digest, report_path(night))
     return receipt
 

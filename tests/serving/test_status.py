@@ -95,9 +95,14 @@ def test_a_refused_run_says_by_which_rule(workspace: Workspace) -> None:
         status(workspace.root, NAMES)
 
 
+REPLACED = (
+    "another run was published after it, or it was killed before it was: `medley publish` with its run id does that"
+)
+
+
 def test_the_published_run_is_the_newest_or_was_replaced_since(workspace: Workspace) -> None:
     left(workspace, "publish", published=True, gates=[])
-    assert status(workspace.root, NAMES)["newest_run"]["why"] == "it was published, and another run after it"
+    assert status(workspace.root, NAMES)["newest_run"]["why"] == REPLACED
     shutil.rmtree(workspace.path("runs/a"))
     assert status(workspace.root, NAMES)["newest_run"] == {"run_id": "old", "published": True, "why": ""}
 

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 
-from tests.conftest import AS_OF, Shop, manifest, medley
+import pytest
+
+from pipeline.config import load
+from pipeline.night import resume
+from pipeline.steps import publish
+from tests.conftest import ANY_QUALITY, AS_OF, Shop, manifest, medley
 
 
 def test_a_model_that_does_not_beat_its_baseline_is_refused_and_reported(night: Shop) -> None:
@@ -41,6 +47,27 @@ def test_an_index_file_that_is_not_the_one_written_is_refused(night: Shop) -> No
     path.write_bytes(data)
     done = medley("publish", "-c", night.config, "--run-id", "first", "-s", "publish.gate.min_ratio=0", status=3)
     assert "content.faiss is not the file that was written" in done.stderr
+
+
+def test_what_is_published_moves_last_and_a_sweep_that_fails_does_not_take_it_back(
+    night: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = night.workspace / "CURRENT.json"
+    before, again = current.read_text(), resume(load(night.config, ANY_QUALITY), "first")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report.html")
+
+    for name in ("write_report", "manifest"):
+        with monkeypatch.context() as patched:
+            patched.setattr(publish, name, full)
+            with pytest.raises(OSError, match="No space left"):
+                publish.run(again)
+        assert current.read_text() == before
+    monkeypatch.setattr(publish, "sweep", full)
+    assert publish.run(again).details["published"]
+    assert current.read_text() != before
+    assert "sweep: report.html: No space left on device; what no run needs is swept another night" in caplog.text
 
 
 def test_the_sweep_removes_what_no_kept_run_names_and_nothing_else(night: Shop) -> None:
