@@ -115,7 +115,8 @@ def run_lines(code: str, folder: Path) -> list[str]:
 
 
 def test_two_queries_and_a_yaml_are_enough_for_ones_own_data(own_data: Path) -> None:
-    run, status, lookup, words, explained = run_lines(block("own data"), own_data)
+    checked, run, status, lookup, words, explained = run_lines(block("own data"), own_data)
+    assert [line.split()[0] for line in checked.splitlines()] == ["ok"] * 5
     assert "published" in run + status
     assert len(lookup.splitlines()) > 5
     assert len(words.splitlines()) == 11
