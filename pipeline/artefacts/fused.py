@@ -63,11 +63,6 @@ class Fused:
         """Every item's id and vector (n, width) float32, NaN without content, in the catalogue's order."""
         return read_vectors(self.folder / "items", "item_id")
 
-    def item_ids(self) -> Iterator[pa.Array]:
-        """Every item's id, a bucket at a time, in the catalogue's order."""
-        for path in sorted((self.folder / "items").glob("*.parquet")):
-            yield pa.concat_arrays(read_table(path, ["item_id"])["item_id"].cast(pa.string()).chunks)
-
     def content(self) -> tuple[Mask, int]:
         """Which items have a vector, (n,) bool in the catalogue's order, and the vectors' width."""
         folder = self.folder / "items"

@@ -59,8 +59,8 @@ class ModalityGames:
         wanted = pa.array(sorted(set(ids)), pa.string())
         places: dict[str, int] = {}
         start = 0
-        for bucket in self.sources.fused.item_ids():
-            rows = pc.index_in(wanted, bucket).to_pylist()
+        for bucket in self.sources.staged.item_parts(lambda name: name == "item_id"):
+            rows = pc.index_in(wanted, bucket["item_id"].combine_chunks()).to_pylist()
             places |= {i: start + row for i, row in zip(wanted.to_pylist(), rows, strict=True) if row is not None}
             start += len(bucket)
             if len(places) == len(wanted):

@@ -38,7 +38,10 @@ from pipeline.artefacts.staged import (
     TableIntake,
 )
 from pipeline.config import Config
-from pipeline.config.shared import Array
+from pipeline.config.shared import Array, TextSettings
+from pipeline.encoders import make
+from pipeline.encoders.text.template import check_columns
+from pipeline.encoders.weights import locate
 from pipeline.media import MEDIA
 from pipeline.night import Night, StepReceipt
 from pipeline.source import OPTIONAL, execute, read
@@ -106,13 +109,16 @@ class _Staging:
 
     def _check_encoders(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Raises now what encoding would raise: weights that are not there, a template's column that is missing."""
-        from pipeline.steps.prepare import ready_of
-
-        items = connection.sql("select * exclude (bucket) from items limit 1").to_arrow_table()
-        for modality in self.night.config.extract.modalities():
-            inputs = ready_of(self.night, modality).inputs
-            if modality not in MEDIA:
-                inputs.rows(items)
+        config = self.night.config
+        for modality, settings in config.extract.modalities().items():
+            weights = str(getattr(settings, "weights", ""))
+            if isinstance(settings, Array):
+                make(config, modality)
+            elif weights.startswith(("package:", "path:")):
+                locate(weights)
+            if isinstance(settings, TextSettings):
+                columns = connection.sql("select * exclude (bucket) from items").columns
+                check_columns(settings.template, columns)
 
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
         """Writes `items/`, bucket by bucket, in one pass over the sorted table."""

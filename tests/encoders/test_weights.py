@@ -16,10 +16,12 @@ def text(words: str, title: str = "T") -> Text:
     return Text({"title": title, "text": words})
 
 
-def test_a_template_names_its_columns_and_a_blank_text_is_missing() -> None:
+def test_a_template_names_its_columns_a_title_may_stand_alone_and_a_blank_text_is_missing() -> None:
     encoder = make(Config(), "text")
+    assert encoder.render(text("words")) == "T. words"
+    assert encoder.render(text("  ")) == "T"
     with pytest.raises(MediaError, match="no text"):
-        encoder.render(text("  "))
+        encoder.render(text("  ", title=" "))
     odd = make(Config.model_validate({"extract": {"text": {"template": "{colour}"}}}), "text")
     with pytest.raises(ConfigError, match=r"extract\.text\.template names 'colour'.*title, text"):
         odd.render(text("x"))

@@ -44,7 +44,8 @@ def _items(rng: np.random.Generator, folder: Path) -> list[dict[str, str | None]
         rows.append(
             {
                 "item_id": f"i{item:02d}",
-                "title": f"{WORDS[group].split()[item % 3]} {item}",
+                # Without a text it has no title either, which would be read in its stead.
+                "title": f"{WORDS[group].split()[item % 3]} {item}" if item % 7 else None,
                 "text": " ".join(words) if item % 7 else None,
                 "image": f"{item}.png" if item % 5 else None,
                 "audio": f"{item}.wav" if item % 3 else None,

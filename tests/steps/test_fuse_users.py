@@ -64,7 +64,7 @@ def profiles_shard(shop: Shop, run_id: str) -> Any:
 
 def test_everyone_without_a_vector_is_listed_with_the_reason(fresh: Shop) -> None:
     blank = "rec-0001"
-    edit(fresh, lambda row: row | {"blurb": "" if row["record_id"] == blank else row["blurb"]}, "items.csv")
+    edit(fresh, lambda row: row | ({"blurb": "", "title": ""} if row["record_id"] == blank else {}), "items.csv")
     edit(fresh, lambda row: row | {"record_id": blank} if row["buyer_id"] == "buyer-0005" else row, "purchases.csv")
     newcomers = fresh.summary.planted["profile_without_purchase"]
     silent, *others = newcomers

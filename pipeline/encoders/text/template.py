@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Collection
 
 from pipeline.config.shared import TextSettings
 from pipeline.encoders.base import Encoder, Raw, Text
@@ -17,7 +18,7 @@ class TemplateEncoder(Encoder):
     @property
     def fields(self) -> list[str]:
         """The columns that the template names."""
-        return [name for _, name, _, _ in string.Formatter().parse(self.settings.template) if name]
+        return fields_of(self.settings.template)
 
     def render(self, raw: Text) -> str:
         """The text that is encoded: the template, the title alone where all else is blank, or a query's text.
@@ -26,12 +27,8 @@ class TemplateEncoder(Encoder):
         """
         if raw.query:
             return _unless_blank(raw.columns["text"].strip())
-        try:
-            values = {name: (raw.columns[name] or "").strip() for name in self.fields}
-        except KeyError as error:
-            raise ConfigError(
-                f"extract.text.template names {error}, which is no column of items ({', '.join(raw.columns)})"
-            ) from None
+        check_columns(self.settings.template, raw.columns)
+        values = {name: (raw.columns[name] or "").strip() for name in self.fields}
         others = [value for name, value in values.items() if name != "title"]
         if others and not any(others):
             return _unless_blank(values.get("title", ""))
@@ -42,6 +39,20 @@ class TemplateEncoder(Encoder):
         if not isinstance(raw, Text):
             raise MediaError("no text")
         return self.render(raw)
+
+
+def fields_of(template: str) -> list[str]:
+    """The columns that a template names."""
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+
+
+def check_columns(template: str, columns: Collection[str]) -> None:
+    """Raises ConfigError if a template names what is no column of the items."""
+    missing = [name for name in fields_of(template) if name not in columns]
+    if missing:
+        raise ConfigError(
+            f"extract.text.template names {missing[0]!r}, which is no column of items ({', '.join(columns)})"
+        )
 
 
 def _unless_blank(text: str) -> str:

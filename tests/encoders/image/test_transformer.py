@@ -109,7 +109,7 @@ def test_views_give_the_mean_over_them(folders: dict[str, Path]) -> None:
 
 def test_a_picture_thinner_than_any_photograph_is_encoded_in_bounded_memory(folders: dict[str, Path]) -> None:
     encoder = loaded(folders["clip"])
-    for size in ((1, 1), (1, 200_000), (200_000, 1), (3, 3)):
+    for size in ((1, 1), (1, 65_535), (65_535, 1), (3, 3)):
         (part,) = encoder.decode(png(Image.new("RGB", size, "teal")))
         assert part.shape == (3, 32, 32)
 
