@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ def test_a_refused_night_says_so_and_why(write_run: WriteRun) -> None:
 
 def test_the_note_is_on_the_page(write_run: WriteRun) -> None:
     assert '<p class="note">Synthetic data.</p>' in render(gather(write_run()))
+
+
+@pytest.mark.parametrize(("ratio", "behind"), [(0.81, 1), (0.994, 1), (0.996, 0), (1.0, 0), (None, 0)])
+def test_a_baseline_that_the_model_is_behind_of_is_coloured(
+    write_run: WriteRun, ratio: float | None, behind: int
+) -> None:
+    report = gather(write_run())
+    assert report.headline is not None
+    (one, *_) = report.headline.comparisons
+    headline = replace(report.headline, comparisons=(replace(one, ratio=ratio),))
+    assert render(replace(report, headline=headline)).count('class="big small behind"') == behind
 
 
 def test_a_model_that_learns_nothing_has_no_curves(write_run: WriteRun) -> None:
