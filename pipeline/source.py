@@ -42,12 +42,12 @@ def read(
     parts: bool = False,
     columns: tuple[str, ...] = (),
     most_rows: int | None = None,
-) -> None:
+) -> bool:
     """Fills `items_read`, `interactions_read`, `users_read` and `shown_read` with all that the queries return.
 
     Without a query for users or for what was shown, that table has no row. parts: the log must say which part each row
     belongs to. columns: that the items must have beside their own. most_rows: about so many of a longer log are kept,
-    those of a sample of users, where DuckDB reads it.
+    those of a sample of users, where DuckDB reads it. Returns whether one was cut so.
 
     Raises ConfigError if a query's file is not found, or nothing tells the part of what was shown; SourceError if a
     query fails or lacks a column.
@@ -58,6 +58,7 @@ def read(
             "leave source.shown empty, or set ingest.split to time"
         )
     further = {"items": columns, "interactions": ("part",) if parts else ()}
+    is_sample = False
     for table, (own, optional) in TABLES.items():
         required = own + further.get(table, ())
         query = _query(getattr(source, table)) or _nothing(table, required)
@@ -68,11 +69,14 @@ def read(
             else:
                 set_variables(connection, dict(source.params))
                 rows = f"(\n{_bare(query)}\n)"
-                is_log = most_rows is not None and "ts" in TABLES[table][0]
-                _fill(connection, table, rows, shape, _sample(connection, rows, most_rows or 0) if is_log else "")
+                condition = _sample(connection, rows, most_rows) if most_rows and "ts" in own else ""
+                is_sample |= bool(condition)
+                _fill(connection, table, rows, shape, condition)
         except duckdb.Error as error:
             raise SourceError(f"source.{table}: {_sentence(error)}") from None
-        _tell_of_epochs(connection, table)
+        if "ts" in own:
+            _tell_of_epochs(connection, table)
+    return is_sample
 
 
 def execute(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -142,8 +146,6 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: str, shape: S
 
 def _tell_of_epochs(connection: duckdb.DuckDBPyConnection, table: str) -> None:
     """Warns of times that are numbers: which unit they are taken for is a guess."""
-    if "ts" not in TABLES[table][0]:
-        return
     counted = connection.execute(
         f"select epoch_unit, count(*), min(ts) from {table}_read where epoch_unit is not null group by all order by all"
     ).fetchall()

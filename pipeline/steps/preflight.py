@@ -1,7 +1,8 @@
 """Preflight: what can be known before a night, on a sample of rows, in seconds; the workspace stays as it is.
 
 - source: the queries run; all items are read, and of a long log all that a sample of users did;
-- checks: those of `sql/checks/`, on that sample; k-core and split are done as on a night;
+- checks: those of `sql/checks/`, on that sample, split as on a night; it does not tell how often an item was chosen, so
+  that it loses none by `ingest.min_item_interactions`;
 - each modality: its encoder is made and its weights loaded, and a sample of items is read as it would be encoded;
 - workspace: it can be written, and has room.
 """
@@ -78,13 +79,14 @@ def _found(subject: str, look: Callable[..., Finding | str], *arguments: object)
 
 
 def _read(connection: duckdb.DuckDBPyConnection, config: Config) -> str:
-    read(connection, config.source, config.ingest.split == "given", columns_of(config), LOG_ROWS)
+    is_sample = read(connection, config.source, config.ingest.split == "given", columns_of(config), LOG_ROWS)
     items, log = (row_count(connection, f"{table}_read") for table in ("items", "interactions"))
-    return f"{items} items and {log} interactions were read"
+    return f"{items} items and {log} interactions{' of a sample of users' if is_sample else ''} were read"
 
 
 def _check(connection: duckdb.DuckDBPyConnection, night: Night) -> str:
-    stage(connection, night.config, night.as_of, buckets=1)
+    settings = night.config.ingest.model_copy(update={"min_item_interactions": 0})
+    stage(connection, night.config.model_copy(update={"ingest": settings}), night.as_of, buckets=1)
     check(connection, night.config.ingest.warn_only)
     parts = dict(connection.execute("from part_counts order by part").fetchall())
     lost = "".join(f"; {sentence}" for sentence in losses(connection))
