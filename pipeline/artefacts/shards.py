@@ -88,7 +88,7 @@ def kind_of(reason: str) -> str:
     """A reason without what differs from row to row: `file not found: a.jpg` is one reason for all files, and so is
     `90 bytes, over the limit of 80` for all sizes.
     """
-    return re.sub(r"\d+", "N", re.split(r"[:(]", reason)[0].strip())
+    return re.sub(r"\b\d+\b", "N", re.split(r"[:(]", reason)[0].strip())
 
 
 def thin_modalities(receipts: Iterable[StepReceipt]) -> list[str]:

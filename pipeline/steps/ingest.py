@@ -45,7 +45,7 @@ from pipeline.encoders.weights import locate
 from pipeline.media import MEDIA
 from pipeline.night import Night, StepReceipt
 from pipeline.source import OPTIONAL, execute, read
-from pipeline.source_columns import BYTES
+from pipeline.source.columns import BYTES
 from pipeline.steps.checks import check
 from pipeline.steps.leaks import leaks
 from pipeline.steps.media_hashes import check_any, with_hashes

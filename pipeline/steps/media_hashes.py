@@ -18,7 +18,7 @@ from pipeline.media import media_root
 from pipeline.media.files import too_large
 from pipeline.media.stored import FOLDER, PREFIX, put
 from pipeline.night import Night
-from pipeline.source_columns import BYTES
+from pipeline.source.columns import BYTES
 from pipeline.workspace import Json
 
 READERS = 8

@@ -117,6 +117,7 @@ def test_reasons_that_differ_by_what_they_quote_are_one_and_missing_is_told_apar
         ("file not found: a.jpg", "file not found"),
         ("not a readable clip (it holds no sound)", "not a readable clip"),
         ("91 bytes, over the limit of 80: b.png", "N bytes, over the limit of N"),
+        ("no clip2", "no clip2"),
     ],
 )
 def test_a_kind_of_reason_quotes_nothing(reason: str, kind: str) -> None:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from pipeline.source import TABLES, execute, set_variables, sql_folder
-from pipeline.source_columns import select_list
+from pipeline.source.columns import select_list
 
 Rows = list[tuple[Any, ...]]
 AS_OF = datetime(2024, 6, 1)

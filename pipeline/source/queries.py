@@ -1,4 +1,4 @@
-"""The source: two to four SQL queries, run by DuckDB over files or by PostgreSQL on its server, into DuckDB tables."""
+"""Two to four SQL queries, run by DuckDB over files or by PostgreSQL on its server, into DuckDB tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import duckdb
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source_columns import EPOCH_UNITS, select_list
+from pipeline.source.columns import EPOCH_UNITS, select_list
 
 log = logging.getLogger("medley")
 # What makes the columns of a table, of the types of what its query returns.
@@ -31,7 +31,7 @@ OPTIONAL = ("users", "shown")
 
 def sql_folder() -> Path:
     """The folder of Medley's queries: `sql/` of a checkout, or what an installed wheel carries."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     packaged = here / "_sql"
     return packaged if packaged.is_dir() else here.parent / "sql"
 
@@ -165,7 +165,7 @@ def _run_on_postgresql(
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import dbapi
 
-    from pipeline.passwords import without_password
+    from pipeline.source.passwords import without_password
 
     uri = os.environ.get(URI_VARIABLE)
     if not uri:
