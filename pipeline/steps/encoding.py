@@ -18,7 +18,7 @@ from pipeline.encoders.inputs import Rows
 from pipeline.interactions import Int64s
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
-from pipeline.steps.prepare import Ready, bucket_rows
+from pipeline.steps.ready import Ready, bucket_rows
 from pipeline.workspace import Json, digest, read_json, sha256_of
 
 VERSION = 4

@@ -30,7 +30,8 @@ from pipeline.interactions import Floats, Int64s
 from pipeline.night import Night, StepReceipt
 from pipeline.steps.encoding import PROFILES, SHARED, Encoding, Part, prefixes_of, shared_step_of
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.prepare import Ready, ensure
+from pipeline.steps.prepare import ensure
+from pipeline.steps.ready import Ready
 from pipeline.workspace import Json
 
 log = logging.getLogger("medley")

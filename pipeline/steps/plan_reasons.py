@@ -21,7 +21,8 @@ from pipeline.night import Night
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.plan_changes import Changes, changes, counted
 from pipeline.steps.plan_dry import NAMED, named, suppose
-from pipeline.steps.prepare import base_of, bucket_rows, ensure
+from pipeline.steps.prepare import base_of, ensure
+from pipeline.steps.ready import bucket_rows
 from pipeline.workspace import Json, digest
 
 FULL, VERSION = "--full", "another version of Medley"

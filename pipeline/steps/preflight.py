@@ -33,7 +33,7 @@ from pipeline.source import read
 from pipeline.steps.checks import check
 from pipeline.steps.losses import losses
 from pipeline.steps.media_hashes import with_hashes
-from pipeline.steps.prepare import ready_of
+from pipeline.steps.ready import ready_of
 from pipeline.steps.staging import columns_of, connect, row_count, stage
 from pipeline.workspace import Workspace
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -27,16 +26,13 @@ import numpy as np
 from pipeline.artefacts.encoded import NONE, Failure
 from pipeline.artefacts.read import FULL, read_json
 from pipeline.config import Modality
-from pipeline.encoders import make
 from pipeline.encoders.base import Encoder, Input, Prepared
-from pipeline.encoders.inputs import GivenInputs, Inputs, Row, Rows
-from pipeline.encoders.kinds.array import ArrayEncoder
-from pipeline.media import MEDIA, media_root
-from pipeline.media.stored import FOLDER
+from pipeline.encoders.inputs import Inputs, Row
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
+from pipeline.steps.ready import Ready, bucket_rows, ready_of
 from pipeline.workspace import RECEIPT, Json, digest, sha256_of
 
 log = logging.getLogger("medley")
@@ -56,31 +52,6 @@ class Decided:
     engine: str
     precision: str
     cosine: float
-
-
-@dataclass
-class Ready:
-    """An encoder and what it reads. It loads when the first row needs it: a night without change loads none.
-
-    load_seconds: what loading has taken so far.
-    """
-
-    inputs: Inputs
-    loaded: bool = False
-    load_seconds: float = 0.0
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder, perhaps not loaded yet."""
-        return self.inputs.encoder
-
-    def load(self) -> Encoder:
-        """The encoder, its weights loaded."""
-        if not self.loaded:
-            begin = time.perf_counter()
-            self.encoder.load()
-            self.loaded, self.load_seconds = True, self.load_seconds + time.perf_counter() - begin
-        return self.encoder
 
 
 @dataclass(frozen=True)
@@ -106,22 +77,6 @@ class Preparation:
     machine: str = ""
     adapt_losses: list[float] = field(default_factory=list)
     load_seconds: float = 0.0
-
-
-def ready_of(night: Night, modality: Modality, prepared: Prepared | None = None) -> Ready:
-    """The encoder of a modality, with what was decided for it, and what it reads. Raises as `encoders.make`."""
-    root = media_root(night.config) if modality in MEDIA else None
-    settings = night.config.extract.modalities()[modality]
-    encoder = make(night.config, modality, prepared)
-    is_given = isinstance(encoder, ArrayEncoder)
-    stored = night.workspace.path(FOLDER, modality)
-    kind = GivenInputs if is_given else Inputs
-    return Ready(kind(modality, settings, encoder, root, stored))  # type: ignore[arg-type]
-
-
-def bucket_rows(night: Night, inputs: Inputs, bucket: int) -> Rows:
-    """Every item of a staged bucket, in its order."""
-    return inputs.rows(staged_of(night).bucket(bucket))
 
 
 def ensure(night: Night, modality: Modality) -> Ready:
