@@ -63,7 +63,9 @@ def test_names_have_no_capitals() -> None:
     assert connection.execute("select ts from interactions_read").fetchall() == [(datetime(2024, 1, 1),)]
 
 
-@pytest.mark.parametrize("name", ["Cold", "bucket", "DROPPED", "image_hash", "Audio_Problem", "image_bytes", "Example"])
+@pytest.mark.parametrize(
+    "name", ["Cold", "bucket", "DROPPED", "image_hash", "Audio_Problem", "image_bytes", "Dropped_Example"]
+)
 def test_names_that_staging_adds_are_refused_in_any_capitals(name: str) -> None:
     with pytest.raises(SourceError, match=f"source.items: column {name} is Medley's own; give it another name"):
         loaded(f"{ITEMS}, 1 as {name}")

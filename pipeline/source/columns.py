@@ -25,7 +25,7 @@ TEXTS = {"title", "text", "profile", "part"}
 # Bytes of a medium, beside the text of its column.
 BYTES = "_bytes"
 # Names of columns that staging adds.
-RESERVED = {"bucket", "cold", "dropped", "position", "occurrence", "given_part", "example", "epoch_unit"} | {
+RESERVED = {"bucket", "cold", "dropped", "position", "occurrence", "given_part", "dropped_example", "epoch_unit"} | {
     "unread_ts",
     "unread_weight",
     *(f"{modality}{suffix}" for modality in MEDIA for suffix in ("_hash", "_problem", BYTES)),

@@ -41,7 +41,8 @@ def losses(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _format(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     """The formats that read every time of a sample that could not be read."""
-    sample = f"(select example from {table}_judged where dropped = 'no readable time' and example <> 'null' limit 1000)"
+    unread = "dropped = 'no readable time' and dropped_example <> 'null'"
+    sample = f"(select dropped_example as example from {table}_judged where {unread} limit 1000)"
     ((rows,),) = connection.execute(f"select count(*) from {sample}").fetchall()
     reading = []
     for form in FORMATS:
@@ -55,8 +56,8 @@ def _format(connection: duckdb.DuckDBPyConnection, table: str) -> str:
 def _likeness(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     """An id of the catalogue that an unknown one differs from in the way it is written alone."""
     unknown = (
-        f"select distinct example from {table}_judged where dropped = 'item_id is not in the catalogue' "
-        "order by example limit 1000"
+        f"select distinct dropped_example as example from {table}_judged "
+        "where dropped = 'item_id is not in the catalogue' order by example limit 1000"
     )
     alike = {
         "in type alone: cast(item_id as bigint) in both queries": "try_cast({0} as double)",

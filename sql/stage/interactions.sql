@@ -44,7 +44,7 @@ select
         when dropped[:6] = 'weight' then coalesce(unread_weight, cast(weight as varchar), 'null')
         when dropped[:4] = 'part' then coalesce(given_part, 'null')
         when dropped is not null then coalesce(numbered.item_id, numbered.user_id)
-    end as example
+    end as dropped_example
 from numbered
 left join items using (item_id);
 

@@ -32,7 +32,7 @@ select
         when dropped[:4] = 'time' then cast(ts as varchar)
         when dropped[:4] = 'user' then numbered.user_id
         when dropped is not null then coalesce(numbered.item_id, numbered.user_id)
-    end as example
+    end as dropped_example
 from numbered
 left join items using (item_id)
 left join choosers on numbered.user_id = chooser;
@@ -50,7 +50,7 @@ with ends as (
 ),
 placed as (
     select
-        shown_judged.* exclude (dropped, example),
+        shown_judged.* exclude (dropped, dropped_example),
         case
             when getvariable('split') = 'time' then
                 case when ts >= test_cut then 'test' when ts >= validation_cut then 'validation' else 'train' end

@@ -6,13 +6,15 @@ with k_core as (
 leavers as (
     select rows_before - (select count(*) from interactions) as rows_left from k_core
 )
-select 'items' as source_table, dropped, count(*) as row_count, min(example) as example from items_judged group by dropped
+select 'items' as source_table, dropped, count(*) as row_count, min(dropped_example) as example
+from items_judged
+group by dropped
 union all
-select 'users', dropped, count(*), min(example) from users_judged group by dropped
+select 'users', dropped, count(*), min(dropped_example) from users_judged group by dropped
 union all
-select 'shown', dropped, count(*), min(example) from shown_judged group by dropped
+select 'shown', dropped, count(*), min(dropped_example) from shown_judged group by dropped
 union all
-select 'interactions', dropped, count(*), min(example)
+select 'interactions', dropped, count(*), min(dropped_example)
 from interactions_judged
 where dropped is not null
 group by dropped

@@ -15,8 +15,8 @@ select
         when user_id is null then 'no user_id'
         when occurrence > 1 then 'user_id seen before'
     end as dropped,
-    case when dropped is not null then user_id end as example
+    case when dropped is not null then user_id end as dropped_example
 from numbered;
 
 create or replace table users as
-select * exclude (dropped, example) from users_judged where dropped is null;
+select * exclude (dropped, dropped_example) from users_judged where dropped is null;
