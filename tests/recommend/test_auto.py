@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,15 @@ def test_members_are_tried_from_cheap_to_dear_while_their_estimates_fit() -> Non
 
 def test_seconds_of_an_earlier_night_go_before_the_guess() -> None:
     room = Room(1_000_000, 10_000, {"sequence": 1.0, "svd": np.inf})
-    assert planned(room, budget_minutes=1e6) == ["sequence", "als"]
+    assert planned(room, budget_minutes=1e6) == ["als", "sequence"]
+    assert planned(room, budget_minutes=FITS * 1.0 / 60 + 1e-6) == ["sequence"]
+
+
+def test_the_same_models_are_the_same_night_whatever_a_clock_said() -> None:
+    first = planned(Room(1_000_000, 10_000), budget_minutes=1e6)
+    for seconds in permutations((0.0, 0.7, 8.0)):
+        room = Room(1_000_000, 10_000, dict(zip(("sequence", "als", "svd"), seconds, strict=True)))
+        assert planned(room, budget_minutes=1e6) == first == ["svd", "als", "sequence"]
 
 
 def test_what_an_earlier_night_chose_is_all_that_is_fitted(world: World) -> None:

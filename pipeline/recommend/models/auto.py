@@ -78,13 +78,14 @@ class Auto(BlendModel):
         if settled:
             chosen = [members[name] for name, weight in settled.items() if weight > 0 and name in members]
             return settings.model_copy(update={"members": tuple(chosen)})
-        seconds = {name: estimate(name, room) for name in members}
-        left, tried = settings.budget_minutes * 60, cast(list[TrainSettings], [])
-        for name in sorted(members, key=lambda name: seconds[name]):
-            left -= FITS * seconds[name]
+        left, tried = settings.budget_minutes * 60, set[str]()
+        for name in sorted(members, key=lambda name: room.seconds.get(name, estimate(name, room))):
+            left -= FITS * room.seconds.get(name, estimate(name, room))
             if left >= 0 or not tried:
-                tried.append(members[name])
-        return settings.model_copy(update={"members": tuple(tried)})
+                tried.add(name)
+        # In an order that no clock decides: the same models are the same night.
+        ordered = sorted(tried, key=lambda name: (estimate(name, room), name))
+        return settings.model_copy(update={"members": tuple(members[name] for name in ordered)})
 
     @classmethod
     def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
@@ -142,10 +143,9 @@ class Auto(BlendModel):
 
 
 def estimate(name: str, room: Room) -> float:
-    """Seconds of a model's fit."""
+    """Seconds of a model's fit, by the cost of its kind."""
     an_interaction, an_item = kind_of(name).cost
-    guess = (an_interaction * room.interactions + an_item * room.items) / MILLION
-    return room.seconds.get(name, guess)
+    return (an_interaction * room.interactions + an_item * room.items) / MILLION
 
 
 def _judged(means: Mapping[str, float], weight: float, seconds: float) -> Try:
