@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.read import among, read_table, readable, schema_of
 from pipeline.artefacts.vectors import Ids, matrix, read_vectors, vector_column, write_groups, write_vectors
+from pipeline.artefacts.write import write_table
 from pipeline.interactions import Floats, Mask
 
 WEIGHTS = "fusion.safetensors"
@@ -139,5 +139,5 @@ def write_reasons(path: Path, reasons: Mapping[str, str]) -> dict[str, int]:
     """Writes (user_id, reason) by user_id, and returns each reason's count."""
     users = sorted(reasons)
     values = [reasons[user] for user in users]
-    pq.write_table(pa.table({"user_id": pa.array(users, pa.string()), "reason": pa.array(values, pa.string())}), path)
+    write_table(pa.table({"user_id": pa.array(users, pa.string()), "reason": pa.array(values, pa.string())}), path)
     return {reason: values.count(reason) for reason in sorted(set(values))}

@@ -15,10 +15,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.encoded import HASH, Hashes, hash_column, hashes_of
 from pipeline.artefacts.read import read_table
+from pipeline.artefacts.write import write_table
 from pipeline.config import Modality
 from pipeline.interactions import Mask
 from pipeline.workspace import Json, Workspace
@@ -56,7 +56,7 @@ def ask(workspace: Workspace, modality: Modality, hashes: Hashes) -> None:
     """Leaves a request for some contents."""
 
     def write(path: Path) -> Json:
-        pq.write_table(pa.table({COLUMN: hash_column(np.unique(hashes))}), path)
+        write_table(pa.table({COLUMN: hash_column(np.unique(hashes))}), path)
         return {"rows": len(hashes)}
 
     workspace.commit_file(f"{FOLDER}/{modality}/{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.parquet", write)

@@ -25,9 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artefacts.encoded import NONE, Encoded, Hashes, Reasons, Results, hash_column, hashes_of
-from pipeline.artefacts.read import readable
+from pipeline.artefacts.read import VERIFIED, readable
 from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, matrix
+from pipeline.artefacts.write import write_table
 from pipeline.config import Modality
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats, Int64s, Mask
@@ -127,7 +128,7 @@ def write_shard(path: Path, key: str, ids: pa.Array, hashes: Hashes, results: Re
         }
     ).replace_schema_metadata({name: str(value) for name, value in asdict(described).items()})
     plain = [key, "content_hash", "error"]
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=["error"], write_statistics=plain)
+    write_table(table, path, row_group_size=ROWS_PER_GROUP, use_dictionary=["error"], write_statistics=plain)
 
 
 def read_hashes(path: Path) -> Hashes:
@@ -246,9 +247,9 @@ class Shards:
 
 def _open(path: Path) -> pq.ParquetFile:
     with readable(path, hint=REMOVE):
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, **VERIFIED)
 
 
 def _table(path: Path, columns: Sequence[str] = ("item_id", "vector")) -> pa.Table:
     with readable(path, hint=REMOVE):
-        return pq.read_table(path, columns=list(columns), use_threads=False)
+        return pq.read_table(path, columns=list(columns), use_threads=False, **VERIFIED)

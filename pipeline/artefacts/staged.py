@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, map_rows
-from pipeline.artefacts.read import read_json, read_table
+from pipeline.artefacts.read import read_json, read_table, schema_of
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.workspace import RECEIPT, Json, Workspace, adapter, digest
@@ -88,26 +87,26 @@ class Staged:
 
     def items(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The catalogue in its fixed order: bucket after bucket, each sorted by item_id."""
-        buckets = [pq.read_table(path, columns=columns) for path in sorted(self.folder.glob("items/bucket-*.parquet"))]
+        buckets = [read_table(path, columns) for path in sorted(self.folder.glob("items/bucket-*.parquet"))]
         return pa.concat_tables(buckets, promote_options="permissive")
 
     def item_parts(self, wanted: Callable[[str], bool]) -> Iterator[pa.Table]:
         """The same, one bucket at a time, all of one schema. wanted: of a column's name, whether it is read."""
         paths = sorted(self.folder.glob("items/bucket-*.parquet"))
-        whole = pa.unify_schemas([pq.read_schema(path) for path in paths], promote_options="permissive")
+        whole = pa.unify_schemas([schema_of(path) for path in paths], promote_options="permissive")
         schema = pa.schema([field for field in whole if wanted(field.name)])
         for path in paths:
-            part = pq.read_table(path, columns=schema.names)
+            part = read_table(path, schema.names)
             yield pa.concat_tables([schema.empty_table(), part], promote_options="permissive")
 
     def bucket(self, number: int) -> pa.Table:
         """The items of one bucket, sorted by item_id."""
-        return pq.read_table(self.folder / "items" / f"bucket-{number:05d}.parquet")
+        return read_table(self.folder / "items" / f"bucket-{number:05d}.parquet")
 
     def profiles(self, columns: Sequence[str] | None = None) -> pa.Table | None:
         """What the source tells of users, (user_id, profile, and what else it gives), by user_id; None if nothing."""
         path = self.folder / USERS
-        return pq.read_table(path, columns=columns) if path.exists() else None
+        return read_table(path, columns) if path.exists() else None
 
     def read_log(self) -> Log:
         """What may be learned and chosen from, sorted by user, then oldest first, then item."""

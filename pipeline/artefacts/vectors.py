@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.read import FULL, read_blocks, readable, schema_of
+from pipeline.artefacts.write import writer
 from pipeline.interactions import Floats, Mask
 
 ROWS_PER_GROUP = 16_384
@@ -58,9 +58,9 @@ def write_groups(path: Path, tables: Iterable[pa.Table]) -> None:
     groups = iter(tables)
     table = next(groups)
     plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
-    with pq.ParquetWriter(path, table.schema, use_dictionary=plain, write_statistics=plain) as writer:
+    with writer(path, table.schema, use_dictionary=plain, write_statistics=plain) as file:
         for group in chain([table], groups):
-            writer.write_table(group)
+            file.write_table(group)
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> Floats:

@@ -12,6 +12,8 @@ Modality = str
 MODALITIES: tuple[Modality, ...] = ("text", "image", "audio")
 # Those whose column of the items names files.
 MEDIA = frozenset({"image", "audio"})
+# Between the names of an item's several media: no path has this character.
+SEPARATOR = "\x1f"
 # A JSON schema, as pydantic makes it.
 Schema = dict[str, Any]
 Share = Annotated[float, Field(ge=0, le=1)]

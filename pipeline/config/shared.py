@@ -54,6 +54,10 @@ class Network(Weights):
     adapt: Adapt | None = Field(None, description="fine-tune on the catalogue before encoding")
 
 
+# Settings that bound or judge an item, or say what is read of it, and so decide nothing of how it is encoded.
+BOUNDS = frozenset({"max_error_rate", "max_bytes", "lists"})
+
+
 class EncoderSettings(Section):
     """What every encoder has; a kind's own settings stand beside these, in a class derived from this one."""
 
@@ -71,6 +75,9 @@ class MediaSettings(EncoderSettings):
     """What bounds a file."""
 
     max_bytes: int = Field(50_000_000, ge=1, description="larger files are refused before they are read")
+    lists: Literal["first", "mean"] = Field(
+        "first", description="of an item's list of files, the first, or all (16 at most), their vectors averaged"
+    )
 
 
 class Array(EncoderSettings):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,10 @@ from pipeline.errors import MachineError, MediaError, MedleyError
 from pipeline.heartbeat import say
 from pipeline.interactions import Int64s
 from pipeline.media import MEDIA
-from pipeline.media.stored import read_medium
+from pipeline.media.stored import content_of, names_of, read_medium
+
+T = TypeVar("T")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Inputs:
     def decode(self, row: Row) -> Input | Failure:
         """What the encoder takes, or why the row cannot be used; any thread may."""
         try:
-            return self.encoder.decode(self._raw(row))
+            return self._decoded(row)
         except MediaError as error:
             return Failure(str(error), isinstance(error, MachineError))
         except MedleyError:
@@ -136,18 +140,26 @@ class Inputs:
         columns = ([getattr(part, name) for part in parts] for name in ("vectors", "errors", "transient"))
         return Results(*(np.concatenate(column) for column in columns))
 
-    def _raw(self, row: Row) -> Raw:
+    def _decoded(self, row: Row) -> Input:
         if row.source is None:
             raise MediaError(f"no {self.modality}")
         if self.modality not in MEDIA or not isinstance(row.source, str):
-            return row.source
+            return self.encoder.decode(row.source)
+        files, unread = _tried(self._read, names_of(row.source))
+        if files and content_of([hashlib.sha256(file).digest() for file in files]) != row.content_hash:
+            raise MachineError("file changed after it was ingested")
+        inputs, undecoded = _tried(self.encoder.decode, files)
+        if not inputs:
+            raise (undecoded + unread)[0]
+        for _ in undecoded + unread:
+            self.encoder.count("files left out of a list")
+        return [part for parts in inputs for part in parts]
+
+    def _read(self, name: str) -> bytes:
         try:
-            raw = read_medium(self.root, self.stored, row.source, getattr(self.settings, "max_bytes", 0))
+            return read_medium(self.root, self.stored, name, getattr(self.settings, "max_bytes", 0))
         except MediaError as error:  # it could be read when it was staged
             raise MachineError(str(error)) from None
-        if hashlib.sha256(raw).digest() != row.content_hash:
-            raise MachineError("file changed after it was ingested")
-        return raw
 
     def _bytes_of_text(self, text: Raw | None) -> bytes:
         assert isinstance(text, Text)
@@ -185,6 +197,18 @@ class GivenInputs(Inputs):
         if names is None:
             names = _array(items[self.modality if self.modality in MEDIA else "item_id"])
         return pc.if_else(pc.equal(names, ""), None, names)
+
+
+def _tried(read: Callable[[T], Read], values: Iterable[T]) -> tuple[list[Read], list[MediaError]]:
+    """What could be read of some values, and why others could not."""
+    results: list[Read] = []
+    faults: list[MediaError] = []
+    for value in values:
+        try:
+            results.append(read(value))
+        except MediaError as error:
+            faults.append(error)
+    return results, faults
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pipeline.config.encoders import BASE, GROUP
 from pipeline.config.kinds import Registry
-from pipeline.config.shared import EncoderSettings, Own
+from pipeline.config.shared import BOUNDS, EncoderSettings, Own
 from pipeline.encoders.base import Encoder
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.workspace import digest
 
 VERSION = 1
 NEEDED = ("identity", "model", "batch_cost", "window")
-# What bounds or judges an item, and decides no vector.
-BOUNDS = {"max_bytes", "max_pixels", "max_error_rate"}
 INSTALLED = Registry(GROUP, "", BASE, "entry_point")
 
 
@@ -40,5 +38,5 @@ def find(settings: EncoderSettings) -> Encoder:
         raise ConfigError(f"{described} does not set {', '.join(missing)}")
     if hasattr(settings, "template") and type(encoder).render is Encoder.render:
         raise ConfigError(f"{described} encodes no text; it needs TemplateEncoder as its base")
-    encoder.identity = digest("own", VERSION, package, settings.model_dump(exclude=BOUNDS), encoder.identity)
+    encoder.identity = digest("own", VERSION, package, settings.model_dump(exclude=set(BOUNDS)), encoder.identity)
     return encoder

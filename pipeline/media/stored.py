@@ -1,7 +1,7 @@
 """Media that the source gives as bytes, kept in the workspace by their hash: `media/<modality>/<two digits>/<sha256>`.
 
-A staged item names one as `stored:<sha256>` where another has the path of a file. A file is written once, however many
-nights and items have its bytes.
+A staged item names one as `stored:<sha256>` where another has the path of a file; an item that has several names them
+all, see `names_of`. A file is written once, however many nights and items have its bytes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.config.base import SEPARATOR
 from pipeline.errors import MediaError
 from pipeline.media.files import read_media
 
 FOLDER, PREFIX = "media", "stored:"
+# Of an item's media, more are not read.
+MOST_LISTED = 16
 
 
 def put(folder: Path, data: bytes) -> str:
@@ -41,10 +45,20 @@ def path_of(name: str) -> str:
     return f"{digits[:2]}/{digits}"
 
 
+def names_of(source: str) -> list[str]:
+    """The names of an item's media, of which a staged item's column is most often one."""
+    return source.split(SEPARATOR)[:MOST_LISTED]
+
+
+def content_of(hashes: Sequence[bytes]) -> bytes:
+    """The hash of several media by theirs, at least one; of one, its own."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
+
+
 def read_medium(root: Path | None, stored: Path | None, source: str, max_bytes: int) -> bytes:
     """A medium's bytes: a file below `root`, or one that the workspace keeps below `stored`.
 
-    Raises MediaError as `read_media` does.
+    source: its name. Raises MediaError as `read_media` does.
     """
     if source.startswith(PREFIX) and stored is not None:
         return read_media(stored, path_of(source), max_bytes)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.errors import MediaError
 from pipeline.media import open_image
-from pipeline.media.stored import read_medium
+from pipeline.media.stored import names_of, read_medium
 
 TONES = 12
 MAX_BYTES, MAX_PIXELS = 50_000_000, 50_000_000
@@ -90,7 +90,7 @@ class Studio:
         if not relative:
             return None
         try:
-            data = read_medium(self.root, self.stored, relative, MAX_BYTES)
+            data = read_medium(self.root, self.stored, names_of(relative)[0], MAX_BYTES)
             image = open_image(data, MAX_PIXELS, draft=(2 * size.pixels,) * 2)
         except MediaError:
             return None

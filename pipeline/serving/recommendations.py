@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.published import list_schema
+from pipeline.artefacts.write import writer
 from pipeline.interactions import Floats, Int64s, Mask
 from pipeline.rerank.snapshot import NOTHING
 
@@ -27,7 +27,7 @@ def write_lists(
     lists: see `rerank.lists.lists_of`. users and items: ids by code.
     """
     served, rows, schema = np.zeros(len(users), bool), 0, list_schema()
-    with pq.ParquetWriter(path, schema) as writer:
+    with writer(path, schema) as file:
         for block, codes, scores in lists:
             row, column = np.nonzero(codes[:, :count] != NOTHING)
             columns = [
@@ -36,7 +36,7 @@ def write_lists(
                 items.take(pa.array(codes[row, column])),
                 pa.array(scores[row, column], pa.float32()),
             ]
-            writer.write_table(pa.table(columns, schema=schema))
+            file.write_table(pa.table(columns, schema=schema))
             served[block[row]] = True
             rows += len(row)
     return rows, served

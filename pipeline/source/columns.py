@@ -4,7 +4,7 @@
 |---|---|---|
 | item_id, user_id | text, whole numbers, uuid | text; a number with a fraction is refused: it would turn 1 into 1.0 |
 | title, text, profile, part | text, numbers, dates | text |
-| image, audio | text; bytes, or a struct of `bytes` and `path`; the first of a list of these | text, bytes |
+| image, audio | text; bytes, or a struct of `bytes` and `path`; a list of these, its first or all | text, bytes |
 | ts | timestamps, dates, texts of them; numbers since 1970, in the unit that gives a year after 1990 | timestamp, UTC |
 | weight | numbers, and texts of them | double |
 | a modality of the user's own | anything | as it is |
@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.config.base import MEDIA
+from pipeline.config.base import MEDIA, SEPARATOR
 from pipeline.errors import SourceError
 
 IDS = {"item_id", "user_id"}
@@ -44,6 +44,7 @@ _WHOLE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DECIMAL\(\d+,0\)")
 _NUMBER = re.compile(rf"{_WHOLE.pattern}|DECIMAL\(.*\)|FLOAT|DOUBLE")
 _TEXT = re.compile(r"VARCHAR|ENUM\(.*\)|UUID|\"NULL\"")
 _TIME = re.compile(r"DATE|TIMESTAMP(_S|_MS|_NS| WITH TIME ZONE)?")
+_LIST = re.compile(r"\[\d*\]$")
 _PLAIN = re.compile(rf"({_NUMBER.pattern}|{_TIME.pattern}|VARCHAR|BOOLEAN)(\[\])?|BLOB")
 
 
@@ -78,13 +79,18 @@ class Column:
 
 
 def select_list(
-    table: str, kinds: Mapping[str, str], required: tuple[str, ...], optional: tuple[str, ...], kept: tuple[str, ...]
+    table: str,
+    kinds: Mapping[str, str],
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+    kept: tuple[str, ...],
+    averaged: tuple[str, ...] = (),
 ) -> str:
     """The columns of `select … from` the query, with Medley's own names and types.
 
     kinds: DuckDB's types of what the query returns. optional: null where the query lacks them. kept: of `required`,
-    those that an encoder reads as they are. Raises SourceError if one is missing, has a name that is Medley's own, or a
-    type that cannot be taken.
+    those that an encoder reads as they are. averaged: media of whose lists all are taken. Raises SourceError if one is
+    missing, has a name that is Medley's own, or a type that cannot be taken.
     """
     columns = [Column(table, name, kind) for name, kind in kinds.items()]
     _check_names(table, columns, required)
@@ -92,7 +98,7 @@ def select_list(
     parts: list[str] = []
     for column in columns:
         if column.own in own and column.own not in kept:
-            parts += _own(column)
+            parts += _own(column, column.own in averaged)
         elif column.own in kept or _PLAIN.fullmatch(column.kind):
             parts.append(f"{column.quoted} as {column.own}" if column.own in kept else column.quoted)
         else:
@@ -120,8 +126,8 @@ def _check_names(table: str, columns: list[Column], required: tuple[str, ...]) -
         raise SourceError(f"source.{table}: column {', '.join(sorted(taken))} is Medley's own; give it another name")
 
 
-def _own(column: Column) -> list[str]:
-    """SQL of a column that has a meaning, and of what staging needs beside it."""
+def _own(column: Column, whole_list: bool) -> list[str]:
+    """SQL of a column that has a meaning, and of what staging needs beside it. whole_list: of media, not the first."""
     name = column.own
     if name in IDS:
         return [f"{_id(column)} as {name}"]
@@ -130,7 +136,7 @@ def _own(column: Column) -> list[str]:
         way_out = f"write it as text in the query, such as array_to_string({name}, ' ') as {name} for a list"
         return [f"{column.text(kinds, 'text', way_out)} as {name}"]
     if name in MEDIA:
-        return _media(column)
+        return _media(column, whole_list)
     return _time(column) if name == "ts" else _weight(column)
 
 
@@ -145,20 +151,32 @@ def _id(column: Column) -> str:
     return column.text(re.compile(rf"{_TEXT.pattern}|{_WHOLE.pattern}"), "text or a whole number", way_out)
 
 
-def _media(column: Column) -> list[str]:
-    name, kind, value = column.own, column.kind, column.quoted
-    if kind.endswith("[]"):
-        kind, value = kind.removesuffix("[]"), f"{value}[1]"
+def _media(column: Column, whole_list: bool) -> list[str]:
+    name, value = column.own, column.quoted
+    kind = _LIST.sub("", column.kind)
+    if kind == column.kind:
+        path, data = _medium(column, kind, value)
+    elif whole_list:
+        path, data = _medium(column, kind, "medium")
+        path = f"array_to_string(list_transform({value}, lambda medium: {path}), chr({ord(SEPARATOR)}))"
+        data = data and f"list_filter(list_transform({value}, lambda medium: {data}), lambda data: data is not null)"
+    else:
+        path, data = _medium(column, kind, f"{value}[1]")
+    return [f"{path} as {name}", *([f"{data} as {name}{BYTES}"] if data else [])]
+
+
+def _medium(column: Column, kind: str, value: str) -> tuple[str, str]:
+    """SQL of one medium's path and of its bytes, empty where it has none. kind: the type of `value`."""
     fields = dict(re.findall(r"(\w+) (BLOB|VARCHAR)", kind)) if kind.startswith("STRUCT(") else {}
     if kind == "BLOB":
-        return [f"null::varchar as {name}", f"{value} as {name}{BYTES}"]
+        return "null::varchar", value
     if fields.get("bytes") == "BLOB":
         path = f"case when {value}.bytes is null then {value}.path end" if "path" in fields else "null::varchar"
-        return [f"{path} as {name}", f"{value}.bytes as {name}{BYTES}"]
+        return path, f"{value}.bytes"
     if not re.fullmatch(rf"{_TEXT.pattern}|{_WHOLE.pattern}", kind):
         taken = "a path, bytes, a struct of bytes and path, or a list of these"
-        raise column.refused(taken, f"write what is to be read as {name} in the query")
-    return [f"cast({value} as varchar) as {name}"]
+        raise column.refused(taken, f"write what is to be read as {column.own} in the query")
+    return f"cast({value} as varchar)", ""
 
 
 def _time(column: Column) -> list[str]:

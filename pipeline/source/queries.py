@@ -41,12 +41,14 @@ def read(
     source: Source,
     parts: bool = False,
     columns: tuple[str, ...] = (),
+    averaged: tuple[str, ...] = (),
     most_rows: int | None = None,
 ) -> bool:
     """Fills `items_read`, `interactions_read`, `users_read` and `shown_read` with all that the queries return.
 
     Without a query for users or for what was shown, that table has no row. parts: the log must say which part each row
-    belongs to. columns: that the items must have beside their own. most_rows: about so many of a longer log are kept,
+    belongs to. columns: that the items must have beside their own. averaged: media of
+    whose lists all are read. most_rows: about so many of a longer log are kept,
     those of a sample of users, where DuckDB reads it. Returns whether one was cut so.
 
     Raises ConfigError if a query's file is not found, or nothing tells the part of what was shown; SourceError if a
@@ -62,7 +64,7 @@ def read(
     for table, (own, optional) in TABLES.items():
         required = own + further.get(table, ())
         query = _query(getattr(source, table)) or _nothing(table, required)
-        shape = partial(select_list, table, required=required, optional=optional, kept=columns)
+        shape = partial(select_list, table, required=required, optional=optional, kept=columns, averaged=averaged)
         try:
             if source.engine == "postgresql" and getattr(source, table):
                 _run_on_postgresql(connection, source, table, query, shape)

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.log import PARTS, RowsWriter
 from pipeline.artefacts.staged import (
@@ -37,6 +36,7 @@ from pipeline.artefacts.staged import (
     Staged,
     TableIntake,
 )
+from pipeline.artefacts.write import write_table, writer
 from pipeline.config import Config
 from pipeline.config.shared import Array, TextSettings
 from pipeline.encoders import make
@@ -49,7 +49,7 @@ from pipeline.source.columns import BYTES
 from pipeline.steps.checks import check
 from pipeline.steps.leaks import leaks
 from pipeline.steps.media_hashes import check_any, with_hashes
-from pipeline.steps.staging import columns_of, connect, row_count, stage
+from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
 from pipeline.workspace import Json, Workspace, read_json
 
 LAYOUT = "staged/layout.json"
@@ -93,7 +93,7 @@ class _Staging:
     def stage(self) -> Json:
         config = self.night.config
         with connect(config, spill=self.folder.with_suffix(".spill")) as connection:
-            read(connection, config.source, config.ingest.split == "given", columns_of(config))
+            read(connection, config.source, config.ingest.split == "given", columns_of(config), averaged_of(config))
             buckets = _buckets(self.night.workspace, connection, config)
             stage(connection, config, self.night.as_of, buckets)
             checks = check(connection, config.ingest.warn_only)
@@ -132,7 +132,7 @@ class _Staging:
                 if modality in MEDIA and not isinstance(settings, Array):
                     table = with_hashes(self.night, table, modality, f"bucket-{bucket:05d}.parquet")
             table = table.drop_columns([modality + BYTES for modality in given])
-            pq.write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
+            write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
         for modality, settings in self.night.config.extract.modalities().items():
             if modality in MEDIA and not isinstance(settings, Array):
                 check_any(self.night, self.folder / "items", modality)
@@ -143,7 +143,7 @@ class _Staging:
         users = connection.sql("select user_id from user_codes order by user_code").to_arrow_table()
         items = connection.sql("select item_id from item_codes order by item_code").to_arrow_table()
         (self.folder / LOG).mkdir()
-        pq.write_table(users, self.folder / LOG_USERS)
+        write_table(users, self.folder / LOG_USERS)
         ids = {"user_id": users["user_id"], "item_id": items["item_id"]}
         self._write_log(connection, "interactions", LOG, ids)
         if self.night.config.source.shown:
@@ -157,7 +157,7 @@ class _Staging:
         arrays = RowsWriter(self.folder / name, counts, (learnt, everything))
         schema = pa.schema({column: LOG_TYPES[column] for column in LOG_TYPES if name == LOG or column != "weight"})
         rows = connection.sql(f"from {table}_coded order by user, ts, item, part").to_arrow_reader(ROWS_PER_BATCH)
-        with pq.ParquetWriter(self.folder / f"{table}.parquet", schema) as parquet:
+        with writer(self.folder / f"{table}.parquet", schema) as parquet:
             for batch in rows:
                 arrays.append(batch)
                 columns = {
@@ -196,7 +196,7 @@ def _cut(rows: pa.RecordBatchReader, sizes: Sequence[int]) -> Iterator[pa.Table]
 
 
 def _write(table: pa.Table, path: Path) -> Json:
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP)
+    write_table(table, path, row_group_size=ROWS_PER_GROUP)
     return {}
 
 

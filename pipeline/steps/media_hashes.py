@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.known_files import KnownFiles
+from pipeline.artefacts.read import read_table
+from pipeline.artefacts.write import write_table
 from pipeline.config import Modality
+from pipeline.config.base import SEPARATOR
 from pipeline.errors import MediaError, SourceError
 from pipeline.media import media_root
 from pipeline.media.files import too_large
-from pipeline.media.stored import FOLDER, PREFIX, put
+from pipeline.media.stored import FOLDER, MOST_LISTED, PREFIX, content_of, names_of, put
 from pipeline.night import Night
 from pipeline.source.columns import BYTES
 from pipeline.workspace import Json
@@ -49,8 +51,11 @@ def with_hashes(night: Night, items: pa.Table, modality: Modality, name: str) ->
     sha256 = partial(known.sha256, root or Path(), max_bytes=max_bytes)
     stored = partial(_store, night.workspace.path(FOLDER, modality), max_bytes)
 
-    def hashed(source: str | None, data: bytes | None) -> tuple[str | None, Hash]:
-        return stored(data) if data else (source, _hash(source, modality, sha256))
+    def hashed(source: str | None, data: bytes | list[bytes] | None) -> tuple[str | None, Hash]:
+        media = [stored(each) for each in ([data] if isinstance(data, bytes) else data or []) if each]
+        if source or not media:
+            media += [(name, _hash(name, modality, sha256)) for name in names_of(source or "")]
+        return _together(media[:MOST_LISTED])
 
     with ThreadPoolExecutor(READERS) as pool:
         rows = list(pool.map(hashed, sources, given))
@@ -64,7 +69,7 @@ def check_any(night: Night, items: Path, modality: Modality) -> None:
 
     items: the folder of the staged items.
     """
-    staged = pq.read_table(items, columns=["item_id", f"{modality}_hash", f"{modality}_problem"])
+    staged = read_table(items, ["item_id", f"{modality}_hash", f"{modality}_problem"])
     problems = staged.filter(pc.not_equal(pc.field(f"{modality}_problem"), f"no {modality}"))
     absent = pc.sum(pc.starts_with(problems[f"{modality}_problem"], ABSENT)).as_py()
     if len(problems) and absent > len(problems) / 2 and staged[f"{modality}_hash"].null_count == len(staged):
@@ -73,6 +78,13 @@ def check_any(night: Night, items: Path, modality: Modality) -> None:
             f"no {modality} of the {len(problems)} that items name is below {media_root(night.config)}, such as that "
             f"of {item_id}: {problem}; set source.media_root, or extract.{modality}: null"
         )
+
+
+def _together(media: Sequence[tuple[str | None, Hash]]) -> tuple[str | None, Hash]:
+    """An item's media, at least one, as one: all their names, and the hash of those that can be read, if any."""
+    hashes = [sha256 for _, (sha256, _) in media if sha256]
+    names = [name for name, _ in media if name]
+    return SEPARATOR.join(names) or None, (content_of(hashes), None) if hashes else media[0][1]
 
 
 def _hash(source: str | None, modality: str, sha256: Callable[[str], bytes]) -> Hash:
@@ -101,5 +113,5 @@ def _with_columns(table: pa.Table, modality: str, names: Sequence[str | None], h
 
 
 def _write(table: pa.Table, path: Path) -> Json:
-    pq.write_table(table, path)
+    write_table(table, path)
     return {}

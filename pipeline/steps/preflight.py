@@ -34,7 +34,7 @@ from pipeline.steps.checks import check
 from pipeline.steps.losses import losses
 from pipeline.steps.media_hashes import with_hashes
 from pipeline.steps.ready import ready_of
-from pipeline.steps.staging import columns_of, connect, row_count, stage
+from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
 from pipeline.workspace import Workspace
 
 LOG_ROWS, SAMPLE_ITEMS, DECODED_ITEMS = 200_000, 512, 32
@@ -79,7 +79,8 @@ def _found(subject: str, look: Callable[..., Finding | str], *arguments: object)
 
 
 def _read(connection: duckdb.DuckDBPyConnection, config: Config) -> str:
-    is_sample = read(connection, config.source, config.ingest.split == "given", columns_of(config), LOG_ROWS)
+    given = config.ingest.split == "given"
+    is_sample = read(connection, config.source, given, columns_of(config), averaged_of(config), LOG_ROWS)
     items, log = (row_count(connection, f"{table}_read") for table in ("items", "interactions"))
     return f"{items} items and {log} interactions{' of a sample of users' if is_sample else ''} were read"
 

@@ -23,6 +23,12 @@ def columns_of(config: Config) -> tuple[str, ...]:
     return tuple(name for name, read in extract.items() if name not in MODALITIES and not isinstance(read, Array))
 
 
+def averaged_of(config: Config) -> tuple[str, ...]:
+    """The media of whose lists every file counts."""
+    extract = config.extract.modalities()
+    return tuple(name for name, settings in extract.items() if getattr(settings, "lists", "first") == "mean")
+
+
 def connect(config: Config, spill: Path) -> duckdb.DuckDBPyConnection:
     """A database in memory. spill: where it puts what is more than its share."""
     limits: dict[str, str | bool | int | float | list[str]] = {

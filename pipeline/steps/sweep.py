@@ -22,12 +22,12 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.artefacts.published import published_now
+from pipeline.artefacts.read import read_table, schema_of
 from pipeline.artefacts.runs import OPENED, runs
 from pipeline.media import MEDIA
-from pipeline.media.stored import FOLDER, PREFIX, path_of
+from pipeline.media.stored import FOLDER, PREFIX, names_of, path_of
 from pipeline.night import Night
 from pipeline.workspace import Workspace, read_json, skip_broken
 
@@ -91,7 +91,8 @@ def sweep(night: Night) -> None:
         log.info("swept %s: no kept run names it", name)
     if not going_on - {night.run_id}:
         files = _changed(workspace, ".tmp/*", f"{FOLDER}/*/*/*")
-        for name in unnamed(files, _media(workspace, named), now - GRACE_SECONDS):
+        media = skip_broken(partial(_media, workspace, named))
+        for name in unnamed(files, media, now - GRACE_SECONDS) if media is not None else ():
             _remove(workspace.path(name))
 
 
@@ -115,13 +116,18 @@ def _named(run: Path) -> set[str]:
 
 
 def _media(workspace: Workspace, staged: Collection[str]) -> set[str]:
-    """The stored media that the items of some snapshots name. staged: paths of artefacts, snapshots among them."""
+    """The stored media that the items of some snapshots name. staged: paths of artefacts, snapshots among them.
+
+    Raises ShardCorrupt if items cannot be read.
+    """
     names: set[str] = set()
     for path in (path for path in staged if path.startswith("staged/")):
         for bucket in workspace.path(path, "items").glob("*.parquet"):
-            for modality in MEDIA.intersection(pq.read_schema(bucket).names):
-                stored = pq.read_table(bucket, columns=[modality], filters=pc.starts_with(pc.field(modality), PREFIX))
-                names |= {f"{FOLDER}/{modality}/{path_of(name)}" for name in stored[modality].to_pylist()}
+            for modality in MEDIA.intersection(schema_of(bucket).names):
+                where = pc.match_substring(pc.field(modality), PREFIX)
+                for source in read_table(bucket, [modality], where)[modality].to_pylist():
+                    stored = (name for name in names_of(source) if name.startswith(PREFIX))
+                    names.update(f"{FOLDER}/{modality}/{path_of(name)}" for name in stored)
     return names
 
 

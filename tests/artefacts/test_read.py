@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.published import ITEMS, Published
-from pipeline.artefacts.read import read_rows
+from pipeline.artefacts.read import read_blocks, read_rows, read_table
+from pipeline.artefacts.shards import read_encoded
+from pipeline.artefacts.write import write_table
 from pipeline.errors import ShardCorrupt
 
 
@@ -35,3 +39,38 @@ def test_items_of_some_ids_come_in_the_order_of_rows(path: Path) -> None:
     assert index.rows_of(["i0", "i7", "nothing"]) == [2, 9]
     assert index.items(["item_id"], ["i0", "i7", "nothing"])["item_id"].to_pylist() == ["i7", "i0"]
     assert index.items(only=[]).num_rows == 0
+
+
+def _shard(path: Path) -> None:
+    rows = 64
+    numbers = np.random.default_rng(0).normal(size=8 * rows).astype(np.float16)
+    table = {
+        "item_id": [f"i{row}" for row in range(rows)],
+        "content_hash": pa.array([bytes([row]) * 32 for row in range(rows)], pa.binary(32)),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(numbers), 8),
+        "error": pa.array([None] * rows, pa.string()),
+    }
+    write_table(pa.table(table), path, use_dictionary=False)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_encoded,
+        lambda path: read_table(path, ["vector"]),
+        lambda path: list(read_blocks(path, ["vector"])),
+        lambda path: read_rows(path, [3], ["vector"]),
+    ],
+)
+def test_a_bit_that_changed_in_a_vector_is_refused_by_the_name_of_its_file(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "shard.parquet"
+    _shard(path)
+    read(path)
+    data = bytearray(path.read_bytes())
+    vectors = pq.ParquetFile(path).metadata.row_group(0).column(2)
+    data[vectors.data_page_offset + vectors.total_compressed_size - 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ShardCorrupt, match="shard.parquet: cannot be read"):
+        read(path)

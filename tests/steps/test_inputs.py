@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -96,6 +98,66 @@ def test_pictures_as_bytes_are_hashed_kept_once_and_encoded_like_files(make: Mak
     staged = pq.read_table(night.folder_of("ingest") / "items")
     assert "image_bytes" not in staged.column_names
     assert set(staged["image"].to_pylist()) == {None, *(f"stored:{path.name}" for path in stored)}
+
+
+RED, BLUE = picture((200, 9, 9)), picture((9, 9, 200))
+
+
+@pytest.mark.parametrize("kind", ["paths", "bytes", "structs"])
+def test_the_vectors_of_a_list_of_pictures_are_averaged(make: Make, tmp_path: Path, kind: str) -> None:
+    files = {"red.png": RED, "blue.png": BLUE, "broken.png": b"no picture"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    forms = {
+        "paths": lambda name: name,
+        "bytes": lambda name: files.get(name),
+        "structs": lambda name: {"path": name, "bytes": RED if name == "red.png" else None},
+    }
+    absent = [] if kind == "bytes" else ["gone.png"]
+    named = {
+        "i00": ["red.png"],
+        "i01": ["blue.png"],
+        "i02": ["red.png", "blue.png", "blue.png"],
+        "i03": ["red.png", "broken.png", "blue.png", "blue.png", *absent],
+        "i04": ["broken.png", *absent],
+        "i05": ["red.png"] * 16 + ["blue.png"],
+        "i06": [],
+    }
+    items = [
+        {**row, "image": [forms[kind](name) for name in named.get(str(row["item_id"]), ["red.png"])]} for row in ITEMS
+    ]
+    settings = (f"source.media_root={tmp_path}", "publish.keep_runs=1")
+    extract = "{text: null, audio: null, image: {lists: mean, max_error_rate: 0.5}}"
+    night = perform(opened(make(items, extract=extract), *settings), "ingest", "extract")
+    rows = shard_rows(night, "image")
+    vectors = {item: np.asarray(row["vector"], np.float32) for item, row in rows.items() if not row["error"]}
+    assert vectors.keys() == {row["item_id"] for row in ITEMS} - {"i04", "i06"}
+    np.testing.assert_array_equal(vectors["i05"], vectors["i00"])
+    np.testing.assert_array_equal(vectors["i03"], vectors["i02"])
+    # Between the two, twice as near the blue one; a vector of unit norm has lost how long the two were.
+    weights = np.linalg.lstsq(np.stack([vectors["i00"], vectors["i01"]]).T, vectors["i02"], rcond=None)[0]
+    assert (weights > 0.1).all()
+    np.testing.assert_allclose(weights @ [vectors["i00"], vectors["i01"]], vectors["i02"], atol=2e-3)
+    assert rows["i06"]["error"] == "no image"
+    assert "picture" in rows["i04"]["error"]
+    counts = Counter[str]()
+    for receipt in night.receipts():
+        counts.update(receipt.details.get("counts", {}))
+    # i03 leaves out the broken picture; what was not there was never of its content.
+    assert counts["files left out of a list"] == (1 if kind == "bytes" else 2)
+    sweep(night)
+    assert perform(opened(make(items, extract=extract), *settings, run_id="next"), "ingest").receipts()
+    first = perform(opened(make(items, extract="{text: null, audio: null}"), *settings, run_id="third"), "ingest")
+    names = dict(pq.read_table(first.folder_of("ingest") / "items").select(["item_id", "image"]).to_pandas().values)
+    assert names["i02"] == names["i00"] and "\x1f" not in names["i02"]
+
+
+def test_a_sweep_keeps_every_picture_of_a_list(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [{**row, "image": [RED, BLUE]} for row in ITEMS]
+    night = perform(opened(make(items, extract="{text: null, audio: null, image: {lists: mean}}")), "ingest")
+    monkeypatch.setattr("pipeline.steps.sweep.GRACE_SECONDS", -60)
+    sweep(night)
+    assert len([path for path in night.workspace.path("media").rglob("*") if path.is_file()]) == 2
 
 
 def test_a_sweep_keeps_the_media_of_kept_runs_alone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config.shared import Network
+from pipeline.config.shared import BOUNDS, Network
 from pipeline.encoders.base import Encoder, Vectors
 from pipeline.encoders.engine import engines
 from pipeline.encoders.weights import check, is_joint, locate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Settings that decide where, how fast and how safely a network runs, and nothing of its vectors.
 RUNNING = frozenset(
     {"weights", "sha256", "engine", "precision", "min_cosine", "auto_above_seconds", "batch_rows", "batch_tokens"}
-    | {"max_error_rate", "max_bytes"}
+    | BOUNDS
 )
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config.shared import MelSettings
+from pipeline.config.shared import BOUNDS, MelSettings
 from pipeline.encoders.base import Encoder, Input, Raw
 from pipeline.workspace import digest
 
@@ -78,7 +78,7 @@ class MfccEncoder(Encoder):
         super().__init__()
         self.settings = settings
         self.width = len(settings.statistics) * settings.coefficients * (1 + settings.deltas)
-        self.identity = digest("mfcc", VERSION, settings.model_dump(exclude={"max_bytes", "max_error_rate"}))
+        self.identity = digest("mfcc", VERSION, settings.model_dump(exclude=set(BOUNDS)))
         self._mel = MelSpectrogram(settings, settings.mel_bands)
         cosines = scipy.fft.dct(np.eye(settings.mel_bands), type=2, norm="ortho", axis=0)[: settings.coefficients]
         # The first coefficient is a sum over all bands, the others differences: its share would drown them.
