@@ -16,6 +16,7 @@ the machine's memory at most, and works on disk beyond that.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.artefacts.log import PARTS, RowsWriter
+from pipeline.artefacts.published import published_now
 from pipeline.artefacts.staged import (
     LOG,
     LOG_USERS,
@@ -42,6 +44,7 @@ from pipeline.config.shared import Array, TextSettings
 from pipeline.encoders import make
 from pipeline.encoders.text.template import check_columns
 from pipeline.encoders.weights import locate
+from pipeline.errors import WorkspaceError
 from pipeline.media import MEDIA
 from pipeline.night import Night, StepReceipt
 from pipeline.source import OPTIONAL, execute, read
@@ -49,9 +52,11 @@ from pipeline.source.columns import BYTES
 from pipeline.steps.checks import check
 from pipeline.steps.leaks import leaks
 from pipeline.steps.media_hashes import check_any, with_hashes
+from pipeline.steps.room import room
 from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
 from pipeline.workspace import Json, Workspace, read_json
 
+log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
 ROWS_PER_GROUP, ROWS_PER_BATCH = 16_384, 65_536
 # Of items whose media are bytes.
@@ -75,7 +80,7 @@ class Layout:
 def run(night: Night) -> StepReceipt:
     """Stages a snapshot of the source as of the night's "now".
 
-    Raises SourceError, ConfigError or CheckFailed; nothing is left behind then.
+    Raises SourceError, ConfigError, CheckFailed or WorkspaceError; nothing is left behind then.
     """
     return night.content_step("ingest", "staged", lambda folder: _Staging(night, folder).stage())
 
@@ -98,6 +103,7 @@ class _Staging:
             stage(connection, config, self.night.as_of, buckets)
             checks = check(connection, config.ingest.warn_only)
             self._check_encoders(connection)
+            self._check_room(row_count(connection, "items"))
             self._write_items(connection, buckets)
             checks += tuple(leaks(connection, self.folder / "items", list(config.extract.modalities())))
             self._write_logs(connection)
@@ -119,6 +125,16 @@ class _Staging:
             if isinstance(settings, TextSettings):
                 columns = connection.sql("select * exclude (bucket) from items").columns
                 check_columns(settings.template, columns)
+
+    def _check_room(self, items: int) -> None:
+        """Raises WorkspaceError if a first night has no room; a later one, which leaves less, is warned."""
+        root = self.night.workspace.root
+        try:
+            room(root, items)
+        except WorkspaceError as error:
+            if published_now(root) is None:
+                raise
+            log.warning("%s", error)
 
     def _write_items(self, connection: duckdb.DuckDBPyConnection, buckets: int) -> None:
         """Writes `items/`, bucket by bucket, in one pass over the sorted table."""

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from pipeline.artefacts.encoded import NONE, Failure
 from pipeline.artefacts.shards import THIN_SHARE
 from pipeline.config import Config, Modality
 from pipeline.config.shared import Array
-from pipeline.errors import MedleyError, WorkspaceError
+from pipeline.errors import MedleyError
 from pipeline.media import MEDIA
 from pipeline.night import Night
 from pipeline.source import read
@@ -34,12 +32,11 @@ from pipeline.steps.checks import check
 from pipeline.steps.losses import losses
 from pipeline.steps.media_hashes import with_hashes
 from pipeline.steps.ready import ready_of
+from pipeline.steps.room import room
 from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
 from pipeline.workspace import Workspace
 
 LOG_ROWS, SAMPLE_ITEMS, DECODED_ITEMS = 200_000, 512, 32
-# What a night of a million items and two modalities left on disk, of models, vectors and index, was 9.9 GB.
-ITEM_BYTES = 10_000
 
 Level = Literal["ok", "warning", "error"]
 
@@ -65,7 +62,7 @@ def preflight(config: Config, as_of: datetime) -> list[Finding]:
                 rows = row_count(connection, "items")
                 modalities = config.extract.modalities()
                 findings += [_found(f"extract.{name}", _encode, night, name, items) for name in modalities]
-                findings.append(_found("workspace", _room, Path(config.workspace), rows))
+                findings.append(_found("workspace", room, Path(config.workspace), rows))
         return findings
 
 
@@ -121,17 +118,3 @@ def _encode(night: Night, modality: Modality, items: pa.Table) -> Finding:
     if len(usable) < THIN_SHARE * len(items):
         return Finding(subject, "warning", f"{sentence}; {subject}: null leaves the modality out")
     return Finding(subject, "ok", sentence)
-
-
-def _room(workspace: Path, items: int) -> str:
-    """Whether the workspace can be written, and has room for what a night leaves."""
-    existing = next(folder for folder in (workspace, *workspace.absolute().parents) if folder.is_dir())
-    if not os.access(existing, os.W_OK):
-        raise WorkspaceError(f"workspace {workspace}: {existing} cannot be written; give a folder that can be")
-    free, needed = shutil.disk_usage(existing).free, items * ITEM_BYTES
-    if free < needed:
-        raise WorkspaceError(
-            f"workspace {workspace}: {free / 1e9:.1f} GB are free, and a night of {items} items leaves about "
-            f"{needed / 1e9:.1f} GB; make room, or lower publish.keep_runs"
-        )
-    return f"{free / 1e9:.0f} GB are free, and a night of {items} items leaves about {needed / 1e9:.1f} GB"

@@ -72,5 +72,5 @@ def test_a_bit_that_changed_in_a_vector_is_refused_by_the_name_of_its_file(
     vectors = pq.ParquetFile(path).metadata.row_group(0).column(2)
     data[vectors.data_page_offset + vectors.total_compressed_size - 5] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ShardCorrupt, match="shard.parquet: cannot be read"):
+    with pytest.raises(ShardCorrupt, match=r"shard\.parquet: cannot be read"):
         read(path)

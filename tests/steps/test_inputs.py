@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 from PIL import Image
 
 from pipeline import steps
+from pipeline.artefacts.published import CURRENT
 from pipeline.artefacts.runs import receipts_of
 from pipeline.artefacts.shards import thin_modalities
 from pipeline.config import load
-from pipeline.errors import CheckFailed, SourceError
+from pipeline.errors import CheckFailed, SourceError, WorkspaceError
 from pipeline.night import Night, begin
+from pipeline.steps.room import ITEM_BYTES
 from pipeline.steps.sweep import sweep
 from tests.conftest import ANY_QUALITY, AS_OF, medley, options
 
@@ -149,7 +152,8 @@ def test_the_vectors_of_a_list_of_pictures_are_averaged(make: Make, tmp_path: Pa
     assert perform(opened(make(items, extract=extract), *settings, run_id="next"), "ingest").receipts()
     first = perform(opened(make(items, extract="{text: null, audio: null}"), *settings, run_id="third"), "ingest")
     names = dict(pq.read_table(first.folder_of("ingest") / "items").select(["item_id", "image"]).to_pandas().values)
-    assert names["i02"] == names["i00"] and "\x1f" not in names["i02"]
+    assert names["i02"] == names["i00"]
+    assert "\x1f" not in names["i02"]
 
 
 def test_a_sweep_keeps_every_picture_of_a_list(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,3 +265,23 @@ def test_the_same_content_on_both_sides_of_the_cold_split_is_counted_and_said(
     shared = checks(["one for all"] * 40, 0.3)["cold_items_share_no_text"]
     assert 0 < shared < 40
     assert f"check cold_items_share_no_text: {shared} items, such as that of i" in caplog.text
+
+
+def test_a_first_night_stops_at_once_where_the_disk_has_no_room(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage: Any = shutil.disk_usage("/")
+    free = len(ITEMS) * ITEM_BYTES
+    config = make()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free - 1))
+    with pytest.raises(WorkspaceError, match="GB are free, and a night of 40 items"):
+        perform(opened(config), "ingest")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free))
+    night = perform(opened(config), "ingest")
+    # A later night leaves less than the first.
+    moment = "2024-02-01T00:00:00Z"
+    current = {"index": "index/1", "digest": "1", "run_id": "first", "as_of": moment, "published_at": moment}
+    night.workspace.write_json(CURRENT, current)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free - 1))
+    perform(opened(make([*ITEMS[:39], {**ITEMS[39], "title": "Another"}]), run_id="second"), "ingest")
+    assert "make room" in caplog.text

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, SourceError, WeightsError
 from pipeline.night import begin, parse_time
 from pipeline.steps import ingest, preflight
 from pipeline.steps.preflight import Finding
+from pipeline.steps.room import ITEM_BYTES
 from tests.conftest import AS_OF, Shop, medley
 
 SUBJECTS = ["source", "checks", "extract.text", "extract.image", "extract.audio", "workspace"]
@@ -89,7 +90,7 @@ def test_of_a_long_log_a_sample_of_users_is_read(shop: Shop, monkeypatch: pytest
 
 def test_a_disk_without_room_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     usage: Any = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=60 * preflight.ITEM_BYTES - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=60 * ITEM_BYTES - 1))
     finding = findings(shop)["workspace"]
     assert finding.level == "error"
     assert "GB are free, and a night of" in finding.sentence
