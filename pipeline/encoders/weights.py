@@ -144,13 +144,15 @@ def _in_package(name: str) -> Path:
     return path
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(weights: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    name, _, commit = weights.partition("@")
     try:
-        return Path(snapshot_download(name, allow_patterns=[*MEANING_FILES, "*.safetensors", "*.gguf"]))
+        patterns = [*MEANING_FILES, "*.safetensors", "*.gguf"]
+        return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises a dozen kinds, for no network, no such name, no permission
         raise WeightsError(
-            f"weights {name}: the model hub does not answer or has no such model ({type(error).__name__}); download it "
-            "elsewhere and give the folder as path:FOLDER"
+            f"weights {weights}: the model hub does not answer or has no such model ({type(error).__name__}); download "
+            "it elsewhere and give the folder as path:FOLDER"
         ) from None

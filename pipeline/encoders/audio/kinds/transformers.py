@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.config.shared import WEIGHTS_FROM, AudioSettings, Network
+from pipeline.config.shared import HUB_CLAP, WEIGHTS_FROM, AudioSettings, Network
 from pipeline.encoders.audio.clips import samples_of, windows
 from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.engine.engines import Batch
@@ -38,7 +38,7 @@ class TransformersAudio(Network, AudioSettings):
     """A transformers audio model: AST, wav2vec 2.0, HuBERT, Whisper's encoder, CLAP."""
 
     encoder: Literal["transformers"] = "transformers"
-    weights: str = Field("laion/clap-htsat-unfused", description=WEIGHTS_FROM)
+    weights: str = Field(HUB_CLAP, description=WEIGHTS_FROM)
     pooling: Literal["auto", "mean", "max", "attention", "joint"] = Field(
         "auto", description="over time; auto: the joint space where the model has one (CLAP), else mean"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.config.shared import WEIGHTS_FROM
+from pipeline.config.shared import HUB_CLIP, WEIGHTS_FROM
 from pipeline.encoders.base import Input, Raw
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.encoders.image.kinds.timm import ImageNetwork
@@ -26,7 +26,7 @@ class TransformersImage(ImageNetwork):
     """A transformers vision model: CLIP, SigLIP, DINOv2, ViT."""
 
     encoder: Literal["transformers"] = "transformers"
-    weights: str = Field("openai/clip-vit-base-patch32", description=WEIGHTS_FROM)
+    weights: str = Field(HUB_CLIP, description=WEIGHTS_FROM)
     pooling: Literal["auto", "cls", "mean", "joint"] = Field(
         "auto", description="auto: the joint space where the model has one, else its pooled output, else cls"
     )
