@@ -27,6 +27,10 @@ class StepFailed(MedleyError):
     """A step cannot finish: its input is missing, or too many of its rows are bad."""
 
 
+class StepHangs(StepFailed):
+    """A thread of a step does not end: nothing but the end of the process ends it."""
+
+
 class WorkspaceError(MedleyError):
     """The workspace cannot be read or written."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.cli.verb import (
     resume,
     verb,
 )
-from pipeline.errors import CheckFailed, MedleyError
+from pipeline.errors import CheckFailed, MedleyError, StepHangs
 from pipeline.printable import printable
 from pipeline.runtime import begin_log
 
@@ -100,11 +101,13 @@ def extract(
 
     modalities = [modality] if modality else steps.configured(night.config)
     if prepare:
-        plans = {name: plan(night, name) for name in modalities}
+        with steps.running(night, "extract"):
+            plans = {name: plan(night, name) for name in modalities}
         keys, groups = {name: planned.ready.encoder.key for name, planned in plans.items()}, tasks(plans)
         document = {"run_id": night.run_id, "step": "prepare", "encoders": keys, "extract": groups}
         return document, f"prepared {', '.join(keys)}; {len(groups)} tasks to extract"
-    receipts = [receipt for name in modalities for receipt in extract_buckets(night, name, bucket)]
+    with steps.running(night, "extract"):
+        receipts = [receipt for name in modalities for receipt in extract_buckets(night, name, bucket)]
     whole = asdict(total("extract", receipts))
     fields = ("step", "rows", "encoded_rows", "missing_rows", "seconds", "skipped")
     document = {"run_id": night.run_id, "modalities": modalities, **{field: whole[field] for field in fields}}
@@ -221,7 +224,7 @@ def main() -> None:
     try:
         app()
     except MedleyError as error:
-        _stop(str(error), error.exit_status)
+        _stop(str(error), error.exit_status, hangs=isinstance(error, StepHangs))
     except OSError as error:
         fault = f"{error.filename}: {error.strerror}" if error.filename else error
         _stop(f"{fault}; nothing published was changed", 1)
@@ -229,8 +232,12 @@ def main() -> None:
         _stop("interrupted; what is finished is kept, run it again to go on", 130)
 
 
-def _stop(sentence: str, exit_status: int) -> None:
-    print(f"medley: {printable(sentence)}", file=sys.stderr)
+def _stop(sentence: str, exit_status: int, hangs: bool = False) -> None:
+    print(f"medley: {printable(sentence)}", file=sys.stderr, flush=True)
+    if hangs:
+        # Python would wait for the thread.
+        logging.shutdown()
+        os._exit(exit_status)
     raise SystemExit(exit_status)
 
 

@@ -133,7 +133,7 @@ class Nightly(Section):
     schedule: str = Field("@daily", description="cron expression or preset")
     retries: int = Field(2, ge=0)
     retry_delay_seconds: int = advanced(60, ge=0)
-    timeout_seconds: int = Field(43_200, ge=1, description="longest time one task may take")
+    timeout_seconds: int = Field(43_200, ge=1, description="longest time of a step; its process ends a minute later")
 
 
 class Config(Section):

@@ -20,8 +20,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.borders import border
 from pipeline.config.shared import EncoderSettings, MediaSettings
-from pipeline.errors import MedleyError, StepFailed
+from pipeline.errors import StepFailed
 from pipeline.training.batches import padded_runs
 from pipeline.workspace import digest
 
@@ -132,13 +133,8 @@ class Encoder(ABC):
 
     def _encoded(self, batches: Sequence[Sequence[np.ndarray]]) -> list[Vectors]:
         """What `encode_all` gives, if it is what it must be: an encoder may be of anybody's making."""
-        try:
+        with border(f"encoder {self.model}"):
             vectors = [np.asarray(batch) for batch in self.encode_all(batches)]
-        except (MedleyError, MemoryError):
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise StepFailed(f"encoder {self.model} failed on a batch of {len(batches[0])} ({reason})") from error
         widths = {batch.shape[1] if batch.ndim == 2 else 0 for batch in vectors}
         for batch, parts in zip_longest(vectors, batches, fillvalue=np.zeros(0)):
             if len(batch) != len(parts) or batch.dtype.kind not in "fiu" or len(widths) > 1 or not min(widths):

@@ -20,12 +20,14 @@ from pipeline.config import Modality
 from pipeline.config.shared import EncoderSettings
 from pipeline.encoders.base import Encoder, Input, Raw, Text
 from pipeline.encoders.kinds.array import ArrayEncoder
-from pipeline.errors import MachineError, MediaError, MedleyError
+from pipeline.errors import MachineError, MediaError, MedleyError, StepHangs
 from pipeline.heartbeat import say
 from pipeline.interactions import Int64s
 from pipeline.media import MEDIA
 from pipeline.media.stored import content_of, names_of, read_medium
 
+# What one item may take: the longest clip and the largest picture that limits allow take seconds.
+DECODE_SECONDS = 600
 T = TypeVar("T")
 Read = TypeVar("Read")
 
@@ -124,21 +126,37 @@ class Inputs:
         Memory is bounded by two of the encoder's windows.
         """
         window = self.encoder.window
+        pool = ThreadPoolExecutor(threads)
         windows = [range(start, min(start + window, len(rows))) for start in range(0, len(rows), window)]
         parts: list[Results] = []
-        with ThreadPoolExecutor(threads) as pool:
 
-            def submitted(places: Iterable[int]) -> list[Future[Input | Failure]]:
-                return [pool.submit(self.decode, rows[place]) for place in places]
+        def submitted(places: Iterable[int]) -> list[Future[Input | Failure]]:
+            return [pool.submit(self.decode, rows[place]) for place in places]
 
+        try:
             pending = submitted(windows[0])
-            for number in range(len(windows)):
-                decoded = [future.result() for future in pending]
+            for number, places in enumerate(windows):
+                decoded = [
+                    self._decoded_in_time(rows, place, future) for place, future in zip(places, pending, strict=True)
+                ]
                 pending = submitted(windows[number + 1]) if number + 1 < len(windows) else []
                 parts.append(_embedded(self.encoder, decoded))
-                say(f"{self.modality}, {windows[number].stop} of {len(rows)} rows of a bucket are encoded")
+                say(f"{self.modality}, {places.stop} of {len(rows)} rows of a bucket are encoded")
+        finally:
+            # One that hangs is not waited for.
+            pool.shutdown(wait=False, cancel_futures=True)
         columns = ([getattr(part, name) for part in parts] for name in ("vectors", "errors", "transient"))
         return Results(*(np.concatenate(column) for column in columns))
+
+    def _decoded_in_time(self, rows: Rows, place: int, future: Future[Input | Failure]) -> Input | Failure:
+        """Raises StepHangs if one that began as those before it ended takes longer than it may."""
+        try:
+            return future.result(DECODE_SECONDS)
+        except TimeoutError:
+            raise StepHangs(
+                f"encoder {self.encoder.model}: {self.modality} of item {rows[place].item_id} is not decoded after "
+                f"{DECODE_SECONDS} s; take it out of the catalogue, or mend the encoder"
+            ) from None
 
     def _decoded(self, row: Row) -> Input:
         if row.source is None:

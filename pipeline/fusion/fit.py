@@ -11,6 +11,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from pipeline.artefacts.shards import Shards
+from pipeline.borders import border
 from pipeline.config.base import Modality
 from pipeline.config.fuse import FUSIONS, Fuse
 from pipeline.errors import StepFailed
@@ -94,7 +95,8 @@ def fit(settings: Fuse, material: Material, scratch: Path) -> Fitted:
     frontend = frontend.only(given_weights(frontend, settings) > 0)
     kind: type[Fusion] = FUSIONS.find(settings.kind)
     fusion, catalogue = kind(frontend, settings), Catalogue(material, frontend, scratch)
-    curve = fusion.fit(catalogue)
+    with border(f"fusion {settings.kind}"):
+        curve = fusion.fit(catalogue)
     return Fitted(fusion, catalogue.in_file, curve)
 
 

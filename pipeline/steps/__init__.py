@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,12 +39,19 @@ STEPS = (
 def perform(night: Night, name: str) -> list[StepReceipt]:
     """Runs one step, for every modality and bucket that it is for. Raises what it raises."""
     module = import_module(f"pipeline.steps.{name}")
+    with running(night, name):
+        if name == "extract":
+            return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
+        run: Callable[[Night], StepReceipt] = module.run
+        return [run(night)]
+
+
+@contextmanager
+def running(night: Night, name: str) -> Iterator[None]:
+    """Around a step, or a part of one: what is done while it runs, and after."""
     try:
-        with beating(name):
-            if name == "extract":
-                return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
-            run: Callable[[Night], StepReceipt] = module.run
-            return [run(night)]
+        with beating(name, night.config.nightly.timeout_seconds):
+            yield
     finally:
         give_memory_back()
 

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.artefacts.log import Log
+from pipeline.borders import border, check_vectors
 from pipeline.config.train import TrainSettings
 from pipeline.errors import MedleyError, StepFailed
 from pipeline.evaluation.metrics import Scorer, Task, rank
@@ -103,8 +106,11 @@ def fit_baselines(night: Night, log: Log, kept: Kept, folder: Path) -> Baselines
         model = build(settings, night.config.seed, threads(night.config), metric_of(night))
         model.settled = kept[name].settings if name in kept else {}
         try:
-            fit = _fit_within(config.baseline_seconds, model, content, (log.of("train"), validation_of(night, log)))
-            fitted.scorers[name], fitted.fits[name] = model.scorer(history), fit
+            with border(f"model {name}"):
+                fit = _fit_within(config.baseline_seconds, model, content, (log.of("train"), validation_of(night, log)))
+                scorer = model.scorer(history)
+                check_vectors(f"model {name}, for one user,", scorer(np.zeros(1, np.int32)), 1, history.n_items)
+            fitted.scorers[name], fitted.fits[name] = scorer, fit
         except (MedleyError, MemoryError) as error:
             fitted.notes[name] = f"not run: {str(error) or 'there is not enough memory for it'}"
             logger.warning("baseline %s is %s", name, fitted.notes[name])

@@ -23,6 +23,7 @@ import numpy as np
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.shards import Shards, thin_modalities
+from pipeline.borders import border, check_vectors
 from pipeline.config import FUSIONS, MODALITIES, Modality
 from pipeline.errors import ConfigError, StepFailed
 from pipeline.fusion.base import Frontend, Fusion
@@ -133,12 +134,16 @@ def write_items(fitted: Fitted, material: Material, fused: Fused) -> dict[str, i
 
 def _write_bucket(fitted: Fitted, shards: Shards, fused: Fused, bucket: int) -> int:
     fusion, frontend = fitted.fusion, fitted.fusion.frontend
-    if fitted.projected is None:
-        ids, own = shards.read(bucket)
-        vectors, shares = fusion.combine(*frontend.project(own))
-    else:
-        ids, codes = shards.ids(bucket), np.arange(*shards.starts[bucket : bucket + 2])
-        vectors, shares = fusion.catalogue(fitted.projected, codes)
+    what = f"fusion {fusion.settings.kind}"
+    with border(what):
+        if fitted.projected is None:
+            ids, own = shards.read(bucket)
+            vectors, shares = fusion.combine(*frontend.project(own))
+        else:
+            ids, codes = shards.ids(bucket), np.arange(*shards.starts[bucket : bucket + 2])
+            vectors, shares = fusion.catalogue(fitted.projected, codes)
+    check_vectors(what, vectors, len(ids), frontend.width, unit=True)
+    check_vectors(f"{what}, for its shares,", shares, len(ids), len(frontend.modalities))
     counted: Mapping[Modality, Vectors] = dict(zip(frontend.modalities, shares.T, strict=True))
     nothing = np.zeros(len(ids), np.float32)
     return fused.write_bucket(

@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Trained
+from pipeline.borders import border, check_vectors
 from pipeline.config.train import RECOMMENDERS, TrainSettings
 from pipeline.errors import StepFailed
 from pipeline.fusion.user_pooling import Pooling, read_pooling
@@ -165,11 +166,12 @@ def _fitted(night: Night, scratch: Path, plan: Plan, group: Processes) -> Fits:
 
     evaluated = made("evaluated")
     longest = max(getattr(part, "max_epochs", 1) for part in parts(settings))
-    with nullcontext() if group.rank else shown(night, "evaluated", longest) as on_epoch:
+    what = f"model {settings.model}"
+    with border(what), nullcontext() if group.rank else shown(night, "evaluated", longest) as on_epoch:
         chosen = evaluated.fit(content, training, validation_of(night, log), on_epoch=on_epoch)
     published = made("published")
     longest = max(1, *(fit.chosen_epochs for fit in (chosen, *chosen.members.values())))
-    with nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
+    with border(what), nullcontext() if group.rank else shown(night, "published", longest) as on_epoch:
         final = published.refit(content, everything, chosen, on_epoch)
     return Fits(log, everything, evaluated, chosen, published, final, plan)
 
@@ -204,5 +206,10 @@ def _build(night: Night, folder: Path, fits: Fits) -> FitDetails:
 
 def _save(model: Recommender, log: Log, history: Interactions, folder: Path) -> None:
     folder.mkdir()
-    Fitted(folder).write((log.items, model.item_vectors), (log.users, model.user_vectors(history)))
+    what = f"model {model.name}"
+    with border(what):
+        items, users = model.item_vectors, model.user_vectors(history)
+    check_vectors(f"{what}, for items,", items, len(log.items))
+    check_vectors(f"{what}, for users,", users, len(log.users), items.shape[1])
+    Fitted(folder).write((log.items, items), (log.users, users))
     save_model(model, folder)
