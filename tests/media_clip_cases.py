@@ -14,6 +14,7 @@ import soundfile
 from pipeline.errors import MediaError
 from pipeline.media import open_audio
 from pipeline.media.mono import Mono
+from pipeline.media.mp3_frames import Header
 from tests.media_files import CLIPS, clip, clips, containers, muxed, photo, saved, tone
 from tests.media_picture_cases import refused
 
@@ -135,6 +136,30 @@ def uncounted() -> None:
     refused(sound, counted[: frames[-2]], r"truncated clip: \d+ of 24000 samples")
 
 
+def between_frames() -> None:
+    # Noise after silence: its frames are longer, and the first one's length tells nothing of the whole.
+    for rate_hz, channels in ((44_100, 2), (44_100, 1), (22_050, 2), (8_000, 1)):
+        wave = tone(3, rate_hz, channels)
+        wave[: rate_hz * 2] *= 1e-4
+        wave[-rate_hz // 2 :] = np.random.default_rng(0).normal(0, 0.2, wave[-rate_hz // 2 :].shape)
+        buffer = io.BytesIO()
+        soundfile.write(buffer, wave, rate_hz, format="MP3", bitrate_mode="VARIABLE", compression_level=0.1)
+        data = buffer.getvalue()
+        first = Header.at(data, 0)
+        assert first is not None
+        counted, frames = sound(data), data[first.size :]
+        assert b"Xing" in data[: first.size]
+        whole = sound(frames)
+        # Without a count, nothing tells how many samples of the first frame are the encoder's delay.
+        assert len(whole) == pytest.approx(len(counted), abs=8_000 * 3_000 / rate_hz)
+        assert np.abs(whole[-2_000:]).std() > 0.01
+        middle = first.size + frames.index(frames[:2], len(frames) // 2)
+        for junk in (bytes(9_000), b"<html>" * 2_000, np.random.default_rng(1).bytes(9_000), b"\xff\xfb" * 4_000):
+            for part, expected in ((frames, whole), (data, counted)):
+                assert np.array_equal(sound(part + junk), expected), (rate_hz, junk[:9])
+            assert len(sound(data[:middle] + junk + data[middle:])) == len(counted)
+
+
 def streamed() -> None:
     unknown = (bytes(4), b"\xff\xff\xff\xff")
     for name in ("wav 8", "wav 16", "wav 24", "wav 32", "wav float", "wav double"):
@@ -203,6 +228,7 @@ CASES: list[Callable[..., None]] = [
     index_bombs,
     cut_clips,
     uncounted,
+    between_frames,
     streamed,
     cut_flac,
     cut_quietly,

@@ -41,6 +41,7 @@ its message is the reason.
 | M4A or MP4 whose index counts more than a million packets | `MediaError`: metadata or structure of a bomb |
 | WAV (PCM, float), MP3, M4A shorter than its header says | `MediaError`: truncated clip, or not a readable clip |
 | MP3 whose first frame does not count all | all that is there, cut off or not |
+| MP3 with bytes that are no frame between its frames, or behind them | all of its frames |
 | WAV whose sizes are 0 or unknown, as a stream's are | all that is there |
 | FLAC cut off inside what is decoded | `MediaError`: truncated clip, or not a readable clip |
 | Ogg, AIFF, AU, W64, RF64, WebM, Matroska cut off | what is there, or `MediaError`: not a readable clip |

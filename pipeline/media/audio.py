@@ -12,6 +12,7 @@ from pipeline.errors import MediaError
 from pipeline.media import ffmpeg as containers
 from pipeline.media.first_bytes import heif_format, kind_of
 from pipeline.media.mono import Mono
+from pipeline.media.mp3_frames import counted
 from pipeline.media.mpeg import counts_frames, from_first_frame, is_frame
 from pipeline.media.quoting import quoted
 from pipeline.media.wav_header import promised_frames, with_sizes
@@ -40,7 +41,7 @@ def open_audio(data: bytes, sample_rate_hz: int, max_seconds: float) -> np.ndarr
     clip of a known format, are truncated, hold no sample, or would be too much to decode, as the package's table says.
     """
     try:
-        mono = _decoded(from_first_frame(with_sizes(data)), Mono(sample_rate_hz, max_seconds))
+        mono = _decoded(counted(from_first_frame(with_sizes(data))), Mono(sample_rate_hz, max_seconds))
         return mono.finish()
     except MediaError:
         raise

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.encoders.image.pixels import Preprocessing
 
-VERSION = 1
+VERSION = 2
 
 
 class LogmelAudio(Network, MelSettings):

@@ -20,7 +20,7 @@ from pipeline.config.shared import BOUNDS, MelSettings
 from pipeline.encoders.base import Encoder, Input, Raw
 from pipeline.workspace import digest
 
-VERSION = 2
+VERSION = 3
 DELTA_FRAMES = 9
 # A slope over nine frames is about a quarter as large as what it is the slope of.
 DELTA_SCALE = 4

@@ -28,7 +28,7 @@ from pipeline.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-VERSION = 1
+VERSION = 2
 AST, CLAP, WHISPER = "audio-spectrogram-transformer", "clap", "whisper"
 # AST's frames of 25 ms every 10 ms, at the 16 kHz that its extractor is written for.
 AST_FRAME, AST_HOP = 400, 160
