@@ -29,11 +29,14 @@ export AIRFLOW_HOME := $(CURDIR)/demo/airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__CORE__PARALLELISM := 4
-# All that hangs on the port: where the API server listens, what links begin with, and where tasks report to.
+# All that hangs on the port: where the API server listens, what links begin with, where tasks report to, and where it asks
+# for more of a running task's log than the file has: at itself, and not at the log server of another Airflow.
 export AIRFLOW__API__HOST := 127.0.0.1
 export AIRFLOW__API__PORT := $(PORT)
 export AIRFLOW__API__BASE_URL := http://127.0.0.1:$(PORT)
 export AIRFLOW__CORE__EXECUTION_API_SERVER_URL := http://127.0.0.1:$(PORT)/execution/
+export AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT := $(PORT)
+export AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT := $(PORT)
 
 demo: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 	@export AIRFLOW__LOGGING__NAMESPACE_LEVELS="airflow=WARNING task=WARNING alembic=WARNING py.warnings=ERROR"
@@ -74,8 +77,8 @@ mutants: .venv/.installed
 	@$(BIN)/python -m tests.mutation $(MODULES)
 	$(BIN)/python -m tests.mutation_sql
 
-# The services of `airflow standalone`, but for two log servers, which listen on every interface: on one machine the API
-# server reads the files. All end with the API server, as when the port is taken.
+# The services of `airflow standalone`, but for its two log servers, which listen on every interface: on one machine the
+# API server reads the files. All end with the API server, as when the port is taken.
 up: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 	@echo "Airflow: http://127.0.0.1:$(PORT), user admin, password below and in $(AIRFLOW_HOME)"
 	trap 'kill $$(jobs -p) 2> /dev/null; wait' EXIT

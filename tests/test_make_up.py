@@ -62,7 +62,8 @@ def test_every_address_has_the_port_on_loopback_and_all_services_end_together(
     given = seen(tmp_path)
     for environment in given.values():
         assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
-        assert environment["AIRFLOW__API__PORT"] == "9090"
+        for port in ("API__PORT", "LOGGING__WORKER_LOG_SERVER_PORT", "LOGGING__TRIGGER_LOG_SERVER_PORT"):
+            assert environment[f"AIRFLOW__{port}"] == "9090"
         assert environment["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:9090"
         assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:9090/execution/"
     arguments = {service: environment["ARGUMENTS"] for service, environment in given.items()}

@@ -27,12 +27,12 @@ def parsed(request: pytest.FixtureRequest, with_airflow: Any) -> dict[str, Any]:
     return with_airflow(f"""
 began = time.process_time()
 parse(None, {request.param!r})
-print(json.dumps({{"seconds": time.process_time() - began, "modules": sorted(sys.modules)}}))
+print(json.dumps({{"airflow": began, "seconds": time.process_time() - began, "modules": sorted(sys.modules)}}))
 """)
 
 
-def test_parsing_takes_under_a_second_once_airflow_is_imported(parsed: dict[str, Any]) -> None:
-    assert parsed["seconds"] < 1
+def test_parsing_takes_a_fraction_of_the_time_that_importing_airflow_does(parsed: dict[str, Any]) -> None:
+    assert parsed["seconds"] < parsed["airflow"] / 3
 
 
 def test_parsing_imports_no_ml_package(parsed: dict[str, Any]) -> None:
