@@ -82,8 +82,6 @@ mutants: .venv/.installed
 up: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 	@echo "Airflow: http://127.0.0.1:$(PORT), user admin, password below and in $(AIRFLOW_HOME)"
 	trap 'kill $$(jobs -p) 2> /dev/null; wait' EXIT
-	trap 'exit 143' TERM
-	trap 'exit 130' INT
 	$(BIN)/airflow scheduler --skip-serve-logs &
 	$(BIN)/airflow triggerer --skip-serve-logs &
 	$(BIN)/airflow dag-processor &

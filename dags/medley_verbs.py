@@ -157,14 +157,15 @@ class Medley:
 
     def _refuse_unknown(self, params: dict[str, Any]) -> None:
         given = {name for name, value in params.items() if value is not None}  # a form of before may have had others
-        if unknown := sorted(given - set(self.params)):
+        unknown = sorted(given - set(self.params))
+        if fixed := [name for name in (*unknown, *(params["settings"] or {})) if name.partition(".")[0] in OF_THE_FILE]:
+            raise AirflowFailException(f"{fixed[0]} is no parameter of a run; change it in {self.file}")
+        if unknown:
             settings = [path for path, _ in leaves(self.config) if path.partition(".")[0] not in OF_THE_FILE]
             nearest = (get_close_matches(unknown[0], [*self.params, *settings], 1) or ["settings"])[0]
             is_setting = nearest in settings and nearest not in self.params
             way = f', to be written as settings: {{"{nearest}": value}}' if is_setting else ""
             raise AirflowFailException(f"no parameter is called {unknown[0]}; the nearest is {nearest}{way}")
-        if fixed := sorted(name for name in params["settings"] or {} if name.partition(".")[0] in OF_THE_FILE):
-            raise AirflowFailException(f"{fixed[0]} is no parameter of a run; change it in {self.file}")
 
 
 def make_param(path: str, described: Schema) -> Param:
