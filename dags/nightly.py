@@ -79,7 +79,7 @@ def nightly() -> None:
         receipt = small(medley("publish"))
         if not receipt["published"]:
             raise AirflowSkipException("the published index stays as it is")
-        path = Path(MEDLEY.config.workspace, receipt["path"]).absolute()
+        path = Path(MEDLEY.config.workspace, receipt["path"])
         extra = {"digest": receipt["index"], "path": str(path), "recall": receipt["recall"]}
         context["outlet_events"][INDEX].extra = {**extra, "run_id": context["run_id"]}
         return receipt
