@@ -2,7 +2,8 @@
 #              (a further shop: make demo SEED=7; also ITEMS=2000, USERS=1000)
 # make test    every promise, checked (TEST_JOBS=0: in one process)          make lint    ruff, mypy and the house's borders
 # make mutants what the tests of the gate and of the metrics do not notice, by hand, an hour (MODULES="evaluation/gate")
-# make up      Airflow with its UI, same DAG, same shop         make clean   removes demo/ and .venv
+# make up      Airflow with its UI, same DAG, same shop (at another port: make up PORT=9090)
+# make clean   removes demo/ and .venv
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,6 +16,7 @@ SEED ?=
 ITEMS ?=
 USERS ?=
 TEST_JOBS ?= 2
+PORT ?= 8080
 
 BIN := .venv/bin
 SHOP := demo/shop$(SEED:%=-seed%)$(ITEMS:%=-items%)$(USERS:%=-users%)
@@ -27,12 +29,19 @@ export AIRFLOW_HOME := $(CURDIR)/demo/airflow
 export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/dags
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__CORE__PARALLELISM := 4
+# All that hangs on the port: where the API server listens, what links begin with, where tasks report to, and where it asks
+# for more of a running task's log than the file has: at itself, and not at the log server of another Airflow.
 export AIRFLOW__API__HOST := 127.0.0.1
+export AIRFLOW__API__PORT := $(PORT)
+export AIRFLOW__API__BASE_URL := http://127.0.0.1:$(PORT)
+export AIRFLOW__CORE__EXECUTION_API_SERVER_URL := http://127.0.0.1:$(PORT)/execution/
+export AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT := $(PORT)
+export AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT := $(PORT)
 
 demo: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 	@export AIRFLOW__LOGGING__NAMESPACE_LEVELS="airflow=WARNING task=WARNING alembic=WARNING py.warnings=ERROR"
 	export AIRFLOW__LOGGING__LOG_FORMAT="%(message)s"
-	$(BIN)/airflow dags test medley_nightly 2>&1 | sed -u -e '/\[DAG TEST\]/d; /^No tasks to run/d' -e 's/^\(medley .*\) --json -c .*/\1/'
+	$(BIN)/airflow dags test medley_nightly 2>&1 | sed -u -e '/\[DAG TEST\]/d; /^No tasks to run/d; /^every setting as in /d' -e 's/^\(medley .*\) --json -c .*/\1/'
 	$(BIN)/python -P - "$(SHOP)/medley.yaml" <<< "$$PUBLISHED" | {
 		read -r workspace; read -r report
 		echo; $(BIN)/medley status -w "$$workspace"
@@ -68,9 +77,16 @@ mutants: .venv/.installed
 	@$(BIN)/python -m tests.mutation $(MODULES)
 	$(BIN)/python -m tests.mutation_sql
 
+# The services of `airflow standalone`, but for its two log servers, which listen on every interface: on one machine the
+# API server reads the files. All end with the API server, as when the port is taken.
 up: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
-	@echo "Airflow: http://127.0.0.1:8080, user admin, password below and in $(AIRFLOW_HOME)"
-	PATH="$(CURDIR)/$(BIN):$$PATH" airflow standalone
+	@echo "Airflow: http://127.0.0.1:$(PORT), user admin, password below and in $(AIRFLOW_HOME)"
+	trap 'kill $$(jobs -p) 2> /dev/null; wait' EXIT
+	$(BIN)/airflow scheduler --skip-serve-logs &
+	$(BIN)/airflow triggerer --skip-serve-logs &
+	$(BIN)/airflow dag-processor &
+	$(BIN)/airflow api-server &
+	wait $$!
 
 clean:
 	rm -rf demo .venv

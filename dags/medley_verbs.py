@@ -4,9 +4,10 @@ Not a DAG itself. Every task runs one `medley` verb in a process of its own, so 
 faiss. The environment variable MEDLEY_CONFIG names the YAML file on every machine that parses or runs a DAG; where it
 is missing or wrong, the first task fails with the verb's own sentence.
 
-- Parameters: what an operator changes on a run, under its dotted name (`train.model`), its value in the YAML being the
-  default; and `settings`, one JSON object for any other setting: `{"evaluate.users": 1000}`. They are the trigger form,
-  and the keys of `--conf`. Only what differs from the YAML is passed on; an empty text field is the empty string. What
+- Parameters: what an operator changes on a run, under its dotted name (`train.model`), and `settings`, one JSON object
+  for any other setting: `{"evaluate.users": 1000}`. They are the trigger form, and the keys of `--conf`. A field left
+  empty is null, which is as the YAML says when a task starts: the form sends every field, and with the YAML's values in
+  them a run that is cleared later would have the old ones. A task's log begins with what differs from the YAML. What
   is wrong is said by the first task, in one sentence. `workspace` and `source.*` say whose nights these are, and
   `nightly.*` is read at parse time: the YAML alone has them.
 - Pool: heavy tasks wait for a slot of `medley_heavy`, made once by `airflow pools set medley_heavy 1 Medley` (more
@@ -33,7 +34,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Param, get_current_context
+from airflow.sdk import DAG, Param, get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from pipeline.config import Config, Schema, leaves, load
@@ -43,6 +44,8 @@ POOL = "medley_heavy"
 FINAL = (ConfigError.exit_status, GateRefused.exit_status)  # exit statuses that a retry cannot change
 GRACE_SECONDS = 10
 NULLABLE = {"type": ["string", "null"]}  # the form sends an empty text field as null
+# The form has no switch with a third place: a text field that suggests these, and in --conf JSON's own as well.
+SWITCH = {"type": ["string", "boolean", "null"], "examples": ["true", "false"], "pattern": "^(true|false)$"}
 OURS = ("default", "description", "operator", "advanced")  # of a setting's schema, what is no rule for its value
 OF_THE_FILE = ("workspace", "source", "nightly")  # settings of the YAML file alone, by their first name
 SETTINGS = Param(
@@ -83,6 +86,10 @@ class Medley:
         form = {path: make_param(path, schema) for path, schema in self.form.items()}
         return {**self.own, **form, "settings": SETTINGS}
 
+    def add_params(self, dag: DAG) -> None:
+        """Gives a DAG its parameters: once its tasks are there, or each would be serialised with all of them again."""
+        dag.params.update(self.params)
+
     @property
     def limits(self) -> dict[str, Any]:
         """The default arguments of tasks: retries with a growing delay, and a longest time."""
@@ -102,6 +109,7 @@ class Medley:
         elsewhere.
         """
         command = [sys.executable, "-P", "-m", "pipeline.cli", verb, *arguments, *self._options()]
+        log.info("%s", self._differences())
         log.info("medley %s", shlex.join(command[4:]))
         folder = self.file.parent if self.file.parent.is_dir() else None
         with tempfile.TemporaryFile() as answer:
@@ -115,40 +123,64 @@ class Medley:
         raise (AirflowFailException if status in FINAL else AirflowException)(said)
 
     def _options(self) -> Iterator[str]:
-        """The command line's options for the current run. Raises AirflowFailException if a parameter is wrong."""
+        """The command line's options for the current run. Raises as `_given`."""
+        yield from ("--json", "-c", str(self.file))
+        for path, value in self._given().items():
+            yield from ("-s", f"{path}={json.dumps(value, ensure_ascii=False)}")
+
+    def _differences(self) -> str:
+        """One line: the settings of the current run that differ from the YAML, and its own. Raises as `_given`."""
+        file = {path: schema["default"] for path, schema in leaves(self.config)}
+        differs = [
+            f"{path}={json.dumps(value, ensure_ascii=False)}"
+            + (f" (there {json.dumps(file[path], ensure_ascii=False)})" if path in file else "")
+            for path, value in self._given().items()
+            if path not in file or value != file[path]
+        ]
+        return f"other than in {self.file}: {', '.join(differs)}" if differs else f"every setting as in {self.file}"
+
+    def _given(self) -> dict[str, Any]:
+        """The settings that the current run has of its own. Raises AirflowFailException if a parameter is wrong."""
         context = get_current_context()
         params, conf = context["params"], context["dag_run"].conf or {}
         self._refuse_unknown({**params, **conf})
-        if ignored := sorted(name for name, value in conf.items() if params[name] != value):
+        if ignored := sorted(name for name, value in conf.items() if params.get(name) != value):
             raise AirflowFailException(
                 f"the conf's {ignored[0]} would be ignored; set core.dag_run_conf_overrides_params to True in Airflow"
             )
-        yield from ("--json", "-c", str(self.file))
-        changed = {path: "" if params[path] is None else params[path] for path in self.form}
-        changed = {path: value for path, value in changed.items() if value != self.form[path]["default"]}
-        for path, value in {**changed, **(params["settings"] or {})}.items():
-            yield from ("-s", f"{path}={json.dumps(value, ensure_ascii=False)}")
+        form = {path: params[path] for path in self.form if params[path] is not None}
+        switches = {path: json.loads(form[path]) for path in form if self._is_switch(path, form[path])}
+        return {**form, **switches, **(params["settings"] or {})}
+
+    def _is_switch(self, path: str, value: Any) -> bool:
+        return self.form[path].get("type") == "boolean" and isinstance(value, str)
 
     def _refuse_unknown(self, params: dict[str, Any]) -> None:
-        if unknown := sorted(set(params) - set(self.params)):
+        given = {name for name, value in params.items() if value is not None}  # a form of before may have had others
+        unknown = sorted(given - set(self.params))
+        if fixed := [name for name in (*unknown, *(params["settings"] or {})) if name.partition(".")[0] in OF_THE_FILE]:
+            raise AirflowFailException(f"{fixed[0]} is no parameter of a run; change it in {self.file}")
+        if unknown:
             settings = [path for path, _ in leaves(self.config) if path.partition(".")[0] not in OF_THE_FILE]
             nearest = (get_close_matches(unknown[0], [*self.params, *settings], 1) or ["settings"])[0]
             is_setting = nearest in settings and nearest not in self.params
             way = f', to be written as settings: {{"{nearest}": value}}' if is_setting else ""
             raise AirflowFailException(f"no parameter is called {unknown[0]}; the nearest is {nearest}{way}")
-        if fixed := sorted(name for name in params["settings"] or {} if name.partition(".")[0] in OF_THE_FILE):
-            raise AirflowFailException(f"{fixed[0]} is no parameter of a run; change it in {self.file}")
 
 
 def make_param(path: str, described: Schema) -> Param:
-    """Returns the Param of one setting from its JSON schema, titled by its dotted name."""
+    """Returns the Param of one setting from its JSON schema, titled by its dotted name: null is as the YAML says."""
     schema = {key: rule for key, rule in described.items() if key not in (*OURS, "const")}
-    if "const" in described:
-        schema["enum"] = [described["const"]]
-    elif schema.get("type") == "string" and "enum" not in schema:
-        schema.update(NULLABLE)
+    if described.get("type") == "boolean":
+        schema.update(SWITCH)
+    elif "type" in described:
+        schema["type"] = [described["type"], "null"]
+    if allowed := [described["const"]] if "const" in described else described.get("enum"):
+        schema.update(enum=[None, *allowed], values_display={"null": "as the YAML says"})
     schema.update(title=path, section=path.rpartition(".")[0] or "general")
-    return Param(described["default"], described.get("description"), schema=schema)
+    said = f"{described['description']}. " if described.get("description") else ""
+    in_file = json.dumps(described["default"], ensure_ascii=False)
+    return Param(None, f"{said}In the YAML: {in_file}", schema=schema)
 
 
 def run(command: list[str], stdout: int, folder: Path | None = None) -> tuple[int, str]:

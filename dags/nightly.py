@@ -5,13 +5,15 @@ verb runs, which parameters a run has and what the pool is for: see `medley_verb
 
 - Parameters: `as_of` and `full` beside the settings of the form.
 - Identity: run id and `as_of` come from the DAG run (its `run_after`), so that a retry is the same night.
-- Asset: a night that published updates `medley_index`; the event's extra has `digest`, `path`, `recall` and `run_id`. A
-  DAG scheduled on `Asset("medley_index")` starts then. A night that failed or whose gate refused updates nothing.
+- Asset: a night that published updates `medley_index`; the event's extra has `digest`, `path` (absolute), `recall` and
+  `run_id`. A DAG scheduled on `Asset("medley_index")` starts then. A night that failed or whose gate refused updates
+  nothing.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Asset, Param, TriggerRule, chain, dag, get_current_context, task
@@ -46,7 +48,6 @@ def medley(verb: str, *arguments: str) -> dict[str, Any]:
     schedule=MEDLEY.config.nightly.schedule or None,
     catchup=False,
     max_active_runs=1,
-    params=MEDLEY.params,
     default_args=MEDLEY.limits,
     doc_md=__doc__,
     tags=["medley"],
@@ -78,7 +79,8 @@ def nightly() -> None:
         receipt = small(medley("publish"))
         if not receipt["published"]:
             raise AirflowSkipException("the published index stays as it is")
-        extra = {"digest": receipt["index"], "path": receipt["path"], "recall": receipt["recall"]}
+        path = Path(MEDLEY.config.workspace, receipt["path"])
+        extra = {"digest": receipt["index"], "path": str(path), "recall": receipt["recall"]}
         context["outlet_events"][INDEX].extra = {**extra, "run_id": context["run_id"]}
         return receipt
 
@@ -91,3 +93,4 @@ def nightly() -> None:
 
 
 NIGHTLY = nightly()
+MEDLEY.add_params(NIGHTLY)

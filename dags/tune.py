@@ -22,7 +22,6 @@ MEDLEY = Medley.read(lambda path, _: path.startswith("tune."))
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    params=MEDLEY.params,
     default_args=MEDLEY.limits,
     doc_md=__doc__,
     tags=["medley"],
@@ -38,3 +37,4 @@ def tune() -> None:
 
 
 TUNE = tune()
+MEDLEY.add_params(TUNE)

@@ -7,11 +7,12 @@ A kind is a class in a module of its name below `package`, or behind an entry po
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
@@ -29,6 +30,12 @@ def modules_of(package: str) -> tuple[str, ...]:
     spec = find_spec(package)
     places = spec.submodule_search_locations if spec else None
     return tuple(module.name for module in iter_modules(places or []) if not module.name.startswith("_"))
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """The entry points of a group in all packages on a path; it takes the metadata of every one of them."""
+    return entry_points(group=group)
 
 
 class Lazy:
@@ -61,7 +68,7 @@ class Registry:
     def names(self, installed: bool = True) -> list[str]:
         """Every kind's name: Medley's own, then those of installed packages, each in the order of the alphabet."""
         own = self._modules()
-        points = entry_points(group=self.group) if installed else ()
+        points = _installed(self.group, tuple(sys.path)) if installed else ()
         return [*own, *sorted({point.name for point in points} - set(own))]
 
     def find(self, name: str) -> type:
@@ -117,7 +124,8 @@ class Registry:
         return classes[0]
 
     def _entry_point(self, name: str) -> EntryPoint:
-        points = {(_package(point), point.value): point for point in entry_points(group=self.group, name=name)}
+        found = _installed(self.group, tuple(sys.path)).select(name=name)
+        points = {(_package(point), point.value): point for point in found}
         if not points:
             raise ConfigError(self._unknown(name))
         if len(points) > 1:

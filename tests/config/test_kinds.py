@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib
+import importlib.abc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,3 +119,21 @@ def test_the_version_of_a_package_and_of_its_class_tells_its_kinds_apart(colours
     install("own_colours", OWN, POINTS)
     assert colours.identity("red") == []
     assert colours.identity("amber") == ["own_colours", "1.0", "3"]
+
+
+def test_the_metadata_of_installed_packages_is_read_once_for_a_group_until_the_path_changes(
+    colours: Registry, monkeypatch: pytest.MonkeyPatch, install: Install, tmp_path: Path
+) -> None:
+    class Counting(importlib.abc.MetaPathFinder):
+        asked = 0
+
+        def find_distributions(self, context: object = None) -> tuple[()]:
+            Counting.asked += 1
+            return ()
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Counting()])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [colours.names() for _ in range(3)] == [["red", "teal"]] * 3
+    assert Counting.asked == 1
+    install("own_colours", OWN, POINTS)
+    assert "amber" in colours.names()

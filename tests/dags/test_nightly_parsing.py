@@ -27,12 +27,12 @@ def parsed(request: pytest.FixtureRequest, with_airflow: Any) -> dict[str, Any]:
     return with_airflow(f"""
 began = time.process_time()
 parse(None, {request.param!r})
-print(json.dumps({{"seconds": time.process_time() - began, "modules": sorted(sys.modules)}}))
+print(json.dumps({{"airflow": began, "seconds": time.process_time() - began, "modules": sorted(sys.modules)}}))
 """)
 
 
-def test_parsing_takes_under_a_second_once_airflow_is_imported(parsed: dict[str, Any]) -> None:
-    assert parsed["seconds"] < 1
+def test_parsing_takes_a_fraction_of_the_time_that_importing_airflow_does(parsed: dict[str, Any]) -> None:
+    assert parsed["seconds"] < parsed["airflow"] / 3
 
 
 def test_parsing_imports_no_ml_package(parsed: dict[str, Any]) -> None:
@@ -57,3 +57,15 @@ print(json.dumps([[dag.dag_id, dag.schedule, len(dag.tasks)] for dag in dags]))
         *map(str, files),
     )
     assert found == [["medley_nightly", None, 9]] * len(files) + [["medley_tune", None, 1]] * len(files)
+
+
+def test_a_dag_is_stored_with_its_parameters_once_and_not_once_a_task(with_airflow: Any) -> None:
+    stored = with_airflow("""
+from airflow.serialization.serialized_objects import DagSerialization
+found = DagSerialization.to_dict(parse(None)["NIGHTLY"])
+print(json.dumps({"bytes": len(json.dumps(found)), "params": [name for name, _ in found["dag"]["params"]],
+                  "tasks": [task["__var"].get("params") for task in found["dag"]["tasks"]]}))
+""")
+    assert {"as_of", "settings", "train.model"} < set(stored["params"])
+    assert stored["tasks"] == [None] * 9
+    assert stored["bytes"] < 30_000

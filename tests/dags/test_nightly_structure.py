@@ -34,7 +34,7 @@ params = {name: param.value for name, param in medley.params.items()}
 context = {"params": params | (conf if sys.argv[4] == "True" else {}), "dag_run": SimpleNamespace(conf=conf)}
 medley_verbs.get_current_context = lambda: context
 try:
-    print(json.dumps(list(medley._options())))
+    print(json.dumps([list(medley._options()), medley._differences()]))
 except medley_verbs.AirflowFailException as error:
     print(json.dumps(str(error)))
 """
@@ -98,26 +98,59 @@ def test_the_form_has_what_an_operator_changes_as_typed_params_and_one_field_for
         _, schema, description = night["params"][path]
         assert described["type"] in schema["type"]
         assert schema["section"] == (path.rpartition(".")[0] or "general")
-        assert description == described.get("description")
-        for rule in ("minimum", "maximum", "exclusiveMinimum", "items", "minItems", "enum"):
+        assert description.startswith(described.get("description", ""))
+        for rule in ("minimum", "maximum", "exclusiveMinimum", "items", "minItems"):
             assert schema.get(rule) == described.get(rule), f"{rule} of {path}"
+        assert schema.get("enum") == ([None, *described["enum"]] if "enum" in described else None)
 
 
-def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any]) -> None:
-    values = {name: value for name, (value, _, _) in night["params"].items()}
-    assert values["threads"] == 3
-    assert values["publish.gate.min_ratio"] == 1.5
-    assert values["ingest.warn_only"] == ["assert_most_rows_survive"]
-    assert values["index.recommendations"] == dict(leaves())["index.recommendations"]["default"]
-    assert (values["as_of"], values["full"], values["settings"]) == (None, False, {})
+def test_a_field_is_empty_and_says_beside_itself_what_the_yaml_has(night: dict[str, Any]) -> None:
+    of_settings = {
+        name: value for name, (value, *_) in night["params"].items() if "section" in night["params"][name][1]
+    }
+    assert set(of_settings.values()) == {None}, "a value would be pinned: the form sends every field"
+    assert [night["params"][name][0] for name in ("as_of", "full", "settings")] == [None, False, {}]
+    in_file = {name: description.partition("In the YAML: ")[2] for name, (_, _, description) in night["params"].items()}
+    assert (in_file["threads"], in_file["publish.gate.min_ratio"]) == ("3", "1.5")
+    assert in_file["ingest.warn_only"] == '["assert_most_rows_survive"]'
+    assert in_file["index.recommendations"] == str(dict(leaves())["index.recommendations"]["default"])
+
+
+@pytest.mark.parametrize("file", ["nightly.py", "tune.py"])
+def test_every_field_may_be_empty_or_have_the_yamls_value_and_a_choice_is_one_of_words(
+    with_airflow: Any, folder: Path, file: str
+) -> None:
+    (folder / "medley.yaml").write_text(YAML)
+    refused = with_airflow(
+        """
+medley, refused = parse(sys.argv[1], sys.argv[2])["MEDLEY"], []
+for path, schema in medley.form.items():
+    on_or_off = ["true", "false"] if schema["type"] == "boolean" else []
+    for value in [None, schema["default"], *on_or_off, {"no": "such"}] + ["maybe"] * bool(on_or_off):
+        try:
+            medley.params[path].resolve(value)
+        except Exception:
+            refused.append([path, value])
+expected = [[path, value] for path, schema in medley.form.items()
+            for value in [{"no": "such"}] * (schema["type"] != "object") + ["maybe"] * (schema["type"] == "boolean")]
+print(json.dumps([refused, expected]))
+""",
+        str(folder / "medley.yaml"),
+        file,
+    )
+    assert refused[0] == refused[1] != []
 
 
 @pytest.mark.parametrize(
     ("given", "options"),
     [
         ({}, []),
-        ({"threads": 3, "index.recommendations": 5}, ["-s", "index.recommendations=5"]),
-        ({"publish.gate.segment": None}, ["-s", 'publish.gate.segment=""']),
+        ({"threads": 3, "index.recommendations": 5}, ["-s", "threads=3", "-s", "index.recommendations=5"]),
+        ({"publish.gate.segment": None, "a.field.of.an.earlier.yaml": None}, []),
+        (
+            {"train.warm_start": "true", "publish.gate.refuse_worse": False},
+            ["-s", "train.warm_start=true", "-s", "publish.gate.refuse_worse=false"],
+        ),
         ({"settings": {"fuse.width": 48, "note": "tonight"}}, ["-s", "fuse.width=48", "-s", 'note="tonight"']),
         (
             {"fuse.widht": 48},
@@ -129,14 +162,15 @@ def test_a_params_default_is_what_the_yaml_says(night: dict[str, Any]) -> None:
         ),
         ({"as-of": "2026-01-01T00:00:00Z"}, "no parameter is called as-of; the nearest is as_of"),
         ({"train": {"model": "elsa"}}, "no parameter is called train; the nearest is "),
-        ({"workspace": "elsewhere"}, "no parameter is called workspace; "),
+        ({"workspace": "elsewhere"}, "workspace is no parameter of a run; change it in /"),
+        ({"source.items": "select 1"}, "source.items is no parameter of a run; "),
         ({"settings": {"workspace": "elsewhere"}}, "workspace is no parameter of a run; change it in /"),
         ({"settings": {"source.items": "select 1"}}, "source.items is no parameter of a run; "),
         ({"settings": {"source": {"engine": "postgresql"}}}, "source is no parameter of a run; "),
         ({"settings": {"nightly.retries": 3}}, "nightly.retries is no parameter of a run; "),
     ],
 )
-def test_only_what_differs_from_the_yaml_reaches_the_verb_and_an_unknown_key_is_one_sentence(
+def test_only_what_was_changed_reaches_the_verb_and_an_unknown_key_is_one_sentence(
     with_airflow: Any, folder: Path, given: dict[str, Any], options: list[str] | str
 ) -> None:
     (folder / "medley.yaml").write_text(YAML)
@@ -144,7 +178,28 @@ def test_only_what_differs_from_the_yaml_reaches_the_verb_and_an_unknown_key_is_
     if isinstance(options, str):
         assert answer.startswith(options)
     else:
-        assert answer == ["--json", "-c", str(folder / "medley.yaml"), *options]
+        assert answer[0] == ["--json", "-c", str(folder / "medley.yaml"), *options]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"threads": None}, "every setting as in FILE"),
+        ({"threads": 3, "train.warm_start": "false", "settings": {"seed": 0}}, "every setting as in FILE"),
+        ({"threads": 4}, "other than in FILE: threads=4 (there 3)"),
+        (
+            {"train.warm_start": "true", "settings": {"fuse.width": 48, "rerank": {"enabled": False}}},
+            "other than in FILE: train.warm_start=true (there false), fuse.width=48 (there 256), "
+            'rerank={"enabled": false}',
+        ),
+    ],
+)
+def test_what_differs_from_the_yaml_is_said_with_what_the_yaml_has(
+    with_airflow: Any, folder: Path, given: dict[str, Any], said: str
+) -> None:
+    (folder / "medley.yaml").write_text(YAML)
+    answer = with_airflow(OPTIONS, str(folder / "medley.yaml"), json.dumps(given), "nightly.py", "True")
+    assert answer[1] == said.replace("FILE", str(folder / "medley.yaml"))
 
 
 @pytest.mark.parametrize(

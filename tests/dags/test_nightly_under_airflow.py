@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 DAGS = Path(__file__).parents[2] / "dags"
 CONSUMER = """
+import json, pathlib
 from airflow.sdk import Asset, dag, task
 
 INDEX = Asset("medley_index")
@@ -35,7 +37,8 @@ INDEX = Asset("medley_index")
 def consumer():
     @task
     def read(triggering_asset_events=None):
-        return [event.extra for event in triggering_asset_events[INDEX]]
+        (event,) = triggering_asset_events[INDEX]
+        return json.loads((pathlib.Path(event.extra["path"]) / "card.json").read_text())["metric"]
 
     read()
 
@@ -134,6 +137,25 @@ class Airflow:
         path = f"dags/{dag_id}/dagRuns/{run['dag_run_id']}"
         self.until(f"{dag_id} ends", lambda: self.ask(path).get("state") in ("success", "failed"), NIGHT_SECONDS)
         return self.ask(path)
+
+    def form(self, **changed: Any) -> dict[str, Any]:
+        """What the trigger form sends where these fields were changed: the value of every field, changed or not."""
+        params = self.ask("dags/medley_nightly/details")["params"]
+        return {name: param["value"] for name, param in params.items()} | changed
+
+    def clear(self, run: dict[str, Any]) -> dict[str, Any]:
+        """Clears every task of a run, and returns the run when it has ended again."""
+        path = f"dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        before = self.ask(path)["end_date"]
+        self.ask(f"{path}/clear", {"dry_run": False})
+        self.until("the cleared run ends", lambda: self.ask(path).get("end_date") not in (None, before), NIGHT_SECONDS)
+        return self.ask(path)
+
+    def said(self, run: dict[str, Any], task: str, attempt: int) -> list[str]:
+        """What Medley wrote into a task's log, as the REST API gives it."""
+        path = f"dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances/{task}/logs/{attempt}"
+        lines = self.ask(f"{path}?full_content=true")["content"]
+        return [line["event"] for line in lines if line.get("logger") == "medley"]
 
     def tasks(self, run: dict[str, Any]) -> list[dict[str, Any]]:
         """Returns the task instances of a run of the DAG."""
@@ -237,7 +259,7 @@ def test_a_published_index_updates_the_asset_and_starts_its_consumers(
     (event,) = airflow.ask("assets/events")["asset_events"]
     assert event["extra"]["digest"] == current["digest"]
     assert event["extra"]["recall"] == 1.0
-    assert event["extra"]["path"] == f"index/{current['digest']}"
+    assert event["extra"]["path"] == str(airflow.config.parent / "workspace" / "index" / current["digest"])
 
     def consumed() -> bool:
         runs = airflow.ask("dags/consumer/dagRuns").get("dag_runs", [])
@@ -270,6 +292,34 @@ def test_a_search_tries_settings_on_the_newest_run_and_changes_nothing_published
     assert [trial["state"] for trial in document["trials"]] == ["complete", "complete"]
     assert len(list(workspace.glob("runs/*"))) == runs
     assert json.loads((workspace / "CURRENT.json").read_text()) == current
+
+
+def test_a_run_of_the_form_keeps_what_was_changed_and_follows_the_yaml_in_all_else_when_it_is_cleared(
+    current: dict[str, Any], airflow: Airflow
+) -> None:
+    changed = {"publish.gate.min_ratio": 1000, "train.warm_start": "false", "settings": {"fuse.width": 48}}
+    sent = airflow.form(**changed)
+    assert len(sent) > 20
+    run = airflow.night(**sent)
+    its_own = {name: value for name, value in run["conf"].items() if value is not None}
+    assert its_own == {**changed, "full": False}
+    other = f"other than in {airflow.config}: publish.gate.min_ratio=1000 (there 1.0), fuse.width=48 (there 256)"
+    assert airflow.said(run, "ingest", 1)[0] == airflow.said(run, "publish", 1)[0] == other
+
+    before = airflow.config.read_text()
+    edited = yaml.safe_load(before) | {"index": {"recommendations": 3}, "publish": {"gate": {"min_ratio": 2.0}}}
+    airflow.config.write_text(yaml.safe_dump(edited))
+    try:
+        assert airflow.clear(run)["state"] == "failed", "1000 stays, though the YAML came to say 2"
+    finally:
+        airflow.config.write_text(before)
+    assert airflow.said(run, "publish", 2)[0] == other.replace("there 1.0", "there 2.0")
+    assert "not published" in failures(airflow, run)
+    workspace = airflow.config.parent / "workspace"
+    run_id = "".join(c if c.isalnum() or c in "-_." else "-" for c in run["dag_run_id"])
+    index = json.loads((workspace / "runs" / run_id / "steps" / "index.json").read_text())["path"]
+    lists = pq.read_table(workspace / index / "recommendations.parquet")
+    assert max(lists["rank"].to_pylist()) == 3, "of the YAML as it is when the run is cleared, not as it was"
 
 
 def test_a_wrong_value_is_refused_by_the_form(airflow: Airflow) -> None:
