@@ -69,7 +69,7 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     chosen, mappable = _sample(run)
     table = read_table(run.fused / "items", where=among("item_id", chosen)).sort_by("item_id")
     ids: list[str] = table["item_id"].to_pylist()
-    places, method = project(matrix(table["vector"]), run.seed)
+    places, method = project(matrix(table["vector"]), run.config.seed)
     items = items_of(run, ids)
     details = [items.get(item_id, Item(item_id, item_id, None, ())) for item_id in ids]
     modalities = Fused(run.fused).modalities()
@@ -92,7 +92,7 @@ def _brief(item: Item) -> Item:
 def _sample(run: RunFiles) -> tuple[list[str], int]:
     valid = ds.field("vector").is_valid()
     ids = sorted(read_table(run.fused / "items", ["item_id"], valid)["item_id"].to_pylist())
-    return _seeded(ids, MAX_POINTS, run.seed), len(ids)
+    return _seeded(ids, MAX_POINTS, run.config.seed), len(ids)
 
 
 def _seeded(values: list[str], most: int, seed: int) -> list[str]:

@@ -68,9 +68,9 @@ def shown(value: object) -> str:
     return cut(text)
 
 
-def cut(text: str) -> str:
-    """A text of at most MAX_ATTRIBUTE_LETTERS."""
-    return text if len(text) <= MAX_ATTRIBUTE_LETTERS else text[: MAX_ATTRIBUTE_LETTERS - 1].rstrip() + "…"
+def cut(text: str, most: int = MAX_ATTRIBUTE_LETTERS) -> str:
+    """A text of at most so many letters."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def decades(values: list[str]) -> list[str]:

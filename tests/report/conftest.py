@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.artefacts.runs import StepReceipt
 from pipeline.artefacts.shards import Summary
+from pipeline.config import Config
 from pipeline.evaluation.gate import Verdict
 from pipeline.interactions import Interactions
 from pipeline.report import RunFiles
@@ -64,8 +65,6 @@ def write_night(folder: Path, night: Night) -> RunFiles:
     run = RunFiles(
         workspace=folder,
         run_id="night-1",
-        name="Test shop",
-        note="Synthetic data.",
         as_of="2025-11-24T03:00:00+00:00",
         media_root=folder / "media",
         staged=folder / "staged" / "s1",
@@ -74,7 +73,7 @@ def write_night(folder: Path, night: Night) -> RunFiles:
         index=folder / "index" / "0123456789abcdef",
         gate=(Verdict("quality", night.published, 0.2, 0.1, "ndcg@10 0.2000 against 0.1000 of popularity"),),
         published=night.published,
-        seed=7,
+        config=Config(name="Test shop", note="Synthetic data.", seed=7),
         steps=("ingest", "extract", "fuse", "train", "publish"),
     )
     rng = np.random.default_rng(1)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config.sections import Gate
+from pipeline.config import Config
 from pipeline.errors import ShardCorrupt, WorkspaceError
 from pipeline.report import Report, RunFiles, gather
 from pipeline.report.item_map import project
@@ -192,4 +192,4 @@ def _finite(value: object) -> bool:
         return all(map(_finite, value.values()))
     if is_dataclass(value):
         return all(_finite(getattr(value, f.name)) for f in fields(value))
-    return isinstance(value, (str, int, Path, Gate, Report, type(None)))
+    return isinstance(value, (str, int, Path, Config, Report, type(None)))
