@@ -81,6 +81,10 @@ def decades(values: list[str]) -> list[str]:
 
 
 def telling(columns: Mapping[str, Collection[str]], most: int = MAX_VALUES) -> list[str]:
-    """Names the columns that sort items into 2 to `most` groups, the best known first; "" is no value."""
-    usable = [name for name, values in columns.items() if 2 <= len(set(values) - {""}) <= most]
-    return sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, usable.index(name)))
+    """Names the columns that sort items into 2 to `most` groups; "" is no value.
+
+    The best known come first, then those of at most MAX_VALUES groups.
+    """
+    groups = {name: len(set(values) - {""}) for name, values in columns.items()}
+    usable = [name for name, count in groups.items() if 2 <= count <= most]
+    return sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, groups[name] > MAX_VALUES))

@@ -61,9 +61,9 @@ def _kind(value: object) -> str:
 
 
 def _shown(name: str, value: JsonValue) -> str:
-    """A value as text, of a section with kinds its kind; empty for none."""
+    """A value as text, of a section with kinds its kind; empty for nothing."""
     value = _kind(value) or value
     if value is None or isinstance(value, (int, float)):
         return "" if value is None else json.dumps(value)
-    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return cut(without_secrets(name.rpartition(".")[2], text), MAX_LETTERS)

@@ -14,7 +14,7 @@ FEWEST_LETTERS = 3
 USER_INFO = re.compile(r"://\S*@")
 NAMED = (
     r"(?:[\w-]*(?:password|passwd|passphrase|secret|credentials?)"
-    r"|(?:[\w-]+[_-])?(?:pwd|token|signature|api_?key|access_?key))(?:[_-][\w-]*)?"
+    r"|(?:[\w-]+[_-])?(?:pwd|token|signature|api[_-]?key|access[_-]?key))(?:[_-][\w-]*)?"
 )
 SECRET = re.compile(rf"\b({NAMED}['\"]?(?:\s*[=:]\s*|\s+(?=')))('(?:\\.|[^'])*'|\"[^\"]*\"|[^\s&;,]+)", re.IGNORECASE)
 
