@@ -86,14 +86,16 @@ def last_night_of(run: RunFiles, receipts: Iterable[StepReceipt], evaluated: Eva
     folder = _folder(run, opened)
     names = sorted(path.stem for path in folder.glob("steps/*.json"))
     before = {name: receipt for name in names if (receipt := earlier_receipt(folder, name))}
+    now = {receipt.step: receipt for receipt in receipts}
     # A modality with a bucket that cannot be read is not compared at all: the others alone would be fewer rows.
-    broken = {_modality(name) for name in names if name not in before} - {""}
-    before, now = (_without(broken, of_night) for of_night in (before, {own.step: own for own in receipts}))
+    lost_parts = [name for name in names if name not in before] if _vectors(before) else now
+    broken = {_modality(name) for name in lost_parts} - {""}
+    before, now = _without(broken, before), _without(broken, now)
     metrics = skip_broken(lambda: Evaluated.read(folder))
     lists = list_changes_of(run, run.workspace / before["index"].path) if "index" in before else None
     lost = {
         "items, users and interactions": _summary(before) is None,
-        "vectors and encoders": bool(broken) or (bool(_vectors(now)) and not _vectors(before)),
+        "vectors and encoders": bool(broken),
         "the fusion": "fuse" not in before,
         "the model": metrics is None or "train" not in before,
         "metrics": metrics is None,

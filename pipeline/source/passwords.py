@@ -16,7 +16,9 @@ NAMED = (
     r"(?:[\w-]*(?:password|passwd|passphrase|secret|credentials?)"
     r"|(?:[\w-]+[_-])?(?:pwd|token|signature|api[_-]?key|access[_-]?key))(?:[_-][\w-]*)?"
 )
-SECRET = re.compile(rf"\b({NAMED}['\"]?(?:\s*[=:]\s*|\s+(?=')))('(?:\\.|[^'])*'|\"[^\"]*\"|[^\s&;,]+)", re.IGNORECASE)
+SECRET = re.compile(
+    rf"\b({NAMED}['\"]?(?:\s*[=:]\s*|\s+(?=')))('(?:\\.|[^'])*'|\"(?:\\.|[^\"])*\"|[^\s&;,]+)", re.IGNORECASE
+)
 
 
 def without_password(message: str, uri: str) -> str:

@@ -221,6 +221,11 @@ def without_null(path: Path, column: str) -> None:
     write(path, table.set_column(place, column, pa.nulls(len(table), table.schema.field(column).type)))
 
 
+def without_buckets(steps: Path) -> None:
+    for path in steps.glob("*.bucket-*.json"):
+        path.unlink()
+
+
 BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "an empty receipt": ("steps/ingest.json", lambda path: path.write_text(""), "items, users and interactions"),
     "a receipt that is gone": ("steps/ingest.json", Path.unlink, "items, users and interactions"),
@@ -234,6 +239,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: path.write_bytes(path.read_bytes()[:40]),
         "vectors and encoders",
     ),
+    "no bucket": ("steps", without_buckets, "vectors and encoders"),
     "no fusion": ("steps/fuse.json", Path.unlink, "the fusion"),
     "no model": ("steps/train.json", lambda path: path.write_text("[]"), "the model"),
     "cut metrics": ("metrics.json", lambda path: path.write_bytes(path.read_bytes()[:100]), "the model, metrics"),
@@ -263,8 +269,18 @@ def test_what_is_broken_of_the_earlier_night_is_named_and_the_rest_compared(writ
     run = write_run()
     name, damage, said = BROKEN[case]
     damage(write_earlier(run) / name)
-    assert ", ".join(last_night(run).not_compared) == said
+    found = last_night(run)
+    assert ", ".join(found.not_compared) == said
+    assert found.replaced == ()
     assert f"Not compared: {said}; what that run left of it is gone or cannot be read." in words(run)
+
+
+def test_a_modality_with_a_broken_bucket_is_not_counted_by_the_others(write_run: WriteRun) -> None:
+    run = write_run()
+    (write_earlier(run) / "steps" / "extract.image.bucket-00001.json").write_text("")
+    found = last_night(run)
+    assert [count.name for count in found.counts] == ["items", "users", "interactions"]
+    assert found.replaced == ()
 
 
 def test_an_earlier_run_that_cannot_be_read_at_all_is_passed_over(write_run: WriteRun) -> None:

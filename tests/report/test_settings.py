@@ -63,7 +63,7 @@ def test_secrets_are_hidden_and_long_values_cut() -> None:
     [
         ("host=h user=u password='a b' dbname=d", "host=h user=u password=*** dbname=d"),
         ("postgresql://u:p@ss@host/db", "postgresql://***@host/db"),
-        ('{"my_secret": "a b", "width": 3}', '{"my_secret": ***, "width": 3}'),
+        (r'{"my_secret": "a\"b c", "width": 3}', '{"my_secret": ***, "width": 3}'),
         ("create secret (type s3, secret 'abc')", "create secret (type s3, secret ***)"),
         ("a tokenizer = of words, max_tokens: 5", "a tokenizer = of words, max_tokens: 5"),
         ("https://host:80/path", "https://host:80/path"),
