@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artefacts.published import LISTS, Published, list_schema
+from pipeline.artefacts.published import LISTS, Published
 from pipeline.artefacts.read import readable
-from pipeline.errors import ShardCorrupt
 from pipeline.report.files import RunFiles
 from pipeline.workspace import skip_broken
 
@@ -49,9 +48,6 @@ def list_changes_of(run: RunFiles, earlier_index: Path) -> ListChanges | None:
 def _heads(index: Path, users: Sequence[str]) -> dict[str, list[str]]:
     """The first items of each user's list, best first. Raises ShardCorrupt if the lists are not what they should be."""
     rows = Published(index, index.name).lists(users)
-    expected = list_schema()
-    if (rows.schema.names, rows.schema.types) != (expected.names, expected.types):
-        raise ShardCorrupt(f"{index}: its lists are of another version of Medley; run the night with --full")
     heads: dict[str, list[str]] = {}
     with readable(index / LISTS):
         for row in rows.select(["user_id", "rank", "item_id"]).sort_by("rank").to_pylist():

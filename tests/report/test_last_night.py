@@ -162,8 +162,8 @@ def test_other_settings_model_fusion_and_re_ranker_are_named(write_run: WriteRun
     assert "<script>alert" not in page
 
 
-def lists(run: RunFiles, rows: Callable[[pa.Table], pa.Table]) -> None:
-    path = run.workspace / "index" / "of-night-0" / "recommendations.parquet"
+def lists(run: RunFiles, rows: Callable[[pa.Table], pa.Table], index: str = "of-night-0") -> None:
+    path = run.index.with_name(index) / "recommendations.parquet"
     write(path, rows(pq.read_table(path)))
 
 
@@ -187,10 +187,12 @@ def test_users_with_other_first_items_are_counted(write_run: WriteRun) -> None:
     assert found.kept == pytest.approx((12 + 0.9) / 13)
 
 
-def test_lists_of_another_length_are_compared_as_far_as_both_go(write_run: WriteRun) -> None:
+@pytest.mark.parametrize("is_earlier", [True, False])
+def test_lists_of_another_length_are_compared_as_far_as_both_go(write_run: WriteRun, is_earlier: bool) -> None:
     run = write_run()
     write_earlier(run)
-    lists(run, lambda table: table.filter(pc.less_equal(table["rank"], 4)))
+    shorter = "of-night-0" if is_earlier else run.index.name
+    lists(run, lambda table: table.filter(pc.less_equal(table["rank"], 4)), shorter)
     found = last_night(run).lists
     assert found
     assert (found.changed, found.kept, found.head) == (0, 1.0, 4)
