@@ -95,7 +95,7 @@ def last_night_of(run: RunFiles, receipts: Iterable[StepReceipt], evaluated: Eva
     lists = list_changes_of(run, run.workspace / before["index"].path) if "index" in before else None
     lost = {
         "items, users and interactions": _summary(before) is None,
-        "vectors and encoders": bool(broken),
+        **{f"{modality} vectors": True for modality in sorted(broken)},
         "the fusion": "fuse" not in before,
         "the model": metrics is None or "train" not in before,
         "metrics": metrics is None,

@@ -239,9 +239,9 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a cut bucket": (
         "steps/extract.image.bucket-00001.json",
         lambda path: path.write_bytes(path.read_bytes()[:40]),
-        "vectors and encoders",
+        "image vectors",
     ),
-    "no bucket": ("steps", without_buckets, "vectors and encoders"),
+    "no bucket": ("steps", without_buckets, "image vectors"),
     "no fusion": ("steps/fuse.json", Path.unlink, "the fusion"),
     "no model": ("steps/train.json", lambda path: path.write_text("[]"), "the model"),
     "cut metrics": ("metrics.json", lambda path: path.write_bytes(path.read_bytes()[:100]), "the model, metrics"),
