@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -13,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, map_rows
-from pipeline.artefacts.read import read_json, read_table, schema_of
+from pipeline.artefacts.read import read_blocks, read_json, read_table, schema_of
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
 from pipeline.workspace import RECEIPT, Json, Workspace, adapter, digest
 from pipeline.workspace import read_json as read_optional
 
 OPENED = "opened.json"
-SUMMARY, USERS, SHOWN = "split.json", "users.parquet", "shown"
+SUMMARY, USERS, SHOWN, INTERACTIONS = "split.json", "users.parquet", "shown", "interactions.parquet"
 LOG, LOG_USERS = "log", "log/users.parquet"
 
 
@@ -119,6 +120,15 @@ class Staged:
         Nothing in it says which part an interaction is of.
         """
         return map_rows(self.folder / LOG / EVERYTHING, len(self.user_ids()), self.summary.items)
+
+    def newest_choice(self) -> datetime | None:
+        """When the newest choice of the whole log was made, None where there is none; read some rows at a time.
+
+        Raises ShardCorrupt if the log is gone or cannot be read.
+        """
+        blocks = read_blocks(self.folder / INTERACTIONS, ["ts"], "run `medley ingest --full`")
+        newest = (pc.max(block["ts"]).as_py() for _, block in blocks)
+        return max((moment for moment in newest if moment is not None), default=None)
 
     def read_all_shown(self) -> Interactions:
         """All that users were shown, which what is published is made from, coded and aged as in `read_everything`.

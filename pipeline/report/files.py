@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.config import Config
 from pipeline.config.sections import Gate
 from pipeline.evaluation.gate import Verdict
 
@@ -14,14 +15,12 @@ class RunFiles:
     """One finished run, and what its configuration and its gate say.
 
     `staged`, `fused`, `model` and `index` are the run's artefact folders (`index/<digest>` and so on);
-    `rules` are the gate's, and `gate` what it said by them; `steps` are the night's, in order; `media_root` is the
-    folder that image paths are relative to, None for a page without pictures.
+    `gate` is what the gate said; `steps` are the night's, in order; `media_root` is the folder that image paths are
+    relative to, None for a page without pictures.
     """
 
     workspace: Path
     run_id: str
-    name: str
-    note: str
     as_of: str
     media_root: Path | None
     staged: Path
@@ -30,9 +29,13 @@ class RunFiles:
     index: Path
     gate: tuple[Verdict, ...]
     published: bool
-    seed: int
-    rules: Gate = field(default_factory=Gate)
+    config: Config = field(default_factory=Config)
     steps: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> Gate:
+        """The gate's rules."""
+        return self.config.publish.gate
 
     @property
     def folder(self) -> Path:

@@ -17,9 +17,11 @@ from pipeline.artefacts.staged import CheckOutcome, SourceSummary, Staged
 from pipeline.artefacts.tries import CHOSEN, Try
 from pipeline.media.stored import FOLDER
 from pipeline.report.files import RunFiles
+from pipeline.report.freshness import NewestChoice, newest_choice_of
 from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
 from pipeline.report.item_map import ItemMap, map_of
 from pipeline.report.items import items_of, popularity
+from pipeline.report.last_night import LastNight, last_night_of
 from pipeline.report.pictures import EXAMPLE, Studio, aspect
 from pipeline.report.score_parts import ScoreParts
 from pipeline.report.scores import (
@@ -34,9 +36,24 @@ from pipeline.report.scores import (
     paired_of,
     reranked_of,
 )
+from pipeline.report.settings import Setting, not_default
 from pipeline.report.tuning import Tuning, tuning_of
 from pipeline.report.user_examples import UserShelf, drawn, shelves_of
 from pipeline.report.weights import Blend, blend_of
+
+CONTENTS = {
+    "last-night": "Since last night",
+    "intake": "What came in",
+    "modalities": "Missing",
+    "map": "Map",
+    "blend": "Vectors",
+    "training": "Learning",
+    "tuning": "Settings tried",
+    "metrics": "Quality",
+    "people": "People",
+    "settings": "Settings",
+    "time": "Time",
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,8 @@ class Report:
 
     warnings: of modalities that hardly any item has. without_vector: users that no vector could be made for, by reason.
     steps: the night's, a step's buckets as one. tries: what a choice among models was made from, empty where there was
-    none.
+    none. newest_choice: None where there is no choice. last_night: what differs from an earlier run, if there is
+    one. settings: those that are not the default.
     """
 
     run: RunFiles
@@ -67,6 +85,9 @@ class Report:
     card_ratio: float
     steps: tuple[StepReceipt, ...]
     tuning: Tuning | None
+    newest_choice: NewestChoice | None
+    last_night: LastNight | None
+    settings: tuple[Setting, ...]
 
     @property
     def is_reranked(self) -> bool:
@@ -86,6 +107,12 @@ class Report:
     @property
     def _scores(self) -> list[ScoreParts]:
         return [card.score for shelf in self.shelves for card in shelf.recommended if card.score]
+
+    @property
+    def contents(self) -> tuple[tuple[str, str], ...]:
+        """The page's sections, in their order: each one's id and its name in the bar of contents."""
+        absent = {"last-night": not self.last_night, "tuning": not self.tuning, "settings": not self.settings}
+        return tuple((section, name) for section, name in CONTENTS.items() if not absent.get(section))
 
     @property
     def interactions(self) -> int:
@@ -153,6 +180,9 @@ def gather(run: RunFiles) -> Report:
         card_ratio=aspect(tiles),
         steps=steps_of(receipts, run.steps, modalities),
         tuning=tuning_of(run.workspace),
+        newest_choice=newest_choice_of(run),
+        last_night=last_night_of(run, receipts, evaluated),
+        settings=not_default(run.config),
     )
 
 

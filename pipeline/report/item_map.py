@@ -2,14 +2,16 @@
 
 - at most MAX_POINTS items that have a vector, a seeded sample where there are more;
 - PCA to at most 50 dimensions, then t-SNE started from the first two components; PCA alone below 30 items;
-- coloured by each attribute column with 2 to 12 values, and by the modalities an item has;
+- coloured by each attribute column that is a category, and by the modalities an item has; of more than MAX_VALUES
+  values, by the most frequent, and all others as one;
 - thumbnails within the bytes of `pictures.DOT`; of an item, MAX_ATTRIBUTES attributes and as many letters of its title
   as an attribute may have: that bounds the size of the page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,12 +22,14 @@ from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.read import among, read_table
 from pipeline.artefacts.vectors import matrix
 from pipeline.report.files import RunFiles
-from pipeline.report.items import Item, cut, decades, items_of, telling
+from pipeline.report.items import MAX_VALUES, Item, cut, decades, items_of, telling
 from pipeline.report.pictures import DOT, Studio, Tile
 
 MAX_POINTS = 1000
 MAX_ATTRIBUTES = 4
-MAX_COLOURINGS = 4
+# More is a list that nobody reads, and each is a number more for every item on the page.
+MAX_COLOURINGS = 20
+OTHER, NOT_GIVEN = "other", "not given"
 _MIN_TSNE = 30
 _MIN_SPREAD = 1e-6
 
@@ -69,7 +73,7 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     chosen, mappable = _sample(run)
     table = read_table(run.fused / "items", where=among("item_id", chosen)).sort_by("item_id")
     ids: list[str] = table["item_id"].to_pylist()
-    places, method = project(matrix(table["vector"]), run.seed)
+    places, method = project(matrix(table["vector"]), run.config.seed)
     items = items_of(run, ids)
     details = [items.get(item_id, Item(item_id, item_id, None, ())) for item_id in ids]
     modalities = Fused(run.fused).modalities()
@@ -92,7 +96,7 @@ def _brief(item: Item) -> Item:
 def _sample(run: RunFiles) -> tuple[list[str], int]:
     valid = ds.field("vector").is_valid()
     ids = sorted(read_table(run.fused / "items", ["item_id"], valid)["item_id"].to_pylist())
-    return _seeded(ids, MAX_POINTS, run.seed), len(ids)
+    return _seeded(ids, MAX_POINTS, run.config.seed), len(ids)
 
 
 def _seeded(values: list[str], most: int, seed: int) -> list[str]:
@@ -143,11 +147,30 @@ def colour(items: list[Item], shares: list[Shares]) -> tuple[tuple[Colouring, ..
     """Returns the ways to colour the map, the best first, and each item's group under every one of them."""
     names = dict.fromkeys(name for item in items for name, _ in item.attributes)
     columns = {name: decades([dict(item.attributes).get(name, "") for item in items]) for name in names}
-    chosen = {name: columns[name] for name in telling(columns)[: MAX_COLOURINGS - 1]}
+    chosen = {
+        name: columns[name] for name in telling(columns, len(items))[: MAX_COLOURINGS - 1] if _sorts(columns[name])
+    }
     chosen["modalities"] = [" + ".join(name for name, share in row if share > 0) or "none" for row in shares]
     colourings, groups = [], []
     for name, values in chosen.items():
-        ordered = sorted(set(values), key=lambda value: (value == "", -values.count(value), value))
-        colourings.append(Colouring(name, tuple(value or "not given" for value in ordered)))
-        groups.append([ordered.index(value) for value in values])
+        legend, places = _grouped(values)
+        colourings.append(Colouring(name, legend))
+        groups.append(places)
     return tuple(colourings), list(zip(*groups, strict=True))
+
+
+def _sorts(values: Sequence[str]) -> bool:
+    """Whether a column puts items into groups, as names and prices do not: a value has two items on average."""
+    given = [value for value in values if value]
+    return 2 * len(set(given)) <= len(given)
+
+
+def _grouped(values: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+    """The groups that values are coloured by, and each value's; what is not given is the last of them."""
+    counts = Counter(filter(None, values))
+    ranked = sorted(counts, key=lambda value: (-counts[value], value))
+    own = ranked if len(ranked) <= MAX_VALUES else ranked[: MAX_VALUES - 1]
+    others = (OTHER,) * (len(own) < len(ranked))
+    legend = (*own, *others, *((NOT_GIVEN,) * ("" in values)))
+    place = {value: own.index(value) if value in own else len(own) for value in ranked}
+    return legend, [place[value] if value else len(legend) - 1 for value in values]

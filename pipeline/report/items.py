@@ -68,9 +68,9 @@ def shown(value: object) -> str:
     return cut(text)
 
 
-def cut(text: str) -> str:
-    """A text of at most MAX_ATTRIBUTE_LETTERS."""
-    return text if len(text) <= MAX_ATTRIBUTE_LETTERS else text[: MAX_ATTRIBUTE_LETTERS - 1].rstrip() + "…"
+def cut(text: str, most: int = MAX_ATTRIBUTE_LETTERS) -> str:
+    """A text of at most so many letters."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def decades(values: list[str]) -> list[str]:
@@ -81,6 +81,10 @@ def decades(values: list[str]) -> list[str]:
 
 
 def telling(columns: Mapping[str, Collection[str]], most: int = MAX_VALUES) -> list[str]:
-    """Names the columns that sort items into 2 to `most` groups, the best known first; "" is no value."""
-    usable = [name for name, values in columns.items() if 2 <= len(set(values) - {""}) <= most]
-    return sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, usable.index(name)))
+    """Names the columns that sort items into 2 to `most` groups; "" is no value.
+
+    The best known come first, then those of at most MAX_VALUES groups.
+    """
+    groups = {name: len(set(values) - {""}) for name, values in columns.items()}
+    usable = [name for name, count in groups.items() if 2 <= count <= most]
+    return sorted(usable, key=lambda name: (name.lower() not in _PREFERRED, groups[name] > MAX_VALUES))

@@ -46,6 +46,11 @@ def signed(value: float, decimals: int = 2) -> str:
     return f"{sign}{abs(value):.{decimals}f}"
 
 
+def more(value: int | None) -> str:
+    """A difference of whole numbers with its sign."""
+    return DASH if value is None else f"{MINUS if value < 0 else '+' if value else ''}{abs(value):,}"
+
+
 def p_value(value: float) -> str:
     """p = 0.031; what is smaller than three decimals can say is said to be below."""
     return f"p{NBSP}<{NBSP}0.001" if value < 0.0005 else f"p{NBSP}={NBSP}{value:.3f}"
@@ -106,5 +111,5 @@ def plural(value: int, noun: str) -> str:
     return f"{value:,}{NBSP}{noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-_ALL = (whole, percent, score, signed, p_value, rounded, tick, ratio, seconds, size, moment, plural)
+_ALL = (whole, percent, score, signed, more, p_value, rounded, tick, ratio, seconds, size, moment, plural)
 FILTERS = {function.__name__: function for function in _ALL}

@@ -11,24 +11,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.artefacts.model import Curves
 from pipeline.config.fuse import FUSIONS
-from pipeline.config.train import RECOMMENDERS
 from pipeline.evaluation.hits import HITS
-from pipeline.recommend import kind_of
 from pipeline.report.gather import Report
 from pipeline.report.item_map import MapPoint
 from pipeline.report.number_formats import FILTERS, finite
 from pipeline.report.score_parts import BASE
-from pipeline.report.scores import LACKING
+from pipeline.report.scores import LACKING, label
 
 FAMILIES = {
     **{name: (metric.TITLE, metric.MEANING) for name, metric in HITS.items()},
@@ -61,12 +59,6 @@ GROUPS = {
 }
 HUES = 8
 PARTS = {"train": "training", "held_out": "held out with cold items"}
-
-
-@cache  # a page asks a thousand times, and each time every installed package would be read
-def label(name: str) -> str:
-    """A model as people call it; another name as it is."""
-    return kind_of(name).title if name in RECOMMENDERS.names() else name.replace("_", " ")
 
 
 def render(report: Report) -> str:
@@ -119,8 +111,15 @@ def _environment(report: Report) -> Environment:
     def hued(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
         return [(report.base_is if name == BASE else part(name), value, hue(kind)) for name, value, kind in rows]
 
-    environment.filters.update(FILTERS, label=label, hue=hue, hued=hued, part=part, largest=largest)
+    environment.filters.update(
+        FILTERS, label=label, hue=hue, hued=hued, part=part, largest=largest, breakable=breakable
+    )
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """A setting's name that a narrow page breaks after its dots and underscores."""
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
 
 
 def largest(rows: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from pipeline.artefacts.evaluated import Evaluated, Metrics
+from pipeline.config.train import RECOMMENDERS
 from pipeline.evaluation.hits import HITS
 from pipeline.evaluation.significance import LEVEL
+from pipeline.recommend import kind_of
 from pipeline.report.number_formats import finite
 
 # What vectors alone say of items chosen together: their models are the modalities, and all of them fused.
@@ -195,6 +198,12 @@ def interval(metrics: Metrics, metric: str) -> Interval | None:
     summary = metrics.get(metric, {})
     mean = finite(summary.get("mean"))
     return None if mean is None else Interval(mean, finite(summary.get("low")), finite(summary.get("high")))
+
+
+@cache  # a page asks a thousand times, and each time every installed package would be read
+def label(name: str) -> str:
+    """A model as people call it; another name as it is."""
+    return kind_of(name).title if name in RECOMMENDERS.names() else name.replace("_", " ")
 
 
 def axis_top(value: float) -> float:

@@ -98,7 +98,7 @@ def drawn(run: RunFiles) -> list[str]:
     chosen = {user: count for user, count in zip(users, items, strict=True) if count and user in known}
     easy = sorted(user for user, count in chosen.items() if count >= _EASY_HISTORY)
     pool = easy if len(easy) >= USERS else sorted(chosen)
-    return sorted(pool[place] for place in np.random.default_rng(run.seed).permutation(len(pool))[:USERS])
+    return sorted(pool[place] for place in np.random.default_rng(run.config.seed).permutation(len(pool))[:USERS])
 
 
 def _histories(run: RunFiles, users: Sequence[str]) -> dict[str, list[str]]:

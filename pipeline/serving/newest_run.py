@@ -15,10 +15,17 @@ UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 
 def ago(seconds: float) -> str:
     """A time that has passed, in words: `3 hours ago`."""
+    if span := duration(seconds):
+        return f"{span} ago"
+    return "just now" if seconds >= 0 else "in the future"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words, in the largest unit that it fills: `3 hours`; empty for less than a minute."""
     for unit, length in UNITS:
         if (count := int(seconds // length)) > 0:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now" if seconds >= 0 else "in the future"
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return ""
 
 
 def why_not_published(run: Json, folder: Path, steps: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from pipeline.artefacts.retries import FOLDER
 from pipeline.artefacts.runs import StepReceipt, receipts_of
 from pipeline.artefacts.staged import SHOWN, USERS, Staged
 from pipeline.config import MODALITIES, Config, Modality
+from pipeline.config.differences import differing, name_of
 from pipeline.config.shared import Array
 from pipeline.errors import MedleyError
 from pipeline.night import Night
@@ -27,7 +28,6 @@ from pipeline.workspace import Json, digest
 
 FULL, VERSION = "--full", "another version of Medley"
 GONE = "what an earlier night made is gone, or of another version of Medley"
-KINDS = ("model", "kind", "encoder")
 Supposed: TypeAlias = Mapping[str, StepReceipt | None]
 
 
@@ -169,32 +169,10 @@ class Earlier:
         settings = []
         for path in differing(self._config, document):
             try:
-                settings.append(Setting(_name(path, self._config, document), _put_back(document, self._config, path)))
+                settings.append(Setting(name_of(path, self._config, document), _put_back(document, self._config, path)))
             except (ValueError, MedleyError):
                 continue
         return settings
-
-
-def differing(before: Json, after: Json) -> Iterator[tuple[str, ...]]:
-    """The paths of settings with another value, or in one of two documents alone; a section of another kind is one."""
-    if any(before.get(kind) != after.get(kind) for kind in KINDS):
-        yield ()
-        return
-    for name in sorted({*before, *after}):
-        old, new = before.get(name), after.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from ((name, *path) for path in differing(old, new))
-        elif old != new or (name in before) != (name in after):
-            yield (name,)
-
-
-def _name(path: tuple[str, ...], *documents: Json) -> str:
-    """A setting's name; of a section of another kind, its kind's."""
-    values: list[Any] = list(documents)
-    for name in path:
-        values = [value.get(name) for value in values]
-    kinds = [kind for kind in KINDS if all(isinstance(value, dict) and kind in value for value in values)]
-    return ".".join([*path, *kinds])
 
 
 def _put_back(document: Json, before: Json, path: tuple[str, ...]) -> Config:

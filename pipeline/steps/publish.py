@@ -121,8 +121,6 @@ def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> Non
         RunFiles(
             workspace=night.workspace.root,
             run_id=night.run_id,
-            name=night.config.name,
-            note=night.config.note,
             as_of=night.as_of.isoformat(),
             media_root=media_root(night.config),
             staged=night.folder_of("ingest"),
@@ -131,8 +129,7 @@ def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> Non
             index=night.folder_of("index"),
             gate=tuple(verdicts),
             published=published,
-            seed=night.config.seed,
-            rules=night.config.publish.gate,
+            config=night.config,
             steps=tuple(step.name for step in STEPS),
         ),
         path,

@@ -97,7 +97,7 @@ def shelves(workspace: Path, users: list[str]) -> tuple[UserShelf, ...]:
         return workspace / json.loads((workspace / "runs" / run_id / "steps" / f"{step}.json").read_text())["path"]
 
     staged, fused, model, index = (folder(step) for step in ("ingest", "fuse", "train", "index"))
-    run = RunFiles(workspace, run_id, "", "", "", None, staged, fused, model, index, (), True, 0)
+    run = RunFiles(workspace, run_id, "", None, staged, fused, model, index, (), True)
     return shelves_of(run, users, Studio(None), {})[0]
 
 

@@ -47,8 +47,6 @@ def run_files(workspace: Path) -> RunFiles:
     return RunFiles(
         workspace=workspace,
         run_id="first",
-        name="",
-        note="",
         as_of="",
         media_root=None,
         staged=folder("ingest"),
@@ -57,7 +55,6 @@ def run_files(workspace: Path) -> RunFiles:
         index=folder("index"),
         gate=(),
         published=True,
-        seed=0,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +18,14 @@ from PIL import Image
 
 from pipeline.artefacts.runs import StepReceipt
 from pipeline.artefacts.shards import Summary
+from pipeline.config import Config
 from pipeline.evaluation.gate import Verdict
 from pipeline.interactions import Interactions
 from pipeline.report import RunFiles
 from tests.report import vectors
 
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
+NEWEST = datetime(2025, 11, 24, 1, tzinfo=UTC)
 GENRES = ("ambient", "dub & bass", "folk")
 
 
@@ -51,6 +56,27 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     return write_night(tmp_path_factory.mktemp("night") / "workspace", night)
 
 
+def write_earlier(run: RunFiles, run_id: str = "night-0", published: bool = True, day: int = 27) -> Path:
+    """A run of the same workspace that began on a day of November, at first all as in `run`; returns its folder."""
+    folder, index = run.folder.with_name(run_id), run.index.with_name(f"of-{run_id}")
+    shutil.copytree(run.folder, folder)
+    shutil.copytree(run.index, index)
+    began = {"run_id": run_id, "started_at": f"2025-11-{day}T03:00:00+00:00", "as_of": f"2025-11-{day}T02:00:00+00:00"}
+    change(folder / "run.json", lambda document: document.update(began))
+    at = {"index": str(index.relative_to(run.workspace)), "publish": "index"}
+    for step, path in at.items():
+        receipt = replace(_receipt(step, (0, 0, 0), 1.0, {"published": published}), path=path)
+        dump(folder / "steps" / f"{step}.json", asdict(receipt))
+    return folder
+
+
+def change(path: Path, changed: Callable[[dict[str, Any]], object]) -> None:
+    """Changes a JSON file in place."""
+    document = json.loads(path.read_text("utf-8"))
+    changed(document)
+    path.write_text(json.dumps(document), "utf-8")
+
+
 def user_id(number: int) -> str:
     return f"u{number:02d}"
 
@@ -64,8 +90,6 @@ def write_night(folder: Path, night: Night) -> RunFiles:
     run = RunFiles(
         workspace=folder,
         run_id="night-1",
-        name="Test shop",
-        note="Synthetic data.",
         as_of="2025-11-24T03:00:00+00:00",
         media_root=folder / "media",
         staged=folder / "staged" / "s1",
@@ -74,7 +98,7 @@ def write_night(folder: Path, night: Night) -> RunFiles:
         index=folder / "index" / "0123456789abcdef",
         gate=(Verdict("quality", night.published, 0.2, 0.1, "ndcg@10 0.2000 against 0.1000 of popularity"),),
         published=night.published,
-        seed=7,
+        config=Config(name="Test shop", note="Synthetic data.", seed=7),
         steps=("ingest", "extract", "fuse", "train", "publish"),
     )
     rng = np.random.default_rng(1)
@@ -135,6 +159,8 @@ def _vectors(run: RunFiles, night: Night, rng: np.random.Generator) -> None:
     # A log of nobody teaches nothing.
     model = night.trained if night.users else "content"
     users = [user_id(user) for user in range(night.users)]
+    times = [NEWEST - timedelta(days=float(days)) for days in age - (age.min() if len(age) else 0)]
+    write(run.staged / "interactions.parquet", pa.table({"ts": pa.array(times, pa.timestamp("us", "UTC"))}))
     everything = run.staged / "log" / "everything"
     everything.mkdir(parents=True)
     for name in ("user", "item", "age_days", "weight"):
@@ -172,7 +198,9 @@ def _documents(run: RunFiles, night: Night) -> None:
     learned = {"evaluated": evaluated, "published": published, "chosen_epochs": 6}
     trained = learned if night.trained == "two_tower" else {"evaluated": [], "published": [], "chosen_epochs": 0}
     dump(run.model / "curves.json", {"model": night.trained, "metric": "ndcg@10", **trained})
-    for receipt in _receipts(night):
+    opened = {"run_id": run.run_id, "as_of": run.as_of, "started_at": "2025-11-28T03:00:00+00:00"}
+    dump(run.folder / "run.json", {**opened, "config": run.config.model_dump(mode="json")})
+    for receipt in _receipts(night, split):
         dump(run.folder / "steps" / f"{receipt.step}.json", asdict(receipt))
 
 
@@ -227,7 +255,7 @@ def _ranker() -> dict[str, object]:
     }
 
 
-def _receipts(night: Night) -> list[StepReceipt]:
+def _receipts(night: Night, split: dict[str, object]) -> list[StepReceipt]:
     half = night.items // 2
     encoder = {"encoder": "e", "model": "lite0", "d": 1280}
     summaries = [
@@ -243,8 +271,9 @@ def _receipts(night: Night) -> list[StepReceipt]:
         )
         for bucket, summary in enumerate(summaries)
     ]
+    details = {"ingest": {"rows": night.items, **split}, "fuse": night.fused}
     steps = [
-        _receipt(step, (night.items, 0, 0), seconds, night.fused if step == "fuse" else {})
+        _receipt(step, (night.items, 0, 0), seconds, details.get(step, {}))
         for step, seconds in (("train", 75.0), ("ingest", 0.4), ("fuse", 0.0))
     ]
     return extract + steps

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config.sections import Gate
+from pipeline.config import Config
 from pipeline.errors import ShardCorrupt, WorkspaceError
 from pipeline.report import Report, RunFiles, gather
 from pipeline.report.item_map import project
@@ -110,6 +110,29 @@ def test_years_become_decades_to_colour_the_map(write_run: WriteRun) -> None:
     assert set(colourings["year"]) == {"1960s", "1970s", "1980s"}
 
 
+def test_a_category_of_many_values_is_coloured_by_the_most_frequent_and_the_others_as_one(write_run: WriteRun) -> None:
+    # c00 stands eight times, c01 to c10 thrice, c11 to c14 once or twice; two items have none.
+    values = ["c00"] * 8 + [f"c{n:02d}" for n in range(1, 11)] * 3 + ["c11", "c12"] * 2 + ["c13", "c14", "c14", None]
+    values += [None] * (48 - len(values))
+    item_map = gather(write_run(columns={"label": values})).map
+    assert [colouring.name for colouring in item_map.colourings] == ["genre", "label", "modalities"]
+    legend = item_map.colourings[1].values
+    assert legend == (*(f"c{n:02d}" for n in range(11)), "other", "not given")
+    by_id = {f"r{n:04d}": value for n, value in enumerate(values)}
+    for point in item_map.points:
+        value = by_id[point.item.item_id]
+        expected = "not given" if value is None else value if value <= "c10" else "other"
+        assert legend[point.groups[1]] == expected
+
+
+def test_twelve_values_have_a_colour_each_and_names_are_no_category(write_run: WriteRun) -> None:
+    twelve = [f"c{n % 12:02d}" for n in range(48)]
+    names = [f"n{n}" for n in range(48)]
+    colourings = {c.name: c.values for c in gather(write_run(columns={"label": twelve, "maker": names})).map.colourings}
+    assert set(colourings["label"]) == set(twelve)
+    assert "maker" not in colourings
+
+
 def test_a_card_leaves_out_what_is_the_same_on_every_card(write_run: WriteRun) -> None:
     shelf = gather(write_run(columns={"label": ["Blue"] * 48})).shelves[0]
     assert {card.caption for card in shelf.recommended} <= {"ambient", "dub & bass", "folk"}
@@ -192,4 +215,4 @@ def _finite(value: object) -> bool:
         return all(map(_finite, value.values()))
     if is_dataclass(value):
         return all(_finite(getattr(value, f.name)) for f in fields(value))
-    return isinstance(value, (str, int, Path, Gate, Report, type(None)))
+    return isinstance(value, (str, int, Path, Config, Report, type(None)))

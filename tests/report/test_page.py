@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.report import RunFiles, write_report
+from tests.report.conftest import change, write_earlier
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
@@ -49,6 +50,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def page(driver: Any, shared_run: RunFiles, tmp_path: Path) -> Any:
     """The report, opened afresh at 1400 pixels; its logs hold what it alone did."""
+    if not (shared_run.folder.with_name("night-0")).exists():
+        change(write_earlier(shared_run) / "run.json", lambda opened: opened["config"].update(note="of old " * 20))
     write_report(shared_run, tmp_path / "report.html")
     _width(driver, 1400)
     driver.get("about:blank")
@@ -192,16 +195,53 @@ def test_pointing_at_a_recommendations_bar_shows_its_sum(page: Any) -> None:
     _until(page, "return document.getElementById('tip').hidden")
 
 
-@pytest.mark.parametrize("pixels", [400, 768, 1400])
+@pytest.mark.parametrize("pixels", [390, 768, 1400])
 def test_nothing_overflows_sideways(page: Any, pixels: int) -> None:
     _width(page, pixels)
     page.refresh()
     _until(page, "return document.documentElement.dataset.ready === 'yes'")
     assert page.execute_script("return document.documentElement.scrollWidth") <= pixels
     outside = page.execute_script("""
-      const scrolls = (node) => node.closest(".cards, .scroll, svg, #tip");
+      const scrolls = (node) => node.closest(".cards, .scroll table, nav .scroll, svg, #tip");
       return [...document.querySelectorAll("body *")]
         .filter((node) => !scrolls(node) && node.getBoundingClientRect().right > window.innerWidth + 1)
         .map((node) => node.tagName + "." + node.className);
     """)
     assert outside == []
+
+
+def test_a_narrow_page_cuts_no_table_off_and_keeps_its_first_column(page: Any) -> None:
+    _width(page, 390)
+    page.refresh()
+    _until(page, "return document.documentElement.dataset.ready === 'yes'")
+    cut, wide = page.execute_script("""
+      const tables = [...document.querySelectorAll("table")].filter((table) => table.offsetParent);
+      const box = (node) => node.getBoundingClientRect();
+      const scrolls = (table) => getComputedStyle(table.parentNode).overflowX === "auto";
+      const wide = tables.filter((table) => box(table).width > box(table.parentNode).width + 1);
+      wide.forEach((table) => { table.parentNode.scrollLeft = 1e4; });
+      const left = (table) => Math.min(...[...table.querySelectorAll("tbody tr > :first-child:not([colspan])")]
+        .map((cell) => Math.abs(box(cell).left - box(table.parentNode).left)));
+      return [tables.filter((table) => !scrolls(table)).length, wide.map(left)];
+    """)
+    assert cut == 0
+    assert wide
+    assert max(wide) < 1
+
+
+@pytest.mark.parametrize("pixels", [390, 1400])
+def test_the_bar_of_contents_stays_in_sight_and_leads_to_headings_below_it(page: Any, pixels: int) -> None:
+    _width(page, pixels)
+    links = page.execute_script("return [...document.querySelectorAll('.contents a')].map((a) => a.hash)")
+    assert links[0] == "#last-night"
+    for link in links[:-1]:
+        page.execute_script(
+            "document.documentElement.style.scrollBehavior = 'auto'; location.hash = arguments[0]", link
+        )
+        bar, heading = page.execute_script(
+            "const box = (selector) => document.querySelector(selector).getBoundingClientRect();"
+            "return [box('.contents').toJSON(), box(arguments[0] + ' h2').toJSON()]",
+            link,
+        )
+        assert bar["top"] == 0
+        assert bar["bottom"] <= heading["top"] < 900

@@ -15,6 +15,7 @@ from pipeline.errors import WorkspaceError
 from pipeline.report import RunFiles, gather, render, write_report
 from pipeline.report import number_formats as formats
 from pipeline.report.render import data_block
+from tests.report.conftest import write_earlier
 
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 WriteRun = Callable[..., RunFiles]
@@ -41,7 +42,7 @@ def test_data_refuses_nan() -> None:
 
 def test_the_page_names_no_address_it_would_load_from(write_run: WriteRun) -> None:
     page = render(gather(write_run()))
-    assert not re.search(r"""(?:src|href)=(?!["']?data:)""", page)
+    assert not re.search(r"""(?:src|href)=(?!["']?data:|"#)""", page)
     assert "@import" not in page
     assert "default-src 'none'" in html.unescape(page)
 
@@ -51,6 +52,24 @@ def test_nothing_on_the_page_reads_nan_or_none(write_run: WriteRun, trained: str
     page = render(gather(write_run(trained=trained)))
     text = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", page, flags=re.S)
     assert not re.search(r"\b(nan|None|undefined|inf)\b", text)
+
+
+def test_the_bar_of_contents_leads_to_every_section_and_to_no_other(write_run: WriteRun) -> None:
+    run = write_run()
+
+    def both() -> tuple[list[str], list[str]]:
+        page = render(gather(run))
+        bar = re.search(r'<nav class="contents".*?</nav>', page, re.S)
+        assert bar
+        return re.findall(r'href="#([^"]+)"', bar[0]), re.findall(r'<section id="([^"]+)"', page)
+
+    links, sections = both()
+    assert links == sections
+    assert "last-night" not in links
+    write_earlier(run)
+    links, sections = both()
+    assert links == sections
+    assert links[0] == "last-night"
 
 
 def test_a_refused_night_says_so_and_why(write_run: WriteRun) -> None:

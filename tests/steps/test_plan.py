@@ -19,7 +19,6 @@ from pipeline.steps import STEPS, fuse, perform, train
 from pipeline.steps.errors import failures
 from pipeline.steps.plan import run as planned
 from pipeline.steps.plan_changes import Changes, Difference, _changed
-from pipeline.steps.plan_reasons import differing
 from tests.conftest import ANY_QUALITY, AS_OF, QUICK_MODEL, CsvRow, Shop, edit, manifest, medley, options
 
 QUICK = options("evaluate.bootstrap_samples=50", *ANY_QUALITY, *QUICK_MODEL)
@@ -239,20 +238,6 @@ def test_seconds_are_those_of_past_nights_and_grow_with_the_log(small: Path) -> 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 100.0}))
     small.write_text(small.read_text().replace("range(9) b(i)", "range(18) b(i)"))
     assert plan(small)["steps"]["train"]["seconds"] == pytest.approx(200, rel=0.02)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "paths"),
-    [
-        ({"a": 1}, {"a": 1}, []),
-        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}, [("a", "b")]),
-        ({"a": {"model": "x", "b": 1}}, {"a": {"model": "y", "c": 1}}, [("a",)]),
-        ({"a": None}, {"a": {"encoder": "x"}}, [("a",)]),
-        ({"a": [1, 2]}, {"a": [1, 3], "b": None}, [("a",), ("b",)]),
-    ],
-)
-def test_settings_differ_by_their_paths(before: dict[str, Any], after: dict[str, Any], paths: list[Any]) -> None:
-    assert list(differing(before, after)) == paths
 
 
 def test_a_file_changes_by_its_content_and_null_is_a_value() -> None:

@@ -1,0 +1,65 @@
+"""How many users are recommended something else than on an earlier night, by the heads of both nights' lists.
+
+At most MAX_USERS users, drawn by the night's seed; of the lists no others are read into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.artefacts.published import LISTS, Published
+from pipeline.artefacts.read import readable
+from pipeline.report.files import RunFiles
+from pipeline.workspace import skip_broken
+
+# A share among so many is known to 2 percentage points at worst.
+MAX_USERS = 2000
+HEAD = 10
+
+Heads = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ListChanges:
+    """Users with a list on both nights. changed: whose first `head` items are others, or in another order.
+
+    kept: of the earlier first items the mean share that is still among the first.
+    """
+
+    users: int
+    changed: int
+    kept: float
+    head: int
+
+
+def list_changes_of(run: RunFiles, earlier_index: Path) -> ListChanges | None:
+    """Compares the lists of a run with those of an earlier index; None where the earlier ones cannot be read."""
+    ids = sorted(Published(run.index, run.index.name).users(["user_id"])["user_id"].to_pylist())
+    places = np.random.default_rng(run.config.seed).permutation(len(ids))[:MAX_USERS]
+    users = [ids[place] for place in places]
+    before = skip_broken(lambda: _heads(earlier_index, users))
+    return None if before is None else _compared(before, _heads(run.index, users))
+
+
+def _heads(index: Path, users: Sequence[str]) -> dict[str, list[str]]:
+    """The first items of each user's list, best first. Raises ShardCorrupt if the lists are not what they should be."""
+    rows = Published(index, index.name).lists(users)
+    heads: dict[str, list[str]] = {}
+    with readable(index / LISTS):
+        for row in rows.select(["user_id", "rank", "item_id"]).sort_by("rank").to_pylist():
+            if row["rank"] <= HEAD:
+                heads.setdefault(row["user_id"], []).append(row["item_id"])
+    return heads
+
+
+def _compared(before: Heads, now: Heads) -> ListChanges:
+    """Of lists that are shorter on one night, as many items as that has for anyone."""
+    both = sorted(before.keys() & now.keys())
+    head = min((max(len(heads[user]) for user in both) for heads in (before, now) if both), default=0)
+    pairs = [(before[user][:head], now[user][:head]) for user in both]
+    kept = [len({*old} & {*new}) / len(old) for old, new in pairs]
+    return ListChanges(len(both), sum(old != new for old, new in pairs), float(np.mean(kept)) if kept else 1.0, head)
