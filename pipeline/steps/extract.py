@@ -151,7 +151,8 @@ def summarise(night: Night, modality: Modality) -> list[StepReceipt]:
         first = "; ".join(f"{item_id}: {reason}" for item_id, reason in examples[:3])
         raise StepFailed(
             f"extract {modality}: {bad} of {declared} rows are unreadable ({bad / declared:.1%}), over "
-            f"extract.{modality}.max_error_rate ({limit:.1%}); the first: {first}"
+            f"extract.{modality}.max_error_rate ({limit:.1%}); mend them, or raise that; `medley errors` lists all: "
+            f"{first}"
         )
     return receipts
 

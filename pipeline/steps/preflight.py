@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,9 @@ from pipeline.artefacts.encoded import NONE, Failure
 from pipeline.artefacts.shards import THIN_SHARE
 from pipeline.config import Config, Modality
 from pipeline.config.shared import Array
+from pipeline.encoders.inputs import Inputs, Rows
 from pipeline.errors import MedleyError
+from pipeline.interactions import Int64s
 from pipeline.media import MEDIA
 from pipeline.night import Night
 from pipeline.source import read
@@ -36,7 +39,9 @@ from pipeline.steps.room import room
 from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
 from pipeline.workspace import Workspace
 
-LOG_ROWS, SAMPLE_ITEMS, DECODED_ITEMS = 200_000, 512, 32
+LOG_ROWS, SAMPLE_ITEMS = 200_000, 512
+# Of a modality, those that are decoded in so long, and so many at least.
+DECODE_SECONDS, FEWEST_DECODED = 4.0, 32
 
 Level = Literal["ok", "warning", "error"]
 
@@ -97,6 +102,16 @@ def _sample(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     return connection.sql(query).to_arrow_table()
 
 
+def _decode(inputs: Inputs, rows: Rows, places: Int64s) -> tuple[int, list[str]]:
+    """How many of some rows were decoded in the time that there is, and why those that failed did."""
+    end, outcomes = time.monotonic() + DECODE_SECONDS, list[object]()
+    for place in places:
+        if time.monotonic() > end and len(outcomes) >= FEWEST_DECODED:
+            break
+        outcomes.append(inputs.decode(rows[place]))
+    return len(outcomes), [outcome.error for outcome in outcomes if isinstance(outcome, Failure)]
+
+
 def _encode(night: Night, modality: Modality, items: pa.Table) -> Finding:
     subject, ready = f"extract.{modality}", ready_of(night, modality)
     if modality in MEDIA and not isinstance(ready.inputs.settings, Array):
@@ -106,15 +121,22 @@ def _encode(night: Night, modality: Modality, items: pa.Table) -> Finding:
     if decodes:
         ready.load()
     usable = np.flatnonzero(rows.hashes != NONE)
-    problems = [str(problem) for problem in rows.problems if problem and problem != f"no {modality}"]
-    decoded = [ready.inputs.decode(rows[place]) for place in usable[:DECODED_ITEMS]] if decodes else []
-    problems += [outcome.error for outcome in decoded if isinstance(outcome, Failure)]
+    unread = [str(problem) for problem in rows.problems if problem and problem != f"no {modality}"]
+    decoded, undecoded = _decode(ready.inputs, rows, usable) if decodes else (0, [])
+    problems, declared = unread + undecoded, len(usable) + len(unread)
     sentence = f"{len(usable)} of {len(items)} sampled items have one"
     if problems:
-        sentence += f"; {len(problems)} cannot be used, such as: {problems[0]}"
-    if problems and len(problems) > ready.inputs.settings.max_error_rate * (len(usable) + len(problems)):
-        hint = f"; look in {ready.inputs.root}" if ready.inputs.root else ""
-        return Finding(subject, "error", f"{sentence}, which is more than max_error_rate allows{hint}")
+        of = f" of {decoded} that were decoded" if not unread else ""
+        sentence += f"; {len(problems)}{of} cannot be used, such as: {problems[0]}"
+    failing = len(undecoded) / max(1, decoded)
+    share = (len(unread) + failing * len(usable)) / max(1, declared)
+    limit = ready.inputs.settings.max_error_rate
+    if share > limit:
+        # A sample tells what all are like within twice its standard error.
+        error = 2 * np.sqrt(share * (1 - share) / (len(unread) + decoded))
+        hint = f"; look in {ready.inputs.root}" if unread and ready.inputs.root else ""
+        sentence += f", and {subject}.max_error_rate stops a night above {limit:.0%}: mend them, or raise it{hint}"
+        return Finding(subject, "error" if share - error > limit else "warning", sentence)
     if len(usable) < THIN_SHARE * len(items):
         return Finding(subject, "warning", f"{sentence}; {subject}: null leaves the modality out")
     return Finding(subject, "ok", sentence)

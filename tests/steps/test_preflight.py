@@ -17,6 +17,7 @@ from pipeline.steps import ingest, preflight
 from pipeline.steps.preflight import Finding
 from pipeline.steps.room import ITEM_BYTES
 from tests.conftest import AS_OF, Shop, medley
+from tests.media_files import photo, saved
 
 SUBJECTS = ["source", "checks", "extract.text", "extract.image", "extract.audio", "workspace"]
 
@@ -115,3 +116,23 @@ def test_ingest_stops_at_what_encoding_would_stop_at(
     with pytest.raises(error, match=said):
         ingest.run(begin(load(shop.config, (f"workspace={tmp_path}", setting)), AS_OF, None))
     assert not list(tmp_path.glob("staged/*/*"))
+
+
+def pictures(folder: Path, broken: int) -> tuple[str, ...]:
+    """Settings of a shop whose items have one of 40 pictures, of which some are no pictures."""
+    for number in range(40):
+        data = b"no picture" if number < broken else saved(photo(), "PNG")
+        (folder / f"{number}.png").write_bytes(data + bytes([number]))
+    items = "select record_id as item_id, title, '' as text, (row_number() over ()) % 40 || '.png' as image"
+    items += " from read_csv(getvariable('root') || '/items.csv', all_varchar = true)"
+    return f"source.items={items}", f"source.media_root={folder}", "extract.text=null", "extract.audio=null"
+
+
+@pytest.mark.parametrize(("broken", "limit", "level"), [(4, 0.01, "error"), (4, 0.09, "warning"), (4, 0.11, "ok")])
+def test_how_many_of_a_sample_cannot_be_decoded_tells_whether_a_night_would_stop(
+    shop: Shop, tmp_path: Path, broken: int, limit: float, level: str
+) -> None:
+    finding = findings(shop, *pictures(tmp_path, broken), f"extract.image={{max_error_rate: {limit}}}")["extract.image"]
+    assert finding.level == level, finding.sentence
+    assert "that were decoded cannot be used, such as: not a readable picture" in finding.sentence
+    assert (f"stops a night above {limit:.0%}" in finding.sentence) == (level != "ok")
