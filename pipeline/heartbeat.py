@@ -14,13 +14,25 @@ log = logging.getLogger("medley")
 SECONDS = 60.0
 # Beyond a step's time limit: a scheduler that has one ends the step itself before.
 GRACE_SECONDS = 60.0
-_state = ""
+_state, _part = "", ""
 
 
 def say(state: str) -> None:
     """How far the step is, for its next line; any thread may."""
     global _state
     _state = state
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Around a part of a step, which its lines name."""
+    global _part
+    _part = f"{name}, "
+    say("")
+    try:
+        yield
+    finally:
+        _part = ""
 
 
 @contextmanager
@@ -37,7 +49,7 @@ def beating(step: str, timeout_seconds: float = float("inf")) -> Iterator[None]:
     def beat() -> None:
         while not over.wait(max(0.0, min(SECONDS, began + end - time.monotonic()))):
             seconds = time.monotonic() - began
-            state = f": {_state}" if _state else ""
+            state = f": {(_part + _state).rstrip(', ')}" if _part or _state else ""
             if seconds >= end:
                 log.error(
                     "%-26s has not ended after %.0f s, longer than nightly.timeout_seconds allows; it was last at%s",

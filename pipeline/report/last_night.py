@@ -1,4 +1,4 @@
-"""What differs from an earlier night: the newest that was published, or the newest of all where none was.
+"""What differs from an earlier night: the newest that was published, or that was judged where none was.
 
 Read are the earlier run's receipts, metrics and configuration, and the lists of a sample of users. What of them is
 gone or broken is not compared, and a sentence says so; nothing here stops a night.
@@ -124,11 +124,12 @@ def _was_published(run: RunFiles, opened: Json) -> bool:
 
 
 def _earlier(run: RunFiles) -> Json | None:
-    """The newest run that began before this one and was published, else the newest that began before."""
+    """The newest run that began before this one and was published, else the newest of them that was judged."""
     begun = runs(Workspace(run.workspace, read_only=True))
     own = next((place for place, other in enumerate(begun) if other["run_id"] == run.run_id), len(begun))
     earlier = begun[:own][::-1]
-    return next((other for other in earlier if _was_published(run, other)), next(iter(earlier), None))
+    judged = (other for other in earlier if (_folder(run, other) / "steps" / "publish.json").exists())
+    return next((other for other in earlier if _was_published(run, other)), next(judged, None))
 
 
 def _summary(receipts: Receipts) -> SourceSummary | None:

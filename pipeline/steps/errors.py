@@ -140,7 +140,7 @@ def document(found: Failures, listed: bool, asked: dict[str, int] | None) -> Jso
 
 
 def show(said: Json, console: Console) -> None:
-    """Prints the verb's JSON for people, every line cut to the console's width."""
+    """Prints the verb's JSON for people; what is too long for the console's width goes on in the next line."""
     where = f"run {said['run_id']}, rows: {', '.join(f'{name} {rows}' for name, rows in said['modalities'].items())}"
     console.print(Text(where), no_wrap=True, overflow="ellipsis")
     reasons = [
@@ -168,7 +168,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
         justify: JustifyMethod = "right" if name in ("rows", "share") else "left"
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, justify=justify, no_wrap=name != columns[-1], overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -54,11 +54,16 @@ def _bar(name: str, epochs: int) -> Iterator[OnEpoch]:
 
 def _state(name: str, epochs: int) -> OnEpoch:
     """Says how far a fit is, and how long it may take: fewer epochs where it stops early."""
-    began = time.monotonic()
+    began = told = time.monotonic()
+    last = 0
 
     def tell(epoch: Epoch) -> None:
+        nonlocal began, told, last
+        if epoch["epoch"] <= last:  # another model's, of several that are fitted
+            began = told
+        told, last = time.monotonic(), int(epoch["epoch"])
         done, numbers = int(epoch["epoch"]), {key: value for key, value in epoch.items() if key != "epoch"}
-        seconds = (time.monotonic() - began) / max(done, 1)
+        seconds = (told - began) / max(done, 1)
         left = f", {seconds * (epochs - done):.0f} s left at most" if epochs else ""
         now = " ".join(f"{key} {value:.4g}" for key, value in numbers.items())
         say(f"{name}, epoch {done}{f' of {epochs}' if epochs else ''}, {now}, {seconds:.1f} s an epoch{left}")

@@ -62,6 +62,12 @@ def test_where_none_was_published_it_is_the_newest_and_that_is_said(write_run: W
     assert "the newest earlier one of this workspace, of which none was published" in words(run)
 
 
+def test_a_night_that_did_not_come_to_its_gate_is_no_last_night(write_run: WriteRun) -> None:
+    run = write_run()
+    (write_earlier(run, "failed", published=False) / "steps" / "publish.json").unlink()
+    assert gather(run).last_night is None
+
+
 def test_a_night_that_is_the_same_differs_in_nothing(write_run: WriteRun) -> None:
     run = write_run()
     write_earlier(run)

@@ -25,6 +25,7 @@ from pipeline.artefacts.tries import CHOSEN, Try
 from pipeline.config.base import Share, operator
 from pipeline.config.train import Members, TrainSettings
 from pipeline.errors import MedleyError, StepFailed
+from pipeline.heartbeat import part
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Fit, FitInput, Room
 from pipeline.recommend.models.blend import BlendModel, BlendSettings, side_of
@@ -113,12 +114,13 @@ class Auto(BlendModel):
         fits: dict[str, Fit] = {}
         tries: dict[str, Try] = {}
         on_trial = FitInput(data.content, trial.train, trial.validation, data.epochs, data.on_epoch)
-        for name, model in self.members.items():
+        for number, (name, model) in enumerate(self.members.items(), 1):
             started, scratch = time.perf_counter(), model.scratch
             # What is chosen is fitted again: a night that was killed then must find both.
             model.scratch = scratch and scratch.named("trial")
             try:
-                fits[name] = model.learn(on_trial)
+                with part(f"auto tries {name}, {number} of {len(self.members)}"):
+                    fits[name] = model.learn(on_trial)
             except (MedleyError, MemoryError) as error:
                 reason = str(error) or "there is not enough memory for it"
                 tries[name] = Try(note=reason)
@@ -128,6 +130,7 @@ class Auto(BlendModel):
                 model.scratch = scratch
             self._sides[name] = side_of(model, data.content, trial.train)
             tries[name] = Try(seconds=round(time.perf_counter() - started, 2))
+            log.info("auto: %s is fitted, %.1f s", name, tries[name].seconds)
         if not fits:
             raise StepFailed(f"none of its models can be fitted; the first: {next(iter(tries.values())).note}")
         judge = Judge(trial, [side.scorer(trial.train) for side in self._sides.values()], self.metric)
