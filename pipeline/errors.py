@@ -51,6 +51,10 @@ class MachineError(MediaError):
     """As MediaError, for a reason that lies in the machine, not in the item: the next night tries the item again."""
 
 
+class ExportFailed(MedleyError):
+    """A place that an export sends to cannot be written, or does not answer as what is published does."""
+
+
 class GateRefused(MedleyError):
     """The evaluated model or the index is not good enough to replace what is published."""
 

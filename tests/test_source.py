@@ -1,72 +1,39 @@
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pytest
+from adbc_driver_postgresql import dbapi
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, SourceError
 from pipeline.source import URI_VARIABLE, read
+from tests.servers import free_port, postgresql_programs, postgresql_server
 
 ITEMS = "select item_id, title, blurb as text, current_setting('medley.shop') as shop from records"
 USERS = "select distinct buyer as user_id, 'likes ' || buyer as profile, length(buyer) as letters from purchases"
 LOG = "select buyer as user_id, item_id, bought_at as ts, 2.5 as weight from purchases"
 
 
-def binaries() -> Path | None:
-    """Where the PostgreSQL server's programs are, if they are installed."""
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((place for place in reversed(places) if (place / "initdb").exists()), None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of the test's own, as a URI; it refuses to run as root, so root becomes `postgres`."""
-    place = binaries()
-    if place is None:
+    """A PostgreSQL server with a shop's two tables, as a URI."""
+    programs = postgresql_programs()
+    if programs is None:
         pytest.skip("no PostgreSQL server here: install the package postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="medley-pg-"))
-    owner = "postgres" if os.geteuid() == 0 else None
-    if owner:
-        shutil.chown(folder, owner)
-
-    def call(*command: str) -> None:
-        subprocess.run([str(place / command[0]), *command[1:]], check=True, capture_output=True, user=owner, cwd="/tmp")
-
-    port = free_port()
-    data = str(folder / "data")
-    call("initdb", "-D", data, "-A", "trust", "-U", "medley")
-    call("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
-    try:
-        schema = (
-            "create table records (item_id int, title text, blurb text);"
-            "insert into records select i, 'title ' || i, 'blurb ' || i from generate_series(1, 500) i;"
-            "create table purchases (buyer text, item_id int, bought_at timestamptz);"
-            "insert into purchases select 'b' || i % 20, 1 + i % 500,"
-            " timestamptz '2024-01-01 02:00+02' + i * interval '1 hour' from generate_series(0, 1999) i;"
-        )
-        subprocess.run(
-            ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "medley", "-d", "postgres", "-qc", schema],
-            check=True,
-        )
-        yield f"postgresql://medley@127.0.0.1:{port}/postgres"
-    finally:
-        call("pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    schema = (
+        "create table records (item_id int, title text, blurb text);"
+        "insert into records select i, 'title ' || i, 'blurb ' || i from generate_series(1, 500) i;"
+        "create table purchases (buyer text, item_id int, bought_at timestamptz);"
+        "insert into purchases select 'b' || i % 20, 1 + i % 500,"
+        " timestamptz '2024-01-01 02:00+02' + i * interval '1 hour' from generate_series(0, 1999) i;"
+    )
+    with postgresql_server(programs) as uri:
+        with dbapi.connect(uri, autocommit=True) as connection, connection.cursor() as cursor:
+            for statement in filter(None, schema.split(";")):
+                cursor.execute(statement)
+        yield uri
 
 
 def source(items: str = ITEMS, log: str = LOG) -> Source:

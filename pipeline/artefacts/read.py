@@ -66,13 +66,21 @@ def read_blocks(path: Path, columns: Sequence[str], hint: str = AGAIN) -> Iterat
     """
     import pyarrow.parquet as pq
 
+    rows = rows_of(path, hint)
     with readable(path, hint=hint):
-        rows = sum(pq.read_metadata(file).num_rows for file in _files(path))
         for part in _files(path):
             with pq.ParquetFile(part, **VERIFIED) as file:
                 for group in range(file.num_row_groups):
                     table = file.read_row_group(group, list(columns)).select(list(columns))
                     yield from ((rows, batch) for batch in table.to_batches())
+
+
+def rows_of(path: Path, hint: str = AGAIN) -> int:
+    """The number of rows of what `read_table` reads. Raises as it does."""
+    import pyarrow.parquet as pq
+
+    with readable(path, hint=hint):
+        return sum(int(pq.read_metadata(file).num_rows) for file in _files(path))
 
 
 def _files(path: Path) -> list[Path]:

@@ -195,6 +195,22 @@ def lookup(
 
 
 @verb()
+def export(
+    workspace: WorkspaceFolder,
+    kind: Annotated[str, typer.Option(help="where to: parquet, postgresql, redis, qdrant, or one of your own")],
+    settings: Annotated[list[str] | None, typer.Option("-s", "--set", help="the kind's key=value; repeatable")] = None,
+) -> Answer:
+    """Send what is published to where a team serves it from, compare what that answers, and switch to it."""
+    from pipeline.config.load import assignments
+    from pipeline.exports.export import export as sent
+    from pipeline.exports.export import settings_of
+
+    document = sent(workspace, settings_of(kind, assignments(settings or ())))
+    alike = ", ".join(f"{what} alike {share:.4f}" for what, share in document["alike"].items())
+    return document, f"exported index {document['index']} to {kind} in {document['seconds']} s: {alike}"
+
+
+@verb()
 def explain(
     workspace: WorkspaceFolder,
     item: Annotated[str | None, typer.Option(help="an item of the catalogue")] = None,

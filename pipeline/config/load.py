@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -27,11 +28,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """
     document = _read_yaml(path)
     values: dict[str, JsonValue] = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"-s {override}: write it as key.path=value")
-        value = parsed(text, f"-s {key}") if text else ""
+    for key, value in assignments(overrides).items():
         if key in _PATHS and value and "://" not in str(value):
             value = os.path.abspath(str(value))
         if key.endswith(".weights"):
@@ -44,6 +41,17 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
     return config
+
+
+def assignments(overrides: Sequence[str]) -> dict[str, JsonValue]:
+    """The values of `key=value` options, each as YAML. Raises ConfigError if one is not written so."""
+    values: dict[str, JsonValue] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"-s {override}: write it as key.path=value")
+        values[key] = parsed(text, f"-s {key}") if text else ""
+    return values
 
 
 def _read_yaml(path: Path) -> dict[str, JsonValue]:

@@ -61,6 +61,7 @@ class CountTextEncoder(TemplateEncoder):
     settings: Counts
     fits = True
     vocabulary: FittedVocabulary | HashedVocabulary
+    seconds_a_row = 0.001
     window = 8192
     batch_cost = window
 

@@ -65,6 +65,7 @@ class WordTextEncoder(TemplateEncoder):
 
     Settings: ClassVar[type[WordText]] = GloveText
     settings: WordText
+    seconds_a_row = 0.001
     window = 8192
     batch_cost = window
 
