@@ -108,8 +108,13 @@ class Medley:
         Raises AirflowFailException where a retry cannot help (bad configuration, gate refused), AirflowException
         elsewhere.
         """
-        command = [sys.executable, "-P", "-m", "pipeline.cli", verb, *arguments, *self._options()]
+        options = list(self._options())
         log.info("%s", self._differences())
+        return self.ask(verb, *arguments, *options)
+
+    def ask(self, verb: str, *arguments: str) -> dict[str, Any]:
+        """Runs one verb as `run` does, without the YAML file and the run's parameters."""
+        command = [sys.executable, "-P", "-m", "pipeline.cli", verb, *arguments]
         log.info("medley %s", shlex.join(command[4:]))
         folder = self.file.parent if self.file.parent.is_dir() else None
         with tempfile.TemporaryFile() as answer:

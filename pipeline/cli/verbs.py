@@ -196,8 +196,8 @@ def lookup(
 
 @verb()
 def export(
+    kind: Annotated[str, typer.Argument(help="parquet, postgresql, redis, qdrant, or one of your own")],
     workspace: WorkspaceFolder,
-    kind: Annotated[str, typer.Option(help="where to: parquet, postgresql, redis, qdrant, or one of your own")],
     settings: Annotated[list[str] | None, typer.Option("-s", "--set", help="the kind's key=value; repeatable")] = None,
 ) -> Answer:
     """Send what is published to where a team serves it from, compare what that answers, and switch to it."""

@@ -74,7 +74,7 @@ def redis_uri() -> Iterator[str]:
 
 
 def test_a_folder_holds_what_is_published_row_for_row(workspace: Path, tmp_path: Path) -> None:
-    done = medley("export", "-w", workspace, "--kind", "parquet", "-s", f"folder={tmp_path / 'out'}", "--json")
+    done = medley("export", "parquet", "-w", workspace, "-s", f"folder={tmp_path / 'out'}", "--json")
     document = json.loads(done.stdout)
     assert document["alike"] == {"lists": 1.0, "vectors": 1.0}
     current = json.loads((tmp_path / "out" / "CURRENT.json").read_text())
