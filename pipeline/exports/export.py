@@ -20,7 +20,7 @@ from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
 # Of users that have a vector: so many are compared, fewer where a product with every item would take minutes.
-USERS, PRODUCTS, FEWEST = 1_000, 10**9, 100
+USERS, PRODUCTS, FEWEST = 1_000, 3 * 10**8, 100
 LEAST_ALIKE = 0.99
 SEED = 0
 

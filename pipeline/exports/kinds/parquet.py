@@ -69,7 +69,9 @@ class ParquetExport(Export):
         answers = []
         for vector, seen in zip(vectors, users["seen"].to_pylist(), strict=True):
             known, scores = set(seen or ()), items @ vector
-            places = np.argsort(-scores, kind="stable")[: DEPTH + len(known)]
+            wanted = min(len(scores), DEPTH + len(known))
+            places = np.argpartition(-scores, wanted - 1)[:wanted]
+            places = places[np.argsort(-scores[places], kind="stable")]
             answers.append([ids[place] for place in places if ids[place] not in known][:DEPTH])
         return answers
 
