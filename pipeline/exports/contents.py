@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,6 +29,11 @@ class Block:
     start: int
     table: pa.Table
     vectors: Floats
+
+
+def apart(table: pa.Table, taken: Collection[str]) -> pa.Table:
+    """The table with `_` behind the names of attributes that a place has a meaning for."""
+    return table.rename_columns([f"{name}_" if name in taken else name for name in table.column_names])
 
 
 @dataclass(frozen=True)

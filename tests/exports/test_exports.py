@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.published import CURRENT, published
+from pipeline.artefacts.published import CURRENT, ITEMS, published
 from pipeline.config.rerank import Rerank
 from pipeline.errors import ConfigError, ExportFailed
 from pipeline.exports import contents as blocks
@@ -36,7 +38,24 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fuse.run(made)
     train.run(made)
     publish(made)
+    with_attributes(folder / "index" / "planted" / ITEMS)
     return folder
+
+
+def with_attributes(path: Path) -> None:
+    """Gives items attributes of many types, some of names that places have a meaning for."""
+    table, day = pq.read_table(path), datetime(2026, 1, 2, tzinfo=UTC)
+    attributes: dict[str, object] = {
+        "id": 7,
+        "values": [1.5],
+        "embedding": "x",
+        "day": day,
+        "days": [day.date()],
+        "Size": None,
+    }
+    for name, value in attributes.items():
+        table = table.append_column(name, pa.array([value] * len(table)))
+    pq.write_table(table, path)
 
 
 @pytest.fixture
@@ -82,7 +101,7 @@ def test_a_folder_holds_what_is_published_row_for_row(workspace: Path, tmp_path:
     source = Contents(published(workspace))
     items, users = (pq.read_table(folder / name) for name in ("items", "users"))
     assert items["id"].to_pylist() == source.published.items(["item_id"])["item_id"].to_pylist()
-    assert {"values", "title", "has_content"} < set(items.column_names)
+    assert {"values", "title", "has_content", "id_", "values_", "embedding"} < set(items.column_names)
     np.testing.assert_array_equal(np.load(folder / "items.npy"), source.vectors(0, source.n_items))
     np.testing.assert_array_equal(np.load(folder / "items.npy"), np.stack(items["values"].to_numpy()))
     np.testing.assert_array_equal(np.load(folder / "users.npy"), np.stack(users["values"].to_numpy()))
@@ -150,6 +169,8 @@ def test_postgresql_serves_views_that_are_moved_at_once(
             (users["user_id"][0].as_py(),),
         )
         found = [item for (item,) in cursor.fetchall()]
+        cursor.execute('select id, "Size", embedding_, days from medley.items limit 1')
+        assert cursor.fetchone() == (7, None, "x", [date(2026, 1, 2)])
         cursor.execute("select count(*) from medley.lists")
         assert cursor.fetchone() == (source.count("lists"),)
     assert kept == {f"{name}_{digit * 16}" for name in ("items", "users", "lists") for digit in "bc"}
@@ -199,6 +220,7 @@ def test_qdrant_serves_a_collection_behind_an_alias(workspace: Path, tmp_path: P
     ]
     (point,) = client.retrieve("medley-three", [3], with_payload=True, with_vectors=True)
     assert point.payload
+    assert (point.payload["days"], point.payload["Size"]) == (["2026-01-02"], None)
     assert point.payload["item_id"] == source.published.items(["item_id"])["item_id"][3].as_py()
     np.testing.assert_allclose(np.asarray(point.vector), source.vectors(3, 4)[0], rtol=1e-6)
     client.close()

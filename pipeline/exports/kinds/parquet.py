@@ -25,7 +25,7 @@ from pipeline.artefacts.read import among, read_table
 from pipeline.artefacts.write import write_table
 from pipeline.errors import ExportFailed
 from pipeline.exports.base import DEPTH, Export, ExportSettings, first_items
-from pipeline.exports.contents import BLOCK_ROWS, Block
+from pipeline.exports.contents import BLOCK_ROWS, Block, apart
 from pipeline.interactions import Floats
 from pipeline.workspace import Json
 
@@ -116,6 +116,7 @@ class ParquetExport(Export):
 def _table(block: Block, key: str) -> pa.Table:
     if not key:
         return block.table
-    names = ["id" if name == key else name for name in block.table.column_names]
+    table = apart(block.table, ("id", "values"))
+    names = ["id" if name == key else name for name in table.column_names]
     values = pa.FixedSizeListArray.from_arrays(pa.array(block.vectors.ravel()), block.vectors.shape[1])
-    return block.table.rename_columns(names).add_column(1, "values", values.cast(pa.list_(pa.float32())))
+    return table.rename_columns(names).add_column(1, "values", values.cast(pa.list_(pa.float32())))

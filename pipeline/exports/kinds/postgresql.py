@@ -21,7 +21,7 @@ from pydantic import Field
 
 from pipeline.errors import ConfigError, ExportFailed
 from pipeline.exports.base import DEPTH, URI_VARIABLE, Export, ExportSettings, first_items, server_uri
-from pipeline.exports.contents import Block
+from pipeline.exports.contents import Block, apart
 from pipeline.interactions import Floats
 from pipeline.source.passwords import without_password
 from pipeline.workspace import Json
@@ -119,7 +119,7 @@ class PostgresqlExport(Export):
         unfinished, width = f"staged_{name}", self.contents.width
         mode = "create"
         for block in blocks:
-            table = block.table
+            table = apart(block.table, ("embedding",))
             if block.vectors.shape[1]:
                 values = pa.FixedSizeListArray.from_arrays(pa.array(block.vectors.ravel()), block.vectors.shape[1])
                 table = table.append_column("embedding", values.cast(pa.list_(pa.float32())))

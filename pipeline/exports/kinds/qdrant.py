@@ -120,4 +120,6 @@ class QdrantExport(Export):
 
 
 def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, (str, int, float, bool, list)) else str(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
