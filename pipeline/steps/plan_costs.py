@@ -50,7 +50,7 @@ class Costs:
         seconds = plan.fresh * self._a_row(encoding) + len(plan.seconds) * COPY_SECONDS
         prepare = self.tonight.receipt(step_of(modality))
         if not prepare.skipped:
-            past = self.of_step(prepare.step)
+            past = self.of_step(prepare.step) if self._by_model(encoding) else None
             return None if past is None else seconds + past
         return seconds + (self._loading(encoding) if plan.fresh else 0.0)
 
@@ -58,13 +58,18 @@ class Costs:
         """What a row takes; of an encoder that is to be made, what one took by the model before."""
         if self.tonight.receipt(step_of(encoding.ready.inputs.modality)).skipped:
             return seconds_a_row(self.tonight, encoding)
+        made = self._by_model(encoding)
+        seconds = sum(each.seconds - each.details.get("load_seconds", 0.0) for each in made)
+        return seconds / sum(each.encoded_rows for each in made) if made else encoding.ready.encoder.seconds_a_row
+
+    def _by_model(self, encoding: Encoding) -> list[StepReceipt]:
+        """The buckets of the newest night that the model of tonight's encoder has encoded; none if it never has."""
         for receipts in self._past:
             own = (each for name, each in receipts.items() if name.startswith(encoding.bucket_steps))
             made = [each for each in own if each.encoded_rows and each.details["model"] == encoding.ready.encoder.model]
             if made:
-                seconds = sum(each.seconds - each.details.get("load_seconds", 0.0) for each in made)
-                return seconds / sum(each.encoded_rows for each in made)
-        return encoding.ready.encoder.seconds_a_row
+                return made
+        return []
 
     def _loading(self, encoding: Encoding) -> float:
         """What loading an encoder took last."""

@@ -240,6 +240,12 @@ def test_seconds_are_those_of_past_nights_and_grow_with_the_log(small: Path) -> 
     assert plan(small)["steps"]["train"]["seconds"] == pytest.approx(200, rel=0.02)
 
 
+def test_what_an_encoder_takes_that_no_night_has_had_is_unknown(small: Path) -> None:
+    known, other = plan(small, "extract.text.width=5"), plan(small, "extract.text.encoder=bow")
+    assert known["steps"]["extract.text"]["seconds"] > 0
+    assert (other["steps"]["extract.text"]["seconds"], other["seconds"]) == (None, None)
+
+
 def test_a_file_changes_by_its_content_and_null_is_a_value() -> None:
     ids = {"item_id": ["a", "b", "c", "d"], "cold": [True] * 4}
     old = {"text": ["x", None, None, "y"], "image": ["1", "2", "3", "4"], "image_hash": [b"1", b"2", None, b"4"]}
