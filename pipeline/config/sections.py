@@ -142,11 +142,11 @@ class Gate(Section):
         0.8, "against what is published: of the metric, which chance is allowed for, and of coverage", ge=0
     )
     min_rows_ratio: float = operator(0.5, "against what is published: of items, of users and of interactions", ge=0)
-    max_missing_rise: Share = Field(
-        0.2, description="against what is published: more of the items that have no vector, by modality"
+    max_missing_rise: Share = advanced(
+        0.2, "against what is published: more of the items that have no vector, by modality"
     )
-    max_lists_changed: Share = Field(
-        1.0, description="against what is published: users whose first 10 items are others; 1 for no limit"
+    max_lists_changed: Share = advanced(
+        1.0, "against what is published: users whose first 10 items are others; 1 for no limit"
     )
     max_log_age_days: float = Field(
         3,
@@ -162,10 +162,10 @@ class Publish(Section):
     """The gate, and what the workspace keeps."""
 
     gate: Gate = Gate()
-    keep_runs: int = operator(7, "older published runs, and what only they name, are swept", ge=1)
-    keep_failed_runs: int = Field(3, ge=0, description="likewise, of runs that failed, or that the gate refused")
-    grace_seconds: int = Field(
-        86_400, ge=0, description="how long an index stays after another was published: its readers may be at it"
+    keep_runs: int = Field(7, ge=1, description="published runs; older ones, and what only they name, are swept")
+    keep_failed_runs: int = advanced(3, "likewise, runs that failed or that the gate refused", ge=0)
+    grace_seconds: int = advanced(
+        86_400, "how long an index stays after another was published: its readers may be at it", ge=0
     )
 
 
