@@ -72,6 +72,8 @@ def test_a_metric_that_fell_is_refused_where_chance_does_not_explain_it(
 
 def test_a_share_of_the_metric_is_a_setting_and_its_segment_the_gates() -> None:
     fallen = replace(BEFORE, evaluated=evaluated(0.1, 0.09, 0.11))
+    assert verdicts(fallen, min_published_ratio=0.5)["metric"].mark == "passed"
+    assert not marks(replace(BEFORE, evaluated=evaluated(0.1, 0.09, 0.19)), min_published_ratio=0.5)
     assert verdicts(fallen, min_published_ratio=0.4)["metric"].mark == "passed"
     assert verdicts(fallen, segment="cold")["metric"].value == pytest.approx(0.9 / 0.8)
 
@@ -130,6 +132,7 @@ def test_lists_that_change_are_told_and_refused_where_that_is_asked_for() -> Non
     changed = replace(SAME, changed=9)
     assert verdicts(BEFORE, changed)["lists"].value == 0.9
     assert not marks(BEFORE, changed)
+    assert not marks(BEFORE, replace(SAME, changed=10)), "1 is no limit"
     assert marks(BEFORE, changed, max_lists_changed=0.8) == {"lists": "warning"}
     assert marks(BEFORE, changed, max_lists_changed=0.8, warn_only=[]) == {"lists": "refused"}
 
