@@ -70,7 +70,7 @@ def python(code: str, *arguments: object, env: dict[str, str] | None = None) -> 
 
 
 # A gate that lets out whatever was learned, and a model that learns little fast.
-ANY_QUALITY = ("publish.gate.min_ratio=0", "publish.gate.refuse_worse=false")
+ANY_QUALITY = ("publish.gate.min_ratio=0", "publish.gate.min_published_ratio=0")
 QUICK_MODEL = ("train.model=two_tower", "train.max_epochs=4")
 
 

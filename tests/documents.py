@@ -19,7 +19,7 @@ RUN = {
     "interactions.sql": ("README.md", "sql", "as user_id"),
     "yaml": ("README.md", "yaml", "items: items.sql"),
     "own data": ("README.md", "sh", "medley status"),
-    "second day": ("README.md", "sh", "--as-of"),
+    "second day": ("README.md", "sh", "# the next day"),
     "six lines": ("README.md", "python", "read_index"),
     "own encoder": ("pipeline/encoders/README.md", "python", "class Trigrams"),
     "own encoder's package": ("pipeline/encoders/README.md", "toml", "entry-points"),

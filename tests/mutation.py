@@ -19,7 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = {
     "evaluation/gate": ("evaluation/test_gate.py",),
+    "evaluation/drift": ("evaluation/test_drift.py",),
     "steps/sweep": ("steps/test_sweep.py",),
+    "steps/rollback": ("steps/test_rollback.py",),
     "evaluation/significance": ("evaluation/test_significance.py",),
     "evaluation/calibration": ("evaluation/test_calibration.py",),
     "evaluation/beyond_accuracy": ("evaluation/test_beyond_accuracy.py",),

@@ -47,13 +47,15 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "publish.gate.segment": ("evaluate",),
     "publish.gate.baseline": ("evaluate",),
 }
-# Settings of any encoder or model that change how it is run, and nothing that it gives.
+# Settings of any encoder or model that change how it is run, and nothing that it gives; or what of an item it reads, of
+# which the hash tells that staging gives the item.
 KINDS = ("kind", "model", "encoder")
 # Settings that name a file, which is known by its content.
 FILES = ("weights", "sha256", "gguf_file", "tuning")
 RUNNING = (
     "max_error_rate",
     "max_bytes",
+    "lists",
     "auto_above_seconds",
     "processes",
     "tensorboard",

@@ -9,17 +9,21 @@ recommend.faiss · content.faiss · card.json · encoders.json · encoders/ · f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
 from pipeline.artefacts.read import among, read_json, read_rows, read_table, readable
+from pipeline.artefacts.runs import StepReceipt
 from pipeline.errors import WorkspaceError
 from pipeline.runtime import arrow_without_pandas
-from pipeline.workspace import CARD, Json
+from pipeline.workspace import CARD, Json, Workspace, skip_broken
 from pipeline.workspace import read_json as read_optional
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ LISTS, WITHOUT_LIST = "recommendations.parquet", "users_without_recommendations.
 # User vector → items, by row; any mix of an item's own modalities → items that have content, labelled by row.
 RECOMMEND, CONTENT = "recommend.faiss", "content.faiss"
 FULL = "run the night with --full"
+# The one rule of the gate that no reason given by hand overrides: a broken file serves nobody.
+INTEGRITY = "integrity"
 
 
 def list_schema() -> pa.Schema:
@@ -44,13 +50,19 @@ def list_schema() -> pa.Schema:
 
 @dataclass(frozen=True)
 class Current:
-    """`CURRENT.json`: the index that is published, its path in the workspace, and the run that made it."""
+    """`CURRENT.json`: the index that is published, its path in the workspace, and the run that made it.
+
+    forced: why it was published though the gate refused it; empty where it did not. rolled_back_from: the run that was
+    published before it was rolled back to this one; empty where none was.
+    """
 
     index: str
     digest: str
     run_id: str
     as_of: AwareDatetime
     published_at: AwareDatetime
+    forced: str = ""
+    rolled_back_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,17 +145,45 @@ def current(workspace: Path) -> Json:
 
     Raises WorkspaceError if the folder is not there, nothing has been published yet, or the file is broken.
     """
-    if not workspace.is_dir():
-        raise WorkspaceError(f"workspace {workspace}: no such folder; give the one that medley.yaml names with -w")
-    document = published_now(workspace)
+    document = published_now(existing(workspace))
     if document is None:
         raise WorkspaceError(f"workspace {workspace}: nothing is published yet; run `medley run` first")
     return document
 
 
+def existing(workspace: Path) -> Path:
+    """The folder itself. Raises WorkspaceError if it is not there."""
+    if not workspace.is_dir():
+        raise WorkspaceError(f"workspace {workspace}: no such folder; give the one that medley.yaml names with -w")
+    return workspace
+
+
 def published_now(workspace: Path) -> Json | None:
     """`CURRENT.json`, None where nothing has been published yet. Raises WorkspaceError if it is broken."""
     return read_optional(workspace / CURRENT, Current, "remove it, and publish the night again")
+
+
+def replace_published(
+    workspace: Workspace, opened: Json, index: StepReceipt, forced: str = "", rolled_back_from: str = ""
+) -> None:
+    """Writes `CURRENT.json`, as of this moment; see `Current`. opened: `run_id` and `as_of` of the run of the index.
+
+    The index that was published counts as changed now: from now on a sweep leaves it to its readers for a while.
+    """
+    before = skip_broken(lambda: published_now(workspace.root))
+    if before and before["index"] != index.path:
+        with suppress(OSError):  # it is gone already
+            os.utime(workspace.path(str(before["index"])))
+    document = {
+        "index": index.path,
+        "digest": index.digest,
+        "run_id": opened["run_id"],
+        "as_of": opened["as_of"],
+        "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "forced": forced,
+        "rolled_back_from": rolled_back_from,
+    }
+    workspace.write_json(CURRENT, document)
 
 
 def published(workspace: Path) -> Published:

@@ -81,6 +81,12 @@ def earlier_receipt(run: Path, step: str) -> StepReceipt | None:
     return skip_broken(lambda: receipt_of(run, step))
 
 
+def was_published(run: Path) -> bool:
+    """Whether a run was ever published; not where its receipt of that is broken, which is warned of."""
+    receipt = earlier_receipt(run, "publish")
+    return receipt is not None and bool(receipt.details.get("published"))
+
+
 def total(step: str, parts: Sequence[StepReceipt]) -> StepReceipt:
     """The receipts of a step's parts as one: rows and seconds are sums, memory is the largest."""
     return StepReceipt(

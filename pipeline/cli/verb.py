@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,7 @@ from pipeline.runtime import STARTED_BY_TORCHRUN, arrow_without_pandas, limit_th
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.artefacts.runs import StepReceipt
     from pipeline.config import Config
     from pipeline.night import Night
 else:
@@ -121,3 +123,15 @@ def answered(document: dict[str, Any], show: Callable[[dict[str, Any], Console],
     with console.capture() as text:
         show(document, console)
     return document, text.get().rstrip("\n")
+
+
+def step_document(night: Night, receipt: StepReceipt) -> dict[str, object]:
+    """What a step's verb says as JSON."""
+    document = asdict(receipt)
+    document.pop("outputs")
+    details = document.pop("details")
+    if receipt.step == "publish":
+        index = night.receipt("index")
+        document |= {"index": index.digest, **{name: details[name] for name in ("published", "gates", "forced")}}
+        document |= {"recall": index.details["recall"], "report": f"{night.workspace.root}/{night.folder}/report.html"}
+    return {"run_id": night.run_id, **document}

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from pipeline.cli.verb import (
     begin,
     read_config,
     resume,
+    step_document,
     verb,
 )
 from pipeline.errors import CheckFailed, MedleyError, StepHangs
@@ -29,7 +31,6 @@ from pipeline.printable import printable
 from pipeline.runtime import begin_log
 
 if TYPE_CHECKING:
-    from pipeline.artefacts.runs import StepReceipt
     from pipeline.config import Config
     from pipeline.night import Night
 else:
@@ -84,7 +85,7 @@ def ingest(night: Night) -> Answer:
     from pipeline.night import describe
 
     (receipt,) = steps.perform(night, "ingest")
-    return _document(night, receipt), describe(receipt)
+    return step_document(night, receipt), describe(receipt)
 
 
 @verb(resume)
@@ -122,12 +123,13 @@ def _whole(step: steps.Step) -> None:
         from pipeline.night import describe
 
         (receipt,) = steps.perform(night, step.name)
-        return _document(night, receipt), describe(receipt)
+        return step_document(night, receipt), describe(receipt)
 
 
 for _step in steps.STEPS:
-    if _step.name not in ("ingest", "extract"):
+    if _step.name not in ("ingest", "extract", "publish"):
         _whole(_step)
+import_module("pipeline.cli.publishing")
 
 
 @verb(read_config)
@@ -225,15 +227,6 @@ def explain(
     return explanation.as_json(), explanation.as_text()
 
 
-@verb()
-def status(workspace: WorkspaceFolder) -> Answer:
-    """Say what is published, from which run, how fresh, and which gates passed."""
-    from pipeline.serving.status import show
-    from pipeline.serving.status import status as status_of
-
-    return answered(status_of(workspace, [step.name for step in steps.STEPS]), show)
-
-
 def main() -> None:
     """Runs the command line; an expected error is one line on standard error and its exit status."""
     begin_log()
@@ -255,14 +248,3 @@ def _stop(sentence: str, exit_status: int, hangs: bool = False) -> None:
         logging.shutdown()
         os._exit(exit_status)
     raise SystemExit(exit_status)
-
-
-def _document(night: Night, receipt: StepReceipt) -> dict[str, object]:
-    document = asdict(receipt)
-    document.pop("outputs")
-    details = document.pop("details")
-    if receipt.step == "publish":
-        index = night.receipt("index")
-        document |= {"index": index.digest, "published": details["published"], "gates": details["gates"]}
-        document |= {"recall": index.details["recall"], "report": f"{night.workspace.root}/{night.folder}/report.html"}
-    return {"run_id": night.run_id, **document}

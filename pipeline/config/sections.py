@@ -107,24 +107,66 @@ class Index(Section):
     recommendations: int = operator(20, "items of each user in recommendations.parquet, at most", ge=1)
 
 
+STRONGEST = "strongest"
+GateRule = Literal[
+    "quality",
+    "index_recall",
+    "as_of",
+    "metric",
+    "coverage",
+    "items",
+    "users",
+    "interactions",
+    "newest_event",
+    "missing",
+    "lists",
+    "log_age",
+]
+
+
 class Gate(Section):
     """What must hold before the published index is replaced."""
 
+    moved: ClassVar[dict[str, str]] = {
+        "refuse_worse": "`baseline: popularity` for false, and nothing for true, as `strongest` is the default,"
+    }
+
     metric: str = operator(DEFAULT_METRIC, "a metric at one of evaluate.cutoffs")
     segment: str = operator("all", "a segment that is measured, see evaluation")
-    baseline: str = operator("popularity", "a model of evaluate.baselines")
-    min_ratio: float = operator(1.0, "the model's mean must exceed this times the baseline's", ge=0)
-    refuse_worse: bool = operator(
-        True, "refuse where the baseline that validation takes for the strongest is better, beyond chance"
+    baseline: str = operator(
+        STRONGEST, "a model of evaluate.baselines, or the strongest of them on validation, which chance is allowed for"
     )
+    min_ratio: float = operator(1.0, "the model's mean must exceed this times the baseline's", ge=0)
     min_index_recall: Share = operator(0.99, "recall@10 of the index against exact search")
+    min_published_ratio: float = operator(
+        0.8, "against what is published: of the metric, which chance is allowed for, and of coverage", ge=0
+    )
+    min_rows_ratio: float = operator(0.5, "against what is published: of items, of users and of interactions", ge=0)
+    max_missing_rise: Share = advanced(
+        0.2, "against what is published: more of the items that have no vector, by modality"
+    )
+    max_lists_changed: Share = advanced(
+        1.0, "against what is published: users whose first 10 items are others; 1 for no limit"
+    )
+    max_log_age_days: float = Field(
+        3,
+        gt=0,
+        description="age of the newest interaction at `as of`, and how far it may lie before what is published",
+    )
+    warn_only: tuple[GateRule, ...] = Field(
+        ("coverage", "lists", "log_age"), description="rules that warn where they do not hold, and refuse nothing"
+    )
 
 
 class Publish(Section):
-    """The gate, and how many runs the workspace keeps."""
+    """The gate, and what the workspace keeps."""
 
     gate: Gate = Gate()
-    keep_runs: int = operator(7, "older runs, and what only they name, are swept", ge=1)
+    keep_runs: int = Field(7, ge=1, description="published runs; older ones, and what only they name, are swept")
+    keep_failed_runs: int = advanced(3, "likewise, runs that failed or that the gate refused", ge=0)
+    grace_seconds: int = advanced(
+        86_400, "how long an index stays after another was published: its readers may be at it", ge=0
+    )
 
 
 class Nightly(Section):
@@ -167,9 +209,17 @@ class Config(Section):
     @model_validator(mode="after")
     def _baseline_is_measured(self) -> Self:
         measured = [settings.model for settings in self.evaluate.baselines]
-        if self.publish.gate.baseline not in measured:
+        if self.publish.gate.baseline not in (STRONGEST, *measured):
             raise ValueError(
                 f"publish.gate.baseline {self.publish.gate.baseline} is no model of evaluate.baselines, "
-                f"which are {', '.join(measured)}"
+                f"which are {', '.join(measured)}, nor `{STRONGEST}`"
             )
         return self
+
+    @property
+    def baseline(self) -> str:
+        """The gate's baseline by its name; for `strongest`, the one that stands in where validation chooses none."""
+        if self.publish.gate.baseline != STRONGEST:
+            return self.publish.gate.baseline
+        measured = [settings.model for settings in self.evaluate.baselines]
+        return "popularity" if "popularity" in measured or not measured else measured[0]

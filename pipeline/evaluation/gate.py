@@ -1,31 +1,39 @@
-"""The gate: what must hold before the published index is replaced, judged on numbers alone.
+"""The gate: what must hold of a night before the published index is replaced, judged on numbers alone.
 
-| verdict | passes where |
+| verdict | holds where |
 |---|---|
 | quality | the model's mean of `rules.metric` on `rules.segment` exceeds `rules.min_ratio` times the baseline's |
-| strongest | the baseline that validation takes for the strongest is not better beyond chance, by `paired` |
 | index_recall | the index's recall@10 against exact search is `rules.min_index_recall` or more |
 | integrity | every file of the index has the sha256 that it was written with |
+| log_age | the newest interaction is at most `rules.max_log_age_days` old |
+
+Against the baseline that validation takes for the strongest, quality refuses nothing that chance may explain: the
+paired difference's interval and p-value have to agree. What is compared with the published night stands in
+`pipeline.evaluation.drift`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
-from pipeline.config.sections import Gate
+from pipeline.artefacts.published import INTEGRITY
+from pipeline.config.sections import STRONGEST, Gate
 from pipeline.evaluation.significance import LEVEL, Summary
 from pipeline.workspace import Json
 
 # Segment to model to metric to its `mean`, as `test` of metrics.json.
 Measured = Mapping[str, Mapping[str, Summary]]
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One condition of the gate: the value that was measured, the limit it was held against, and both in a sentence.
+    """One rule of the gate: the value that was measured, the limit it was held against, and both in a sentence.
 
-    value, limit: None where the condition could not be measured.
+    passed: False refuses the night. warning: it passed, but somebody should know. value, limit: None where the rule
+    could not be measured.
     """
 
     name: str
@@ -33,45 +41,71 @@ class Verdict:
     value: float | None
     limit: float | None
     sentence: str
+    warning: bool = False
+
+    @property
+    def mark(self) -> str:
+        """`refused`, `warning` or `passed`."""
+        return "refused" if not self.passed else "warning" if self.warning else "passed"
 
 
-def quality(measured: Measured, model: str, rules: Gate) -> Verdict:
-    """Whether the evaluated model beats its baseline on the test part; not passed where one was not measured."""
+def verdict(rules: Gate, name: str, holds: bool, measured: tuple[float, float], said: str, setting: str) -> Verdict:
+    """A rule that has a limit in the settings, named where it does not hold; it warns where it is in `warn_only`.
+
+    measured: value and limit.
+    """
+    value, limit = measured
+    warns = not holds and name in rules.warn_only
+    sentence = f"{said} (limit {limit:g})" if holds else f"{said}; publish.gate.{setting} is {limit:g}"
+    return Verdict(name, holds or warns, value, limit, sentence, warns)
+
+
+def quality(measured: Measured, model: str, rules: Gate, baseline: str, paired: Json) -> Verdict:
+    """Whether the evaluated model beats its baseline on the test part; not passed where one was not measured.
+
+    It warns where the model has less than the baseline, and passes all the same. baseline: the gate's by its name, or
+    what stands in for the strongest, which `paired`, as in metrics.json, names.
+    """
     where = f"{rules.metric} on {rules.segment}"
+    by_chance = rules.baseline == STRONGEST and bool(paired)
+    baseline = str(paired["baseline"]) if by_chance else baseline
     try:
         segment = measured[rules.segment]
-        ours, theirs = (float(segment[name][rules.metric]["mean"]) for name in (model, rules.baseline))
+        ours, theirs = (float(segment[name][rules.metric]["mean"]) for name in (model, baseline))
     except KeyError as missing:
         return Verdict("quality", False, None, None, f"{where} was not measured: metrics.json has no {missing}")
-    passed = ours > theirs * rules.min_ratio
-    relation = "beats" if passed else "does not beat"
-    times = "" if rules.min_ratio == 1 else f"{rules.min_ratio} × "
-    sentence = f"{model} at {ours:.4f} {relation} {times}{rules.baseline} at {theirs:.4f} ({where})"
-    return Verdict("quality", passed, ours, theirs * rules.min_ratio, sentence)
+    limit = theirs * rules.min_ratio
+    holds = ours > limit
+    against = f"{ours / theirs:.2f} × {baseline} at {theirs:.4f}" if theirs > 0 else f"beside {baseline} at 0"
+    said = f"{model} at {ours:.4f}, {against} ({where}; publish.gate.min_ratio is {rules.min_ratio:g})"
+    difference = paired.get("models", {}).get(model) if by_chance else None
+    if difference and not holds:
+        chance = ours > 0 and not _worse(difference, theirs - limit)
+        said += ", though chance may explain that" if chance else ", beyond chance"
+        said += f": {difference['mean']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+        holds = chance
+    passed = holds or "quality" in rules.warn_only
+    return Verdict("quality", passed, ours, limit, said, passed and (_behind(ours, theirs) or not ours > limit))
 
 
-def strongest(paired: Json, model: str, rules: Gate) -> Verdict | None:
-    """Whether the strongest baseline is not better beyond chance: its interval's and its p-value's word.
+def _worse(difference: Mapping[str, float], allowed: float) -> bool:
+    """Whether a model is worse than its baseline by more than is allowed, beyond chance.
 
-    paired: as in metrics.json. None where the rules do not ask, or nothing was compared.
+    difference: paired. allowed: below 0 where the model must be better; the p-value is of no difference at all.
     """
-    difference = paired.get("models", {}).get(model)
-    if not rules.refuse_worse or difference is None:
-        return None
-    high, worse = float(difference["high"]), difference["high"] < 0 and difference["p"] < LEVEL
-    relation = "is below" if worse else "is not below"
-    between = f"{difference['mean']:+.4f} [{difference['low']:+.4f}, {high:+.4f}]"
-    sentence = f"{model} {relation} {paired['baseline']} beyond chance: {between} ({paired['metric']})"
-    return Verdict("strongest", not worse, high, 0, sentence)
+    return difference["high"] + allowed < 0 and (allowed < 0 or difference["p"] < LEVEL)
+
+
+def _behind(ours: float, theirs: float) -> bool:
+    """Whether a model has less than its baseline, as far as two digits tell."""
+    return theirs > 0 and round(ours / theirs, 2) < 1
 
 
 def index_recall(recall: float, rules: Gate) -> Verdict:
     """Whether the index finds what exact search finds. recall: recall@10 of the index as written."""
     limit = rules.min_index_recall
-    relation = "reaches" if recall >= limit else "is below"
-    return Verdict(
-        "index_recall", recall >= limit, recall, limit, f"index recall@10 of {recall:.4f} {relation} {limit}"
-    )
+    said = f"index recall@10 of {recall:.4f}"
+    return verdict(rules, "index_recall", recall >= limit, (recall, limit), said, "min_index_recall")
 
 
 def integrity(written: Mapping[str, str], present: Mapping[str, str]) -> Verdict:
@@ -80,4 +114,14 @@ def integrity(written: Mapping[str, str], present: Mapping[str, str]) -> Verdict
     sentence = f"all {len(written)} files of the index have the sha256 that was written"
     if changed:
         sentence = f"{changed[0]} is not the file that was written; run the night with --full"
-    return Verdict("integrity", not changed, len(changed), 0, sentence)
+    return Verdict(INTEGRITY, not changed, len(changed), 0, sentence)
+
+
+def log_age(newest: datetime | None, as_of: datetime, rules: Gate) -> Verdict:
+    """Whether the log has been fed lately. newest: when its newest interaction was, None where it has none."""
+    limit = rules.max_log_age_days
+    if newest is None:
+        return Verdict("log_age", True, None, limit, "the log is empty", True)
+    days = (as_of - newest).total_seconds() / DAY_SECONDS
+    said = f"the newest interaction, of {newest:%Y-%m-%d %H:%M}, is {days:.1f} days old at “as of”"
+    return verdict(rules, "log_age", days <= limit, (days, limit), said, "max_log_age_days")

@@ -15,8 +15,8 @@ class RunFiles:
     """One finished run, and what its configuration and its gate say.
 
     `staged`, `fused`, `model` and `index` are the run's artefact folders (`index/<digest>` and so on);
-    `gate` is what the gate said; `steps` are the night's, in order; `media_root` is the folder that image paths are
-    relative to, None for a page without pictures.
+    `gate` is what the gate said, `forced` why the run is published though it refused it, else empty; `steps` are the
+    night's, in order; `media_root` is the folder that image paths are relative to, None for a page without pictures.
     """
 
     workspace: Path
@@ -31,6 +31,12 @@ class RunFiles:
     published: bool
     config: Config = field(default_factory=Config)
     steps: tuple[str, ...] = ()
+    forced: str = ""
+
+    @property
+    def state(self) -> str:
+        """`published`, `forced` or `refused`."""
+        return "forced" if self.forced else "published" if self.published else "refused"
 
     @property
     def rules(self) -> Gate:

@@ -10,13 +10,11 @@ from pipeline.artefacts.staged import Staged
 from pipeline.report.files import RunFiles
 from pipeline.serving.newest_run import duration
 
-# A log that is fed every day may lack a weekend and the holiday beside it; with nothing newer, the feed has stopped.
-STALE_DAYS = 3
-
 
 @dataclass(frozen=True)
 class Age:
-    """How old something was at a moment, in words; is_stale: whether that is more than STALE_DAYS."""
+    """How old something was at a moment, in words; is_stale: whether that is more than the gate's
+    `max_log_age_days`."""
 
     words: str
     is_stale: bool
@@ -36,11 +34,12 @@ def newest_choice_of(run: RunFiles) -> NewestChoice | None:
     if newest is None:
         return None
     moments = {"“as of”": run.as_of, **({"the night ran": str(opened["started_at"])} if opened else {})}
+    limit = run.rules.max_log_age_days
     passed = {name: (datetime.fromisoformat(moment) - newest).total_seconds() for name, moment in moments.items()}
-    return NewestChoice(newest.isoformat(), tuple(_age(seconds, name) for name, seconds in passed.items()))
+    return NewestChoice(newest.isoformat(), tuple(_age(seconds, name, limit) for name, seconds in passed.items()))
 
 
-def _age(seconds: float, moment: str) -> Age:
+def _age(seconds: float, moment: str, limit_days: float) -> Age:
     if seconds < 0:
         return Age(f"after {moment}", False)
-    return Age(f"{duration(seconds) or 'less than a minute'} before {moment}", seconds > STALE_DAYS * 86_400)
+    return Age(f"{duration(seconds) or 'less than a minute'} before {moment}", seconds > limit_days * 86_400)

@@ -165,7 +165,7 @@ def gather(run: RunFiles) -> Report:
         source=Staged(run.staged).summary,
         warnings=fusion.details.get("warnings", ()),
         without_vector=fusion.details.get("users_without_vector", {}),
-        headline=headline_of(evaluated, judged, run.rules.baseline),
+        headline=headline_of(evaluated, judged, run.config.baseline),
         modalities=tuple(modality_of(name, of_name, examples, pictures) for name, of_name in buckets.items()),
         metrics=metrics_of(evaluated, judged),
         notes=evaluated.notes,

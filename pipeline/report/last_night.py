@@ -6,18 +6,18 @@ gone or broken is not compared, and a sentence says so; nothing here stops a nig
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.artefacts.counts import Receipts, earlier_receipts, modality_of, rows_of, summary_of, vectors_of
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.model import FitDetails
-from pipeline.artefacts.runs import StepReceipt, earlier_receipt, runs
-from pipeline.artefacts.staged import SourceSummary
+from pipeline.artefacts.published import published_now
+from pipeline.artefacts.runs import StepReceipt, runs, was_published
 from pipeline.artefacts.tries import CHOSEN
+from pipeline.evaluation.list_changes import ListChanges, list_changes_of
 from pipeline.report.files import RunFiles
-from pipeline.report.list_changes import ListChanges, list_changes_of
 from pipeline.report.scores import Interval, interval, label
 from pipeline.report.settings import Setting, changed
 from pipeline.workspace import Json, Workspace, skip_broken
@@ -25,7 +25,6 @@ from pipeline.workspace import Json, Workspace, skip_broken
 # Of the list that goes out, beside the gate's metric and segment: accuracy, new items, and how much of the catalogue.
 SEGMENTS = ("all", "cold", "cold_among_all")
 FAMILIES = ("ndcg", "recall", "coverage")
-Receipts = Mapping[str, StepReceipt]
 
 
 @dataclass(frozen=True)
@@ -84,17 +83,15 @@ def last_night_of(run: RunFiles, receipts: Iterable[StepReceipt], evaluated: Eva
     if opened is None:
         return None
     folder = _folder(run, opened)
-    names = sorted(path.stem for path in folder.glob("steps/*.json"))
-    before = {name: receipt for name in names if (receipt := earlier_receipt(folder, name))}
+    before, unread = earlier_receipts(folder)
     now = {receipt.step: receipt for receipt in receipts}
     # A modality with a bucket that cannot be read is not compared at all: the others alone would be fewer rows.
-    lost_parts = [name for name in names if name not in before] if _vectors(before) else now
-    broken = {_modality(name) for name in lost_parts} - {""}
+    broken = {modality_of(name) for name in (unread if vectors_of(before) else now)} - {""}
     before, now = _without(broken, before), _without(broken, now)
     metrics = skip_broken(lambda: Evaluated.read(folder))
-    lists = list_changes_of(run, run.workspace / before["index"].path) if "index" in before else None
+    lists = _lists(run, before) if "index" in before else None
     lost = {
-        "items, users and interactions": _summary(before) is None,
+        "items, users and interactions": summary_of(before) is None,
         **{f"{modality} vectors": True for modality in sorted(broken)},
         "the fusion": "fuse" not in before,
         "the model": metrics is None or "train" not in before,
@@ -104,7 +101,7 @@ def last_night_of(run: RunFiles, receipts: Iterable[StepReceipt], evaluated: Eva
     return LastNight(
         run_id=str(opened["run_id"]),
         as_of=str(opened["as_of"]),
-        published=_was_published(run, opened),
+        published=was_published(folder),
         counts=tuple(_counts(before, now)),
         metrics=tuple(_metrics(metrics, evaluated, run)) if metrics else (),
         replaced=tuple(_replaced(_parts(before, metrics), _parts(now, evaluated))),
@@ -118,55 +115,41 @@ def _folder(run: RunFiles, opened: Json) -> Path:
     return run.workspace / "runs" / str(opened["run_id"])
 
 
-def _was_published(run: RunFiles, opened: Json) -> bool:
-    receipt = earlier_receipt(_folder(run, opened), "publish")
-    return receipt is not None and bool(receipt.details.get("published"))
-
-
 def _earlier(run: RunFiles) -> Json | None:
-    """The newest run that began before this one and was published, else the newest of them that was judged."""
+    """The published run, which the gate compares with too; where that is this one or cannot be read, the newest that
+    began before it and was published, else the newest of them that was judged.
+    """
     begun = runs(Workspace(run.workspace, read_only=True))
     own = next((place for place, other in enumerate(begun) if other["run_id"] == run.run_id), len(begun))
+    current = skip_broken(lambda: published_now(run.workspace)) or {}
+    others = (other for other in begun if other["run_id"] != run.run_id)
     earlier = begun[:own][::-1]
     judged = (other for other in earlier if (_folder(run, other) / "steps" / "publish.json").exists())
-    return next((other for other in earlier if _was_published(run, other)), next(judged, None))
+    replaced = (other for other in others if other["run_id"] == current.get("run_id"))
+    return next(replaced, next((other for other in earlier if was_published(_folder(run, other))), next(judged, None)))
 
 
-def _summary(receipts: Receipts) -> SourceSummary | None:
-    ingested = receipts.get("ingest")
-    return skip_broken(lambda: ingested.noted(SourceSummary)) if ingested else None
+def _lists(run: RunFiles, before: Receipts) -> ListChanges | None:
+    return list_changes_of(run.index, run.workspace / before["index"].path, run.config.seed)
 
 
 def _without(modalities: Collection[str], receipts: Receipts) -> dict[str, StepReceipt]:
-    return {name: receipt for name, receipt in receipts.items() if _modality(name) not in modalities}
+    return {name: receipt for name, receipt in receipts.items() if modality_of(name) not in modalities}
 
 
 def _counts(before: Receipts, now: Receipts) -> Iterator[Count]:
     """Rows of both nights; of a modality, how many items have a vector and how many have none."""
-    old, new = _tables(before), _tables(now)
+    old, new = rows_of(before), rows_of(now)
     yield from (Count(name, old[name], new[name]) for name in new if old)
     old, new = _vectors(before), _vectors(now)
     yield from (Count(name, old.get(name), new.get(name)) for name in {**new, **old} if old)
 
 
-def _tables(receipts: Receipts) -> dict[str, int]:
-    summary = _summary(receipts)
-    if summary is None:
-        return {}
-    return {"items": summary.items, "users": summary.users, "interactions": sum(summary.parts.values())}
-
-
-def _modality(step: str) -> str:
-    return step.split(".")[1] if step.startswith("extract.") else ""
-
-
 def _vectors(receipts: Receipts) -> dict[str, int]:
     """Items with and without a vector, by modality."""
-    counts: Counter[str] = Counter()
-    for name, receipt in receipts.items():
-        if ".bucket-" in name:
-            counts[f"{_modality(name)} vectors"] += receipt.rows - receipt.missing_rows
-            counts[f"without {_modality(name)}"] += receipt.missing_rows
+    counts: dict[str, int] = {}
+    for modality, count in vectors_of(receipts).items():
+        counts |= {f"{modality} vectors": count.present, f"without {modality}": count.missing}
     return counts
 
 
@@ -193,7 +176,7 @@ def _parts(receipts: Receipts, evaluated: Evaluated | None) -> dict[str, str]:
 
 def _encoders(receipts: Receipts) -> dict[str, str]:
     return {
-        _modality(name): str(receipt.details.get("model", ""))
+        modality_of(name): str(receipt.details.get("model", ""))
         for name, receipt in sorted(receipts.items())
         if ".bucket-" in name
     }

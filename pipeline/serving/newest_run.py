@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.artefacts.published import INTEGRITY
 from pipeline.artefacts.runs import StepReceipt, earlier_receipt
 from pipeline.workspace import Json
 
@@ -38,11 +39,23 @@ def why_not_published(run: Json, folder: Path, steps: Sequence[str]) -> str:
         return _unfinished(run, folder, steps)
     gates = publish.details.get("gates", [])
     if not publish.details.get("published"):
-        reasons = [f"{gate['name']}: {gate['sentence']}" for gate in gates if not gate["passed"]]
-        return f"the gate refused it: {'; '.join(reasons)}"
+        refused = [gate for gate in gates if not gate["passed"]]
+        reasons = "; ".join(f"{gate['name']}: {gate['sentence']}" for gate in refused)
+        way = way_out(str(run["run_id"]), [gate["name"] for gate in refused])
+        return f"the gate refused it: {reasons}{f'; {way}'.rstrip('; ')}"
     return (
         "another run was published after it, or it was killed before it was: `medley publish` with its run id does that"
     )
+
+
+def way_out(run_id: str, refused: Sequence[str]) -> str:
+    """How a run that the gate refused is published all the same, ending in a semicolon; empty where nothing does that.
+
+    refused: the names of the rules that did not hold.
+    """
+    if INTEGRITY in refused:
+        return ""
+    return f"if that is meant, `medley publish --run-id {run_id} --force REASON` publishes it all the same; "
 
 
 def _unfinished(run: Json, folder: Path, steps: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Status: what is published, from which run, how fresh, which gates passed; and why no newer run is published."""
+"""Status: what is published, from which run, how fresh, by which rules; and why no newer run is published."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pipeline.serving.newest_run import ago, why_not_published
 from pipeline.workspace import Json, Workspace
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")
+COLOURS = {"passed": "green", "warning": "yellow", "refused": "red"}
 SEGMENTS = ("all", "cold", "cold_among_all")
 
 
@@ -27,12 +28,15 @@ def status(workspace: Path, steps: Sequence[str]) -> Json:
 
     Raises WorkspaceError if nothing is published.
     """
-    newest = _newest(workspace, steps)
-    published = _published(workspace, newest)
+    found = published_now(workspace)
+    newest = _newest(workspace, steps, str((found or {}).get("rolled_back_from", "")))
+    published = _published(workspace, found, newest)
     folder = workspace / "runs" / str(published["run_id"])
     receipt, fused = earlier_receipt(folder, "publish"), earlier_receipt(folder, "fuse")
     age = datetime.now(UTC) - datetime.fromisoformat(str(published["published_at"]))
     return {
+        "forced": "",
+        "rolled_back_from": "",
         **published,
         "age_seconds": int(age.total_seconds()),
         "gates": receipt.details["gates"] if receipt else [],
@@ -43,17 +47,18 @@ def status(workspace: Path, steps: Sequence[str]) -> Json:
     }
 
 
-def _newest(workspace: Path, steps: Sequence[str]) -> Json:
+def _newest(workspace: Path, steps: Sequence[str], rolled_back_from: str) -> Json:
     """The run begun last, as if it were not the published one: `run_id`, `published`, and `why` it is not."""
     run = next(reversed(runs(Workspace(workspace, read_only=True))), None)
     if run is None:
         return {"run_id": None, "published": False, "why": "there is none that can be read"}
     why = why_not_published(run, workspace / "runs" / str(run["run_id"]), steps)
+    if run["run_id"] == rolled_back_from:
+        why = "it was published, and `medley rollback` went back from it; the next night is judged against this one"
     return {"run_id": run["run_id"], "published": False, "why": why}
 
 
-def _published(workspace: Path, newest: Json) -> Json:
-    published = published_now(workspace)
+def _published(workspace: Path, published: Json | None, newest: Json) -> Json:
     if published is None and newest["run_id"]:
         raise WorkspaceError(
             f"workspace {workspace}: nothing is published yet; of run {newest['run_id']}, {newest['why']}"
@@ -67,9 +72,17 @@ def show(document: Json, console: Console) -> None:
         f"[bold]published[/]  {ago(document['age_seconds'])}  index {_plain(document['digest'])}  "
         f"as of {_plain(document['as_of'])}  run {_plain(document['run_id'])}"
     )
+    if document["rolled_back_from"]:
+        console.print(f"  [yellow]rolled back from run {_plain(document['rolled_back_from'])}[/]", soft_wrap=True)
+    if document["forced"]:
+        reason = f"published by force, though the gate refused it: {_plain(document['forced'])}"
+        console.print(f"  [red]{reason}[/]", soft_wrap=True)
+    width = max((len(str(gate["name"])) for gate in document["gates"]), default=0)
     for gate in document["gates"]:
-        mark = "[green]passed[/]" if gate["passed"] else "[red]refused[/]"
-        console.print(f"  {mark}  {_plain(gate['sentence'])}")
+        mark = "refused" if not gate["passed"] else "warning" if gate.get("warning") else "passed"
+        name = f"{gate['name']:<{width}}"
+        line = f"  [{COLOURS[mark]}]{mark:<7}[/]  {_plain(name)}  {_plain(gate['sentence'])}"
+        console.print(line, soft_wrap=True)
     for sentence in document["warnings"]:
         console.print(f"  [yellow]warning[/]  {_plain(sentence)}", soft_wrap=True)
     newest = document["newest_run"]

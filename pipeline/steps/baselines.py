@@ -72,7 +72,7 @@ def beaten(night: Night, kept: Kept) -> dict[str, str]:
         others = {other: each.score for other, each in kept.items() if each.nights == own.nights}
         scores = {other: score for other, score in others.items() if score is not None}
         best = max(scores, key=lambda other: scores[other], default=name)
-        if name in scores and scores[name] < scores[best] and name != night.config.publish.gate.baseline:
+        if name in scores and scores[name] < scores[best] and name != night.config.baseline:
             better[name] = best
     return better
 

@@ -84,7 +84,7 @@ def run(night: Night) -> StepReceipt:
     steps = [trained, night.receipt("rerank"), night.receipt("fuse")]
     gate, digests = config.publish.gate, [*(step.digest for step in steps), log_digest]
     own = [RECOMMENDERS.identity(settings.model) for settings in config.evaluate.baselines]
-    gate_reads = [gate.metric, gate.segment, gate.baseline]
+    gate_reads = [gate.metric, gate.segment, config.baseline]
 
     def key_of(kept: Kept) -> str:
         settings = _read_of(config.evaluate), config.seed, gate_reads, own, settings_of(kept)
@@ -240,7 +240,7 @@ def _fitted(night: Night, log: Log, kept: Kept, stored: Path) -> Fitted:
     without = StoredScorers(stored / "without")
     for modality, scorer in _without_each(night, trained, log):
         without[modality] = scorer
-    strongest = max(validation, key=lambda name: validation[name], default=night.config.publish.gate.baseline)
+    strongest = max(validation, key=lambda name: validation[name], default=night.config.baseline)
     return Fitted(beside, trained, fit.evaluated, without, strongest)
 
 

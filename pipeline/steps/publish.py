@@ -3,46 +3,50 @@
 `CURRENT.json` moves once all else of the run is written: a full disk or a kill before leaves what was published, and a
 night that moved it counts as published, whatever becomes of the sweep.
 
-What is published is replaced only if the evaluated model beat its baseline, and the strongest one is not better; if the
-index found what exact search finds, and every file of it is the one that was written. Otherwise the previous night
-stays, and the exit status is 3.
+What is published is replaced only if every rule of the gate holds, see `pipeline.steps.gate`. Otherwise the previous
+night stays, and the exit status is 3. A reason given by hand publishes past every rule but `integrity`, and is recorded
+with the run, in `CURRENT.json` and in the report.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.artefacts.evaluated import Evaluated
-from pipeline.artefacts.published import CURRENT
+from pipeline.artefacts.published import INTEGRITY, replace_published
 from pipeline.artefacts.runs import StepReceipt, total
 from pipeline.errors import GateRefused
-from pipeline.evaluation.gate import Verdict, index_recall, integrity, quality, strongest
+from pipeline.evaluation.gate import Verdict
 from pipeline.media import media_root
 from pipeline.night import Night, peak_rss_bytes
 from pipeline.report import RunFiles, write_report
+from pipeline.serving.newest_run import way_out
 from pipeline.steps import STEPS
+from pipeline.steps.gate import judge
 from pipeline.steps.sweep import sweep
-from pipeline.workspace import Json, sha256_of
+from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
 # What the manifest says of each step.
 SUMMED = ("digest", "rows", "encoded_rows", "missing_rows", "skipped", "seconds", "peak_rss_bytes")
 
 
-def run(night: Night) -> StepReceipt:
+def run(night: Night, force: str = "") -> StepReceipt:
     """Publishes the run's index if the gate lets it, and always leaves a report and a manifest.
 
-    Raises GateRefused, after those are written, if a condition does not hold.
+    force: why it is to be published though the gate refuses it; empty to obey the gate. Raises GateRefused, after the
+    report and the manifest are written, if a rule does not hold and is not overridden.
     """
     begin = time.perf_counter()
     verdicts = judge(night)
     refused = [verdict for verdict in verdicts if not verdict.passed]
+    overridden = bool(force and refused) and all(verdict.name != INTEGRITY for verdict in refused)
+    published, forced = overridden or not refused, force if overridden else ""
     index = night.receipt("index")
-    _write_report(night, verdicts, published=not refused)
+    _write_report(night, verdicts, published, forced)
     receipt = StepReceipt(
         step="publish",
         path=index.path,
@@ -53,39 +57,34 @@ def run(night: Night) -> StepReceipt:
         skipped=False,
         seconds=round(time.perf_counter() - begin, 3),
         peak_rss_bytes=peak_rss_bytes(),
-        details={"published": not refused, "gates": [asdict(verdict) for verdict in verdicts]},
+        details={"published": published, "gates": [asdict(verdict) for verdict in verdicts], "forced": forced},
     )
     night.workspace.write_json(f"{night.folder}/steps/publish.json", asdict(receipt))
     night.workspace.write_json(f"{night.folder}/manifest.json", manifest(night))
-    if refused:
-        reasons = "; ".join(verdict.sentence for verdict in refused)
-        raise GateRefused(f"not published: {reasons}. What was published before stays; see {report_path(night)}")
-    night.workspace.write_json(CURRENT, _current(night, index))
+    for verdict in verdicts:
+        if verdict.warning or (forced and not verdict.passed):
+            log.warning("gate: %s: %s", verdict.name, verdict.sentence)
+    if not published:
+        raise GateRefused(_refusal(night, refused))
+    replace_published(night.workspace, {"run_id": night.run_id, "as_of": night.as_of.isoformat()}, index, forced)
     try:
-        sweep(night)
+        sweep(night.workspace, night.config, night.run_id)
     except OSError as error:
         log.warning("sweep: %s: %s; what no run needs is swept another night", error.filename, error.strerror)
-    log.info("published index %s, report %s", index.digest, report_path(night))
+    by_force = f" by force ({forced})" if forced else ""
+    log.info("published index %s%s, report %s", index.digest, by_force, report_path(night))
     return receipt
+
+
+def _refusal(night: Night, refused: Sequence[Verdict]) -> str:
+    reasons = "; ".join(f"{verdict.name}: {verdict.sentence}" for verdict in refused)
+    way = way_out(night.run_id, [verdict.name for verdict in refused])
+    return f"not published: {reasons}. What was published before stays; {way}see {report_path(night)}"
 
 
 def report_path(night: Night) -> Path:
     """Where the run's report is written."""
     return night.workspace.path(night.folder, "report.html")
-
-
-def judge(night: Night) -> list[Verdict]:
-    """The gate's conditions, judged on the evaluated fit and on the index as written."""
-    rules, index = night.config.publish.gate, night.receipt("index")
-    metrics = Evaluated.read(night.workspace.path(night.folder))
-    present = {name: sha256_of(path) for name in index.outputs if (path := night.workspace.path(name)).is_file()}
-    beside = strongest(metrics.paired, metrics.trained, rules)
-    return [
-        quality(metrics.test, metrics.trained, rules),
-        *([beside] if beside else []),
-        index_recall(float(str(index.details["recall"])), rules),
-        integrity(index.outputs, present),
-    ]
 
 
 def manifest(night: Night) -> Json:
@@ -105,17 +104,7 @@ def manifest(night: Night) -> Json:
     }
 
 
-def _current(night: Night, index: StepReceipt) -> Json:
-    return {
-        "index": index.path,
-        "digest": index.digest,
-        "run_id": night.run_id,
-        "as_of": night.as_of.isoformat(),
-        "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> None:
+def _write_report(night: Night, verdicts: Sequence[Verdict], published: bool, forced: str) -> None:
     path = night.workspace.path(".tmp", f"report-{night.run_id}.html")
     write_report(
         RunFiles(
@@ -129,6 +118,7 @@ def _write_report(night: Night, verdicts: list[Verdict], published: bool) -> Non
             index=night.folder_of("index"),
             gate=tuple(verdicts),
             published=published,
+            forced=forced,
             config=night.config,
             steps=tuple(step.name for step in STEPS),
         ),

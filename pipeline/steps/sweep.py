@@ -1,8 +1,10 @@
-"""Sweep: what a night leaves behind, once it is published.
+"""Sweep: what nights leave behind, once one is published, or when `medley sweep` asks.
 
-- runs: the newest `publish.keep_runs`, tonight's and the published one stay, and so do those that may be going on: none
-  that has not published goes within `nightly.timeout_seconds` of its last step, and none at all within an hour;
-- artefacts: what no kept run's receipts name goes, an hour after it was last changed, as a run may be writing it;
+- runs: the newest `publish.keep_runs` that were published, the newest `publish.keep_failed_runs` of the others,
+  tonight's and the published one stay, and so do those that may be going on: none that has not published goes within
+  `nightly.timeout_seconds` of its last step, and none at all within an hour;
+- artefacts: what no kept run's receipts name goes, an hour after it was last changed, as a run may be writing it; an
+  index not within `publish.grace_seconds` of when it was written, or another was published in its place;
 - media that the source gave as bytes: what no kept run's items name goes, likewise, but none while another run may be
   going on, and so are unfinished files;
 - searches for settings, which no run names: what has gone on since the oldest kept run began stays, and the newest,
@@ -25,23 +27,40 @@ import pyarrow.compute as pc
 
 from pipeline.artefacts.published import published_now
 from pipeline.artefacts.read import read_table, schema_of
-from pipeline.artefacts.runs import OPENED, runs
+from pipeline.artefacts.runs import OPENED, runs, was_published
+from pipeline.config import Config
 from pipeline.media import MEDIA
 from pipeline.media.stored import FOLDER, PREFIX, names_of, path_of
-from pipeline.night import Night
 from pipeline.workspace import Workspace, read_json, skip_broken
 
 log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
-DIGESTS = ("fused/*", "models/*", "reranked/*", "evaluations/*", "index/*", "tunes/*")
+DIGESTS = ("fused/*", "models/*", "reranked/*", "evaluations/*", "tunes/*")
 SWEPT = (*SHARDS, "staged/*", "encoders/*/*", *DIGESTS)
+INDEXES = "index/*"
 LAYOUT = "layout.json"
 GRACE_SECONDS = 3600
 
 
-def kept_runs(run_ids: Sequence[str], count: int, always: Collection[str]) -> set[str]:
-    """The runs that stay. run_ids: all of them, oldest first. always: those that stay whatever their age."""
-    return {*run_ids[-count:], *(run_id for run_id in run_ids if run_id in always)}
+@dataclass(frozen=True)
+class Swept:
+    """What went: runs by their id, artefacts by their path in the workspace, and how many bytes both had."""
+
+    runs: tuple[str, ...]
+    artefacts: tuple[str, ...]
+    bytes: int
+
+
+def kept_runs(
+    run_ids: Sequence[str], published: Collection[str], counts: tuple[int, int], always: Collection[str]
+) -> set[str]:
+    """The runs that stay. run_ids: all of them, oldest first. published: those of them that were.
+
+    counts: how many stay of those that were published, and of the others. always: those that stay whatever their age.
+    """
+    groups = ([run for run in run_ids if (run in published) == was] for was in (True, False))
+    newest = (run for group, count in zip(groups, counts, strict=True) for run in group[max(0, len(group) - count) :])
+    return {*newest, *(run_id for run_id in run_ids if run_id in always)}
 
 
 def kept_searches(changed: Mapping[str, float], since: float) -> set[str]:
@@ -72,34 +91,42 @@ def may_go_on(changed: float, over: bool, now: float, timeout_seconds: float) ->
     return changed >= now - GRACE_SECONDS - (0 if over else timeout_seconds)
 
 
-def sweep(night: Night) -> None:
-    """Removes runs beyond `publish.keep_runs`, every artefact that no kept run names, and older searches."""
-    workspace, now = night.workspace, time.time()
+def sweep(workspace: Workspace, config: Config, tonight: str = "") -> Swept:
+    """Removes runs beyond those that are kept, every artefact that no kept run names, and older searches.
+
+    tonight: the run that stays in any case.
+    """
+    now, publish = time.time(), config.publish
     current = skip_broken(lambda: published_now(workspace.root)) or {}
     began = {str(run["run_id"]): datetime.fromisoformat(run["started_at"]) for run in runs(workspace)}
-    going_on = {run_id for run_id in began if _may_go_on(night, run_id, now)}
-    always = {night.run_id, str(current.get("run_id")), *going_on}
-    kept_ids = kept_runs(list(began), night.config.publish.keep_runs, always)
-    for run_id in began.keys() - kept_ids:
-        shutil.rmtree(workspace.path("runs", run_id), ignore_errors=True)
-    oldest = min(began[run_id] for run_id in kept_ids).timestamp()
+    going_on = {run_id for run_id in began if _may_go_on(workspace, run_id, now, config.nightly.timeout_seconds)}
+    always = {tonight, str(current.get("run_id")), *going_on} - {""}
+    published = {run_id for run_id in began if was_published(workspace.path("runs", run_id))}
+    kept_ids = kept_runs(list(began), published, (publish.keep_runs, publish.keep_failed_runs), always)
+    gone = sorted(began.keys() - kept_ids)
+    freed = sum(_remove(workspace.path("runs", run_id)) for run_id in gone)
+    oldest = min((began[run_id].timestamp() for run_id in kept_ids), default=now)
     named = {str(current.get("index")), *kept_searches(_changed(workspace, "tunes/*/*"), oldest)}
     for run_id in {*kept_ids, *always}:
         named |= _named(workspace.path("runs", run_id))
-    for name in unnamed(_changed(workspace, *SWEPT), named, now - GRACE_SECONDS):
+    artefacts = unnamed(_changed(workspace, *SWEPT), named, now - GRACE_SECONDS)
+    artefacts += unnamed(_changed(workspace, INDEXES), named, now - max(GRACE_SECONDS, publish.grace_seconds))
+    for name in artefacts:
+        freed += _bytes(workspace.path(name))
         workspace.remove(name)
         log.info("swept %s: no kept run names it", name)
-    if not going_on - {night.run_id}:
+    if not going_on - {tonight}:
         files = _changed(workspace, ".tmp/*", f"{FOLDER}/*/*/*")
-        media = skip_broken(partial(_media, workspace, named))
+        media = skip_broken(lambda: _media(workspace, named))  # what those runs read is not known: none goes
         for name in unnamed(files, media, now - GRACE_SECONDS) if media is not None else ():
-            _remove(workspace.path(name))
+            freed += _remove(workspace.path(name))
+    return Swept(tuple(gone), tuple(artefacts), freed)
 
 
-def _may_go_on(night: Night, run_id: str, now: float) -> bool:
-    receipts = _changed(night.workspace, f"runs/{run_id}/{OPENED}", f"runs/{run_id}/steps/*.json")
+def _may_go_on(workspace: Workspace, run_id: str, now: float, timeout_seconds: float) -> bool:
+    receipts = _changed(workspace, f"runs/{run_id}/{OPENED}", f"runs/{run_id}/steps/*.json")
     over = f"runs/{run_id}/steps/publish.json" in receipts
-    return may_go_on(max(receipts.values(), default=0), over, now, night.config.nightly.timeout_seconds)
+    return may_go_on(max(receipts.values(), default=0), over, now, timeout_seconds)
 
 
 @dataclass(frozen=True)
@@ -140,5 +167,17 @@ def _changed(workspace: Workspace, *patterns: str) -> dict[str, float]:
     return changed
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path) -> int:
+    """Returns how many bytes went."""
+    size = _bytes(path)
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return size
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all those in a folder."""
+    size = 0
+    for file in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):  # another run ends meanwhile
+            size += file.stat().st_size if file.is_file() else 0
+    return size

@@ -148,9 +148,10 @@ print(json.dumps([refused, expected]))
         ({"threads": 3, "index.recommendations": 5}, ["-s", "threads=3", "-s", "index.recommendations=5"]),
         ({"publish.gate.segment": None, "a.field.of.an.earlier.yaml": None}, []),
         (
-            {"train.warm_start": "true", "publish.gate.refuse_worse": False},
-            ["-s", "train.warm_start=true", "-s", "publish.gate.refuse_worse=false"],
+            {"train.warm_start": "true", "publish.gate.min_published_ratio": 0},
+            ["-s", "train.warm_start=true", "-s", "publish.gate.min_published_ratio=0"],
         ),
+        ({"train.warm_start": False}, ["-s", "train.warm_start=false"]),
         ({"settings": {"fuse.width": 48, "note": "tonight"}}, ["-s", "fuse.width=48", "-s", 'note="tonight"']),
         (
             {"fuse.widht": 48},

@@ -202,7 +202,7 @@ def night(airflow: Airflow) -> dict[str, Any]:
     conf = {
         "settings": {"fuse.width": 48, "note": "from the form"},
         "publish.gate.min_ratio": 0,
-        "publish.gate.refuse_worse": False,
+        "publish.gate.min_published_ratio": 0,
     }  # 60 items teach no model much
     return airflow.night(**conf)
 
@@ -244,7 +244,7 @@ def test_the_command_line_gives_the_same_bytes_for_every_artefact(
         "-s",
         "publish.gate.min_ratio=0",
         "-s",
-        "publish.gate.refuse_worse=false",
+        "publish.gate.min_published_ratio=0",
     )
     elsewhere = ("-c", airflow.config, "-s", f"workspace={tmp_path / 'workspace'}", "--run-id", "by-hand")
     medley("run", "--as-of", by_dag["as_of"], *elsewhere, *settings)

@@ -211,7 +211,7 @@ extract: {text: {encoder: array, file: words.npy}, image: {encoder: array, file:
   audio: null}
 train: {model: elsa, max_epochs: 2}
 evaluate: {bootstrap_samples: 20}
-publish: {gate: {min_ratio: 0, refuse_worse: false}}
+publish: {gate: {min_ratio: 0, min_published_ratio: 0}}
 """
 
 

@@ -20,7 +20,7 @@ from pipeline.config import Config
 from pipeline.report import RunFiles, gather, render
 from pipeline.report.last_night import LastNight, MetricChange, last_night_of
 from pipeline.report.scores import Interval
-from tests.report.conftest import EVIL, change, item_id, user_id, write, write_earlier
+from tests.report.conftest import EVIL, change, dump, item_id, user_id, write, write_earlier
 
 WriteRun = Callable[..., RunFiles]
 
@@ -48,10 +48,7 @@ def test_it_is_the_newest_published_one_that_began_before(write_run: WriteRun) -
     write_earlier(run, "refused", published=False, day=26)
     write_earlier(run, "later", day=29)
     assert last_night(run).run_id == "newer"
-    assert (
-        "Compared with run newer , as of 25 Nov 2025, 02:00 UTC: the newest earlier one that was published."
-        in words(run)
-    )
+    assert "Compared with run newer , as of 25 Nov 2025, 02:00 UTC, which was published." in words(run)
 
 
 def test_where_none_was_published_it_is_the_newest_and_that_is_said(write_run: WriteRun) -> None:
@@ -193,6 +190,17 @@ def test_users_with_other_first_items_are_counted(write_run: WriteRun) -> None:
     assert found.kept == pytest.approx((12 + 0.9) / 13)
 
 
+def test_after_a_rollback_the_night_is_compared_with_what_is_published(write_run: WriteRun) -> None:
+    run = write_run()
+    for name, day in (("older", 24), ("newer", 25)):
+        write_earlier(run, name, day=day)
+    moment = "2025-11-24T02:00:00+00:00"
+    current = {"index": "index/of-older", "digest": "1", "as_of": moment, "published_at": moment}
+    for published, compared in (("older", "older"), (run.run_id, "newer"), ("swept", "newer")):
+        dump(run.workspace / "CURRENT.json", {**current, "run_id": published})
+        assert last_night(run).run_id == compared
+
+
 @pytest.mark.parametrize("is_earlier", [True, False])
 def test_lists_of_another_length_are_compared_as_far_as_both_go(write_run: WriteRun, is_earlier: bool) -> None:
     run = write_run()
@@ -207,7 +215,7 @@ def test_lists_of_another_length_are_compared_as_far_as_both_go(write_run: Write
 def test_so_many_users_are_drawn_and_no_more(write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run()
     write_earlier(run)
-    monkeypatch.setattr("pipeline.report.list_changes.MAX_USERS", 5)
+    monkeypatch.setattr("pipeline.evaluation.list_changes.MAX_USERS", 5)
     read: list[int] = []
     whole = Published.lists
 

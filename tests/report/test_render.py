@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import WorkspaceError
+from pipeline.evaluation.gate import Verdict
 from pipeline.report import RunFiles, gather, render, write_report
 from pipeline.report import number_formats as formats
 from pipeline.report.render import data_block
@@ -77,6 +78,27 @@ def test_a_refused_night_says_so_and_why(write_run: WriteRun) -> None:
     assert "✕ Refused" in page
     assert "✓ Published" not in page
     assert "ndcg@10 0.2000 against 0.1000 of popularity" in page
+
+
+def test_a_rule_that_warns_is_coloured_and_those_that_passed_are_counted(write_run: WriteRun) -> None:
+    warned = Verdict("log_age", True, 500.0, 3.0, "the newest interaction is 500 days old", warning=True)
+    passed = tuple(Verdict(f"rule {n}", True, 1.0, 0.5, f"passed the {n}th") for n in range(5))
+    run = replace(write_run(), gate=(*passed, warned))
+    page = render(gather(run))
+    assert '<li class="warning"><b>!</b> log_age: the newest interaction is 500 days old</li>' in page
+    assert "<summary>5\u00a0rules passed</summary>" in page
+    assert "passed the 4th" in page
+    assert "✓ Published" in page
+
+
+def test_a_night_published_by_force_says_so_with_its_reason(write_run: WriteRun) -> None:
+    run = replace(write_run(published=False), published=True, forced=f"half the range went {EVIL}")
+    page = render(gather(run))
+    assert "! Published by force" in page
+    assert "Reason: half the range went &lt;script&gt;" in page
+    assert '<li class="refused"><b>✕</b> quality: ' in page
+    assert EVIL not in page
+    assert "✓ Published" not in page
 
 
 def test_the_note_is_on_the_page(write_run: WriteRun) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.report import RunFiles, gather, render
-from pipeline.report.freshness import STALE_DAYS, newest_choice_of
+from pipeline.report.freshness import newest_choice_of
 from pipeline.report.settings import MAX_LETTERS, not_default
 from pipeline.source.passwords import without_secrets
 from tests.report.conftest import EVIL, change
@@ -115,14 +115,21 @@ def test_the_newest_choice_has_an_age_at_as_of_and_when_the_night_ran(write_run:
     [
         ("2025-11-24T00:59:00+00:00", "after “as of”", False),
         ("2025-11-24T01:00:30+00:00", "less than a minute before “as of”", False),
-        (f"2025-11-{24 + STALE_DAYS}T01:00:00+00:00", f"{STALE_DAYS} days before “as of”", False),
-        (f"2025-11-{24 + STALE_DAYS}T01:00:01+00:00", f"{STALE_DAYS} days before “as of”", True),
+        ("2025-11-27T01:00:00+00:00", "3 days before “as of”", False),
+        ("2025-11-27T01:00:01+00:00", "3 days before “as of”", True),
     ],
 )
 def test_an_age_is_coloured_beyond_some_days(write_run: WriteRun, as_of: str, words: str, stale: bool) -> None:
     newest = newest_choice_of(replace(write_run(), as_of=as_of))
     assert newest
     assert (newest.ages[0].words, newest.ages[0].is_stale) == (words, stale)
+
+
+def test_the_gates_limit_says_which_age_is_coloured(write_run: WriteRun) -> None:
+    config = Config.model_validate({"publish": {"gate": {"max_log_age_days": 5}}})
+    newest = newest_choice_of(replace(write_run(), config=config))
+    assert newest
+    assert [age.is_stale for age in newest.ages] == [False, False]
 
 
 def test_a_run_that_does_not_say_when_it_began_has_one_age(write_run: WriteRun) -> None:

@@ -87,12 +87,43 @@ def test_an_unfinished_run_says_how_far_it_came(workspace: Workspace, steps: tup
 
 def test_a_refused_run_says_by_which_rule(workspace: Workspace) -> None:
     left(workspace, "publish", published=False, gates=REFUSED)
-    assert (
-        status(workspace.root, NAMES)["newest_run"]["why"] == f"the gate refused it: quality: {REFUSED[0]['sentence']}"
-    )
+    way = "if that is meant, `medley publish --run-id a --force REASON` publishes it all the same"
+    why = f"the gate refused it: quality: {REFUSED[0]['sentence']}"
+    assert status(workspace.root, NAMES)["newest_run"]["why"] == f"{why}; {way}"
+    left(workspace, "publish", published=False, gates=[*REFUSED, {**REFUSED[0], "name": "integrity"}])
+    assert "--force" not in status(workspace.root, NAMES)["newest_run"]["why"]
     workspace.path("CURRENT.json").unlink()
     with pytest.raises(WorkspaceError, match="nothing is published yet; of run a, the gate refused it: quality: bpr"):
         status(workspace.root, NAMES)
+
+
+def shown(workspace: Workspace) -> str:
+    console = Console(width=200, force_terminal=True, color_system="standard", highlight=False)
+    with console.capture() as text:
+        show(status(workspace.root, NAMES), console)
+    return text.get()
+
+
+def test_every_rule_is_named_and_what_warns_or_was_forced_is_coloured(workspace: Workspace) -> None:
+    gates = [*REFUSED, {"name": "log_age", "passed": True, "warning": True, "sentence": "500 days old"}]
+    workspace.write_json("runs/old/steps/publish.json", receipt("publish", published=True, gates=gates))
+    current = json.loads(workspace.path("CURRENT.json").read_text())
+    assert "by force" not in shown(workspace)
+    workspace.write_json("CURRENT.json", {**current, "forced": "half the [b]range[/b] went"})
+    text = shown(workspace)
+    assert "\x1b[31mrefused\x1b[0m  quality    bpr at 0.1" in text
+    assert "\x1b[32mpassed \x1b[0m  integrity  all files" in text
+    assert "\x1b[33mwarning\x1b[0m  log_age    500 days old" in text
+    assert "\x1b[31mpublished by force, though the gate refused it: half the [b]range[/b] went\x1b[0m" in text
+
+
+def test_after_a_rollback_it_says_from_which_run(workspace: Workspace) -> None:
+    left(workspace, "publish", published=True, gates=[])
+    current = json.loads(workspace.path("CURRENT.json").read_text())
+    workspace.write_json("CURRENT.json", {**current, "rolled_back_from": "a"})
+    assert "\x1b[33mrolled back from run a\x1b[0m" in shown(workspace)
+    why = status(workspace.root, NAMES)["newest_run"]["why"]
+    assert why.startswith("it was published, and `medley rollback` went back from it")
 
 
 REPLACED = (

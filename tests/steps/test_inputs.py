@@ -148,7 +148,7 @@ def test_the_vectors_of_a_list_of_pictures_are_averaged(make: Make, tmp_path: Pa
         counts.update(receipt.details.get("counts", {}))
     # i03 leaves out the broken picture; what was not there was never of its content.
     assert counts["files left out of a list"] == (1 if kind == "bytes" else 2)
-    sweep(night)
+    sweep(night.workspace, night.config, night.run_id)
     assert perform(opened(make(items, extract=extract), *settings, run_id="next"), "ingest").receipts()
     first = perform(opened(make(items, extract="{text: null, audio: null}"), *settings, run_id="third"), "ingest")
     names = dict(pq.read_table(first.folder_of("ingest") / "items").select(["item_id", "image"]).to_pandas().values)
@@ -160,7 +160,7 @@ def test_a_sweep_keeps_every_picture_of_a_list(make: Make, monkeypatch: pytest.M
     items = [{**row, "image": [RED, BLUE]} for row in ITEMS]
     night = perform(opened(make(items, extract="{text: null, audio: null, image: {lists: mean}}")), "ingest")
     monkeypatch.setattr("pipeline.steps.sweep.GRACE_SECONDS", -60)
-    sweep(night)
+    sweep(night.workspace, night.config, night.run_id)
     assert len([path for path in night.workspace.path("media").rglob("*") if path.is_file()]) == 2
 
 
@@ -168,13 +168,13 @@ def test_a_sweep_keeps_the_media_of_kept_runs_alone(make: Make, monkeypatch: pyt
     extract = "{text: null, audio: null}"
     for number, colour in enumerate([(1, 2, 3), (4, 5, 6)]):
         config = make([{**row, "image": picture(colour)} for row in ITEMS], extract=extract)
-        settings = ("publish.keep_runs=1", "nightly.timeout_seconds=1")
+        settings = ("publish.keep_failed_runs=1", "nightly.timeout_seconds=1")
         night = perform(opened(config, *settings, run_id=f"run-{number}"), "ingest")
         (name,) = set(pq.read_table(night.folder_of("ingest") / "items")["image"].to_pylist())
-    sweep(night)
+    sweep(night.workspace, night.config, night.run_id)
     assert len([path for path in night.workspace.path("media").rglob("*") if path.is_file()]) == 2
     monkeypatch.setattr("pipeline.steps.sweep.GRACE_SECONDS", -60)
-    sweep(night)
+    sweep(night.workspace, night.config, night.run_id)
     (left,) = [path.name for path in night.workspace.path("media").rglob("*") if path.is_file()]
     assert name == f"stored:{left}"
 

@@ -109,7 +109,7 @@ extract: {text: {encoder: tfidf, width: 4, template: "{text}"}, image: null, aud
 train: {model: svd, widths: [4]}
 rerank: {enabled: false}
 evaluate: {baselines: [{model: popularity}], ablation: "off", bootstrap_samples: 10}
-publish: {gate: {min_ratio: 0, refuse_worse: false}}
+publish: {gate: {min_ratio: 0, min_published_ratio: 0}}
 """
 
 

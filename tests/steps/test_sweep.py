@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Collection
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pipeline.artefacts.published import published_now, replace_published
+from pipeline.artefacts.runs import StepReceipt
 from pipeline.config import load
 from pipeline.night import Night, begin
-from pipeline.steps.sweep import kept_runs, kept_searches, may_go_on, sweep, unnamed
+from pipeline.steps.sweep import Swept, kept_runs, kept_searches, may_go_on, sweep, unnamed
 
 HOUR = 3600
 MOMENT = "2026-01-01T00:00:00+00:00"
@@ -19,17 +24,25 @@ CURRENT = {"run_id": "first", "index": "index/1", "digest": "1", "as_of": MOMENT
 
 
 @pytest.mark.parametrize(
-    ("count", "always", "kept"),
+    ("published", "counts", "always", "kept"),
     [
-        (1, set(), {"d"}),
-        (2, set(), {"c", "d"}),
-        (9, set(), {"a", "b", "c", "d"}),
-        (1, {"a"}, {"a", "d"}),
-        (2, {"c", "never"}, {"c", "d"}),
+        ("abcd", (1, 0), "", "d"),
+        ("abcd", (2, 0), "", "cd"),
+        ("abcd", (5, 0), "", "abcd"),
+        ("abcd", (9, 9), "", "abcd"),
+        ("abcd", (1, 3), "a", "ad"),
+        ("abcd", (2, 0), ("c", "never"), "cd"),
+        ("", (9, 2), "", "cd"),
+        ("ab", (1, 1), "", "bd"),
+        ("ad", (1, 0), "", "d"),
+        ("a", (1, 0), "", "a"),
+        ("ac", (2, 1), "", "acd"),
     ],
 )
-def test_the_newest_runs_stay_and_those_that_always_do(count: int, always: set[str], kept: set[str]) -> None:
-    assert kept_runs(["a", "b", "c", "d"], count, always) == kept
+def test_the_newest_published_runs_stay_others_by_a_number_of_their_own_and_those_that_always_do(
+    published: str, counts: tuple[int, int], always: Collection[str], kept: str
+) -> None:
+    assert kept_runs(["a", "b", "c", "d"], set(published), counts, set(always)) == set(kept)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +77,9 @@ def test_what_nobody_names_goes_once_it_is_old(path: str, moment: float, goes: b
 @pytest.fixture
 def night(tmp_path: Path) -> Night:
     """The last of three runs, which began 8, 3 and 1 hours ago; two are kept, and no step takes an hour."""
-    (tmp_path / "medley.yaml").write_text("publish: {keep_runs: 2}\nnightly: {timeout_seconds: 1800}")
+    (tmp_path / "medley.yaml").write_text(
+        "publish: {keep_runs: 2, keep_failed_runs: 2}\nnightly: {timeout_seconds: 1800}"
+    )
     config, now = load(tmp_path / "medley.yaml", ()), time.time()
     for hours, name in ((8, "first"), (3, "second"), (1, "third")):
         night = begin(config, None, name)
@@ -73,6 +88,10 @@ def night(tmp_path: Path) -> Night:
         night.workspace.write_json(opened, (night.workspace.read_json(opened) or {}) | {"started_at": began})
         os.utime(night.workspace.path(opened), (now - hours * HOUR,) * 2)
     return night
+
+
+def swept(night: Night) -> Swept:
+    return sweep(night.workspace, night.config, night.run_id)
 
 
 def write(night: Night, files: dict[str, float]) -> None:
@@ -104,7 +123,7 @@ def test_searches_older_than_every_kept_run_are_swept_but_the_newest(
     write(night, {f"tunes/{name}": hours for name, hours in files.items()})
     for folder in night.workspace.path("tunes").iterdir():
         os.utime(folder, (time.time() - 9 * HOUR,) * 2)
-    sweep(night)
+    swept(night)
     assert {path.name for path in night.workspace.path("tunes").iterdir()} == kept
     assert {path.name for path in night.workspace.path("runs").iterdir()} == {"second", "third"}
 
@@ -112,10 +131,11 @@ def test_searches_older_than_every_kept_run_are_swept_but_the_newest(
 def test_a_published_run_stays_with_its_index_however_old(night: Night, caplog: pytest.LogCaptureFixture) -> None:
     night.workspace.write_json("CURRENT.json", CURRENT)
     night.workspace.write_json("runs/first/steps/train.json", {"path": "models/1"})
-    write(night, {"index/1/card.json": 9, "index/2/card.json": 9, "models/1/curve.json": 9, "models/2/curve.json": 9})
+    write(night, dict.fromkeys(("index/1/card.json", "index/2/card.json"), 25))
+    write(night, dict.fromkeys(("models/1/curve.json", "models/2/curve.json"), 9))
     age(night, "first", 9)
     with caplog.at_level("INFO", "medley"):
-        sweep(night)
+        swept(night)
     assert [record.getMessage() for record in caplog.records] == [
         f"swept {folder}/2: no kept run names it" for folder in ("models", "index")
     ]
@@ -136,7 +156,7 @@ def test_a_shard_goes_with_its_receipt_and_what_is_being_written_stays(night: Ni
     write(night, {**shards, **others, "models/new/curve.json": 0.9, "staged/layout.json": 2})
     write(night, {".tmp/old/file": 2, ".tmp/new/file": 0.9, ".tmp/file": 2})
     age(night, "second", 3)
-    sweep(night)
+    swept(night)
     assert files_of(night, "embeddings") == {"text/key/bucket-1.parquet", "text/key/bucket-1.json"}
     assert files_of(night, "models") == {"new/curve.json"}
     assert files_of(night, "staged") == {"layout.json"}
@@ -168,7 +188,7 @@ def test_nothing_of_a_run_in_progress_goes(night: Night, last_step: str, stays: 
     night.workspace.write_json(f"runs/first/steps/{last_step}.json", {"path": "models/1"})
     age(night, "first", 1.4)
     write(night, {"fused/1/curve.json": 5, "models/1/curve.json": 5, "models/2/curve.json": 5, ".tmp/fit-1/epoch": 5})
-    sweep(night)
+    swept(night)
     assert night.workspace.path("runs/first").exists() == stays
     assert files_of(night, "fused") | files_of(night, "models") == ({"1/curve.json"} if stays else set())
     assert files_of(night, ".tmp") == ({"fit-1/epoch"} if stays else set())
@@ -176,7 +196,7 @@ def test_nothing_of_a_run_in_progress_goes(night: Night, last_step: str, stays: 
 
 def test_a_run_that_ended_only_now_stays(night: Night) -> None:
     night.workspace.write_json("runs/first/steps/publish.json", {"path": "index/1"})
-    sweep(night)
+    swept(night)
     assert {path.name for path in night.workspace.path("runs").iterdir()} == {"first", "second", "third"}
 
 
@@ -188,8 +208,8 @@ def test_what_is_broken_of_earlier_runs_is_skipped_with_one_warning_each(
     night.workspace.write_text("CURRENT.json", "")
     write(night, {"fused/1/curve.json": 5})
     with caplog.at_level("WARNING", "medley"):
-        sweep(night)
-        sweep(night)
+        swept(night)
+        swept(night)
     said = sorted(record.getMessage().partition(": no JSON")[0] for record in caplog.records)
     names = ("CURRENT.json", "runs/first/run.json", "runs/second/steps/fuse.json")
     assert said == [f"skipped as if it were not there: {night.workspace.path(name)}" for name in names]
@@ -203,3 +223,42 @@ def age(night: Night, run_id: str, hours: float) -> None:
 
 
 SHARD = ("bucket-1.parquet", "bucket-1.json")
+
+
+def published(night: Night, run_id: str, index: str) -> None:
+    """Leaves the receipt of a run that was published, of hours ago, and publishes its index."""
+    receipt = StepReceipt("publish", index, index[-1], 1, 0, 0, False, 0.1, 1, details={"published": True, "gates": []})
+    night.workspace.write_json(f"runs/{run_id}/steps/publish.json", asdict(receipt))
+    replace_published(night.workspace, {"run_id": run_id, "as_of": MOMENT}, receipt)
+    age(night, run_id, 9)
+
+
+@pytest.mark.parametrize(("replaced_hours", "stays"), [(0, True), (23, True), (25, False)])
+def test_an_index_stays_for_its_readers_until_a_while_after_another_was_published(
+    night: Night, replaced_hours: float, stays: bool
+) -> None:
+    write(night, dict.fromkeys(("index/1/card.json", "index/2/card.json", "models/1/curve.json"), 99))
+    published(night, "second", "index/1")
+    published(night, "third", "index/2")
+    folder = night.workspace.path("index/1")
+    assert folder.stat().st_mtime > time.time() - HOUR, "counted from when it was replaced"
+    os.utime(folder, (time.time() - replaced_hours * HOUR,) * 2)
+    shutil.rmtree(night.workspace.path("runs/second"))
+    went = swept(night)
+    assert files_of(night, "index") == ({"1/card.json", "2/card.json"} if stays else {"2/card.json"})
+    assert went.artefacts == (("models/1",) if stays else ("models/1", "index/1"))
+    assert went.bytes == (2 if stays else 4)
+
+
+def test_refused_nights_push_no_published_one_out(night: Night) -> None:
+    night.workspace.path("runs/third/run.json").unlink()
+    for name, was_published in (("first", True), ("second", False)):
+        publish = {"published": was_published, "gates": []}
+        receipt = StepReceipt("publish", "index/1", "1", 1, 0, 0, False, 0.1, 1, details=publish)
+        night.workspace.write_json(f"runs/{name}/steps/publish.json", asdict(receipt))
+        age(night, name, 9)
+    config = night.config.model_copy(
+        update={"publish": night.config.publish.model_copy(update={"keep_runs": 1, "keep_failed_runs": 0})}
+    )
+    assert sweep(night.workspace, config).runs == ("second",)
+    assert published_now(night.workspace.root) is None

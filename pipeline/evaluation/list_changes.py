@@ -13,7 +13,6 @@ import numpy as np
 
 from pipeline.artefacts.published import LISTS, Published
 from pipeline.artefacts.read import readable
-from pipeline.report.files import RunFiles
 from pipeline.workspace import skip_broken
 
 # A share among so many is known to 2 percentage points at worst.
@@ -36,13 +35,13 @@ class ListChanges:
     head: int
 
 
-def list_changes_of(run: RunFiles, earlier_index: Path) -> ListChanges | None:
-    """Compares the lists of a run with those of an earlier index; None where the earlier ones cannot be read."""
-    ids = sorted(Published(run.index, run.index.name).users(["user_id"])["user_id"].to_pylist())
-    places = np.random.default_rng(run.config.seed).permutation(len(ids))[:MAX_USERS]
+def list_changes_of(index: Path, earlier: Path, seed: int) -> ListChanges | None:
+    """Compares the lists of an index with those of an earlier one; None where the earlier ones cannot be read."""
+    ids = sorted(Published(index, index.name).users(["user_id"])["user_id"].to_pylist())
+    places = np.random.default_rng(seed).permutation(len(ids))[:MAX_USERS]
     users = [ids[place] for place in places]
-    before = skip_broken(lambda: _heads(earlier_index, users))
-    return None if before is None else _compared(before, _heads(run.index, users))
+    before = skip_broken(lambda: _heads(earlier, users))
+    return None if before is None else _compared(before, _heads(index, users))
 
 
 def _heads(index: Path, users: Sequence[str]) -> dict[str, list[str]]:
