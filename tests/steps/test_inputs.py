@@ -135,8 +135,9 @@ def test_the_vectors_of_a_list_of_pictures_are_averaged(make: Make, tmp_path: Pa
     rows = shard_rows(night, "image")
     vectors = {item: np.asarray(row["vector"], np.float32) for item, row in rows.items() if not row["error"]}
     assert vectors.keys() == {row["item_id"] for row in ITEMS} - {"i04", "i06"}
-    np.testing.assert_array_equal(vectors["i05"], vectors["i00"])
-    np.testing.assert_array_equal(vectors["i03"], vectors["i02"])
+    # A picture's last bits are those of its batch.
+    np.testing.assert_allclose(vectors["i05"], vectors["i00"], atol=1e-3)
+    np.testing.assert_allclose(vectors["i03"], vectors["i02"], atol=1e-3)
     # Between the two, twice as near the blue one; a vector of unit norm has lost how long the two were.
     weights = np.linalg.lstsq(np.stack([vectors["i00"], vectors["i01"]]).T, vectors["i02"], rcond=None)[0]
     assert (weights > 0.1).all()
