@@ -3,8 +3,11 @@
     u = base + s · sum over the history's items i of c_i r_i,    so    u·v = base·v + sum of s c_i r_i·v
 
 r_i is what the model reads an item of a history as. c_i is how much it counts: 1, or the sum of its weights, halved at
-each half life. base is what a user of whom nothing is known gets. s is one number for the whole user, a norm or a root
-of how much was chosen, which the published vector itself tells: u - base is s times the sum of c_i r_i.
+each half life. base is what a user of whom nothing is known gets. s is one number for the whole user:
+
+    svd, elsa, als, popularity: 1      bpr, vbpr, lightgcn: 1 / √n, n how many items    content, graph: length / |sum|
+
+To explain a published vector, s is taken from itself: u - base is s times the sum of c_i r_i.
 
     als:     c_i = α w_i,    r_i = (G + sum over j of (c_j - 1) y_j y_jᵀ)⁻¹ y_i,    G = YᵀY + λI
 
@@ -26,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from pipeline.errors import ShardCorrupt
-from pipeline.interactions import Floats, Interactions, decay
+from pipeline.errors import ConfigError, ShardCorrupt
+from pipeline.interactions import Floats, Int64s, Interactions, decay
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Recommender
 from pipeline.recommend.item_sides import BLEND_FILE, SavedRows
@@ -35,6 +38,7 @@ from pipeline.recommend.sides import PastOf, Split, UserSide
 
 FILE = "reads.safetensors"
 TOLERANCE = 1e-2
+NOT_FOLDED = "{} reads a history by a network, which is not exported, so no user can be made of one between two nights"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class AdditiveUsers:
 
     half_life_days: infinite where weights do not fade, None where an item counts 1 however often it was chosen.
     gram: (d, d) float32, G of als, whose α is `confidence`; else None. profiles: whether a user's profile counts.
+    length: what the sum is scaled to, if it is. root: whether it is divided by the root of the number of items.
     """
 
     items: Floats
@@ -51,11 +56,15 @@ class AdditiveUsers:
     gram: Floats | None = None
     confidence: float = 1.0
     profiles: bool = False
+    length: float | None = None
+    root: bool = False
 
     def save(self, folder: Path) -> None:
         """Writes `reads.safetensors`."""
         tensors = {"items": self.items, "base": self.base, "confidence": np.array([self.confidence])}
-        tensors["profiles"] = np.array([self.profiles])
+        tensors |= {"profiles": np.array([self.profiles]), "root": np.array([self.root])}
+        if self.length is not None:
+            tensors["length"] = np.array([self.length])
         if self.half_life_days is not None:
             tensors["half_life_days"] = np.array([self.half_life_days])
         if self.gram is not None:
@@ -89,14 +98,22 @@ class SummedUser(UserSide):
         self._file = SavedRows(folder / FILE, kind)
         self._names = self._file.names()
 
+    def fold_in(self, past: PastOf) -> Floats:
+        """See UserSide; a profile is left out."""
+        base, (root,) = self._file.read(("base", "root"))
+        counts, rows = self._terms(past)
+        total = counts @ rows
+        if root:
+            total /= max(np.sqrt(np.count_nonzero(counts)), 1)
+        if "length" in self._names:
+            ((length,),) = self._file.read(("length",))
+            total *= length / (np.linalg.norm(total) or 1)
+        return np.asarray(base + total, np.float32)
+
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide. Raises ShardCorrupt if the user's vector was not made of this past."""
-        (read,) = self._file.read(("items",), past.codes)
-        base, (confidence,), (profiles,) = self._file.read(("base", "confidence", "profiles"))
-        counts, rows = confidence * self._counts(past.history), read.astype(np.float64)
-        if "gram" in self._names:
-            (gram,) = self._file.read(("gram",))
-            rows = np.linalg.solve(gram + (rows.T * (counts - 1)) @ rows, rows.T).T
+        base, (profiles,) = self._file.read(("base", "profiles"))
+        counts, rows = self._terms(past)
         extras = {} if past.profile is None or not profiles else {"profile": past.profile}
         sums = np.stack([counts @ rows, *extras.values()])
         target = user.astype(np.float64) - base
@@ -107,6 +124,15 @@ class SummedUser(UserSide):
         rest = {name: float(other * (own @ item)) for (name, own), other in zip(extras.items(), others, strict=True)}
         score = float(user.astype(np.float64) @ item)
         return Split(score - float(choices.sum()) - sum(rest.values()), choices, rest)
+
+    def _terms(self, past: PastOf) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """c and r of the history's items: (n,) and (n, d)."""
+        (read,), ((confidence,),) = self._file.read(("items",), past.codes), self._file.read(("confidence",))
+        counts, rows = confidence * self._counts(past.history), read.astype(np.float64)
+        if "gram" in self._names:
+            (gram,) = self._file.read(("gram",))
+            rows = np.linalg.solve(gram + (rows.T * (counts - 1)) @ rows, rows.T).T
+        return counts, rows
 
     def _counts(self, history: Interactions) -> npt.NDArray[np.float64]:
         """c of the history's items, (n_items,), without als's α."""
@@ -124,6 +150,17 @@ class BlendedUser(UserSide):
         """folder: what `BlendModel.save` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / BLEND_FILE, "blend")
         self.sides = {name: kind_of(name).user_side(folder / name) for name in self._file.metadata()["members"].split()}
+        self.whole = tuple(name for name, side in self.sides.items() if side is None)
+
+    def fold_in(self, past: PastOf) -> Floats:
+        """See UserSide."""
+        factors = (self._file.read((f"{name}.factor",))[0] for name in self.sides)
+        return np.concatenate(
+            [
+                factor * _foldable(name, side).fold_in(past)
+                for (name, side), factor in zip(self.sides.items(), factors, strict=True)
+            ]
+        )
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide."""
@@ -137,3 +174,35 @@ class BlendedUser(UserSide):
             split = side.split(user[part] / factor, item[part] * factor, past)
             base, choices, rest = base + split.base, choices + split.choices, rest | split.rest
         return Split(base, choices, rest)
+
+
+def _foldable(name: str, side: UserSide | None) -> UserSide:
+    if side is None:
+        raise ConfigError(f"history: {NOT_FOLDED.format(name)}")
+    return side
+
+
+def export_users(model: str, saved: Path, rows: Int64s, folder: Path) -> tuple[str, ...]:
+    """Writes what it takes to make users of histories without the model: what `kind_of(model).user_side(folder)` reads.
+
+    saved: what `save_model` wrote. rows: (n,) the items' codes, whose places here are their codes there. Returns the
+    models that cannot make users so, the model itself or members of a blend; then nothing is written.
+    """
+    side = kind_of(model).user_side(saved)
+    if side is None or side.whole:
+        return (model,) if side is None else side.whole
+    folder.mkdir()
+    if isinstance(side, BlendedUser):
+        kept = {name: tensor for name, tensor in _tensors(saved / BLEND_FILE).items() if not name.endswith(".items")}
+        save_file(kept, folder / BLEND_FILE, metadata={"members": " ".join(side.sides)})
+    for name in side.sides if isinstance(side, BlendedUser) else ("",):
+        tensors = _tensors(saved / name / FILE)
+        (folder / name).mkdir(exist_ok=True)
+        save_file(tensors | {"items": np.ascontiguousarray(tensors["items"][rows])}, folder / name / FILE)
+    return ()
+
+
+def _tensors(path: Path) -> dict[str, Floats]:
+    file = SavedRows(path, "fitted")
+    names = tuple(sorted(file.names()))
+    return dict(zip(names, file.read(names), strict=True))

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ShardCorrupt
+from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.sides import PastOf, Split
-from pipeline.recommend.user_sides import save_model
+from pipeline.recommend.user_sides import export_users, save_model
 from tests.recommend.test_recommenders import SMALL, USERS, World, recommender
 
 SUMS = ("content", "elsa", "svd", "graph", "bpr", "vbpr", "lightgcn", "als")
@@ -108,11 +108,11 @@ def test_a_blend_adds_up_over_its_members_and_those_that_are_no_sums_stay_whole(
     model = fitted("blend", world, content, tmp_path, *MEMBERS)
     for score, split, past in splits("blend", model, content, later, tmp_path):
         assert split.base + split.choices.sum() + sum(split.rest.values()) == pytest.approx(score, abs=1e-6)
-        assert set(split.rest) == {"popularity"} | ({"profile"} if past.profile is not None else set())
+        assert set(split.rest) == ({"profile"} if past.profile is not None else set())
         assert split.choices.any()
 
 
-@pytest.mark.parametrize("name", ["two_tower", "sequence", "llm", "popularity"])
+@pytest.mark.parametrize("name", ["two_tower", "sequence", "llm"])
 def test_a_model_that_is_no_sum_does_not_pretend(name: str, world: World, tmp_path: Path) -> None:
     fitted(name, world, world.content, tmp_path)
     assert kind_of(name).user_side(tmp_path) is None
@@ -123,6 +123,43 @@ def test_attention_over_a_history_is_no_sum_either(world: World, tmp_path: Path)
 
     fitted("content", world, replace(world.content, pooling=Pooling(5.0, HistoryAttention(5.0))), tmp_path)
     assert kind_of("content").user_side(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", [*SUMS, "popularity", "blend"])
+def test_a_history_makes_the_models_own_user_without_the_model(
+    name: str, world: World, later: Interactions, tmp_path: Path
+) -> None:
+    """The items are cut to some rows, as an index has them, and nothing of the fit is there but what was exported."""
+    members = MEMBERS if name == "blend" else ()
+    plain = replace(world.content, pooling=Pooling(5.0))
+    (tmp_path / "saved").mkdir()
+    model = fitted(name, world, plain, tmp_path / "saved", *members)
+    rows = np.arange(2, later.n_items)
+    known = later.subset(later.item >= 2)
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ()
+    side, users = kind_of(name).user_side(tmp_path / "out"), model.user_vectors(known)
+    assert side is not None
+    for user in range(USERS):
+        own = known.subset(known.user == user)
+        codes, places = np.unique(own.item, return_inverse=True)
+        alone = np.zeros_like(own.user), places.astype(np.int32), own.age_days, own.weight
+        past = PastOf(Interactions(*alone, 1, len(codes)), codes.astype(np.int64) - 2)
+        assert np.abs(side.fold_in(past) - users[user]).max() <= 1e-4 * max(1, np.abs(users[user]).max())
+
+
+@pytest.mark.parametrize("name", ["two_tower", "blend"])
+def test_a_network_is_not_folded_in_and_says_so(name: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    model = fitted(name, world, world.content, tmp_path / "saved", *(("svd", "two_tower") if name == "blend" else ()))
+    rows = np.arange(len(model.item_vectors))
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ("two_tower",)
+    assert not (tmp_path / "out").exists()
+    nobody = PastOf(Interactions(*np.zeros((2, 0), np.int32), *np.zeros((2, 0), np.float32), 1, 0), rows[:0])
+    if name == "blend":
+        side = kind_of(name).user_side(tmp_path / "saved")
+        assert side is not None
+        with pytest.raises(ConfigError, match="history: two_tower reads a history by a network"):
+            side.fold_in(nobody)
 
 
 @pytest.mark.parametrize("name", SUMS)

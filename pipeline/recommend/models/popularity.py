@@ -29,6 +29,7 @@ class Popularity(Searched[Floats], Recommender):
     title = "popularity"
     purpose = "what a shop shows without any model; the gate's default opponent"
     seeded = False
+    sums = "items"
     searched = ("half_life_days",)
 
     def state_of(self, content: Content, train: Interactions, settings: Choice) -> Floats:
