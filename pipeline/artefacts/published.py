@@ -125,15 +125,6 @@ class Published:
         """The items, row for row as in `recommend.faiss`, or those of some ids."""
         return self._of(ITEMS, "item_id", only, columns)
 
-    def rows_of(self, ids: Sequence[str]) -> list[int]:
-        """The rows of those items that there are, in the order of rows."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        wanted = pc.is_in(self.items(["item_id"])["item_id"], pa.array(ids, pa.string()))
-        rows: list[int] = pc.indices_nonzero(wanted).to_pylist()
-        return rows
-
     def users(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """Those who have a vector, or those of some ids."""
         return self._of(USERS, "user_id", only, columns)

@@ -28,8 +28,8 @@ from pipeline import __version__
 from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.verified import CARD_SHA256
 from pipeline.artefacts.vectors import ROWS_PER_GROUP, vector_column, write_groups
+from pipeline.artefacts.verified import CARD_SHA256
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed

@@ -1,0 +1,65 @@
+"""Users that are made of the history given in a call: someone new, or who chose something today."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pipeline.artefacts.published import FOLD_IN, FULL, Published
+from pipeline.errors import ConfigError, ShardCorrupt
+from pipeline.interactions import Floats, Int64s, Interactions
+from pipeline.recommend.sides import PastOf, UserSide
+from pipeline.serving.answer import Choice
+from pipeline.serving.item_rows import ItemRows
+
+
+@dataclass(frozen=True)
+class FoldIn:
+    """Of one index."""
+
+    published: Published
+    items: ItemRows
+
+    def user(self, history: Sequence[str | Choice]) -> tuple[Floats, Int64s]:
+        """The vector, (d,) float32, that the night gives someone of this history and no profile, and the items' rows.
+
+        history: oldest first. Raises ConfigError if an item is not in the index, a weight or an age is none, the model
+        cannot tell anything of the history, or it reads histories by a network, which no index has.
+        """
+        choices = [choice if isinstance(choice, Choice) else Choice(choice) for choice in history]
+        rows = self.items.rows([choice.item_id for choice in choices])
+        if unknown := [choice.item_id for choice, row in zip(choices, rows, strict=True) if row < 0]:
+            raise ConfigError(f"history: {unknown[0]}: not in the published index")
+        weight = np.array([choice.weight for choice in choices], np.float32)
+        age_days = np.array([choice.age_days for choice in choices], np.float64)
+        if not (np.isfinite(weight) & (weight > 0)).all() or not (np.isfinite(age_days) & (age_days >= 0)).all():
+            raise ConfigError("history: weights must be above 0, and ages in days from 0 on")
+        codes, places = np.unique(rows, return_inverse=True)
+        order = np.lexsort((places, -age_days))
+        item = places[order].astype(np.int32)
+        past = Interactions(np.zeros_like(item), item, age_days[order], weight[order], 1, len(codes))
+        vector = self._side.fold_in(PastOf(past, codes))
+        if not vector.any():
+            raise ConfigError("history: the model can tell nothing of it; give an item that was chosen before")
+        return vector, codes
+
+    @cached_property
+    def _side(self) -> UserSide:
+        from pipeline.recommend import kind_of
+        from pipeline.recommend.user_sides import NOT_FOLDED
+
+        card = self.published.card
+        if "not_folded_in" not in card:
+            raise ShardCorrupt(f"{self.published.folder}: it has nothing to make users of; run the night again")
+        if card["not_folded_in"]:
+            raise ConfigError(f"history: {NOT_FOLDED.format(' and '.join(card['not_folded_in']))}")
+        for name in self.published.sha256 or ():
+            if name.startswith(f"{FOLD_IN}/"):
+                self.published.path(name)
+        side = kind_of(card["model"]).user_side(self.published.folder / FOLD_IN)
+        if side is None:
+            raise ShardCorrupt(f"{self.published.folder}: it has nothing to make users of; {FULL}")
+        return side

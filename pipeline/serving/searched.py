@@ -1,0 +1,111 @@
+"""A FAISS index that is mapped into memory and searched from many threads.
+
+- within a filter: by a selector while it searches; through cells, as many more are looked into as fewer items pass, all
+  of them where few do, so that a filter that leaves little is exact;
+- without some items of each query: as deep as the answer and they are together, and through every cell for who has all
+  that the near ones hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import faiss
+import numpy as np
+
+from pipeline.interactions import Floats, Int64s
+from pipeline.serving.filters import Passing
+
+NOTHING = -1
+Found = tuple[Floats, Int64s]
+
+
+class Searched:
+    """Its labels are rows of `items.parquet`, its scores inner products."""
+
+    def __init__(self, mapped: Callable[[], faiss.Index]) -> None:
+        """mapped: opens the index."""
+        self._mapped, self._index = mapped, mapped()
+        self._cells = faiss.try_extract_index_ivf(self._index)
+
+    def nearest(
+        self, vectors: Floats, k: int, passing: Passing | None = None, taken: Sequence[Int64s] | None = None
+    ) -> Found:
+        """The best k rows of each vector, (n, k) int64, -1 where there are fewer, and their scores, (n, k) float32.
+
+        vectors: (n, d) float32. passing: the items that may be answers. taken: of each vector, rows that may not.
+        """
+        queries = np.ascontiguousarray(vectors, np.float32)
+        selector = None if passing is None else faiss.IDSelectorBitmap(passing.bits)  # type: ignore[arg-type,call-arg]
+        probes, every = self._probes(passing), self._cells.nlist if self._cells else 0
+        scores, rows = self._best(queries, k, taken, selector, probes)
+        if probes < every and len(short := np.flatnonzero(rows[:, -1] == NOTHING).tolist()):
+            own = None if taken is None else [taken[place] for place in short]
+            scores[short], rows[short] = self._best(queries[short], k, own, selector, every)
+        return scores, rows
+
+    def products(self, vector: Floats, rows: Int64s) -> Floats:
+        """The scores of some distinct rows for one vector, (d,): (m,) float32."""
+        every = self._cells.nlist if self._cells else 0
+        scores, places = self._search(vector[None], len(rows), faiss.IDSelectorBatch(rows), every)
+        order = np.argsort(rows)
+        products = np.empty(len(rows), np.float32)
+        products[order[np.searchsorted(rows, places[0], sorter=order)]] = scores[0]
+        return products
+
+    def vector(self, row: int) -> Floats:
+        """What the index holds under a label: (d,) float32."""
+        return np.asarray(self._by_label.reconstruct(int(row)), np.float32)
+
+    @cached_property
+    def _by_label(self) -> faiss.Index:
+        """Opened anew: to be able to find a label changes an index, in which others search meanwhile."""
+        index = self._mapped()
+        if self._cells:
+            faiss.extract_index_ivf(index).set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+        return index
+
+    def _probes(self, passing: Passing | None) -> int:
+        """How many cells are looked into; 0 where there are none."""
+        if not self._cells:
+            return 0
+        share = 1.0 if passing is None else passing.count / self._index.ntotal
+        cells, probes = int(self._cells.nlist), int(self._cells.nprobe)
+        return cells if share * cells <= probes else min(cells, int(np.ceil(probes / share)))
+
+    def _best(
+        self, queries: Floats, k: int, taken: Sequence[Int64s] | None, selector: faiss.IDSelector | None, probes: int
+    ) -> Found:
+        """As `nearest`, through so many cells."""
+        if taken is None:
+            return self._search(queries, k, selector, probes)
+        scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
+        # Those of like history are searched together.
+        sizes = np.array([len(own) for own in taken], np.int64)
+        depths = np.exp2(np.ceil(np.log2(k + sizes))).astype(np.int64)
+        for depth in np.unique(depths):
+            some = np.flatnonzero(depths == depth).tolist()
+            deep, places = self._search(queries[some], int(depth), selector, probes)
+            gone = _among(places, [taken[place] for place in some])
+            order = np.argsort(gone, axis=1, kind="stable")[:, :k]
+            rows[some] = np.take_along_axis(np.where(gone, NOTHING, places), order, axis=1)
+            scores[some] = np.take_along_axis(deep, order, axis=1)
+        return scores, rows
+
+    def _search(self, queries: Floats, k: int, selector: faiss.IDSelector | None, probes: int) -> Found:
+        how: faiss.SearchParameters | None = None
+        if self._cells:
+            how = faiss.SearchParametersIVF(sel=selector, nprobe=probes)  # type: ignore[call-arg]
+        elif selector is not None:
+            how = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        scores, rows = self._index.search(queries, k, params=how)
+        return scores, rows
+
+
+def _among(rows: Int64s, taken: Sequence[Int64s]) -> np.ndarray:
+    """(n, k) bool, which rows of each line are among its own taken ones, or are none."""
+    span = int(max(rows.max(initial=0), *(own.max(initial=0) for own in taken))) + 1
+    lines = np.arange(len(rows))[:, None] * span
+    keys = np.concatenate([line + own for line, own in zip(lines.ravel(), taken, strict=True)])
+    return np.asarray(np.isin(rows + lines, keys) | (rows < 0))
