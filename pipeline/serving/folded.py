@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from pipeline.artefacts.published import FOLD_IN, FULL, Published
+from pipeline.artefacts.read import AGAIN
 from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.recommend.sides import PastOf, UserSide
 from pipeline.serving.answer import Choice
 from pipeline.serving.item_rows import ItemRows
+from pipeline.workspace import Json
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,14 @@ class FoldIn:
     """Of one index."""
 
     published: Published
+    card: Json
     items: ItemRows
+
+    def prepare(self) -> None:
+        """Opens the files, if there are any, and the model is one that is installed."""
+        if self.card.get("not_folded_in") == []:
+            with suppress(ConfigError):
+                _ = self._side
 
     def user(self, history: Sequence[str | Choice]) -> tuple[Floats, Int64s]:
         """The vector, (d,) float32, that the night gives someone of this history and no profile, and the items' rows.
@@ -51,15 +61,14 @@ class FoldIn:
         from pipeline.recommend import kind_of
         from pipeline.recommend.user_sides import NOT_FOLDED
 
-        card = self.published.card
-        if "not_folded_in" not in card:
-            raise ShardCorrupt(f"{self.published.folder}: it has nothing to make users of; run the night again")
-        if card["not_folded_in"]:
-            raise ConfigError(f"history: {NOT_FOLDED.format(' and '.join(card['not_folded_in']))}")
+        if "not_folded_in" not in self.card:
+            raise ShardCorrupt(f"{self.published.folder}: it has nothing to make users of; {AGAIN}")
+        if without := self.card["not_folded_in"]:
+            raise ConfigError(f"history: {NOT_FOLDED.format(' and '.join(without))}")
         for name in self.published.sha256 or ():
             if name.startswith(f"{FOLD_IN}/"):
                 self.published.path(name)
-        side = kind_of(card["model"]).user_side(self.published.folder / FOLD_IN)
+        side = kind_of(self.card["model"]).user_side(self.published.folder / FOLD_IN)
         if side is None:
             raise ShardCorrupt(f"{self.published.folder}: it has nothing to make users of; {FULL}")
         return side

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pipeline.serving.answer import Answer
 from pipeline.serving.index import Index
 
 NOTHING = "ask for --user, for --history, or for any of --item, --text, --image and --audio; -k is 1 or more"
-OPTIONS = r"(user|history|item|text|image|audio|filter)\b[^.]*?:"
+OPTIONS = ("user", "history", "item", "text", "image", "audio", "filter")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ def ask(workspace: Path, query: Query) -> Answer:
         return index.search(**content, **person, k=query.k, filter=filter)  # type: ignore[arg-type]
     except (ConfigError, MediaError) as error:
         # The index names the argument at fault, which here is an option.
-        raise type(error)(f"--{error}" if re.match(OPTIONS, str(error)) else str(error)) from None
+        argument = str(error).split()[0].rstrip(":")
+        raise type(error)(f"--{error}" if argument in OPTIONS else str(error)) from None
 
 
 def conditions(written: Sequence[str]) -> dict[str, object]:

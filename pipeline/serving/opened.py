@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artefacts.published import CONTENT, ITEMS, RECOMMEND, USERS, Published
+from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST, Published
 from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ConfigError
 from pipeline.interactions import Floats, Int64s
 from pipeline.serving.answer import CONTENT as OF_CONTENT
 from pipeline.serving.answer import FIRST_STAGE, LIST, PERSONAL, Answer, Batch, Choice, Hit
 from pipeline.serving.item_rows import ItemRows
+from pipeline.workspace import Json
 
 if TYPE_CHECKING:
     from pipeline.serving.encoded_query import QueryEncoders, Raw
@@ -37,8 +38,12 @@ class Opened:
         self.digest = published.digest
         if not once:
             published.verify()
-            for of_all in ("items", "_recommended", "_content", "_filters"):
-                getattr(self, of_all)
+            # What is open stays readable where a sweep removes the folder.
+            for name in (ITEMS, USERS, LISTS, WITHOUT_LIST):
+                published.table(name)
+            for part in ("items", "_card", "_recommended", "_content"):
+                getattr(self, part)
+            self._fold_in.prepare()
 
     def recommend(
         self, user: str | None, history: History | None, k: int, exclude_seen: bool, filter: Filter | None
@@ -51,7 +56,7 @@ class Opened:
         note = ""
         if user is not None and exclude_seen and not filter:
             hits = self.list_of(user)
-            every = len(hits) < int(self.published.card.get("recommended", {}).get("k", 0))
+            every = len(hits) < int(self._card.get("recommended", {}).get("k", 0))
             if k <= len(hits) or every:
                 note = f"the list of {user} has {len(hits)} items, all that they do not have" if k > len(hits) else ""
                 return Answer(self.digest, query, hits[:k], note, LIST)
@@ -78,7 +83,7 @@ class Opened:
         order = [place[user] for user in users]
         lists = table["seen"].combine_chunks()
         seen = np.split(self.items.rows(lists.flatten()), np.cumsum(lists.value_lengths().to_numpy())[:-1])
-        return matrix(table["vector"])[order], [seen[row][seen[row] >= 0] for row in order]
+        return matrix(table["vector"])[np.array(order, np.int64)], [seen[row][seen[row] >= 0] for row in order]
 
     def similar(self, item: str, k: int, filter: Filter | None) -> Answer:
         """See Index."""
@@ -174,7 +179,7 @@ class Opened:
         scores, rows = found[0][held], found[1][held]
         named = self.items.named(rows)
         hits = [Hit(item, score, title) for (item, title), score in zip(named, scores.tolist(), strict=True)]
-        if len(hits) < k:
+        if len(hits) < k and source == FIRST_STAGE:
             note = f"no more than {len(hits)} items can be answers"
         return Answer(self.digest, query, hits, note, source)
 
@@ -190,6 +195,10 @@ class Opened:
     def items(self) -> ItemRows:
         """All items' ids and titles."""
         return ItemRows(self.published.table(ITEMS).read(["item_id", "title"]), self._once)
+
+    @cached_property
+    def _card(self) -> Json:
+        return self.published.card
 
     @cached_property
     def _recommended(self) -> Searched:
@@ -220,7 +229,7 @@ class Opened:
     def _fold_in(self) -> FoldIn:
         from pipeline.serving.folded import FoldIn
 
-        return FoldIn(self.published, self.items)
+        return FoldIn(self.published, self._card, self.items)
 
 
 def _check(k: int) -> None:

@@ -26,8 +26,10 @@ class Searched:
 
     def __init__(self, mapped: Callable[[], faiss.Index]) -> None:
         """mapped: opens the index."""
-        self._mapped, self._index = mapped, mapped()
+        self._index = mapped()
         self._cells = faiss.try_extract_index_ivf(self._index)
+        # Cells find a label once they are told to, which changes an index in which others search meanwhile.
+        self._labelled = mapped() if self._cells else self._index
 
     def nearest(
         self, vectors: Floats, k: int, passing: Passing | None = None, taken: Sequence[Int64s] | None = None
@@ -60,11 +62,9 @@ class Searched:
 
     @cached_property
     def _by_label(self) -> faiss.Index:
-        """Opened anew: to be able to find a label changes an index, in which others search meanwhile."""
-        index = self._mapped()
         if self._cells:
-            faiss.extract_index_ivf(index).set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
-        return index
+            faiss.extract_index_ivf(self._labelled).set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+        return self._labelled
 
     def _probes(self, passing: Passing | None) -> int:
         """How many cells are looked into; 0 where there are none."""
