@@ -5,7 +5,7 @@
 r_i is what the model reads an item of a history as. c_i is how much it counts: 1, or the sum of its weights, halved at
 each half life. base is what a user of whom nothing is known gets. s is one number for the whole user:
 
-    svd, elsa, als, popularity: 1      bpr, vbpr, lightgcn: 1 / √n, n how many items    content, graph: length / |sum|
+    svd, elsa, als: 1      bpr, vbpr, lightgcn: 1 / √n, n how many items    content, graph: length / |sum|
 
 To explain a published vector, s is taken from itself: u - base is s times the sum of c_i r_i.
 
@@ -143,6 +143,18 @@ class SummedUser(UserSide):
         return np.bincount(history.item, weights, minlength=history.n_items).astype(np.float64)
 
 
+class SameForAll(UserSide):
+    """Users of whom nothing counts: a vector of one 1, and all of a score is what suits everyone."""
+
+    def fold_in(self, past: PastOf) -> Floats:
+        """See UserSide."""
+        return np.ones(1, np.float32)
+
+    def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
+        """See UserSide."""
+        return Split(float(user.astype(np.float64) @ item), np.zeros(len(past.codes)), {})
+
+
 class BlendedUser(UserSide):
     """See above."""
 
@@ -150,17 +162,18 @@ class BlendedUser(UserSide):
         """folder: what `BlendModel.save` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / BLEND_FILE, "blend")
         self.sides = {name: kind_of(name).user_side(folder / name) for name in self._file.metadata()["members"].split()}
-        self.whole = tuple(name for name, side in self.sides.items() if side is None)
+        self._folds = {name: kind_of(name).fold_side(folder / name) for name in self.sides}
+        self.whole = tuple(name for name, side in self._folds.items() if side is None)
 
     def fold_in(self, past: PastOf) -> Floats:
         """See UserSide."""
-        factors = (self._file.read((f"{name}.factor",))[0] for name in self.sides)
-        return np.concatenate(
-            [
-                factor * _foldable(name, side).fold_in(past)
-                for (name, side), factor in zip(self.sides.items(), factors, strict=True)
-            ]
-        )
+        parts = []
+        for name, side in self._folds.items():
+            if side is None:
+                raise ConfigError(f"history: {NOT_FOLDED.format(name)}")
+            (factor,) = self._file.read((f"{name}.factor",))
+            parts.append(factor * side.fold_in(past))
+        return np.concatenate(parts)
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide."""
@@ -176,19 +189,13 @@ class BlendedUser(UserSide):
         return Split(base, choices, rest)
 
 
-def _foldable(name: str, side: UserSide | None) -> UserSide:
-    if side is None:
-        raise ConfigError(f"history: {NOT_FOLDED.format(name)}")
-    return side
-
-
 def export_users(model: str, saved: Path, rows: Int64s, folder: Path) -> tuple[str, ...]:
-    """Writes what it takes to make users of histories without the model: what `kind_of(model).user_side(folder)` reads.
+    """Writes what it takes to make users of histories without the model: what `kind_of(model).fold_side(folder)` reads.
 
     saved: what `save_model` wrote. rows: (n,) the items' codes, whose places here are their codes there. Returns the
     models that cannot make users so, the model itself or members of a blend; then nothing is written.
     """
-    side = kind_of(model).user_side(saved)
+    side = kind_of(model).fold_side(saved)
     if side is None or side.whole:
         return (model,) if side is None else side.whole
     folder.mkdir()
@@ -196,8 +203,10 @@ def export_users(model: str, saved: Path, rows: Int64s, folder: Path) -> tuple[s
         kept = {name: tensor for name, tensor in _tensors(saved / BLEND_FILE).items() if not name.endswith(".items")}
         save_file(kept, folder / BLEND_FILE, metadata={"members": " ".join(side.sides)})
     for name in side.sides if isinstance(side, BlendedUser) else ("",):
-        tensors = _tensors(saved / name / FILE)
         (folder / name).mkdir(exist_ok=True)
+        if not (saved / name / FILE).exists():
+            continue
+        tensors = _tensors(saved / name / FILE)
         save_file(tensors | {"items": np.ascontiguousarray(tensors["items"][rows])}, folder / name / FILE)
     return ()
 

@@ -68,7 +68,7 @@ class FoldIn:
         for name in self.published.sha256 or ():
             if name.startswith(f"{FOLD_IN}/"):
                 self.published.path(name)
-        side = kind_of(self.card["model"]).user_side(self.published.folder / FOLD_IN)
+        side = kind_of(self.card["model"]).fold_side(self.published.folder / FOLD_IN)
         if side is None:
             raise ShardCorrupt(f"{self.published.folder}: it has nothing to make users of; {FULL}")
         return side

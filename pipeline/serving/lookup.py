@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, MediaError
 from pipeline.serving.answer import Answer
 from pipeline.serving.index import Index
 
-NOTHING = "ask for --user, for --history, or for any of --item, --text, --image and --audio; -k is 1 or more"
+NOTHING = "ask for --user, or for any of --item, --text, --image and --audio; -k is 1 or more"
 OPTIONS = ("user", "history", "item", "text", "image", "audio", "filter")
 
 

@@ -108,11 +108,11 @@ def test_a_blend_adds_up_over_its_members_and_those_that_are_no_sums_stay_whole(
     model = fitted("blend", world, content, tmp_path, *MEMBERS)
     for score, split, past in splits("blend", model, content, later, tmp_path):
         assert split.base + split.choices.sum() + sum(split.rest.values()) == pytest.approx(score, abs=1e-6)
-        assert set(split.rest) == ({"profile"} if past.profile is not None else set())
+        assert set(split.rest) == {"popularity"} | ({"profile"} if past.profile is not None else set())
         assert split.choices.any()
 
 
-@pytest.mark.parametrize("name", ["two_tower", "sequence", "llm"])
+@pytest.mark.parametrize("name", ["two_tower", "sequence", "llm", "popularity"])
 def test_a_model_that_is_no_sum_does_not_pretend(name: str, world: World, tmp_path: Path) -> None:
     fitted(name, world, world.content, tmp_path)
     assert kind_of(name).user_side(tmp_path) is None
@@ -137,7 +137,7 @@ def test_a_history_makes_the_models_own_user_without_the_model(
     rows = np.arange(2, later.n_items)
     known = later.subset(later.item >= 2)
     assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ()
-    side, users = kind_of(name).user_side(tmp_path / "out"), model.user_vectors(known)
+    side, users = kind_of(name).fold_side(tmp_path / "out"), model.user_vectors(known)
     assert side is not None
     for user in range(USERS):
         own = known.subset(known.user == user)
