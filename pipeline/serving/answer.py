@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pipeline.interactions import Floats, Int64s
 from pipeline.workspace import Json
 
@@ -72,5 +74,7 @@ class Batch:
         """Each vector's items by id, n lists of k at most."""
         import pyarrow as pa
 
-        names = iter(self.ids.take(pa.array(self.rows[self.rows >= 0])).to_pylist())
-        return [[next(names) for _ in range(int(length))] for length in (self.rows >= 0).sum(axis=1)]
+        held = self.rows >= 0
+        names = self.ids.take(pa.array(self.rows[held])).to_pylist()
+        ends = np.cumsum(held.sum(axis=1)).tolist()
+        return [names[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -28,7 +28,7 @@ from pipeline import __version__
 from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.vectors import ROWS_PER_GROUP, vector_column, write_groups
+from pipeline.artefacts.vectors import vector_column, write_groups
 from pipeline.artefacts.verified import CARD_SHA256
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
@@ -54,6 +54,8 @@ else:
     faiss = Lazy("faiss")
 
 VERSION = 7
+# Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
+USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
 NOTHING_LEFT = "they have every item of the index"
 
@@ -210,8 +212,8 @@ def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, u
     place[order.to_numpy()] = np.arange(len(item_ids))
 
     def blocks() -> Iterator[pa.Table]:
-        for start in range(0, max(len(known), 1), ROWS_PER_GROUP):
-            block = known[start : start + ROWS_PER_GROUP]
+        for start in range(0, max(len(known), 1), USERS_PER_GROUP):
+            block = known[start : start + USERS_PER_GROUP]
             ranks, ends = _chosen(history, block, place)
             seen = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), by_id.take(pa.array(ranks)))
             ids, own = user_ids.take(pa.array(block)), vector_column(users[block])

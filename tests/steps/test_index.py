@@ -232,7 +232,7 @@ def test_a_cells_centre_is_as_long_as_the_longest_vector_in_it() -> None:
 def test_users_are_written_with_what_they_chose_whatever_the_blocks(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "ROWS_PER_GROUP", block)
+    monkeypatch.setattr(index, "USERS_PER_GROUP", block)
     rows = [(0, 3), (0, 1), (0, 3), (1, 0), (3, 2), (4, 2), (4, 0), (6, 1)]
     codes = np.array(rows, np.int32)
     log = Interactions(codes[:, 0], codes[:, 1], np.zeros(len(rows)), np.ones(len(rows), np.float32), 7, 4)
