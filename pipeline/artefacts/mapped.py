@@ -70,7 +70,7 @@ class MappedTable:
             parts = [
                 self._groups([at], columns).take(rows) for at, rows in zip(groups, places, strict=True) if len(rows)
             ]
-            return pa.concat_tables([self._groups([], columns), *parts])
+            return pa.concat_tables(parts or [self._groups([], columns)])
 
     def _holding(self, column: str, ids: list[str]) -> list[int]:
         """The groups that may hold some sorted ids, by their statistics."""
