@@ -23,19 +23,25 @@ import pyarrow.compute as pc
 
 from pipeline.artefacts.mapped import MappedTable
 from pipeline.errors import ConfigError
-from pipeline.interactions import Mask
+from pipeline.interactions import Int64s, Mask
 
 Filter: TypeAlias = Mapping[str, object]
 # Filters whose items are kept; of 10⁶ items one takes 125 kB.
 KEPT = 128
+# To fetch the vectors of so many items out of cells takes as long as to go through 10⁶ ids.
+FEW = 8192
 
 
 @dataclass(frozen=True)
 class Passing:
-    """The items that pass a filter. bits: one each, by row, the lowest first: uint8. count: how many."""
+    """The items that pass a filter. bits: one each, by row, the lowest first: uint8. count: how many.
+
+    few: their rows, (count,) int64 in order, where they are so few that it is faster to go through them alone.
+    """
 
     bits: npt.NDArray[np.uint8]
     count: int
+    few: Int64s | None
 
 
 class Filters:
@@ -56,7 +62,9 @@ class Filters:
         mask = np.ones(len(self._items), bool)
         for name, value in wanted.items():
             mask &= self._mask(name, value)
-        passing = Passing(np.packbits(mask, bitorder="little"), int(mask.sum()))
+        count = int(mask.sum())
+        few = np.flatnonzero(mask) if count <= FEW else None
+        passing = Passing(np.packbits(mask, bitorder="little"), count, few)
         with self._lock:
             self._known[key] = passing
             if len(self._known) > KEPT:

@@ -194,7 +194,7 @@ class Opened:
     @cached_property
     def items(self) -> ItemRows:
         """All items' ids and titles."""
-        return ItemRows(self.published.table(ITEMS).read(["item_id", "title"]), self._once)
+        return ItemRows(self.published.table(ITEMS), self._once)
 
     @cached_property
     def _card(self) -> Json:

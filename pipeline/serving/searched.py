@@ -1,7 +1,7 @@
 """A FAISS index that is mapped into memory and searched from many threads.
 
-- within a filter: by a selector while it searches; through cells, as many more are looked into as fewer items pass, all
-  of them where few do, so that a filter that leaves little is exact;
+- within a filter: by a selector while it searches; through cells, as many more are looked into as fewer items pass, and
+  where few do, the product with each of them is made, so that a filter that leaves little is exact;
 - without some items of each query: as deep as the answer and they are together, and through every cell for who has all
   that the near ones hold.
 """
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import faiss
 import numpy as np
 
-from pipeline.interactions import Floats, Int64s
+from pipeline.interactions import Floats, Int64s, Mask
 from pipeline.serving.filters import Passing
 
 NOTHING = -1
@@ -39,6 +40,8 @@ class Searched:
         vectors: (n, d) float32. passing: the items that may be answers. taken: of each vector, rows that may not.
         """
         queries = np.ascontiguousarray(vectors, np.float32)
+        if passing is not None and passing.few is not None and self._labels is not None:
+            return self._exact(queries, k, passing.few, taken)
         selector = None if passing is None else faiss.IDSelectorBitmap(passing.bits)  # type: ignore[arg-type,call-arg]
         probes, every = self._probes(passing), self._cells.nlist if self._cells else 0
         scores, rows = self._best(queries, k, taken, selector, probes)
@@ -65,6 +68,34 @@ class Searched:
         if self._cells:
             faiss.extract_index_ivf(self._labelled).set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
         return self._labelled
+
+    @cached_property
+    def _labels(self) -> Mask | None:
+        """Which rows are in the cells, by row; None where there are no cells."""
+        if not isinstance(self._index, faiss.IndexIVF):
+            return None
+        cells: Any = self._index.invlists
+        sizes = [cells.list_size(cell) for cell in range(self._index.nlist)]
+        ids = [faiss.rev_swig_ptr(cells.get_ids(cell), size) for cell, size in enumerate(sizes) if size]
+        labels = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+        mask = np.zeros(labels.max(initial=-1) + 1, bool)
+        mask[labels] = True
+        return mask
+
+    def _exact(self, queries: Floats, k: int, few: Int64s, taken: Sequence[Int64s] | None) -> Found:
+        """As `nearest`, by the products with a few rows."""
+        assert self._labels is not None
+        held = few[few < len(self._labels)]
+        held = held[self._labels[held]]
+        scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
+        products = queries @ self._by_label.reconstruct_batch(held).T
+        for line, own in enumerate(() if taken is None else taken):
+            products[line, np.isin(held, own)] = -np.inf
+        order = np.argsort(-products, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(products, order, axis=1)
+        scores[:, : best.shape[1]] = best
+        rows[:, : best.shape[1]] = np.where(best > -np.inf, held[order], NOTHING)
+        return scores, rows
 
     def _probes(self, passing: Passing | None) -> int:
         """How many cells are looked into; 0 where there are none."""
