@@ -39,6 +39,8 @@ class FoldIn:
         history: oldest first. Raises ConfigError if an item is not in the index, a weight or an age is none, the model
         cannot tell anything of the history, or it reads histories by a network, which no index has.
         """
+        if isinstance(history, str):
+            raise ConfigError(f"history: {history} is one text; give a list of item ids, or of choices")
         choices = [choice if isinstance(choice, Choice) else Choice(choice) for choice in history]
         rows = self.items.rows([choice.item_id for choice in choices])
         if unknown := [choice.item_id for choice, row in zip(choices, rows, strict=True) if row < 0]:

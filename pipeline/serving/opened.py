@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pipeline.serving.searched import Searched
 
 History = Sequence[str | Choice]
-# In a personalised search: how much the user weighs beside the query, which weighs 1, and the query's best that are
-# put in order by both.
-USER_WEIGHT, FEWEST_CANDIDATES, CANDIDATES_A_HIT = 0.5, 200, 10
+# In a personal search: how much the user weighs beside the query, which weighs 1, as validation of the sample shop has
+# it (`tests.benchmarks.personal`), and the query's best that are put in order by both.
+USER_WEIGHT, FEWEST_CANDIDATES, CANDIDATES_A_HIT = 2.0, 200, 10
 
 
 class Opened:
@@ -71,6 +71,10 @@ class Opened:
         """See Index."""
         _check(k)
         index = self._content if content else self._recommended
+        if vectors.ndim != 2 or vectors.shape[1] != index.width:
+            raise ConfigError(f"vectors: of shape {vectors.shape}; give (n, {index.width})")
+        if exclude is not None and len(exclude) != len(vectors):
+            raise ConfigError(f"exclude: of {len(exclude)} vectors; give rows of each of {len(vectors)}")
         scores, rows = index.nearest(vectors, k, self._passing(filter), exclude)
         return Batch(self.digest, scores, rows, self.items.ids)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import faiss
@@ -31,6 +32,12 @@ class Searched:
         self._cells = faiss.try_extract_index_ivf(self._index)
         # Cells find a label once they are told to, which changes an index in which others search meanwhile.
         self._labelled = mapped() if self._cells else self._index
+        self._told, self._lock = False, Lock()
+
+    @property
+    def width(self) -> int:
+        """d of its vectors."""
+        return int(self._index.d)
 
     def nearest(
         self, vectors: Floats, k: int, passing: Passing | None = None, taken: Sequence[Int64s] | None = None
@@ -51,13 +58,8 @@ class Searched:
         return scores, rows
 
     def products(self, vector: Floats, rows: Int64s) -> Floats:
-        """The scores of some distinct rows for one vector, (d,): (m,) float32."""
-        every = self._cells.nlist if self._cells else 0
-        scores, places = self._search(vector[None], len(rows), faiss.IDSelectorBatch(rows), every)
-        order = np.argsort(rows)
-        products = np.empty(len(rows), np.float32)
-        products[order[np.searchsorted(rows, places[0], sorter=order)]] = scores[0]
-        return products
+        """The scores of some rows for one vector, (d,): (m,) float32."""
+        return np.asarray(self._by_label.reconstruct_batch(rows) @ vector, np.float32)
 
     def vector(self, row: int) -> Floats:
         """What the index holds under a label: (d,) float32."""
@@ -65,8 +67,11 @@ class Searched:
 
     @cached_property
     def _by_label(self) -> faiss.Index:
-        if self._cells:
-            faiss.extract_index_ivf(self._labelled).set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+        with self._lock:
+            if self._cells and not self._told:
+                cells = faiss.extract_index_ivf(self._labelled)
+                cells.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+                self._told = True
         return self._labelled
 
     @cached_property

@@ -233,6 +233,9 @@ WRONG = [
     (lambda index: index.recommend("u05", filter={"price": (1, 2, 3)}), "filter: price is double, to which (1, 2, 3)"),
     (lambda index: index.recommend(history=["i00001"]), "history: two_tower reads a history by a network, which is "),
     (lambda index: index.recommend(history=["i00001", "x"]), "history: x: not in the published index"),
+    (lambda index: index.recommend(history="i00001"), "history: i00001 is one text; give a list of item ids, or of"),
+    (lambda index: index.nearest(np.zeros((2, 3))), "vectors: of shape (2, 3); give (n, 16)"),
+    (lambda index: index.nearest(np.zeros((2, 16)), exclude=[]), "exclude: of 0 vectors; give rows of each of 2"),
     (lambda index: index.recommend(history=[Choice("i00001", 0)]), "history: weights must be above 0, and ages in"),
     (lambda index: index.recommend(history=[Choice("i00001", 1, -1)]), "history: weights must be above 0, and ages"),
 ]
@@ -256,7 +259,7 @@ def test_a_personal_search_keeps_to_the_querys_best_and_orders_them_by_both(inde
     rows = index.rows([hit.item_id for hit in plain.hits])
     cosines, user = np.array([hit.score for hit in plain.hits]), np.array(world.users["u05"]["vector"], np.float32)
     products = world.vectors[rows] @ user
-    mixed = (cosines - cosines.mean()) / cosines.std() + 0.5 * (products - products.mean()) / products.std()
+    mixed = (cosines - cosines.mean()) / cosines.std() + 2 * (products - products.mean()) / products.std()
     order = np.argsort(-mixed)[:20]
     assert [hit.item_id for hit in both.hits] == [plain.hits[at].item_id for at in order]
     assert [hit.score for hit in both.hits] == pytest.approx(mixed[order].tolist(), abs=1e-3)
