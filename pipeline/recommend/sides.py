@@ -65,10 +65,11 @@ class UserSide(ABC):
     """A saved model's users as sums over their histories.
 
     That is what it takes to explain a score by past choices, and to make a user of any history without the model.
-    whole: the members of a blend whose users are no sums.
+    whole: the members of a blend whose users are no sums. profiles: whether a user's profile counts.
     """
 
     whole: tuple[str, ...] = ()
+    profiles: bool = False
 
     @abstractmethod
     def fold_in(self, past: PastOf) -> Floats:

@@ -22,6 +22,7 @@ Who reads a history by attention, or not at all, is no such sum: of a blend, wha
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class AdditiveUsers:
     half_life_days: infinite where weights do not fade, None where an item counts 1 however often it was chosen.
     gram: (d, d) float32, G of als, whose α is `confidence`; else None. profiles: whether a user's profile counts.
     length: what the sum is scaled to, if it is. root: whether it is divided by the root of the number of items.
+    profile_weight: the profile's, see `fusion.user_pooling`.
     """
 
     items: Floats
@@ -58,11 +60,13 @@ class AdditiveUsers:
     profiles: bool = False
     length: float | None = None
     root: bool = False
+    profile_weight: float = 0.0
 
     def save(self, folder: Path) -> None:
         """Writes `reads.safetensors`."""
         tensors = {"items": self.items, "base": self.base, "confidence": np.array([self.confidence])}
         tensors |= {"profiles": np.array([self.profiles]), "root": np.array([self.root])}
+        tensors["profile_weight"] = np.array([self.profile_weight])
         if self.length is not None:
             tensors["length"] = np.array([self.length])
         if self.half_life_days is not None:
@@ -97,10 +101,11 @@ class SummedUser(UserSide):
         """folder: what `save_model` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / FILE, kind)
         self._names = self._file.names()
+        ((self.profiles,),) = self._file.read(("profiles",))
 
     def fold_in(self, past: PastOf) -> Floats:
-        """See UserSide; a profile is left out."""
-        base, (root,) = self._file.read(("base", "root"))
+        """See UserSide."""
+        base, (root,), (weight,) = self._file.read(("base", "root", "profile_weight"))
         counts, rows = self._terms(past)
         total = counts @ rows
         if root:
@@ -108,13 +113,16 @@ class SummedUser(UserSide):
         if "length" in self._names:
             ((length,),) = self._file.read(("length",))
             total *= length / (np.linalg.norm(total) or 1)
+        if past.profile is not None and self.profiles:
+            total = (1 - weight) * total + weight * past.profile if total.any() else past.profile.astype(np.float64)
+            total /= np.linalg.norm(total)
         return np.asarray(base + total, np.float32)
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide. Raises ShardCorrupt if the user's vector was not made of this past."""
-        base, (profiles,) = self._file.read(("base", "profiles"))
+        (base,) = self._file.read(("base",))
         counts, rows = self._terms(past)
-        extras = {} if past.profile is None or not profiles else {"profile": past.profile}
+        extras = {} if past.profile is None or not self.profiles else {"profile": past.profile}
         sums = np.stack([counts @ rows, *extras.values()])
         target = user.astype(np.float64) - base
         scale, *others = np.linalg.lstsq(sums.T, target)[0]
@@ -164,6 +172,7 @@ class BlendedUser(UserSide):
         self.sides = {name: kind_of(name).user_side(folder / name) for name in self._file.metadata()["members"].split()}
         self._folds = {name: kind_of(name).fold_side(folder / name) for name in self.sides}
         self.whole = tuple(name for name, side in self._folds.items() if side is None)
+        self.profiles = any(side is not None and side.profiles for side in self._folds.values())
 
     def fold_in(self, past: PastOf) -> Floats:
         """See UserSide."""
@@ -189,16 +198,19 @@ class BlendedUser(UserSide):
         return Split(base, choices, rest)
 
 
-def export_users(model: str, saved: Path, rows: Int64s, folder: Path) -> tuple[str, ...]:
+def export_users(model: str, saved: Path, rows: Int64s, folder: Path, profiles: Path | None = None) -> tuple[str, ...]:
     """Writes what it takes to make users of histories without the model: what `kind_of(model).fold_side(folder)` reads.
 
-    saved: what `save_model` wrote. rows: (n,) the items' codes, whose places here are their codes there. Returns the
-    models that cannot make users so, the model itself or members of a blend; then nothing is written.
+    saved: what `save_model` wrote. rows: (n,) the items' codes, whose places here are their codes there. profiles:
+    users' own, a file that is copied where the model reads it. Returns the models that cannot make users so, the model
+    itself or members of a blend; then nothing is written.
     """
     side = kind_of(model).fold_side(saved)
     if side is None or side.whole:
         return (model,) if side is None else side.whole
     folder.mkdir()
+    if side.profiles and profiles is not None and profiles.exists():
+        shutil.copyfile(profiles, folder / profiles.name)
     if isinstance(side, BlendedUser):
         kept = {name: tensor for name, tensor in _tensors(saved / BLEND_FILE).items() if not name.endswith(".items")}
         save_file(kept, folder / BLEND_FILE, metadata={"members": " ".join(side.sides)})

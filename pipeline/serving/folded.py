@@ -9,8 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline.artefacts.fused import PROFILES
 from pipeline.artefacts.published import FOLD_IN, FULL, Published
 from pipeline.artefacts.read import AGAIN
+from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.recommend.sides import PastOf, UserSide
@@ -31,13 +33,14 @@ class FoldIn:
         """Opens the files, if there are any, and the model is one that is installed."""
         if self.card.get("not_folded_in") == []:
             with suppress(ConfigError):
-                _ = self._side
+                _ = self._side, self._profile("")
 
-    def user(self, history: Sequence[str | Choice]) -> tuple[Floats, Int64s]:
-        """The vector, (d,) float32, that the night gives someone of this history and no profile, and the items' rows.
+    def user(self, history: Sequence[str | Choice], user: str | None = None) -> tuple[Floats, Int64s]:
+        """The vector, (d,) float32, that the night gives someone of this history, and the items' rows.
 
-        history: oldest first. Raises ConfigError if an item is not in the index, a weight or an age is none, the model
-        cannot tell anything of the history, or it reads histories by a network, which no index has.
+        history: oldest first. user: whose profile counts, where the model reads profiles. Raises ConfigError if an item
+        is not in the index, a weight or an age is none, the model cannot tell anything of the history, or it reads
+        histories by a network, which no index has.
         """
         if isinstance(history, str):
             raise ConfigError(f"history: {history} is one text; give a list of item ids, or of choices")
@@ -53,10 +56,17 @@ class FoldIn:
         order = np.lexsort((places, -age_days))
         item = places[order].astype(np.int32)
         past = Interactions(np.zeros_like(item), item, age_days[order], weight[order], 1, len(codes))
-        vector = self._side.fold_in(PastOf(past, codes))
+        vector = self._side.fold_in(PastOf(past, codes, self._profile(user)))
         if not vector.any():
             raise ConfigError("history: the model can tell nothing of it; give an item that was chosen before")
         return vector, codes
+
+    def _profile(self, user: str | None) -> Floats | None:
+        name = f"{FOLD_IN}/{PROFILES}"
+        if user is None or name not in (self.published.sha256 or ()):
+            return None
+        rows = self.published.table(name).of("user_id", [user], ["vector"])
+        return matrix(rows["vector"])[0] if rows.num_rows else None
 
     @cached_property
     def _side(self) -> UserSide:

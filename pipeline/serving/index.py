@@ -102,7 +102,8 @@ class Index:
         A user is answered from their one list where it is long enough, which the answer's `source` says. Within a
         filter, for more than the list has, for a history, or with `exclude_seen` off, it is the first stage: inner
         products, without the re-ranker. history: item ids, or `Choice`s where weights and ages matter; all that the
-        user chose. No model that reads histories by a network can take one.
+        user chose. With both, it is the user whose choices by now are the history: their profile counts, if they have
+        one, and what they had at night is left out too. No model that reads histories by a network can take one.
         """
         return self._asked("recommend", user=user, history=history, k=k, exclude_seen=exclude_seen, filter=filter)
 

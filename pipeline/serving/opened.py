@@ -49,12 +49,11 @@ class Opened:
         self, user: str | None, history: History | None, k: int, exclude_seen: bool, filter: Filter | None
     ) -> Answer:
         """See Index."""
-        if (user is None) == (history is None):
-            raise ConfigError("user: ask for a user, or for a history, and not for both")
+        if user is None and history is None:
+            raise ConfigError("user: ask for a user, or for a history, or for a user by a history")
         _check(k)
-        query = {"user": user} if user is not None else {"history": _named(history or ())}
-        note = ""
-        if user is not None and exclude_seen and not filter:
+        query, note = _person(user, history), ""
+        if user is not None and history is None and exclude_seen and not filter:
             hits = self.list_of(user)
             every = len(hits) < int(self._card.get("recommended", {}).get("k", 0))
             if k <= len(hits) or every:
@@ -108,8 +107,6 @@ class Opened:
         raw = {name: value for name, value in given.items() if name != "item"}
         if not given:
             raise ConfigError("text: ask for any of an item, a text, an image and an audio")
-        if user is not None and history is not None:
-            raise ConfigError("user: ask for a user, or for a history, and not for both")
         personal = user is not None or history is not None
         mix = _weights(weights, [*given, *(["user"] if personal else [])])
         query = {name: str(value) if not isinstance(value, bytes) else "bytes" for name, value in given.items()}
@@ -117,7 +114,7 @@ class Opened:
         own = self.row_of(str(given["item"])) if "item" in given else None
         if not personal:
             return self._by_content(query, vector, k, self._passing(filter), own)
-        query |= {"user": user} if user is not None else {"history": _named(history or ())}
+        query |= _person(user, history)
         taste, _ = self.user_of(user, history)
         depth = max(FEWEST_CANDIDATES, CANDIDATES_A_HIT * k)
         taken = None if own is None else [np.array([own])]
@@ -138,11 +135,14 @@ class Opened:
         return [Hit(item, score, title) for (item, title), score in zip(named, scores, strict=True)]
 
     def user_of(self, user: str | None, history: History | None) -> tuple[Floats, Int64s]:
-        """The vector, (d,) float32, of a user or of a history, and the rows of what they have."""
-        if user is None:
-            return self._fold_in.user(history or ())
-        vectors, seen = self.users([user])
-        return vectors[0], seen[0]
+        """The vector, (d,) float32, of a user or of a history, and the rows of what they have; see Index.recommend."""
+        if history is None:
+            vectors, seen = self.users([str(user)])
+            return vectors[0], seen[0]
+        vector, rows = self._fold_in.user(history, user)
+        owned = self.published.users(["seen"], [] if user is None else [user])["seen"].combine_chunks().flatten()
+        known = self.items.rows(owned)
+        return vector, np.union1d(rows, known[known >= 0])
 
     def row_of(self, item: str) -> int:
         """Raises ConfigError if there is no such item."""
@@ -241,8 +241,12 @@ def _check(k: int) -> None:
         raise ConfigError(f"k: {k} is no number of answers; give 1 or more")
 
 
-def _named(history: History) -> str:
-    return " ".join(choice if isinstance(choice, str) else choice.item_id for choice in history)
+def _person(user: str | None, history: History | None) -> dict[str, str]:
+    """Who is asked for, as an answer's query names them."""
+    named = {} if user is None else {"user": user}
+    if history is not None:
+        named["history"] = " ".join(choice if isinstance(choice, str) else choice.item_id for choice in history)
+    return named
 
 
 def _standard(scores: Floats) -> Floats:

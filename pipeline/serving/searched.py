@@ -140,8 +140,8 @@ class Searched:
 
 
 def _among(rows: Int64s, taken: Sequence[Int64s]) -> np.ndarray:
-    """(n, k) bool, which rows of each line are among its own taken ones, or are none."""
+    """(n, k) bool, which rows of each line are among its own taken ones; any that are none may be."""
     span = int(max(rows.max(initial=0), *(own.max(initial=0) for own in taken))) + 1
     lines = np.arange(len(rows))[:, None] * span
     keys = np.concatenate([line + own for line, own in zip(lines.ravel(), taken, strict=True)])
-    return np.asarray(np.isin(rows + lines, keys) | (rows < 0))
+    return np.asarray(np.isin(rows + lines, keys))

@@ -132,7 +132,8 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     (folder / ENCODERS).write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
     _copy_fitted(night, folder)
     trained = train.read(night)
-    without = export_users(trained.details.model, trained.published.folder, indexed, folder / FOLD_IN)
+    profiles = Fused(night.folder_of("fuse")).profiles_path
+    without = export_users(trained.details.model, trained.published.folder, indexed, folder / FOLD_IN, profiles)
     settings, seed = night.config.index, night.config.seed
     by_content = _index_content(night, vectors, folder)
     queries = sampled(vectors.users, known, settings.queries, seed)

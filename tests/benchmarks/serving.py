@@ -224,7 +224,7 @@ def folded(workspace: Path, most: int = 1000) -> dict[str, Any]:
             continue
         columns = log.item[first:stop].tolist(), log.weight[first:stop].tolist(), log.age_days[first:stop].tolist()
         history = [Choice(items[item], weight, age) for item, weight, age in zip(*columns, strict=True)]
-        vector, _ = opened.user_of(None, history)
+        vector, _ = opened.user_of(user, history)
         histories.append(history)
         differences.append(float(np.abs(vector - vectors[row]).max()))
     return {

@@ -147,6 +147,32 @@ def test_a_history_makes_the_models_own_user_without_the_model(
         assert np.abs(side.fold_in(past) - users[user]).max() <= 1e-4 * max(1, np.abs(users[user]).max())
 
 
+@pytest.mark.parametrize("name", ["content", "blend"])
+def test_a_profile_counts_as_it_does_at_night(
+    name: str, world: World, content: Content, later: Interactions, tmp_path: Path
+) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "profiles.parquet").write_text("copied")
+    model = fitted(name, world, content, tmp_path / "saved", *(("svd", "content") if name == "blend" else ()))
+    rows = np.arange(later.n_items)
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out", tmp_path / "profiles.parquet") == ()
+    assert (tmp_path / "out" / "profiles.parquet").read_text() == "copied"
+    if name == "blend":
+        export_users("svd", tmp_path / "saved" / "svd", rows, tmp_path / "svd", tmp_path / "profiles.parquet")
+        assert not (tmp_path / "svd" / "profiles.parquet").exists()
+    side, users = kind_of(name).fold_side(tmp_path / "out"), model.user_vectors(later)
+    assert side is not None
+    assert content.pooling.profiles is not None
+    for user in range(USERS):
+        own = later.subset((later.user == user) & (user % 4 < 3))
+        profile = content.pooling.profiles[user] if content.pooling.profiles[user].any() else None
+        codes, places = np.unique(own.item, return_inverse=True)
+        alone = np.zeros_like(own.user), places.astype(np.int32), own.age_days, own.weight
+        past = PastOf(Interactions(*alone, 1, len(codes)), codes.astype(np.int64), profile)
+        wanted = users[user] if user % 4 < 3 else model.user_vectors(later.subset(later.user != user))[user]
+        assert np.abs(side.fold_in(past) - wanted).max() <= 1e-5
+
+
 @pytest.mark.parametrize("name", ["two_tower", "blend"])
 def test_a_network_is_not_folded_in_and_says_so(name: str, world: World, tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()

@@ -117,8 +117,6 @@ def test_places_that_a_search_does_not_fill_are_no_hits(workspace: Path) -> None
         (Query(), NOTHING),
         (Query(user="u", k=0), NOTHING),
         (Query(item="a", k=0), NOTHING),
-        (Query(user="u", history=("a",)), "--user: ask for a user, or for a history, and not for both"),
-        (Query(user="u", item="a", history=("b",)), "--user: ask for a user, or for a history, and not for both"),
         (Query(user="w", item="a"), "--user w: no recommendations, because of this user: no interaction"),
         (Query(user="x"), "--user x: not in the published index"),
         (Query(user="w"), "--user w: no recommendations, because of this user: no interaction"),

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST, list_schema
+from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST, list_schema
 from pipeline.artefacts.vectors import vector_column, write_groups
 from pipeline.errors import ConfigError, ShardCorrupt, WorkspaceError
 from pipeline.recommend.nearest import inverted_file
 from pipeline.serving import Choice, Index
+from pipeline.serving.filters import Passing
+from pipeline.serving.searched import Searched
 from pipeline.workspace import CARD
 from tests.conftest import AS_OF, Shop, python
 from tests.receipts import write_receipt
@@ -74,6 +76,7 @@ def write_index(workspace: Path, digest: str, kind: str, shift: int = 0) -> None
     pq.write_table(pa.table({"user_id": ["w"], "reason": ["no interaction"]}), folder / WITHOUT_LIST)
     card = {"model": "two_tower", "lineage": {}, "encoders": {}, "recommended": {"k": LISTED}}
     (folder / CARD).write_text(json.dumps({**card, "not_folded_in": ["two_tower"]}))
+    (folder / ENCODERS).write_text("{}")
     write_receipt(folder)
     point_to(workspace, digest)
 
@@ -86,10 +89,13 @@ def point_to(workspace: Path, digest: str) -> None:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp(str(request.param))
     write_index(folder, "one", request.param)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        # Above so many, a filter is left to the cells.
+        patch.setattr("pipeline.serving.filters.FEW", 200)
+        yield folder
 
 
 class World:
@@ -155,7 +161,7 @@ def test_within_a_filter_the_best_are_those_of_all_that_pass(
         if exact:
             assert pairs(answer) == best
         else:
-            assert len({item for item, _ in pairs(answer)} & {item for item, _ in best}) >= 0.7 * len(best)
+            assert len({item for item, _ in pairs(answer)} & {item for item, _ in best}) >= 0.75 * len(best)
     hits = index.similar("i00001", 10, filter=wanted).hits
     assert len(hits) == min(10, sum(passes(item) for item in world.items if item["item_id"] != "i00001"))
 
@@ -209,14 +215,12 @@ def test_an_item_is_like_others_and_not_itself(index: Index, world: World) -> No
     assert hits[0].score == pytest.approx(float(np.sort(np.delete(scores, row))[-1]), abs=1e-3)
 
 
-BOTH = "user: ask for a user, or for a history, and not for both"
+NOBODY = "user: ask for a user, or for a history, or for a user by a history"
 WRONG = [
     (lambda index: index.recommend("x"), "user x: not in the published index"),
     (lambda index: index.recommend("w"), "user w: no recommendations, because of this user: no interaction"),
     (lambda index: index.recommend("w", filter=FEW), "user w: no recommendations, because of this user: "),
-    (lambda index: index.recommend(), BOTH),
-    (lambda index: index.recommend("u05", ["i00001"]), BOTH),
-    (lambda index: index.search(item="i00001", user="u05", history=["i00001"]), BOTH),
+    (lambda index: index.recommend(), NOBODY),
     (lambda index: index.recommend("u05", k=0), "k: 0 is no number of answers; give 1 or more"),
     (lambda index: index.users(["u05", "x"]), "user x: not in the published index"),
     (lambda index: index.rows(["i00001", "x"]), "item x: not in the published index"),
@@ -272,7 +276,7 @@ def copy(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path / "copy")
 
 
-NAMES = [RECOMMEND, CONTENT, ITEMS, USERS, LISTS, WITHOUT_LIST, CARD]
+NAMES = [RECOMMEND, CONTENT, ITEMS, USERS, LISTS, WITHOUT_LIST, CARD, ENCODERS]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -290,6 +294,35 @@ def test_a_flipped_byte_is_refused_with_the_files_name(copy: Path, name: str) ->
     path.unlink()
     with pytest.raises(ShardCorrupt, match=rf"{name}: cannot be read"):
         Index.open(copy)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_open_index_answers_all_questions_after_its_folder_is_swept(tmp_path: Path, kind: str) -> None:
+    write_index(tmp_path, "one", kind)
+    index = Index.open(tmp_path)
+    shutil.rmtree(tmp_path / "index")
+    assert len(index.recommend("u05", k=3).hits) == 3
+    assert len(index.recommend("u05", filter={"in_stock": True}).hits) == 10
+    assert len(index.search(item="i00003", user="u05", filter=FEW).hits) == 10
+    with pytest.raises(ConfigError, match="because of this user: no interaction"):
+        index.recommend("w")
+
+
+def test_items_without_content_are_no_answers_of_a_small_filter(tmp_path: Path) -> None:
+    random, rows = np.random.default_rng(0), np.arange(0, 4000, 2)
+    vectors = random.normal(size=(4000, WIDTH)).astype(np.float32)
+    cells = inverted_file(vectors, rows, rows)
+    cells.nprobe = 2
+    faiss.write_index(cells, str(tmp_path / CONTENT))
+    index = Searched(lambda: faiss.read_index(str(tmp_path / CONTENT), faiss.IO_FLAG_MMAP_IFC))
+    few = np.array([1, 2, 3, 4, 3998, 3999, 5000])
+    mask = np.zeros(5001, bool)
+    mask[few] = True
+    passing = Passing(np.packbits(mask, bitorder="little"), len(few), few)
+    scores, found = index.nearest(vectors[:3], 5, passing, [np.array([4]), np.zeros(0, np.int64), np.array([2, 4])])
+    assert [sorted(row for row in line if row >= 0) for line in found.tolist()] == [[2, 3998], [2, 4, 3998], [3998]]
+    assert scores[2, 0] == pytest.approx(float(vectors[2] @ vectors[3998]), abs=1e-4)
+    assert np.allclose(index.products(vectors[7], np.array([8, 2])), vectors[[8, 2]] @ vectors[7], atol=1e-4)
 
 
 def test_one_question_verifies_what_it_reads(copy: Path) -> None:

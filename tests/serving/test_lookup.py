@@ -50,7 +50,6 @@ def test_an_item_is_not_its_own_neighbour_and_can_be_combined_with_words(publish
         (("--user", "nobody"), 2, "--user nobody: not in the published index"),
         (("--item", "nothing"), 2, "--item nothing: not in the published index"),
         ((), 2, "ask for --user, or for any of"),
-        (("--user", "buyer-0001", "--history", "rec-0003"), 2, "--user: ask for a user, or for a history"),
         (("--user", "nobody", "--text", "x"), 2, "--user nobody: not in the published index"),
         (("--history", "rec-0003"), 2, "--history: two_tower reads a history by a network, which is not exported"),
         (("--image", "/no/such.jpg"), 1, "file not found"),
