@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST, list_schema
+from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import vector_column, write_groups
 from pipeline.errors import ConfigError, ShardCorrupt, WorkspaceError
 from pipeline.recommend.nearest import inverted_file
@@ -438,3 +439,28 @@ heavy = [name for name in ("torch", "transformers", "pandas", "sklearn", "implic
 assert not heavy, heavy
 """
     python(code, published.workspace)
+
+
+def test_someone_of_a_users_history_is_answered_as_that_user_is(night: Shop) -> None:
+    """A blend of models that fold in, each its own way, and one of them with profiles."""
+    members = "train.members=[{model: svd}, {model: als}, {model: content}]"
+    night.run("folded", "-s", "train.model=blend", "-s", members)
+    index = Index.open(night.workspace)
+    assert index.published.card["not_folded_in"] == []
+    staged = Staged(night.workspace / str(index.published.card["lineage"]["ingest"]))
+    for user in ("buyer-0001", "buyer-0007", "buyer-0030"):
+        items, log = staged.read_choices(user)
+        history = [
+            Choice(items[item], weight, age)
+            for item, weight, age in zip(log.item.tolist(), log.weight.tolist(), log.age_days.tolist(), strict=True)
+        ]
+        own, folded = index.recommend(user, k=30), index.recommend(user, history, k=30)
+        assert (own.source, folded.source) == ("first stage", "first stage")
+        assert [score for _, score in pairs(folded)] == pytest.approx([score for _, score in pairs(own)], abs=1e-4)
+        assert set(items).isdisjoint(item for item, _ in pairs(index.recommend(history=history, k=30)))
+    path = index.published.folder / "fold_in" / "svd" / "reads.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ShardCorrupt, match=r"fold_in/svd/reads\.safetensors: its bytes are not those"):
+        Index.open(night.workspace)
