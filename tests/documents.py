@@ -21,6 +21,7 @@ RUN = {
     "own data": ("README.md", "sh", "medley status"),
     "second day": ("README.md", "sh", "# the next day"),
     "six lines": ("README.md", "python", "read_index"),
+    "index": ("README.md", "python", "Index.open"),
     "own encoder": ("pipeline/encoders/README.md", "python", "class Trigrams"),
     "own encoder's package": ("pipeline/encoders/README.md", "toml", "entry-points"),
     "own encoder's yaml": ("pipeline/encoders/README.md", "yaml", "acme_trigrams"),

@@ -36,6 +36,7 @@ from pipeline.serving.recommendations import write_lists
 from pipeline.steps import index
 from pipeline.workspace import CARD, Artefact, Workspace, sha256_of
 from tests.fusion.planted import BUCKETS, Planted, planted
+from tests.receipts import write_receipt
 
 STAGED = "staged/planted"
 LOGS = ("interactions", "shown")
@@ -145,6 +146,7 @@ def publish(night: Night) -> None:
     encoders = {step.split(".")[1]: "" for step in lineage if step.startswith("extract.")}
     card = {"model": night.config.train.model, "encoders": encoders, "lineage": lineage}
     (folder / CARD).write_text(json.dumps(card), "utf-8")
+    write_receipt(folder)
     made = {"index": "index/planted", "digest": "planted", "run_id": night.run_id}
     times = dict.fromkeys(("as_of", "published_at"), night.as_of.isoformat())
     night.workspace.write_json("CURRENT.json", {**made, **times})

@@ -140,6 +140,14 @@ def test_the_six_lines_open_the_index_and_rank_by_its_vectors(own_data: Path) ->
         assert shown == listed[:10]
 
 
+def test_the_class_answers_a_user_an_item_and_words(own_data: Path) -> None:
+    command = [sys.executable, "-c", block("index")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=own_data, check=True)
+    recommended, searched = done.stdout.splitlines()
+    assert recommended.count("Hit(") == 15
+    assert searched.count("Hit(") == 10
+
+
 @pytest.mark.parametrize(
     ("package", "code"),
     [

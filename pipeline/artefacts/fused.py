@@ -27,7 +27,7 @@ from pipeline.artefacts.vectors import Ids, matrix, read_vectors, vector_column,
 from pipeline.artefacts.write import write_table
 from pipeline.interactions import Floats, Mask
 
-WEIGHTS = "fusion.safetensors"
+WEIGHTS, PROFILES = "fusion.safetensors", "profiles.parquet"
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,19 @@ class Fused:
         """The ids and vectors (n, width) float32 of the users who have one."""
         return read_vectors(self.folder / "users", "user_id")
 
+    @property
+    def profiles_path(self) -> Path:
+        """What `profiles` and `profile` read; absent where nobody has one."""
+        return self.folder / PROFILES
+
     def profiles(self) -> tuple[list[str], Floats]:
         """The ids and fused profiles (n, width) float32 of the users whose profile has a vector."""
-        path = self.folder / "profiles.parquet"
+        path = self.profiles_path
         return read_vectors(path, "user_id") if path.exists() else ([], np.zeros((0, 0), np.float32))
 
     def profile(self, user: str) -> Floats | None:
         """One user's fused profile (width,) float32, None where there is none."""
-        path = self.folder / "profiles.parquet"
+        path = self.profiles_path
         if not path.exists():
             return None
         rows = read_table(path, ["vector"], among("user_id", [user]))

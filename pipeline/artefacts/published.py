@@ -5,22 +5,26 @@ users.parquet                            user_id, vector, seen (item ids, sorted
 recommendations.parquet                  user_id, rank from 1, item_id, score: a user's one list, best first
 users_without_recommendations.parquet    user_id, reason
 recommend.faiss · content.faiss · card.json · encoders.json · encoders/ · fusion.safetensors
+fold_in/                                 what makes a user of a history, where the model's users are sums of theirs
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime
 
-from pipeline.artefacts.read import among, read_json, read_rows, read_table, readable
+from pipeline.artefacts.mapped import MappedTable
+from pipeline.artefacts.read import read_json, readable
 from pipeline.artefacts.runs import StepReceipt
+from pipeline.artefacts.verified import sha256_by_name, verified
 from pipeline.errors import WorkspaceError
 from pipeline.runtime import arrow_without_pandas
 from pipeline.workspace import CARD, Json, Workspace, skip_broken
@@ -35,6 +39,8 @@ ITEMS, USERS, ENCODERS = "items.parquet", "users.parquet", "encoders.json"
 LISTS, WITHOUT_LIST = "recommendations.parquet", "users_without_recommendations.parquet"
 # User vector → items, by row; any mix of an item's own modalities → items that have content, labelled by row.
 RECOMMEND, CONTENT = "recommend.faiss", "content.faiss"
+# What makes a user of a history, see `recommend.user_sides.export_users`; its items are rows of items.parquet.
+FOLD_IN = "fold_in"
 FULL = "run the night with --full"
 # The one rule of the gate that no reason given by hand overrides: a broken file serves nobody.
 INTEGRITY = "integrity"
@@ -85,59 +91,79 @@ class MadeWith:
 
 @dataclass(frozen=True)
 class Published:
-    """An index folder. digest: its name. Every method that reads raises ShardCorrupt if a file is not what it was."""
+    """An index folder. digest: its name. Every method that reads raises ShardCorrupt if a file is not what it was.
+
+    sha256: of each file by its path in the folder, which is verified before the file is first read; None for who has
+    just written them.
+    """
 
     folder: Path
     digest: str
+    sha256: Mapping[str, str] | None = None
+
+    def path(self, name: str) -> Path:
+        """A file of the folder, verified."""
+        path = self.folder / name
+        if self.sha256 is not None:
+            verified(path, self.sha256.get(name), FULL)
+        return path
+
+    def verify(self) -> None:
+        """Verifies every file that the folder's receipt names."""
+        for name in self.sha256 or ():
+            self.path(name)
 
     @property
     def card(self) -> Json:
         """`card.json`: what was measured, and where everything came from."""
-        return read_json(self.folder / CARD, Card)
+        return read_json(self.path(CARD), Card)
 
     @property
     def encoders(self) -> Json:
         """`encoders.json`: what a query's encoder is made from, by modality."""
-        return read_json(self.folder / ENCODERS, dict[str, MadeWith], FULL)
+        return read_json(self.path(ENCODERS), dict[str, MadeWith], FULL)
+
+    def table(self, name: str) -> MappedTable:
+        """One of the Parquet files, which stays readable, also where the folder is swept meanwhile."""
+        if name not in self._tables:
+            self._tables[name] = MappedTable(self.path(name), FULL)
+        return self._tables[name]
+
+    @cached_property
+    def _tables(self) -> dict[str, MappedTable]:
+        return {}
 
     def items(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
-        """The items, row for row as in `recommend.faiss`, or those of some ids, read as `at_rows` reads them."""
-        if only is not None:
-            return self.at_rows(self.rows_of(only), columns)
-        return read_table(self.folder / ITEMS, columns, hint=FULL)
-
-    def rows_of(self, ids: Sequence[str]) -> list[int]:
-        """The rows of those items that there are, in the order of rows."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        wanted = pc.is_in(self.items(["item_id"])["item_id"], pa.array(ids, pa.string()))
-        rows: list[int] = pc.indices_nonzero(wanted).to_pylist()
-        return rows
-
-    def at_rows(self, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
-        """The items in some rows, one for one; of the file, the groups of rows that hold them are read."""
-        return read_rows(self.folder / ITEMS, rows, columns, FULL)
+        """The items, row for row as in `recommend.faiss`, or those of some ids."""
+        return self._of(ITEMS, "item_id", only, columns)
 
     def users(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """Those who have a vector, or those of some ids."""
-        return read_table(self.folder / USERS, columns, among("user_id", only), FULL)
+        return self._of(USERS, "user_id", only, columns)
 
     def lists(self, users: Sequence[str] | None = None) -> pa.Table:
         """The recommendations of all users or of some, each list best first."""
-        return read_table(self.folder / LISTS, where=among("user_id", users), hint=FULL)
+        return self._of(LISTS, "user_id", users)
 
     def without_list(self, user: str) -> str | None:
         """Why a user has no recommendations; None where they have, or are not known."""
-        reasons = read_table(self.folder / WITHOUT_LIST, where=among("user_id", [user]), hint=FULL)["reason"]
+        reasons = self._of(WITHOUT_LIST, "user_id", [user])["reason"]
         return str(reasons[0].as_py()) if len(reasons) else None
 
     def faiss(self, name: str) -> faiss.Index:
-        """One of the FAISS files; cells are mapped into memory, and a search reads those that it looks into."""
+        """One of the FAISS files, mapped into memory: a search reads what it looks into.
+
+        The older way to map, `IO_FLAG_MMAP`, reads exact indexes whole, and searches cells many times slower.
+        """
         import faiss
 
-        with readable(self.folder / name):
-            return faiss.read_index(str(self.folder / name), faiss.IO_FLAG_MMAP)
+        path = self.path(name)
+        with readable(path):
+            return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+    def _of(self, name: str, key: str, ids: Sequence[str] | None, columns: Sequence[str] | None = None) -> pa.Table:
+        table = self.table(name)
+        return table.read(columns) if ids is None else table.of(key, ids, columns)
 
 
 def current(workspace: Path) -> Json:
@@ -187,7 +213,8 @@ def replace_published(
 
 
 def published(workspace: Path) -> Published:
-    """The index that is published. Raises as `current`."""
+    """The index that is published, its files to be verified. Raises as `current`, and ShardCorrupt without receipt."""
     arrow_without_pandas()
     document = current(workspace)
-    return Published(workspace / str(document["index"]), str(document["digest"]))
+    folder = workspace / str(document["index"])
+    return Published(folder, str(document["digest"]), sha256_by_name(folder, FULL))

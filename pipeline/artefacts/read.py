@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,25 +83,6 @@ def rows_of(path: Path, hint: str = AGAIN) -> int:
 
 def _files(path: Path) -> list[Path]:
     return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-
-
-def read_rows(path: Path, rows: Sequence[int], columns: Sequence[str] | None = None, hint: str = AGAIN) -> pa.Table:
-    """Some rows of a Parquet file, one for one, read from those of its groups of rows that hold them.
-
-    Raises ShardCorrupt if it is not Parquet with these columns, or has no such row.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with readable(path, hint=hint), pq.ParquetFile(path, **VERIFIED) as file:
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        ends = list(accumulate(sizes))
-        of = [bisect_right(ends, row) for row in rows]
-        groups = sorted(set(of))
-        starts = dict(zip(groups, accumulate((sizes[group] for group in groups), initial=0), strict=False))
-        places = [starts[group] + row - (ends[group] - sizes[group]) for group, row in zip(of, rows, strict=True)]
-        table = file.read_row_groups(groups, None if columns is None else list(columns))
-        return table.take(pa.array(places, pa.int64()))
 
 
 def among(column: str, ids: Iterable[str] | None) -> ds.Expression | None:

@@ -186,14 +186,17 @@ def lookup(
     image: Annotated[Path | None, typer.Option(help="a picture file")] = None,
     audio: Annotated[Path | None, typer.Option(help="a sound file")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="answers")] = 10,
+    history: Annotated[list[str] | None, typer.Option(help="an item that someone chose, oldest first")] = None,
+    filter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE or NAME=LOW..HIGH, of items' columns")] = None,
 ) -> Answer:
-    """Ask the published index, by user or by any mix of item, text, image and audio."""
+    """Ask the published index, by user or history, by any mix of item, text, image and audio, or by both."""
     from pipeline.serving.lookup import Query, ask
 
-    answer = ask(workspace, Query(user, item, text, image, audio, k))
+    answer = ask(workspace, Query(user, item, text, image, audio, k, tuple(history or ()), tuple(filter or ())))
     query = ", ".join(f"{name} {value}" for name, value in answer.query.items())
     lines = [f"{hit.score:8.4f}  {printable(hit.item_id):<12}  {hit.title}" for hit in answer.hits]
-    return answer.as_json(), "\n".join(map(printable, [f"for {query}:", *lines, *filter(None, [answer.note])]))
+    notes = [answer.note] if answer.note else []
+    return answer.as_json(), "\n".join(map(printable, [f"for {query}:", *lines, *notes]))
 
 
 @verb()

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.artefacts.published import Published, published
 from pipeline.artefacts.read import read_table
 from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ConfigError, ShardCorrupt
@@ -27,6 +25,7 @@ from pipeline.explain.by_modality import ModalityGames
 from pipeline.explain.load import Sources, sources_of
 from pipeline.fusion.moments import Vectors
 from pipeline.interactions import Int64s
+from pipeline.serving.index import Index
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,15 @@ def explain(workspace: Path, question: Question) -> ListedItem | AlikeItems:
     is published or what it was made from is gone; ShardCorrupt if that is not what the index was made from.
     """
     items = question.items()
-    index = published(workspace)
+    index = Index.open(workspace, once=True)
     titles = [_title(index, item, flag) for item, flag in zip(items, ("--item", "--other"), strict=False)]
-    user = None if question.user is None else _user(index, question.user)
-    games = ModalityGames(sources_of(workspace, index))
+    user = None if question.user is None else _user(index, question.user, items[0])
+    games = ModalityGames(sources_of(workspace, index.published))
     codes = games.codes(items)
     if set(codes) != set(items):
-        raise ShardCorrupt(f"index {index.folder}: it has items that its shards have not; run the night with --full")
+        raise ShardCorrupt(
+            f"index {index.published.folder}: it has items that its shards have not; run the night with --full"
+        )
     subject = _Subject(games, items, titles, np.array([codes[item] for item in items], np.int64))
     return _alike(subject) if user is None else _listed(subject, str(question.user), user)
 
@@ -95,12 +96,14 @@ def _alike(subject: _Subject) -> AlikeItems:
     return AlikeItems(digest, subject.items, subject.titles, score, subject.missing, game)
 
 
-def _listed(subject: _Subject, user: str, row: pa.Table) -> ListedItem:
+def _listed(subject: _Subject, user: str, person: tuple[Vectors, bool]) -> ListedItem:
+    """person: the user's vector, (d,), and whether they have the item."""
+    vector, chosen = person
     (item,), codes, index = subject.items, subject.codes, subject.sources.index
     entries = [entry for entry in index.lists([user]).to_pylist() if entry["item_id"] == item]
     rank, score = (entries[0]["rank"], float(entries[0]["score"])) if entries else (None, None)
     groups, game = group_games(subject.sources, subject.games), None
-    first = _first_stage(subject, user, matrix(row["vector"])[0], score if groups is None else None)
+    first = _first_stage(subject, user, vector, score if groups is None else None)
     if groups is not None:
         score = float(groups.scores([user], codes)[0]) if score is None else score
         game = groups.of_pairs([user], codes, np.array([score]))
@@ -111,7 +114,7 @@ def _listed(subject: _Subject, user: str, row: pa.Table) -> ListedItem:
         score=first.score if score is None else score,
         missing=subject.missing,
         user=user,
-        chosen=item in row["seen"][0].as_py(),
+        chosen=chosen,
         rank=rank,
         groups=game,
         first=first,
@@ -132,18 +135,19 @@ def _first_stage(subject: _Subject, user: str, vector: Vectors, listed: float | 
     )
 
 
-def _user(index: Published, user: str) -> pa.Table:
-    row = index.users(["vector", "seen"], [user])
-    if not row.num_rows:
-        raise ConfigError(f"--user {user}: not in the published index, which has only users with a vector")
-    return row
+def _user(index: Index, user: str, item: str) -> tuple[Vectors, bool]:
+    try:
+        vectors, seen = index.users([user])
+    except ConfigError:
+        raise ConfigError(f"--user {user}: not in the published index, which has only users with a vector") from None
+    return vectors[0], bool(np.isin(index.rows([item]), seen[0])[0])
 
 
-def _title(index: Published, item: str, flag: str) -> str:
-    row = index.items(["title"], [item])
-    if not row.num_rows:
-        raise ConfigError(f"{flag} {item}: not in the published index")
-    return str(row["title"][0].as_py() or "")
+def _title(index: Index, item: str, flag: str) -> str:
+    try:
+        return index.title(item)
+    except ConfigError:
+        raise ConfigError(f"{flag} {item}: not in the published index") from None
 
 
 def _vector(path: Path, item: str) -> Vectors:

@@ -70,7 +70,7 @@ class Contents:
 
     def count(self, name: str) -> int:
         """The rows of `items`, `users` or `lists`."""
-        return rows_of(self.published.folder / FILES[name])
+        return rows_of(self.published.path(FILES[name]))
 
     def vectors(self, start: int, stop: int) -> Floats:
         """The items' vectors from one row to another: (stop - start, d) float32, of any norm."""
@@ -93,7 +93,7 @@ class Contents:
 
     def _tables(self, name: str) -> Iterator[tuple[int, pa.Table]]:
         """A file's rows in blocks of BLOCK_ROWS, whatever groups it has, so that a block is the same every time."""
-        path = self.published.folder / name
+        path = self.published.path(name)
         schema, start = schema_of(path), 0
         held = schema.empty_table()
         for _, batch in read_blocks(path, schema.names):

@@ -232,6 +232,11 @@ class Model(ABC):
 
         return SummedUser(folder, cls.title) if (folder / FILE).exists() else None
 
+    @classmethod
+    def fold_side(cls, folder: Path) -> UserSide | None:
+        """What makes a user of any history without the model; None where it takes the model. As above."""
+        return cls.user_side(folder)
+
 
 class Recommender(Model):
     """A model whose score of a user and an item is the inner product of their vectors, so that it can be indexed.

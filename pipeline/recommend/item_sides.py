@@ -145,11 +145,15 @@ class BlendItems(ItemSide):
 
 
 class SavedRows:
-    """A file of a model's weights; kind: which model's, for the message."""
+    """A file of a model's weights; kind: which model's, for the message.
+
+    Once it was read, it stays readable, also where its folder is swept meanwhile.
+    """
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path
         self._kind = kind
+        self._file: Any = None
 
     def names(self) -> set[str]:
         """The tensors' names. Raises ShardCorrupt if it is not such a file."""
@@ -173,8 +177,9 @@ class SavedRows:
         from pipeline.artefacts.read import readable  # imports pyarrow
 
         fault = f"not the weights of a {self._kind} model of this version"
-        with readable(self._path, fault), safe_open(self._path, framework="numpy") as file:
-            yield file
+        with readable(self._path, fault):
+            self._file = self._file or safe_open(self._path, framework="numpy")
+            yield self._file
 
 
 def _rows(table: object, codes: Int64s) -> Floats:

@@ -62,7 +62,21 @@ class Split:
 
 
 class UserSide(ABC):
-    """A saved model's users as sums over their histories, which is what it takes to explain a score by past choices."""
+    """A saved model's users as sums over their histories.
+
+    That is what it takes to explain a score by past choices, and to make a user of any history without the model.
+    whole: the members of a blend whose users are no sums. profiles: whether a user's profile counts.
+    """
+
+    whole: tuple[str, ...] = ()
+    profiles: bool = False
+
+    @abstractmethod
+    def fold_in(self, past: PastOf) -> Floats:
+        """The user's vector, (d,) float32, as `user_vectors` makes it of this history.
+
+        Raises ConfigError if a member of a blend is no such sum.
+        """
 
     @abstractmethod
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:

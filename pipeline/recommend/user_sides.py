@@ -3,8 +3,11 @@
     u = base + s · sum over the history's items i of c_i r_i,    so    u·v = base·v + sum of s c_i r_i·v
 
 r_i is what the model reads an item of a history as. c_i is how much it counts: 1, or the sum of its weights, halved at
-each half life. base is what a user of whom nothing is known gets. s is one number for the whole user, a norm or a root
-of how much was chosen, which the published vector itself tells: u - base is s times the sum of c_i r_i.
+each half life. base is what a user of whom nothing is known gets. s is one number for the whole user:
+
+    svd, elsa, als: 1      bpr, vbpr, lightgcn: 1 / √n, n how many items    content, graph: length / |sum|
+
+To explain a published vector, s is taken from itself: u - base is s times the sum of c_i r_i.
 
     als:     c_i = α w_i,    r_i = (G + sum over j of (c_j - 1) y_j y_jᵀ)⁻¹ y_i,    G = YᵀY + λI
 
@@ -19,6 +22,7 @@ Who reads a history by attention, or not at all, is no such sum: of a blend, wha
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from pipeline.errors import ShardCorrupt
-from pipeline.interactions import Floats, Interactions, decay
+from pipeline.errors import ConfigError, ShardCorrupt
+from pipeline.interactions import Floats, Int64s, Interactions, decay
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Recommender
 from pipeline.recommend.item_sides import BLEND_FILE, SavedRows
@@ -35,6 +39,7 @@ from pipeline.recommend.sides import PastOf, Split, UserSide
 
 FILE = "reads.safetensors"
 TOLERANCE = 1e-2
+NOT_FOLDED = "{} reads a history by a network, which is not exported, so no user can be made of one between two nights"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class AdditiveUsers:
 
     half_life_days: infinite where weights do not fade, None where an item counts 1 however often it was chosen.
     gram: (d, d) float32, G of als, whose α is `confidence`; else None. profiles: whether a user's profile counts.
+    length: what the sum is scaled to, if it is. root: whether it is divided by the root of the number of items.
+    profile_weight: the profile's, see `fusion.user_pooling`.
     """
 
     items: Floats
@@ -51,11 +58,17 @@ class AdditiveUsers:
     gram: Floats | None = None
     confidence: float = 1.0
     profiles: bool = False
+    length: float | None = None
+    root: bool = False
+    profile_weight: float = 0.0
 
     def save(self, folder: Path) -> None:
         """Writes `reads.safetensors`."""
         tensors = {"items": self.items, "base": self.base, "confidence": np.array([self.confidence])}
-        tensors["profiles"] = np.array([self.profiles])
+        tensors |= {"profiles": np.array([self.profiles]), "root": np.array([self.root])}
+        tensors["profile_weight"] = np.array([self.profile_weight])
+        if self.length is not None:
+            tensors["length"] = np.array([self.length])
         if self.half_life_days is not None:
             tensors["half_life_days"] = np.array([self.half_life_days])
         if self.gram is not None:
@@ -88,16 +101,28 @@ class SummedUser(UserSide):
         """folder: what `save_model` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / FILE, kind)
         self._names = self._file.names()
+        ((self.profiles,),) = self._file.read(("profiles",))
+
+    def fold_in(self, past: PastOf) -> Floats:
+        """See UserSide."""
+        base, (root,), (weight,) = self._file.read(("base", "root", "profile_weight"))
+        counts, rows = self._terms(past)
+        total = counts @ rows
+        if root:
+            total /= max(np.sqrt(np.count_nonzero(counts)), 1)
+        if "length" in self._names:
+            ((length,),) = self._file.read(("length",))
+            total *= length / (np.linalg.norm(total) or 1)
+        if past.profile is not None and self.profiles:
+            total = (1 - weight) * total + weight * past.profile if total.any() else past.profile.astype(np.float64)
+            total /= np.linalg.norm(total)
+        return np.asarray(base + total, np.float32)
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide. Raises ShardCorrupt if the user's vector was not made of this past."""
-        (read,) = self._file.read(("items",), past.codes)
-        base, (confidence,), (profiles,) = self._file.read(("base", "confidence", "profiles"))
-        counts, rows = confidence * self._counts(past.history), read.astype(np.float64)
-        if "gram" in self._names:
-            (gram,) = self._file.read(("gram",))
-            rows = np.linalg.solve(gram + (rows.T * (counts - 1)) @ rows, rows.T).T
-        extras = {} if past.profile is None or not profiles else {"profile": past.profile}
+        (base,) = self._file.read(("base",))
+        counts, rows = self._terms(past)
+        extras = {} if past.profile is None or not self.profiles else {"profile": past.profile}
         sums = np.stack([counts @ rows, *extras.values()])
         target = user.astype(np.float64) - base
         scale, *others = np.linalg.lstsq(sums.T, target)[0]
@@ -108,6 +133,15 @@ class SummedUser(UserSide):
         score = float(user.astype(np.float64) @ item)
         return Split(score - float(choices.sum()) - sum(rest.values()), choices, rest)
 
+    def _terms(self, past: PastOf) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """c and r of the history's items: (n,) and (n, d)."""
+        (read,), ((confidence,),) = self._file.read(("items",), past.codes), self._file.read(("confidence",))
+        counts, rows = confidence * self._counts(past.history), read.astype(np.float64)
+        if "gram" in self._names:
+            (gram,) = self._file.read(("gram",))
+            rows = np.linalg.solve(gram + (rows.T * (counts - 1)) @ rows, rows.T).T
+        return counts, rows
+
     def _counts(self, history: Interactions) -> npt.NDArray[np.float64]:
         """c of the history's items, (n_items,), without als's α."""
         if "half_life_days" not in self._names:
@@ -117,6 +151,18 @@ class SummedUser(UserSide):
         return np.bincount(history.item, weights, minlength=history.n_items).astype(np.float64)
 
 
+class SameForAll(UserSide):
+    """Users of whom nothing counts: a vector of one 1, and all of a score is what suits everyone."""
+
+    def fold_in(self, past: PastOf) -> Floats:
+        """See UserSide."""
+        return np.ones(1, np.float32)
+
+    def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
+        """See UserSide."""
+        return Split(float(user.astype(np.float64) @ item), np.zeros(len(past.codes)), {})
+
+
 class BlendedUser(UserSide):
     """See above."""
 
@@ -124,6 +170,19 @@ class BlendedUser(UserSide):
         """folder: what `BlendModel.save` wrote. Raises ShardCorrupt if it is not that."""
         self._file = SavedRows(folder / BLEND_FILE, "blend")
         self.sides = {name: kind_of(name).user_side(folder / name) for name in self._file.metadata()["members"].split()}
+        self._folds = {name: kind_of(name).fold_side(folder / name) for name in self.sides}
+        self.whole = tuple(name for name, side in self._folds.items() if side is None)
+        self.profiles = any(side is not None and side.profiles for side in self._folds.values())
+
+    def fold_in(self, past: PastOf) -> Floats:
+        """See UserSide."""
+        parts = []
+        for name, side in self._folds.items():
+            if side is None:
+                raise ConfigError(f"history: {NOT_FOLDED.format(name)}")
+            (factor,) = self._file.read((f"{name}.factor",))
+            parts.append(factor * side.fold_in(past))
+        return np.concatenate(parts)
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide."""
@@ -137,3 +196,34 @@ class BlendedUser(UserSide):
             split = side.split(user[part] / factor, item[part] * factor, past)
             base, choices, rest = base + split.base, choices + split.choices, rest | split.rest
         return Split(base, choices, rest)
+
+
+def export_users(model: str, saved: Path, rows: Int64s, folder: Path, profiles: Path | None = None) -> tuple[str, ...]:
+    """Writes what it takes to make users of histories without the model: what `kind_of(model).fold_side(folder)` reads.
+
+    saved: what `save_model` wrote. rows: (n,) the items' codes, whose places here are their codes there. profiles:
+    users' own, a file that is copied where the model reads it. Returns the models that cannot make users so, the model
+    itself or members of a blend; then nothing is written.
+    """
+    side = kind_of(model).fold_side(saved)
+    if side is None or side.whole:
+        return (model,) if side is None else side.whole
+    folder.mkdir()
+    if side.profiles and profiles is not None and profiles.exists():
+        shutil.copyfile(profiles, folder / profiles.name)
+    if isinstance(side, BlendedUser):
+        kept = {name: tensor for name, tensor in _tensors(saved / BLEND_FILE).items() if not name.endswith(".items")}
+        save_file(kept, folder / BLEND_FILE, metadata={"members": " ".join(side.sides)})
+    for name in side.sides if isinstance(side, BlendedUser) else ("",):
+        (folder / name).mkdir(exist_ok=True)
+        if not (saved / name / FILE).exists():
+            continue
+        tensors = _tensors(saved / name / FILE)
+        save_file(tensors | {"items": np.ascontiguousarray(tensors["items"][rows])}, folder / name / FILE)
+    return ()
+
+
+def _tensors(path: Path) -> dict[str, Floats]:
+    file = SavedRows(path, "fitted")
+    names = tuple(sorted(file.names()))
+    return dict(zip(names, file.read(names), strict=True))

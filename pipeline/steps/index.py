@@ -27,13 +27,15 @@ import pyarrow.compute as pc
 from pipeline import __version__
 from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
-from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.vectors import ROWS_PER_GROUP, vector_column, write_groups
+from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
+from pipeline.artefacts.vectors import vector_column, write_groups
+from pipeline.artefacts.verified import CARD_SHA256
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.night import Night, StepReceipt
+from pipeline.recommend.user_sides import export_users
 from pipeline.rerank.lists import lists_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
@@ -44,14 +46,16 @@ from pipeline.steps.fuse_users import write_without
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.steps.staging import columns_of
-from pipeline.workspace import CARD, Json, digest
+from pipeline.workspace import CARD, Json, digest, sha256_of
 
 if TYPE_CHECKING:
     import faiss
 else:
     faiss = Lazy("faiss")
 
-VERSION = 6
+VERSION = 7
+# Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
+USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
 NOTHING_LEFT = "they have every item of the index"
 
@@ -127,6 +131,9 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     shutil.copyfile(Fused(night.folder_of("fuse")).weights, folder / WEIGHTS)
     (folder / ENCODERS).write_text(json.dumps(_encoders(night), indent=1, sort_keys=True), "utf-8")
     _copy_fitted(night, folder)
+    trained = train.read(night)
+    profiles = Fused(night.folder_of("fuse")).profiles_path
+    without = export_users(trained.details.model, trained.published.folder, indexed, folder / FOLD_IN, profiles)
     settings, seed = night.config.index, night.config.seed
     by_content = _index_content(night, vectors, folder)
     queries = sampled(vectors.users, known, settings.queries, seed)
@@ -135,10 +142,12 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     recommended = _recommend(night, vectors, recommend, folder)
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
+    card["not_folded_in"] = without
     counts = {"rows": len(indexed), "users": len(known), "unindexed_items": len(vectors.items) - len(indexed)}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
-    return {**counts, "missing_rows": counts["unindexed_items"], "recall": card["recall"]}
+    details = {"missing_rows": counts["unindexed_items"], "recall": card["recall"]}
+    return {**counts, **details, CARD_SHA256: sha256_of(folder / CARD)}
 
 
 def _index_content(night: Night, vectors: _Vectors, folder: Path) -> list[Choice]:
@@ -204,8 +213,8 @@ def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, u
     place[order.to_numpy()] = np.arange(len(item_ids))
 
     def blocks() -> Iterator[pa.Table]:
-        for start in range(0, max(len(known), 1), ROWS_PER_GROUP):
-            block = known[start : start + ROWS_PER_GROUP]
+        for start in range(0, max(len(known), 1), USERS_PER_GROUP):
+            block = known[start : start + USERS_PER_GROUP]
             ranks, ends = _chosen(history, block, place)
             seen = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), by_id.take(pa.array(ranks)))
             ids, own = user_ids.take(pa.array(block)), vector_column(users[block])

@@ -36,7 +36,7 @@ from pipeline.training.distributed import ALONE, Processes, joined
 from pipeline.training.launch import launch
 from pipeline.workspace import digest
 
-VERSION = 11
+VERSION = 12
 
 
 @dataclass(frozen=True)

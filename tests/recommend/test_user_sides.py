@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ShardCorrupt
+from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.sides import PastOf, Split
-from pipeline.recommend.user_sides import save_model
+from pipeline.recommend.user_sides import export_users, save_model
 from tests.recommend.test_recommenders import SMALL, USERS, World, recommender
 
 SUMS = ("content", "elsa", "svd", "graph", "bpr", "vbpr", "lightgcn", "als")
@@ -123,6 +123,69 @@ def test_attention_over_a_history_is_no_sum_either(world: World, tmp_path: Path)
 
     fitted("content", world, replace(world.content, pooling=Pooling(5.0, HistoryAttention(5.0))), tmp_path)
     assert kind_of("content").user_side(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", [*SUMS, "popularity", "blend"])
+def test_a_history_makes_the_models_own_user_without_the_model(
+    name: str, world: World, later: Interactions, tmp_path: Path
+) -> None:
+    """The items are cut to some rows, as an index has them, and nothing of the fit is there but what was exported."""
+    members = MEMBERS if name == "blend" else ()
+    plain = replace(world.content, pooling=Pooling(5.0))
+    (tmp_path / "saved").mkdir()
+    model = fitted(name, world, plain, tmp_path / "saved", *members)
+    rows = np.arange(2, later.n_items)
+    known = later.subset(later.item >= 2)
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ()
+    side, users = kind_of(name).fold_side(tmp_path / "out"), model.user_vectors(known)
+    assert side is not None
+    for user in range(USERS):
+        own = known.subset(known.user == user)
+        codes, places = np.unique(own.item, return_inverse=True)
+        alone = np.zeros_like(own.user), places.astype(np.int32), own.age_days, own.weight
+        past = PastOf(Interactions(*alone, 1, len(codes)), codes.astype(np.int64) - 2)
+        assert np.abs(side.fold_in(past) - users[user]).max() <= 1e-4 * max(1, np.abs(users[user]).max())
+
+
+@pytest.mark.parametrize("name", ["content", "blend"])
+def test_a_profile_counts_as_it_does_at_night(
+    name: str, world: World, content: Content, later: Interactions, tmp_path: Path
+) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "profiles.parquet").write_text("copied")
+    model = fitted(name, world, content, tmp_path / "saved", *(("svd", "content") if name == "blend" else ()))
+    rows = np.arange(later.n_items)
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out", tmp_path / "profiles.parquet") == ()
+    assert (tmp_path / "out" / "profiles.parquet").read_text() == "copied"
+    if name == "blend":
+        export_users("svd", tmp_path / "saved" / "svd", rows, tmp_path / "svd", tmp_path / "profiles.parquet")
+        assert not (tmp_path / "svd" / "profiles.parquet").exists()
+    side, users = kind_of(name).fold_side(tmp_path / "out"), model.user_vectors(later)
+    assert side is not None
+    assert content.pooling.profiles is not None
+    for user in range(USERS):
+        own = later.subset((later.user == user) & (user % 4 < 3))
+        profile = content.pooling.profiles[user] if content.pooling.profiles[user].any() else None
+        codes, places = np.unique(own.item, return_inverse=True)
+        alone = np.zeros_like(own.user), places.astype(np.int32), own.age_days, own.weight
+        past = PastOf(Interactions(*alone, 1, len(codes)), codes.astype(np.int64), profile)
+        wanted = users[user] if user % 4 < 3 else model.user_vectors(later.subset(later.user != user))[user]
+        assert np.abs(side.fold_in(past) - wanted).max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["two_tower", "blend"])
+def test_a_network_is_not_folded_in_and_says_so(name: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    model = fitted(name, world, world.content, tmp_path / "saved", *(("svd", "two_tower") if name == "blend" else ()))
+    rows = np.arange(len(model.item_vectors))
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ("two_tower",)
+    assert not (tmp_path / "out").exists()
+    nobody = PastOf(Interactions(*np.zeros((2, 0), np.int32), *np.zeros((2, 0), np.float32), 1, 0), rows[:0])
+    if name == "blend":
+        side = kind_of(name).user_side(tmp_path / "saved")
+        assert side is not None
+        with pytest.raises(ConfigError, match="history: two_tower reads a history by a network"):
+            side.fold_in(nobody)
 
 
 @pytest.mark.parametrize("name", SUMS)

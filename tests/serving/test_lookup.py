@@ -50,7 +50,8 @@ def test_an_item_is_not_its_own_neighbour_and_can_be_combined_with_words(publish
         (("--user", "nobody"), 2, "--user nobody: not in the published index"),
         (("--item", "nothing"), 2, "--item nothing: not in the published index"),
         ((), 2, "ask for --user, or for any of"),
-        (("--user", "buyer-0001", "--text", "x"), 2, "ask for --user, or for any of"),
+        (("--user", "nobody", "--text", "x"), 2, "--user nobody: not in the published index"),
+        (("--history", "rec-0003"), 2, "--history: two_tower reads a history by a network, which is not exported"),
         (("--image", "/no/such.jpg"), 1, "file not found"),
         (("--image", __file__), 1, "--image: not a readable picture"),
         (("--audio", __file__), 1, "--audio: not a readable clip"),
@@ -62,11 +63,35 @@ def test_a_wrong_question_is_one_sentence(published: Shop, arguments: tuple[str,
     assert "Traceback" not in answer["said"]
 
 
-def test_a_list_shorter_than_asked_for_says_so(published: Shop) -> None:
+def test_for_more_than_the_list_has_the_first_stage_answers_and_says_so(published: Shop) -> None:
     answer = asked(published, "--user", "buyer-0001", "-k", 50)
-    assert len(answer["hits"]) == 20
-    assert answer["note"] == "the list of buyer-0001 has 20 items; index.recommendations sets how many"
-    assert "note" not in asked(published, "--user", "buyer-0001", "-k", 20)
+    assert (len(answer["hits"]), answer["source"]) == (50, "first stage")
+    said = "the list of buyer-0001 has 20 items; these are the first stage's, and not in the list's order"
+    assert answer["note"] == said
+    listed = asked(published, "--user", "buyer-0001", "-k", 20)
+    assert listed["source"] == "list"
+    assert "note" not in listed
+
+
+def test_a_users_words_are_answered_by_what_they_chose_too(published: Shop) -> None:
+    alone = asked(published, "--text", "winter snow", "-k", 5)
+    both = asked(published, "--text", "winter snow", "--user", "buyer-0001", "-k", 5)
+    assert (alone["source"], both["source"]) == ("content", "content and first stage")
+    assert both["query"] == {"text": "winter snow", "user": "buyer-0001"}
+    assert [hit["item_id"] for hit in alone["hits"]] != [hit["item_id"] for hit in both["hits"]]
+
+
+def test_answers_are_within_a_filter(published: Shop) -> None:
+    filters = ("--filter", "genre=samba", "--filter", "genre=soul", "--filter", "year=1960..1999")
+    current = json.loads((published.workspace / "CURRENT.json").read_text())
+    items = pq.read_table(published.workspace / current["index"] / "items.parquet").to_pylist()
+    passing = {
+        item["item_id"] for item in items if item["genre"] in ("samba", "soul") and 1960 <= (item["year"] or 0) <= 1999
+    }
+    for question in (("--user", "buyer-0001"), ("--item", "rec-0003")):
+        hits = asked(published, *question, *filters, "-k", 80)["hits"]
+        assert 3 < len(hits) <= len(passing)
+        assert {hit["item_id"] for hit in hits} <= passing
 
 
 def test_nothing_published_yet_says_what_to_run(tmp_path: Path) -> None:

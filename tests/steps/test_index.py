@@ -27,6 +27,7 @@ from pipeline.serving.faiss_index import (
 from pipeline.serving.lookup import Query, ask
 from pipeline.steps import index
 from tests.conftest import Shop
+from tests.receipts import write_receipt
 
 
 def folder_of(shop: Shop) -> Path:
@@ -69,6 +70,7 @@ def test_lookup_reads_the_list_and_no_other(night: Shop) -> None:
     reverse = table.take(places)
     rank = pa.array(np.tile(np.arange(1, 21), len(table) // 20), pa.int32())
     pq.write_table(reverse.set_column(1, "rank", rank), path)
+    write_receipt(path.parent)
     hits = ask(night.workspace, Query(user="buyer-0001", k=20)).hits
     assert [(hit.item_id, hit.score) for hit in hits] == plain_list(path.parent, "buyer-0001", 20)
     assert hits[0].score < hits[-1].score
@@ -230,7 +232,7 @@ def test_a_cells_centre_is_as_long_as_the_longest_vector_in_it() -> None:
 def test_users_are_written_with_what_they_chose_whatever_the_blocks(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "ROWS_PER_GROUP", block)
+    monkeypatch.setattr(index, "USERS_PER_GROUP", block)
     rows = [(0, 3), (0, 1), (0, 3), (1, 0), (3, 2), (4, 2), (4, 0), (6, 1)]
     codes = np.array(rows, np.int32)
     log = Interactions(codes[:, 0], codes[:, 1], np.zeros(len(rows)), np.ones(len(rows), np.float32), 7, 4)

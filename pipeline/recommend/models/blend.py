@@ -192,6 +192,11 @@ class BlendModel(Recommender):
         blended = BlendedUser(folder)
         return blended if any(blended.sides.values()) else None
 
+    @classmethod
+    def fold_side(cls, folder: Path) -> UserSide:
+        """See Model."""
+        return BlendedUser(folder)
+
     def _weighed(self) -> list[tuple[Side, np.float32]]:
         sides = [(self._sides[name], weight) for name, weight in self.weights.items() if weight > 0]
         return [(side, np.float32(np.sqrt(weight / side.deviation))) for side, weight in sides]

@@ -14,6 +14,7 @@ so that vbpr ranks it by its content and bpr puts it where nothing is known. bpr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Space
 from pipeline.recommend.content_features import degrees, scaled
 from pipeline.recommend.trained import Tables, Trained
+from pipeline.recommend.user_sides import AdditiveUsers, additive_alone
 from pipeline.training.distributed import Processes
 from pipeline.training.negatives import Triple, Triples
 
@@ -116,6 +118,10 @@ class Pairwise(Trained[Triple]):
         if self.shared:
             self._triples.processes = self.processes
         self._generators = [self._triples.generator]
+
+    def additive_users(self) -> AdditiveUsers:
+        """See Recommender."""
+        return replace(additive_alone(self), root=True)
 
     def _batches(self) -> Iterator[Triple]:
         return self._triples.epoch()

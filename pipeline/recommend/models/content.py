@@ -50,7 +50,10 @@ class ContentRecommender(Recommender):
             return None
         counts = pooling.profiles is not None and pooling.profile_weight > 0
         nothing = np.zeros(self.item_vectors.shape[1], np.float32)
-        return AdditiveUsers(self.item_vectors, nothing, pooling.half_life_days, profiles=counts)
+        weight = pooling.profile_weight
+        return AdditiveUsers(
+            self.item_vectors, nothing, pooling.half_life_days, profiles=counts, length=1, profile_weight=weight
+        )
 
     @classmethod
     def item_side(cls, folder: Path) -> ItemSide:

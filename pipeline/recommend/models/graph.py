@@ -125,7 +125,7 @@ class GraphRecommender(Trained[Hidden]):
         one_each = sp.eye(len(self._raw_items), format="csr", dtype=np.float32)
         items = self._scaled(one_each, self._counted) @ self._raw_items
         base = np.eye(1, items.shape[1] + 1, items.shape[1], dtype=np.float32)
-        return AdditiveUsers(np.pad(items, ((0, 0), (0, 1))), base[0])
+        return AdditiveUsers(np.pad(items, ((0, 0), (0, 1))), base[0], length=1 / self.settings.temperature)
 
     def save(self, folder: Path) -> None:
         """Writes the weights, and what every item's vector is the sum of before it is scaled, see `item_side`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from pipeline.evaluation.metrics import Scorer
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.grid_searched import Choice, Searched
+from pipeline.recommend.sides import UserSide
+from pipeline.recommend.user_sides import SameForAll
 
 
 class PopularitySettings(TrainSettings):
@@ -49,3 +52,8 @@ class Popularity(Searched[Floats], Recommender):
     def user_vectors(self, history: Interactions) -> Floats:
         """(n_users, 1) float32 of ones."""
         return np.ones((history.n_users, 1), np.float32)
+
+    @classmethod
+    def fold_side(cls, folder: Path) -> UserSide:
+        """See Model."""
+        return SameForAll()
