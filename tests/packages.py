@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+from pipeline.config import kinds
+
 
 def write_package(site: Path, module: str, code: str, points: str, version: str = "1.0", name: str = "") -> Path:
     """Writes a distribution of one module below `site`, a folder of the path; points: its entry_points.txt."""
@@ -22,3 +24,4 @@ def upgrade(site: Path) -> None:
     (metadata / "METADATA").write_text((metadata / "METADATA").read_text().replace("1.0", "1.1"))
     metadata.rename(site / metadata.name.replace("-1.0.", "-1.1."))
     importlib.invalidate_caches()
+    kinds._installed.cache_clear()  # it is read once a process, in which nobody upgrades anything

@@ -25,6 +25,7 @@ from pipeline.recommend.models.als import AlsSettings
 from pipeline.steps import fuse, train
 from tests.conftest import medley
 from tests.planted_night import CONFIG, planted_night, publish
+from tests.receipts import write_receipt
 from tests.servers import free_port, postgresql_programs, postgresql_server, redis_server
 
 
@@ -56,6 +57,7 @@ def with_attributes(path: Path) -> None:
     for name, value in attributes.items():
         table = table.append_column(name, pa.array([value] * len(table)))
     pq.write_table(table, path)
+    write_receipt(path.parent)
 
 
 @pytest.fixture
@@ -70,6 +72,7 @@ def workspace(night: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def publish_again(workspace: Path, digest: str) -> None:
     """Publishes the same index under another name."""
     shutil.copytree(workspace / "index" / "planted", workspace / "index" / digest)
+    write_receipt(workspace / "index" / digest)
     document = json.loads((workspace / CURRENT).read_text())
     (workspace / CURRENT).write_text(json.dumps({**document, "index": f"index/{digest}", "digest": digest}))
 
