@@ -89,7 +89,7 @@ class Airflow:
                 self.processes.append(
                     subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
                 )
-        self.until("every DAG is known", lambda: self.ask("dags").get("total_entries") == 3, START_SECONDS)
+        self.until("every DAG is known", lambda: self.ask("dags").get("total_entries") == 4, START_SECONDS)
 
     def command(self, *arguments: str) -> None:
         """Runs one command of Airflow's own command line."""
@@ -261,11 +261,15 @@ def test_a_published_index_updates_the_asset_and_starts_its_consumers(
     assert event["extra"]["recall"] == 1.0
     assert event["extra"]["path"] == str(airflow.config.parent / "workspace" / "index" / current["digest"])
 
-    def consumed() -> bool:
-        runs = airflow.ask("dags/consumer/dagRuns").get("dag_runs", [])
+    def consumed(dag: str) -> bool:
+        runs = airflow.ask(f"dags/{dag}/dagRuns").get("dag_runs", [])
         return [(run["state"], run["run_type"]) for run in runs] == [("success", "asset_triggered")]
 
-    airflow.until("the consumer has run", consumed, START_SECONDS)
+    for dag in ("consumer", "medley_export"):
+        airflow.until(f"{dag} has run", lambda dag=dag: consumed(dag), START_SECONDS)
+    exported = airflow.config.parent / "exported"
+    assert json.loads((exported / "CURRENT.json").read_text())["digest"] == current["digest"]
+    assert (exported / current["digest"] / "items.npy").exists()
 
 
 def test_a_refused_night_fails_without_a_retry_and_updates_nothing(current: dict[str, Any], airflow: Airflow) -> None:
