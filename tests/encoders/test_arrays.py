@@ -302,5 +302,5 @@ def test_a_night_of_arrays_publishes_and_a_query_is_refused_in_one_sentence(fold
     assert json.loads(medley("lookup", "-w", folder / "workspace", "--user", "u3", "--json").stdout)["hits"]
     refused = medley("lookup", "-w", folder / "workspace", "--text", "a quiet record", status=2).stderr
     assert "--text: the published index has its vectors from words.npy" in refused
-    assert "ask by --item or --user" in refused
+    assert "ask by item or user" in refused
     assert "Traceback" not in refused

@@ -44,7 +44,7 @@ def test_another_tokenizer_beside_the_same_weights_is_another_encoder(tmp_path: 
         ("path:/nowhere", "does not exist"),
         ("package:no_such_package/model", "package no_such_package is not installed"),
         ("package:timm/no_such_file", "timm is installed but holds no no_such_file"),
-        ("nobody/no-such-model", "give the folder as path:FOLDER"),
+        (f"nobody/no-such-model@{40 * '0'}", "give the folder as path:FOLDER"),
     ],
 )
 def test_weights_that_are_not_there_are_one_sentence(weights: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
