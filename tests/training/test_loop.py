@@ -50,7 +50,7 @@ FITS[sys.argv[1]](scratch_in(Path(sys.argv[2]), on_epoch), Path(sys.argv[2]))
 """
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     pass
 
 
