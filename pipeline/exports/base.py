@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -23,6 +24,8 @@ EXPORTS = Registry("medley.exports", "pipeline.exports.kinds", "pipeline.exports
 URI_VARIABLE = "MEDLEY_EXPORT_URI"
 # How many of a user's items are compared.
 DEPTH = 10
+# A digest, as `pipeline.workspace.digest` writes it: nothing that is named otherwise is an export's to remove.
+DIGEST = re.compile(r"[0-9a-f]{20}")
 
 
 class ExportSettings(Section):
@@ -34,11 +37,10 @@ class ExportSettings(Section):
 class Export(ABC):
     """Sends what is published to one place. `stage`, then `lists` and `nearest` where it has them, then `switch`.
 
-    Settings: its own. purpose: what it is for, in a few words. What it raises of a server is ExportFailed.
+    Settings: its own. What it raises of a server is ExportFailed.
     """
 
     Settings: ClassVar[type[ExportSettings]]
-    purpose: ClassVar[str] = ""
 
     def __init__(self, settings: ExportSettings, contents: Contents) -> None:
         self.settings, self.contents = settings, contents

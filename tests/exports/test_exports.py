@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.published import CURRENT, ITEMS, published
+from pipeline.artefacts.published import CURRENT, ITEMS, RECOMMEND, published
 from pipeline.config.rerank import Rerank
 from pipeline.errors import ConfigError, ExportFailed
 from pipeline.exports import contents as blocks
@@ -142,10 +143,11 @@ def test_of_a_folder_what_was_served_before_stays_and_what_was_before_that_goes(
     workspace: Path, tmp_path: Path
 ) -> None:
     settings = settings_of("parquet", {"folder": str(tmp_path / "out")})
-    (tmp_path / "out" / "mine").mkdir(parents=True)
-    for digest in ("planted", "2" * 20, "3" * 20):
-        if digest != "planted":
-            publish_again(workspace, digest)
+    mine = tmp_path / "out" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "items.npy").write_bytes(b"not an export's")
+    for digest in ("1" * 20, "2" * 20, "3" * 20):
+        publish_again(workspace, digest)
         export(workspace, settings)
         export(workspace, settings)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"mine", "CURRENT.json", "2" * 20, "3" * 20}
@@ -158,6 +160,9 @@ def test_postgresql_serves_views_that_are_moved_at_once(
 
     monkeypatch.setenv(URI_VARIABLE, pgvector)
     settings = settings_of("postgresql", {"hnsw": True})
+    with dbapi.connect(pgvector, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("create schema medley")
+        cursor.execute("create table medley.users_2024 (a int)")
     for digest in ("a" * 20, "b" * 20, "c" * 20):
         publish_again(workspace, digest)
         assert export(workspace, settings)["alike"] == {"lists": 1.0, "vectors": 1.0}
@@ -176,7 +181,8 @@ def test_postgresql_serves_views_that_are_moved_at_once(
         assert cursor.fetchone() == (7, None, "x", [date(2026, 1, 2)])
         cursor.execute("select count(*) from medley.lists")
         assert cursor.fetchone() == (source.count("lists"),)
-    assert kept == {f"{name}_{digit * 16}" for name in ("items", "users", "lists") for digit in "bc"}
+    exported = {f"{name}_{digit * 16}" for name in ("items", "users", "lists") for digit in "bc"}
+    assert kept == {*exported, "users_2024"}
     assert found == best(source, users.slice(0, 1), vectors[:1])[0]
 
 
@@ -188,40 +194,51 @@ def test_redis_serves_lists_by_a_key_that_is_moved(
     monkeypatch.setenv(URI_VARIABLE, redis_uri)
     monkeypatch.setattr("pipeline.exports.kinds.redis.BATCH", 7)
     settings = settings_of("redis", {"keep_seconds": 100})
-    for digest in ("first", "second"):
+    first, second = "1" * 20, "2" * 20
+    for digest in (first, second):
         publish_again(workspace, digest)
         assert export(workspace, settings)["alike"] == {"lists": 1.0}
     lists = published(workspace).lists()
     user = lists["user_id"][0].as_py()
     with redis.Redis.from_url(redis_uri, decode_responses=True) as server:
-        assert server.get("medley:current") == "second"
-        entries = json.loads(str(server.get(f"medley:second:user:{user}")))
+        assert server.get("medley:current") == second
+        entries = json.loads(str(server.get(f"medley:{second}:user:{user}")))
         own = [row for row in lists.to_pylist() if row["user_id"] == user]
         assert entries == [[row["item_id"], pytest.approx(row["score"])] for row in own]
-        assert 0 < int(server.ttl(f"medley:first:user:{user}")) <= 100  # type: ignore[arg-type]
-        assert server.ttl(f"medley:second:user:{user}") == -1
+        assert 0 < int(server.ttl(f"medley:{first}:user:{user}")) <= 100  # type: ignore[arg-type]
+        assert server.ttl(f"medley:{second}:user:{user}") == -1
         # A call that was stopped after some users goes on behind them.
-        server.set("medley:second:users", 7)
-        server.set(f"medley:second:user:{user}", "[]")
+        server.set(f"medley:{second}:users", 7)
+        server.set(f"medley:{second}:user:{user}", "[]")
         assert export(workspace, settings_of("redis", {}))["alike"]["lists"] > 0.9
-        assert server.get(f"medley:second:user:{user}") == "[]"
+        assert server.get(f"medley:{second}:user:{user}") == "[]"
+        # What goes out again after a rollback does not go with what was to be forgotten.
+        document = json.loads((workspace / CURRENT).read_text())
+        (workspace / CURRENT).write_text(json.dumps({**document, "index": f"index/{first}", "digest": first}))
+        export(workspace, settings)
+        assert server.get("medley:current") == first
+        assert {server.ttl(key) for key in server.scan_iter(f"medley:{first}:*")} == {-1}
 
 
 def test_qdrant_serves_a_collection_behind_an_alias(workspace: Path, tmp_path: Path) -> None:
-    from qdrant_client import QdrantClient
+    from qdrant_client import QdrantClient, models
 
     settings = settings_of("qdrant", {"folder": str(tmp_path / "qdrant")})
-    for digest in ("one", "two", "three"):
+    client = QdrantClient(path=str(tmp_path / "qdrant"))
+    client.create_collection("medley-mine", models.VectorParams(size=2, distance=models.Distance.DOT))
+    client.close()
+    one, two, three = (digit * 20 for digit in "123")
+    for digest in (one, two, three):
         publish_again(workspace, digest)
         assert export(workspace, settings)["alike"] == {"vectors": 1.0}
         export(workspace, settings)
     client = QdrantClient(path=str(tmp_path / "qdrant"))
     source = Contents(published(workspace))
-    assert {each.name for each in client.get_collections().collections} == {"medley-two", "medley-three"}
-    assert [(each.alias_name, each.collection_name) for each in client.get_aliases().aliases] == [
-        ("medley", "medley-three")
-    ]
-    (point,) = client.retrieve("medley-three", [3], with_payload=True, with_vectors=True)
+    names = {each.name for each in client.get_collections().collections}
+    assert names == {f"medley-{two}", f"medley-{three}", "medley-mine"}
+    aliases = [(each.alias_name, each.collection_name) for each in client.get_aliases().aliases]
+    assert aliases == [("medley", f"medley-{three}")]
+    (point,) = client.retrieve(f"medley-{three}", [3], with_payload=True, with_vectors=True)
     assert point.payload
     assert (point.payload["days"], point.payload["Size"]) == (["2026-01-02"], None)
     assert point.payload["item_id"] == source.published.items(["item_id"])["item_id"][3].as_py()
@@ -266,6 +283,19 @@ def test_a_place_that_answers_otherwise_is_not_switched_to(
     from acme_exports import Lossy  # type: ignore[import-not-found]
 
     assert Lossy.switched == switched
+
+
+def test_vectors_that_lie_in_cells_are_exported_row_for_row(workspace: Path, tmp_path: Path) -> None:
+    flat = Contents(published(workspace))
+    vectors = flat.vectors(0, flat.n_items)
+    cells = faiss.IndexIVFFlat(faiss.IndexFlatIP(flat.width), flat.width, 4, faiss.METRIC_INNER_PRODUCT)
+    cells.train(vectors)
+    cells.add_with_ids(vectors, np.arange(len(vectors)))
+    folder = workspace / "index" / "planted"
+    faiss.write_index(cells, str(folder / RECOMMEND))
+    write_receipt(folder)
+    assert export(workspace, settings_of("parquet", {"folder": str(tmp_path)}))["alike"]["vectors"] == 1
+    np.testing.assert_array_equal(np.load(tmp_path / "planted" / "items.npy"), vectors)
 
 
 def test_the_best_of_a_user_are_what_no_block_hides(workspace: Path) -> None:

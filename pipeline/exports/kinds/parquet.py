@@ -24,7 +24,7 @@ from pydantic import Field
 from pipeline.artefacts.read import among, read_table
 from pipeline.artefacts.write import write_table
 from pipeline.errors import ExportFailed
-from pipeline.exports.base import DEPTH, Export, ExportSettings, first_items
+from pipeline.exports.base import DEPTH, DIGEST, Export, ExportSettings, first_items
 from pipeline.exports.contents import BLOCK_ROWS, Block, apart
 from pipeline.interactions import Floats
 from pipeline.workspace import Json
@@ -42,7 +42,6 @@ class ParquetExport(Export):
     """See above. A part that is there is not written again: it is named at last, and of this digest."""
 
     Settings = ParquetSettings
-    purpose = "bulk imports of vector stores and warehouses; NumPy"
     settings: ParquetSettings
 
     def stage(self) -> Json:
@@ -86,7 +85,7 @@ class ParquetExport(Export):
         temporary.write_text(json.dumps({"digest": self.contents.digest, "path": self.contents.digest}), "utf-8")
         os.replace(temporary, current)
         for folder in root.iterdir():
-            if (folder / "items.npy").exists() and folder.name not in (before, self.contents.digest):
+            if DIGEST.fullmatch(folder.name) and folder.name not in (before, self.contents.digest):
                 shutil.rmtree(folder, ignore_errors=True)
 
     @property

@@ -47,7 +47,6 @@ class PostgresqlExport(Export):
     """See above. Each table is made in one transaction; one that is there is not made again."""
 
     Settings = PostgresqlSettings
-    purpose = "a database that a service has already; search by pgvector"
     settings: PostgresqlSettings
 
     def stage(self) -> Json:
@@ -95,7 +94,7 @@ class PostgresqlExport(Export):
                 cursor.execute(f"create view {schema}.{name} as select * from {self._table(name)}")
             names = self._rows(cursor, "select tablename from pg_tables where schemaname = $1", schema)
             for (table,) in names:
-                own = re.fullmatch(rf"({'|'.join(TABLES)})_([0-9a-f]+)", table)
+                own = re.fullmatch(rf"({'|'.join(TABLES)})_([0-9a-f]{{{DIGITS}}})", table)
                 if own and own[2] != self._digits and table not in before:
                     cursor.execute(f"drop table {schema}.{table}")
             connection.commit()

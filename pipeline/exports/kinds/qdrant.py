@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.errors import ConfigError, ExportFailed
-from pipeline.exports.base import DEPTH, Export, ExportSettings, server_uri
+from pipeline.exports.base import DEPTH, DIGEST, Export, ExportSettings, server_uri
 from pipeline.interactions import Floats
 from pipeline.workspace import Json
 
@@ -35,7 +35,6 @@ class QdrantExport(Export):
     """See above. Points are numbered by row, so a call that was stopped goes on where the count ends."""
 
     Settings = QdrantSettings
-    purpose = "items by vector with filters on their attributes"
     settings: QdrantSettings
 
     def stage(self) -> Json:
@@ -91,7 +90,8 @@ class QdrantExport(Export):
             moved.append(models.CreateAliasOperation(create_alias=made))
             client.update_collection_aliases(moved)
             for each in client.get_collections().collections:
-                if each.name.startswith(f"{alias}-") and each.name not in (self._collection, before):
+                own = DIGEST.fullmatch(each.name.removeprefix(f"{alias}-"))
+                if own and each.name not in (self._collection, before):
                     client.delete_collection(each.name)
 
     @property
