@@ -84,7 +84,7 @@ def earlier_receipt(run: Path, step: str) -> StepReceipt | None:
 def was_published(run: Path) -> bool:
     """Whether a run was ever published; not where its receipt of that is broken, which is warned of."""
     receipt = earlier_receipt(run, "publish")
-    return receipt is not None and bool(receipt.details.get("published"))
+    return receipt is not None and bool(receipt.details.get("was_published", receipt.details.get("published")))
 
 
 def total(step: str, parts: Sequence[StepReceipt]) -> StepReceipt:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.media.mpeg import MAX_ZEROS, counts_frames, tag_bytes
+from pipeline.media.mpeg import counts_frames, tag_bytes
 
 # By whether it is MPEG 1, and by the header's index; 0: another rate, of which no header tells.
 _KILOBITS = {
@@ -51,10 +51,11 @@ class Header:
 
 
 def counted(data: bytes) -> bytes:
-    """An MP3 as its frames alone, the first of which says how many there are; all other data as they are."""
+    """An MP3 as its frames alone, the first of which says how many there are; all other data as they are.
+
+    data: as `from_first_frame` gives them.
+    """
     start = tag_bytes(data)
-    ahead = data[start : start + MAX_ZEROS]
-    start += len(ahead) - len(ahead.lstrip(b"\0"))
     first = Header.at(data, start)
     if first is None or not (first.goes_on(Header.at(data, start + first.size)) or start + first.size >= len(data)):
         return data

@@ -39,7 +39,7 @@ from pipeline.recommend.sides import PastOf, Split, UserSide
 
 FILE = "reads.safetensors"
 TOLERANCE = 1e-2
-NOT_FOLDED = "{} reads a history by a network, which is not exported, so no user can be made of one between two nights"
+NOT_FOLDED = "{} makes users at night alone, so none can be made of a history that is given in a call"
 
 
 @dataclass(frozen=True)

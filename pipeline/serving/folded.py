@@ -39,8 +39,8 @@ class FoldIn:
         """The vector, (d,) float32, that the night gives someone of this history, and the items' rows.
 
         history: oldest first. user: whose profile counts, where the model reads profiles. Raises ConfigError if an item
-        is not in the index, a weight or an age is none, the model cannot tell anything of the history, or it reads
-        histories by a network, which no index has.
+        is not in the index, a weight or an age is none, the model cannot tell anything of the history, or it makes
+        users at night alone.
         """
         if isinstance(history, str):
             raise ConfigError(f"history: {history} is one text; give a list of item ids, or of choices")

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.artefacts.published import INTEGRITY, replace_published
-from pipeline.artefacts.runs import StepReceipt, total
+from pipeline.artefacts.runs import StepReceipt, earlier_receipt, total, was_published
 from pipeline.errors import GateRefused
 from pipeline.evaluation.gate import Verdict
 from pipeline.media import media_root
@@ -45,7 +45,10 @@ def run(night: Night, force: str = "") -> StepReceipt:
     refused = [verdict for verdict in verdicts if not verdict.passed]
     overridden = bool(force and refused) and all(verdict.name != INTEGRITY for verdict in refused)
     published, forced = overridden or not refused, force if overridden else ""
-    index = night.receipt("index")
+    index, folder = night.receipt("index"), night.workspace.path(night.folder)
+    before = earlier_receipt(folder, "publish")
+    # Judged again, and refused: the index that went out is still one to go back to.
+    stood = before is not None and before.digest == index.digest and was_published(folder)
     _write_report(night, verdicts, published, forced)
     receipt = StepReceipt(
         step="publish",
@@ -57,7 +60,12 @@ def run(night: Night, force: str = "") -> StepReceipt:
         skipped=False,
         seconds=round(time.perf_counter() - begin, 3),
         peak_rss_bytes=peak_rss_bytes(),
-        details={"published": published, "gates": [asdict(verdict) for verdict in verdicts], "forced": forced},
+        details={
+            "published": published,
+            "was_published": published or stood,
+            "gates": [asdict(verdict) for verdict in verdicts],
+            "forced": forced,
+        },
     )
     night.workspace.write_json(f"{night.folder}/steps/publish.json", asdict(receipt))
     night.workspace.write_json(f"{night.folder}/manifest.json", manifest(night))

@@ -25,6 +25,11 @@ print(json.dumps([sent.task_id, sent.retries, schedule, dag.catchup, sorted(dag.
 """
 
 
+def test_without_what_to_export_nothing_is_scheduled(with_airflow: Any, tmp_path: Path) -> None:
+    script = "print(json.dumps([parse(None, 'export.py')['EXPORT'].schedule]))"
+    assert with_airflow(f"os.environ.pop('MEDLEY_EXPORT', None)\n{script}", str(tmp_path)) == [None]
+
+
 def test_a_published_index_is_exported_by_one_task(with_airflow: Any, tmp_path: Path) -> None:
     (tmp_path / "medley.yaml").write_text("extract: {audio: null}\nnightly: {retries: 4}\n")
     name, retries, schedule, catchup, params, asked, said = with_airflow(DESCRIBE, str(tmp_path / "medley.yaml"))

@@ -45,6 +45,7 @@ def consumer():
 consumer()
 """
 START_SECONDS, NIGHT_SECONDS = 180, 900
+EXPORT = "parquet -s folder=exported"
 
 
 @dataclass
@@ -76,7 +77,13 @@ class Airflow:
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
         }
         airflow = {f"AIRFLOW__{key}": value for key, value in settings.items()}
-        return {**os.environ, **airflow, "AIRFLOW_HOME": str(self.home), "MEDLEY_CONFIG": str(self.config)}
+        return {
+            **os.environ,
+            **airflow,
+            "AIRFLOW_HOME": str(self.home),
+            "MEDLEY_CONFIG": str(self.config),
+            "MEDLEY_EXPORT": EXPORT,
+        }
 
     def start(self) -> None:
         """Migrates the database, makes the pool, and starts the services in process groups of their own."""

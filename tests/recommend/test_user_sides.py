@@ -184,7 +184,7 @@ def test_a_network_is_not_folded_in_and_says_so(name: str, world: World, tmp_pat
     if name == "blend":
         side = kind_of(name).user_side(tmp_path / "saved")
         assert side is not None
-        with pytest.raises(ConfigError, match="history: two_tower reads a history by a network"):
+        with pytest.raises(ConfigError, match="history: two_tower makes users at night alone"):
             side.fold_in(nobody)
 
 

@@ -236,7 +236,7 @@ WRONG = [
     (lambda index: index.recommend("u05", filter={"genre": 3}), "filter: genre is string, to which 3 cannot be"),
     (lambda index: index.recommend("u05", filter={"genre": None}), "filter: genre is string, to which None cannot"),
     (lambda index: index.recommend("u05", filter={"price": (1, 2, 3)}), "filter: price is double, to which (1, 2, 3)"),
-    (lambda index: index.recommend(history=["i00001"]), "history: two_tower reads a history by a network, which is "),
+    (lambda index: index.recommend(history=["i00001"]), "history: two_tower makes users at night alone"),
     (lambda index: index.recommend(history=["i00001", "x"]), "history: x: not in the published index"),
     (lambda index: index.recommend(history="i00001"), "history: i00001 is one text; give a list of item ids, or of"),
     (lambda index: index.nearest(np.zeros((2, 3))), "vectors: of shape (2, 3); give (n, 16)"),
