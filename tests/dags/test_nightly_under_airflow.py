@@ -77,13 +77,8 @@ class Airflow:
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
         }
         airflow = {f"AIRFLOW__{key}": value for key, value in settings.items()}
-        return {
-            **os.environ,
-            **airflow,
-            "AIRFLOW_HOME": str(self.home),
-            "MEDLEY_CONFIG": str(self.config),
-            "MEDLEY_EXPORT": EXPORT,
-        }
+        own = {"MEDLEY_CONFIG": str(self.config), "MEDLEY_EXPORT": EXPORT}
+        return {**os.environ, **airflow, **own, "AIRFLOW_HOME": str(self.home)}
 
     def start(self) -> None:
         """Migrates the database, makes the pool, and starts the services in process groups of their own."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.artefacts.runs import was_published
 from pipeline.config import load
 from pipeline.night import begin, resume
 from pipeline.steps import publish
@@ -159,6 +160,17 @@ def test_a_reason_changes_nothing_where_the_gate_refuses_nothing(night: Shop) ->
     options_ = ("--force", "to be sure", *options(*ANY_QUALITY))
     assert not json.loads(medley("publish", "-c", night.config, "--json", *options_).stdout)["forced"]
     assert json.loads((night.workspace / "CURRENT.json").read_text())["forced"] == ""
+
+
+def test_a_run_that_was_published_and_is_refused_when_judged_again_is_still_one_to_go_back_to(night: Shop) -> None:
+    run = night.workspace / "runs/first"
+    medley("publish", "-c", night.config, "--run-id", "first", "-s", "publish.gate.min_ratio=1000", status=3)
+    assert was_published(run)
+    # Another index of the run was never out.
+    change = json.loads((run / "steps/publish.json").read_text())
+    (run / "steps/publish.json").write_text(json.dumps({**change, "digest": "another"}))
+    medley("publish", "-c", night.config, "--run-id", "first", "-s", "publish.gate.min_ratio=1000", status=3)
+    assert not was_published(run)
 
 
 def test_a_night_of_an_earlier_moment_never_replaces_a_newer_one_silently(night: Shop) -> None:
