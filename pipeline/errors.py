@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Of a traceback, the innermost: a library may have raised what a kind called it for.
+FRAMES = 4
+
 
 class MedleyError(Exception):
     """Anything that ends a verb with one clear line instead of a traceback."""
@@ -59,3 +67,20 @@ class GateRefused(MedleyError):
     """The evaluated model or the index is not good enough to replace what is published."""
 
     exit_status = 3
+
+
+@contextmanager
+def border(what: str) -> Iterator[None]:
+    """Around a call of a kind of anybody's making: what it raises of its own becomes StepFailed, with the place.
+
+    what: the kind, as the sentence names it. Medley's own kinds are held to the same.
+    """
+    try:
+        yield
+    except (MedleyError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+        place = " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise StepFailed(f"{what} failed ({cause}, at {place})") from error

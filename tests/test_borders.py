@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.borders import border, check_vectors
+from pipeline.artefacts.vectors import check_vectors
 from pipeline.config.fuse import FUSIONS
 from pipeline.config.rerank import Rerank
 from pipeline.config.train import RECOMMENDERS
-from pipeline.errors import MediaError, StepFailed
+from pipeline.errors import MediaError, StepFailed, border
 from pipeline.steps import evaluate, fuse, rerank, train
 from tests.conftest import AS_OF, ROOT, Shop, medley, options
 from tests.documents import block
@@ -29,7 +29,7 @@ FUSION, MODEL, ENCODER = block("own fusion"), block("own recommender"), block("o
 
 def test_an_error_that_is_not_medleys_is_a_sentence_with_its_place() -> None:
     with (
-        pytest.raises(StepFailed, match=r"model x failed \(KeyError: 'a', at borders\.py:\d+ > test_borders\.py:\d+\)"),
+        pytest.raises(StepFailed, match=r"model x failed \(KeyError: 'a', at errors\.py:\d+ > test_borders\.py:\d+\)"),
         border("model x"),
     ):
         {}["a"]

@@ -39,7 +39,7 @@ def summary_of(receipts: Receipts) -> SourceSummary | None:
     return skip_broken(lambda: ingested.noted(SourceSummary)) if ingested else None
 
 
-def rows_of(receipts: Receipts) -> dict[str, int]:
+def staged_rows_of(receipts: Receipts) -> dict[str, int]:
     """How many items, users and interactions were staged; empty where the receipts do not tell."""
     summary = summary_of(receipts)
     if summary is None:

@@ -13,9 +13,12 @@ import pyarrow as pa
 
 from pipeline.artefacts.read import FULL, read_blocks, readable, schema_of
 from pipeline.artefacts.write import writer
+from pipeline.errors import StepFailed
 from pipeline.interactions import Floats, Mask
 
 ROWS_PER_GROUP = 16_384
+# How far a norm may be from 1, which float16 leaves it nearer than.
+UNIT = 1e-2
 Ids: TypeAlias = list[str] | pa.Array | pa.ChunkedArray
 
 
@@ -107,3 +110,24 @@ def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
             _copy(block["vector"], vectors[len(ids) : len(ids) + len(block)])
             ids += block[key].to_pylist()
     return ids, vectors
+
+
+def check_vectors(what: str, vectors: object, rows: int, width: int | None = None, unit: bool = False) -> None:
+    """Raises StepFailed unless a kind of anybody's making gave (rows, width) finite numbers. what: the kind's name.
+
+    width: any above 0 if None. unit: the rows must be of unit norm, or NaN where there is no vector.
+    """
+    matrix = np.asarray(vectors)
+    shape = f"{rows} rows of {'some' if width is None else width} numbers"
+    if matrix.ndim != 2 or len(matrix) != rows or matrix.shape[1] != (width or max(1, matrix.shape[1])):
+        raise StepFailed(f"{what} gave shape {matrix.shape}; it must give {shape}")
+    if matrix.dtype.kind not in "fiu":
+        raise StepFailed(f"{what} gave {matrix.dtype}; it must give {shape}")
+    present = matrix[~np.isnan(matrix).all(axis=1)] if unit else matrix
+    faults = np.flatnonzero(~np.isfinite(present).all(axis=1))
+    if len(faults):
+        raise StepFailed(f"{what} gave {len(faults)} of {rows} rows that are not finite numbers throughout")
+    norms = np.linalg.norm(present.astype(np.float32), axis=1) if unit else np.zeros(0)
+    if len(norms) and np.abs(norms - 1).max() > UNIT:
+        furthest = norms[np.abs(norms - 1).argmax()]
+        raise StepFailed(f"{what} gave a vector of norm {furthest:.3g}; its vectors must be of unit norm")

@@ -20,9 +20,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.borders import border
 from pipeline.config.shared import EncoderSettings, MediaSettings
-from pipeline.errors import StepFailed
+from pipeline.errors import StepFailed, border
 from pipeline.training.batches import padded_runs
 from pipeline.workspace import digest
 

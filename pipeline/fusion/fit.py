@@ -11,10 +11,9 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from pipeline.artefacts.shards import Shards
-from pipeline.borders import border
 from pipeline.config.base import Modality
 from pipeline.config.fuse import FUSIONS, Fuse
-from pipeline.errors import StepFailed
+from pipeline.errors import StepFailed, border
 from pipeline.fusion.base import Curve, Frontend, Fusion, given_weights
 from pipeline.fusion.moments import Vectors
 from pipeline.fusion.projected import InFile, Mask

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artefacts.counts import Receipts, earlier_receipts, modality_of, rows_of, summary_of, vectors_of
+from pipeline.artefacts.counts import Receipts, earlier_receipts, modality_of, staged_rows_of, summary_of, vectors_of
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.model import FitDetails
 from pipeline.artefacts.published import published_now
@@ -139,7 +139,7 @@ def _without(modalities: Collection[str], receipts: Receipts) -> dict[str, StepR
 
 def _counts(before: Receipts, now: Receipts) -> Iterator[Count]:
     """Rows of both nights; of a modality, how many items have a vector and how many have none."""
-    old, new = rows_of(before), rows_of(now)
+    old, new = staged_rows_of(before), staged_rows_of(now)
     yield from (Count(name, old[name], new[name]) for name in new if old)
     old, new = _vectors(before), _vectors(now)
     yield from (Count(name, old.get(name), new.get(name)) for name in {**new, **old} if old)

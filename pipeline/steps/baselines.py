@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artefacts.log import Log
-from pipeline.borders import border, check_vectors
+from pipeline.artefacts.vectors import check_vectors
 from pipeline.config.train import TrainSettings
-from pipeline.errors import MedleyError, StepFailed
+from pipeline.errors import MedleyError, StepFailed, border
 from pipeline.evaluation.metrics import Scorer, Task, rank
 from pipeline.evaluation.stored import StoredScorers
 from pipeline.interactions import Interactions

@@ -23,9 +23,9 @@ import numpy as np
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.shards import Shards, thin_modalities
-from pipeline.borders import border, check_vectors
+from pipeline.artefacts.vectors import check_vectors
 from pipeline.config import FUSIONS, MODALITIES, Modality
-from pipeline.errors import ConfigError, StepFailed
+from pipeline.errors import ConfigError, StepFailed, border
 from pipeline.fusion.base import Frontend, Fusion
 from pipeline.fusion.fit import Fitted, Material, each_bucket, fit
 from pipeline.fusion.moments import Vectors

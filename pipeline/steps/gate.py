@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.artefacts.counts import Receipts, earlier_receipts, rows_of, vectors_of
+from pipeline.artefacts.counts import Receipts, earlier_receipts, staged_rows_of, vectors_of
 from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import CURRENT, published_now
 from pipeline.artefacts.runs import StepReceipt
@@ -72,7 +72,7 @@ def _facts(workspace: Workspace, folder: str, receipts: Receipts, unread: list[s
     """Of a run's folder. unread: the steps whose receipt is broken."""
     vectors = vectors_of(receipts, unread or ())
     return Facts(
-        rows=rows_of(receipts),
+        rows=staged_rows_of(receipts),
         missing={modality: count.missing_share for modality, count in vectors.items()},
         newest_event=_newest(workspace.path(receipts["ingest"].path)) if "ingest" in receipts else None,
         evaluated=skip_broken(lambda: Evaluated.read(workspace.path(folder))),

@@ -17,9 +17,9 @@ import numpy as np
 from pipeline.artefacts.fused import Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.model import Chosen, Curves, FitDetails, Fitted, Trained
-from pipeline.borders import border, check_vectors
+from pipeline.artefacts.vectors import check_vectors
 from pipeline.config.train import RECOMMENDERS, TrainSettings
-from pipeline.errors import StepFailed
+from pipeline.errors import StepFailed, border
 from pipeline.fusion.user_pooling import Pooling, read_pooling
 from pipeline.interactions import Interactions
 from pipeline.night import Night, StepReceipt
