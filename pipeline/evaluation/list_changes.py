@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class ListChanges:
     head: int
 
 
+@cache  # an index never changes, and the gate and the report both ask
 def list_changes_of(index: Path, earlier: Path, seed: int) -> ListChanges | None:
     """Compares the lists of an index with those of an earlier one; None where the earlier ones cannot be read."""
     ids = sorted(Published(index, index.name).users(["user_id"])["user_id"].to_pylist())
