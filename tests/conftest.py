@@ -66,7 +66,9 @@ def medley(
 def python(code: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program of this project in its own process, which must end well."""
     command, environment = [sys.executable, "-c", code, *map(str, arguments)], {**os.environ, **(env or {})}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 # A gate that lets out whatever was learned, and a model that learns little fast.
