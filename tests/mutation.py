@@ -32,7 +32,7 @@ TESTS = {
     "evaluation/hits/*": ("evaluation/test_hits.py",),
     "evaluation/segments": ("evaluation/test_segments.py",),
     "serving/lookup": ("serving/test_exclusion.py",),
-    "serving/searched": ("serving/test_index.py",),
+    "indexing/searched": ("serving/test_index.py",),
     "serving/filters": ("serving/test_index.py",),
     "serving/recommendations": ("serving/test_exclusion.py",),
     "fusion/base": ("fusion/test_mask.py",),

@@ -3,7 +3,8 @@
 | verdict | holds where |
 |---|---|
 | quality | the model's mean of `rules.metric` on `rules.segment` exceeds `rules.min_ratio` times the baseline's |
-| index_recall | the index's recall@10 against exact search is `rules.min_index_recall` or more |
+| index_recall | the index's recall@10 against exact search is `rules.min_index_recall` or more, but for chance |
+| index_latency | what a query reads takes at most `index.max_latency_ms` |
 | integrity | every file of the index has the sha256 that it was written with |
 | log_age | the newest interaction is at most `rules.max_log_age_days` old |
 
@@ -52,11 +53,12 @@ class Verdict:
 def verdict(rules: Gate, name: str, holds: bool, measured: tuple[float, float], said: str, setting: str) -> Verdict:
     """A rule that has a limit in the settings, named where it does not hold; it warns where it is in `warn_only`.
 
-    measured: value and limit.
+    measured: value and limit. setting: where that stands, among the gate's or with its path.
     """
     value, limit = measured
+    where = setting if "." in setting else f"publish.gate.{setting}"
     warns = not holds and name in rules.warn_only
-    sentence = f"{said} (limit {limit:g})" if holds else f"{said}; publish.gate.{setting} is {limit:g}"
+    sentence = f"{said} (limit {limit:g})" if holds else f"{said}; {where} is {limit:g}"
     return Verdict(name, holds or warns, value, limit, sentence, warns)
 
 
@@ -101,11 +103,20 @@ def _behind(ours: float, theirs: float) -> bool:
     return theirs > 0 and round(ours / theirs, 2) < 1
 
 
-def index_recall(recall: float, rules: Gate) -> Verdict:
-    """Whether the index finds what exact search finds. recall: recall@10 of the index as written."""
+def index_recall(recall: float, high: float, rules: Gate) -> Verdict:
+    """Whether the index finds what exact search finds.
+
+    recall: recall@10 of the index as written, and the high end of its interval, which chance alone lies below.
+    """
     limit = rules.min_index_recall
-    said = f"index recall@10 of {recall:.4f}"
-    return verdict(rules, "index_recall", recall >= limit, (recall, limit), said, "min_index_recall")
+    said = f"index recall@10 of {recall:.4f}" + (f", as {limit:g} may be by chance" if recall < limit <= high else "")
+    return verdict(rules, "index_recall", high >= limit, (recall, limit), said, "min_index_recall")
+
+
+def index_latency(milliseconds: float, limit: float, rules: Gate) -> Verdict:
+    """Whether a query of the index is as fast as it should be. milliseconds: of its work, counted."""
+    said = f"a query of the index takes {milliseconds:g} ms of work"
+    return verdict(rules, "index_latency", milliseconds <= limit, (milliseconds, limit), said, "index.max_latency_ms")
 
 
 def integrity(written: Mapping[str, str], present: Mapping[str, str]) -> Verdict:

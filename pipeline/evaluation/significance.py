@@ -38,7 +38,7 @@ def summarise(scores: Scores, samples: int, seed: int) -> Summary:
         return {}
     names = list(scores.values)
     table = np.stack([scores.values[name] for name in names], axis=1)
-    low, high = _interval(table, samples, seed)
+    low, high = interval(table, samples, seed)
     mean = table.mean(axis=0)
     summary = {
         name: {"mean": float(mean[i]), "low": float(low[i]), "high": float(high[i]), "users": users}
@@ -53,7 +53,7 @@ def compare(models: Mapping[str, Values], baseline: Values, samples: int, seed: 
     models: by name, (m,) float64 of the same m >= 1 users as the baseline's.
     """
     difference = np.stack([values - baseline for values in models.values()], axis=1)
-    low, high = _interval(difference, samples, seed)
+    low, high = interval(difference, samples, seed)
     mean, p = difference.mean(axis=0), _sign_flip(difference, samples, seed)
     return {
         name: {
@@ -67,11 +67,11 @@ def compare(models: Mapping[str, Values], baseline: Values, samples: int, seed: 
     }
 
 
-def _interval(table: Values, samples: int, seed: int) -> Values:
-    """(2, columns), low and high. table: (users, columns)."""
+def interval(table: Values, samples: int, seed: int) -> Values:
+    """The 95 % intervals of columns' means: (2, columns), low and high. table: (users, columns)."""
     means = [block @ table / len(table) for block in _times_drawn(len(table), samples, seed)]
-    interval: Values = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
-    return interval
+    ends: Values = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    return ends
 
 
 def _times_drawn(users: int, samples: int, seed: int) -> Iterator[Values]:

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pipeline.config.kinds import Lazy
 from pipeline.evaluation.metrics import product_threads
 from pipeline.evaluation.ranking import parts_of
 from pipeline.evaluation.top_k import top_k
+from pipeline.indexing.clusters import Indexed, clustered
 from pipeline.interactions import Floats, Int64s
-
-if TYPE_CHECKING:
-    import faiss
-else:
-    faiss = Lazy("faiss")
 
 log = logging.getLogger("medley")
 # Above so many rows, every row against every other takes longer than an index does with all that it needs.
 EXACT_ROWS = 30_000
-# Of an inverted file: rows a cell that cells are learned from, and in how many rounds; more of either find no more.
-TRAINING_ROWS, ROUNDS = 39, 5
 # Recall wanted of neighbours, and rows that it is measured on.
 RECALL, SAMPLE, FEWEST_PROBES = 0.95, 256, 8
-EXACT_BLOCK, SEARCH_BLOCK, BLOCK_ROWS = 1024, 65_536, 64
+EXACT_BLOCK, BLOCK_ROWS = 1024, 64
 
 
 def nearest(unit: Floats, count: int, exact_rows: int = EXACT_ROWS) -> Int64s:
@@ -46,14 +38,10 @@ class Cells:
     """Rows in cells of like direction; those of one cell are asked together, which is a product of two matrices."""
 
     def __init__(self, unit: Floats) -> None:
-        self.unit = unit
-        every = np.arange(len(unit))
-        index = inverted_file(unit, every, every)
-        lists, centres = index.invlists, index.quantizer.reconstruct_n(0, index.nlist)
-        self.members = [_ids(lists, cell) for cell in range(index.nlist)]
-        self.cell = np.empty(len(unit), np.int64)
-        for cell, rows in enumerate(self.members):
-            self.cell[rows] = cell
+        clusters = clustered(Indexed(unit, np.arange(len(unit))))
+        self.unit, self.cell, centres = unit, clusters.cell, clusters.longest
+        order = np.argsort(self.cell, kind="stable")
+        self.members = np.split(order, np.cumsum(clusters.sizes)[:-1])
         # Of each cell, all cells from near to far: itself comes first.
         likeness = centres @ centres.T
         likeness[np.diag_indices(len(centres))] = np.inf
@@ -92,36 +80,6 @@ class Cells:
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(product_threads()) as pool:
             list(pool.map(ask, blocks))
         return answers
-
-
-def _ids(lists: Any, cell: int) -> Int64s:
-    size = lists.list_size(cell)
-    return np.sort(faiss.rev_swig_ptr(lists.get_ids(cell), size)) if size else np.zeros(0, np.int64)
-
-
-def inverted_file(vectors: Floats, rows: Int64s, labels: Int64s, seed: int = 0) -> faiss.IndexIVFFlat:
-    """Some rows of `vectors`, (n, d) float32, in 4 √len(rows) cells of like direction, to be searched by inner product.
-
-    Cells are learned from TRAINING_ROWS seeded rows a cell. A cell's centre is made as long as the longest vector in
-    it: those that are probed first are then those that may hold the largest products. labels: (len(rows),) int64, what
-    a search returns. Only blocks of rows are copied.
-    """
-    cells, width = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // TRAINING_ROWS)), vectors.shape[1]
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed, index.cp.spherical, index.cp.niter = 0, True, ROUNDS
-    sample = np.random.default_rng(seed).permutation(len(rows))[: TRAINING_ROWS * cells]
-    index.train(vectors[rows[np.sort(sample)]])
-    for start in range(0, len(rows), SEARCH_BLOCK):
-        block = slice(start, start + SEARCH_BLOCK)
-        index.add_with_ids(np.ascontiguousarray(vectors[rows[block]]), labels[block])
-    centres, lists = index.quantizer.reconstruct_n(0, cells), index.invlists
-    for cell in range(cells):
-        if size := lists.list_size(cell):  # type: ignore[union-attr]
-            members = faiss.rev_swig_ptr(lists.get_codes(cell), size * index.code_size)  # type: ignore[union-attr]
-            centres[cell] *= np.linalg.norm(members.view(np.float32).reshape(size, width), axis=1).max()
-    index.quantizer.reset()
-    index.quantizer.add(centres)
-    return index
 
 
 def _exact(unit: Floats, start: int, count: int, rows: int = EXACT_BLOCK) -> Int64s:

@@ -18,6 +18,7 @@ from pipeline.artefacts.tries import CHOSEN, Try
 from pipeline.media.stored import FOLDER
 from pipeline.report.files import RunFiles
 from pipeline.report.freshness import NewestChoice, newest_choice_of
+from pipeline.report.index_plan import IndexPlan, plans_of
 from pipeline.report.intake import ModalityCount, buckets_of, example_ids, modality_of, steps_of
 from pipeline.report.item_map import ItemMap, map_of
 from pipeline.report.items import items_of, popularity
@@ -51,6 +52,7 @@ CONTENTS = {
     "tuning": "Settings tried",
     "metrics": "Quality",
     "people": "People",
+    "index": "Index",
     "settings": "Settings",
     "time": "Time",
 }
@@ -63,7 +65,7 @@ class Report:
     warnings: of modalities that hardly any item has. without_vector: users that no vector could be made for, by reason.
     steps: the night's, a step's buckets as one. tries: what a choice among models was made from, empty where there was
     none. newest_choice: None where there is no choice. last_night: what differs from an earlier run, if there is
-    one. settings: those that are not the default.
+    one. settings: those that are not the default. plans: of each FAISS file.
     """
 
     run: RunFiles
@@ -88,6 +90,7 @@ class Report:
     newest_choice: NewestChoice | None
     last_night: LastNight | None
     settings: tuple[Setting, ...]
+    plans: tuple[IndexPlan, ...]
 
     @property
     def is_reranked(self) -> bool:
@@ -112,6 +115,7 @@ class Report:
     def contents(self) -> tuple[tuple[str, str], ...]:
         """The page's sections, in their order: each one's id and its name in the bar of contents."""
         absent = {"last-night": not self.last_night, "tuning": not self.tuning, "settings": not self.settings}
+        absent["index"] = not self.plans
         return tuple((section, name) for section, name in CONTENTS.items() if not absent.get(section))
 
     @property
@@ -183,6 +187,7 @@ def gather(run: RunFiles) -> Report:
         newest_choice=newest_choice_of(run),
         last_night=last_night_of(run, receipts, evaluated),
         settings=not_default(run.config),
+        plans=plans_of(run),
     )
 
 

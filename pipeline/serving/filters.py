@@ -12,36 +12,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artefacts.mapped import MappedTable
 from pipeline.errors import ConfigError
-from pipeline.interactions import Int64s, Mask
+from pipeline.indexing.searched import Passing
+from pipeline.interactions import Mask
 
 Filter: TypeAlias = Mapping[str, object]
 # Filters whose items are kept; of 10⁶ items one takes 125 kB.
 KEPT = 128
 # To fetch the vectors of so many items out of cells takes as long as to go through 10⁶ ids.
 FEW = 8192
-
-
-@dataclass(frozen=True)
-class Passing:
-    """The items that pass a filter. bits: one each, by row, the lowest first: uint8. count: how many.
-
-    few: their rows, (count,) int64 in order, where they are so few that it is faster to go through them alone.
-    """
-
-    bits: npt.NDArray[np.uint8]
-    count: int
-    few: Int64s | None
 
 
 class Filters:

@@ -18,10 +18,10 @@ from pipeline.serving.item_rows import ItemRows
 from pipeline.workspace import Json
 
 if TYPE_CHECKING:
+    from pipeline.indexing.searched import Passing, Searched
     from pipeline.serving.encoded_query import QueryEncoders, Raw
-    from pipeline.serving.filters import Filter, Filters, Passing
+    from pipeline.serving.filters import Filter, Filters
     from pipeline.serving.folded import FoldIn
-    from pipeline.serving.searched import Searched
 
 History = Sequence[str | Choice]
 # In a personal search: how much the user weighs beside the query, which weighs 1, as validation of the sample shop has
@@ -213,7 +213,7 @@ class Opened:
         return self._searched(CONTENT)
 
     def _searched(self, name: str) -> Searched:
-        from pipeline.serving.searched import Searched
+        from pipeline.indexing.searched import Searched
 
         return Searched(lambda: self.published.faiss(name))
 

@@ -12,7 +12,7 @@ from pipeline.artefacts.published import CURRENT, published_now
 from pipeline.artefacts.runs import StepReceipt
 from pipeline.artefacts.staged import Staged
 from pipeline.evaluation.drift import Facts, against_published, not_compared, not_older
-from pipeline.evaluation.gate import Verdict, index_recall, integrity, log_age, quality
+from pipeline.evaluation.gate import Verdict, index_latency, index_recall, integrity, log_age, quality
 from pipeline.evaluation.list_changes import list_changes_of
 from pipeline.night import Night
 from pipeline.workspace import Json, Workspace, sha256_of, skip_broken
@@ -27,10 +27,12 @@ def judge(night: Night) -> list[Verdict]:
     rules, index = night.config.publish.gate, night.receipt("index")
     receipts = {receipt.step: receipt for receipt in night.receipts()}
     now = _facts(night.workspace, night.folder, receipts)
+    measured = {name: float(str(index.details[name])) for name in ("recall", "recall_high", "counted_ms")}
     metrics = now.evaluated or Evaluated.read(night.workspace.path(night.folder))
     return [
         quality(metrics.test, metrics.trained, rules, night.config.baseline, metrics.paired),
-        index_recall(float(str(index.details["recall"])), rules),
+        index_recall(measured["recall"], measured["recall_high"], rules),
+        index_latency(measured["counted_ms"], night.config.index.max_latency_ms, rules),
         integrity(index.outputs, present(night.workspace, index)),
         log_age(now.newest_event, night.as_of, rules),
         *_compared(night, index, now),

@@ -1,7 +1,7 @@
 """Index: the published vectors as a folder that other services open with plain faiss and pyarrow.
 
 - `recommend.faiss` finds items for a user's vector, `content.faiss` for any mix of text, picture and clip: both answer
-  with rows of `items.parquet`, and the latter holds only items that have content; see `pipeline.serving.faiss_index`;
+  with rows of `items.parquet`, and the latter holds only items that have content; see `pipeline.indexing.planner`;
 - `recommendations.parquet` has every user's one list, re-ordered where the night's re-ranker is used;
 - the folder's files: see `pipeline.artefacts.published`.
 
@@ -33,13 +33,17 @@ from pipeline.artefacts.verified import CARD_SHA256
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
+from pipeline.indexing.clusters import Indexed
+from pipeline.indexing.exact import Queries
+from pipeline.indexing.judged import DEPTH, Targets, Tried
+from pipeline.indexing.planner import LEARNERS, planned
+from pipeline.indexing.speed import nanoseconds_a_number
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend.user_sides import export_users
 from pipeline.rerank.lists import lists_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
-from pipeline.serving.faiss_index import RECALL_AT, Choice, Indexed, built, sampled
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps import rerank, train
 from pipeline.steps.fuse_users import write_without
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 7
+VERSION = 8
 # Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
 USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
@@ -69,8 +73,10 @@ def run(night: Night) -> StepReceipt:
     staged = staged_of(night).digest("items/", "interactions")
     keys = {modality: ensure(night, modality).encoder.key for modality in night.config.extract.modalities()}
     made_of = [receipt.digest for receipt in receipts]
-    key = digest("index", VERSION, night.config.index, night.config.seed, *made_of, staged, keys)
-    return night.step("index", "index", key, lambda folder: _build(night, keys, folder))
+    speed = nanoseconds_a_number(night.workspace)
+    key = digest("index", VERSION, night.config.index, night.config.seed, speed, *made_of, staged, keys)
+    targets = Targets(night.config.index, speed, night.config.seed)
+    return night.step("index", "index", key, lambda folder: _build(night, keys, targets, folder))
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,20 @@ class _Vectors:
         """Users that have a vector, of a history or of a profile."""
         return np.flatnonzero(self.users.any(axis=1))
 
+    def queries(self, targets: Targets) -> tuple[Queries, Queries]:
+        """Users that the index is tuned and judged with, and others that it learns from, each with what they have."""
+        users = np.random.default_rng(targets.seed).permutation(self.known)
+        parts = np.split(users[: targets.settings.queries + LEARNERS], [targets.settings.queries])
+        asking, learners = (Queries(self.users[part], self._taken(part)) for part in parts)
+        return asking, learners
+
+    def _taken(self, users: Int64s) -> list[Int64s]:
+        """Of each user, the places among the indexed items of those that they have."""
+        place = np.where(self.indexed, np.cumsum(self.indexed) - 1, -1)
+        offsets = self.history.offsets()
+        chosen = (place[self.history.item[offsets[user] : offsets[user + 1]]] for user in users.tolist())
+        return [own[own >= 0] for own in chosen]
+
 
 def _vectors(night: Night) -> _Vectors:
     staged = staged_of(night)
@@ -121,7 +141,7 @@ def recoded(log: Interactions, users: pa.Array, others: pa.Array) -> Interaction
     return Interactions(*columns, len(others), log.n_items)
 
 
-def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
+def _build(night: Night, keys: dict[str, str], targets: Targets, folder: Path) -> Json:
     vectors = _vectors(night)
     indexed, known = np.flatnonzero(vectors.indexed), vectors.known
     if not len(indexed):
@@ -134,10 +154,9 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     trained = train.read(night)
     profiles = Fused(night.folder_of("fuse")).profiles_path
     without = export_users(trained.details.model, trained.published.folder, indexed, folder / FOLD_IN, profiles)
-    settings, seed = night.config.index, night.config.seed
-    by_content = _index_content(night, vectors, folder)
-    queries = sampled(vectors.users, known, settings.queries, seed)
-    recommend, by_vector = built(Indexed(vectors.items, indexed), queries, settings)
+    by_content = _index_content(night, vectors, targets, folder)
+    asking, learners = vectors.queries(targets)
+    recommend, by_vector = planned(Indexed(vectors.items, indexed), asking, learners, targets)
     faiss.write_index(recommend, str(folder / RECOMMEND))
     recommended = _recommend(night, vectors, recommend, folder)
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
@@ -146,19 +165,22 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     counts = {"rows": len(indexed), "users": len(known), "unindexed_items": len(vectors.items) - len(indexed)}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
-    details = {"missing_rows": counts["unindexed_items"], "recall": card["recall"]}
+    details = {"missing_rows": counts["unindexed_items"]}
+    details |= {name: card[name] for name in ("recall", "recall_high", "counted_ms")}
     return {**counts, **details, CARD_SHA256: sha256_of(folder / CARD)}
 
 
-def _index_content(night: Night, vectors: _Vectors, folder: Path) -> list[Choice]:
-    """Writes the index of items by their content, which are in memory as long as this runs."""
-    settings, (_, fused) = night.config.index, Fused(night.folder_of("fuse")).items()
+def _index_content(night: Night, vectors: _Vectors, targets: Targets, folder: Path) -> list[Tried]:
+    """Writes the index of items by their content, which are in memory as long as this runs; items ask for others."""
+    _, fused = Fused(night.folder_of("fuse")).items()
     rows = np.flatnonzero(vectors.has_content)
-    labels = np.cumsum(vectors.indexed)[rows] - 1
-    queries = sampled(fused, rows, settings.queries, night.config.seed)
-    index, choices = built(Indexed(fused, rows, labels), queries, settings)
+    items = Indexed(fused, rows, np.cumsum(vectors.indexed)[rows] - 1)
+    asking = np.sort(np.random.default_rng(targets.seed).permutation(len(rows))[: targets.settings.queries])
+    asking = np.random.default_rng(targets.seed).permutation(asking)
+    queries = Queries(items.of(asking), list(asking[:, None]))
+    index, tried = planned(items, queries, queries.part(slice(0)), targets)
     faiss.write_index(index, str(folder / CONTENT))
-    return choices
+    return tried
 
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
@@ -259,17 +281,20 @@ def _encoders(night: Night) -> Json:
     return encoders
 
 
-def _card(night: Night, keys: dict[str, str], chosen: dict[str, list[Choice]], widths: dict[str, int]) -> Json:
+def _card(night: Night, keys: dict[str, str], tried: dict[str, list[Tried]], widths: dict[str, int]) -> Json:
     receipts = [receipt for receipt in night.receipts() if receipt.step != "index"]
-    recall = min(choices[-1].recall for choices in chosen.values())
+    chosen = {name: next(one for one in several if one.chosen) for name, several in tried.items()}
+    worst = min((one.recall[str(DEPTH)] for one in chosen.values()), key=lambda recall: recall["mean"])
     return {
         "medley": __version__,
         "metric": "inner product",
         "d": widths,
-        "recall": recall,
-        "recall_at": RECALL_AT,
-        "indexes": {name: choices[-1].__dict__ for name, choices in chosen.items()},
-        "compared": {name: [choice.__dict__ for choice in choices] for name, choices in chosen.items()},
+        "recall": worst["mean"],
+        "recall_high": worst["high"],
+        "recall_at": DEPTH,
+        "counted_ms": max(one.counted_ms for one in chosen.values()),
+        "indexes": {name: one.written() for name, one in chosen.items()},
+        "compared": {name: [one.written() for one in several] for name, several in tried.items()},
         "max_latency_ms": night.config.index.max_latency_ms,
         "model": train.read(night).details.model,
         "encoders": dict(keys),

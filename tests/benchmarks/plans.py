@@ -35,7 +35,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
     with tempfile.TemporaryDirectory() as folder:
         cases = {}
-        for name in SETS if not arguments else arguments:
+        for name in arguments or SETS:
             cases[name] = case(name, Path(folder) / name)
             if "--json" not in sys.argv:
                 print(table(name, cases[name]), flush=True)

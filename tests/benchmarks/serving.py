@@ -26,6 +26,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
+from pipeline.serving.faiss_index import Indexed, built
 
 from pipeline.artefacts.published import (
     CONTENT,
@@ -42,7 +43,6 @@ from pipeline.artefacts.write import write_table
 from pipeline.config import Index as Settings
 from pipeline.interactions import Floats, Interactions
 from pipeline.serving import Choice, Index
-from pipeline.serving.faiss_index import Indexed, built
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps.index import write_users
 from pipeline.workspace import CARD

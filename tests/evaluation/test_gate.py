@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from pipeline.config.sections import Gate
-from pipeline.evaluation.gate import Verdict, index_recall, integrity, log_age, quality
+from pipeline.evaluation.gate import Verdict, index_latency, index_recall, integrity, log_age, quality
 from pipeline.workspace import Json
 
 WHERE = "ndcg@10 on all"
@@ -109,13 +109,26 @@ def test_what_was_not_measured_does_not_pass(gate: Gate, model: str, lacking: st
     assert verdict == Verdict("quality", False, None, None, said)
 
 
-@pytest.mark.parametrize(("recall", "passed"), [(0.96, True), (0.95, True), (0.9499, False)])
-def test_an_index_passes_from_the_recall_that_is_asked_for(recall: float, passed: bool) -> None:
+@pytest.mark.parametrize(
+    ("recall", "high", "passed"), [(0.96, 0.97, True), (0.95, 0.95, True), (0.949, 0.95, True), (0.94, 0.9499, False)]
+)
+def test_an_index_passes_from_the_recall_that_is_asked_for_but_for_chance(
+    recall: float, high: float, passed: bool
+) -> None:
     limit = "(limit 0.95)" if passed else "publish.gate.min_index_recall is 0.95"
-    verdict = index_recall(recall, Gate(min_index_recall=0.95))
+    verdict = index_recall(recall, high, Gate(min_index_recall=0.95))
     assert (verdict.name, verdict.passed, verdict.value, verdict.limit) == ("index_recall", passed, recall, 0.95)
     assert verdict.sentence.startswith(f"index recall@10 of {recall:.4f}")
     assert verdict.sentence.endswith(limit)
+    assert ("as 0.95 may be by chance" in verdict.sentence) == (recall == 0.949)
+
+
+def test_an_index_may_take_its_time_and_no_longer() -> None:
+    assert index_latency(10, 10, Gate()).passed
+    verdict = index_latency(10.1, 10, Gate())
+    assert (verdict.name, verdict.passed) == ("index_latency", False)
+    assert verdict.sentence == "a query of the index takes 10.1 ms of work; index.max_latency_ms is 10"
+    assert index_latency(10.1, 10, Gate(warn_only=("index_latency",))).warning
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,11 @@ from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMM
 from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import vector_column, write_groups
 from pipeline.errors import ConfigError, ShardCorrupt, WorkspaceError
-from pipeline.recommend.nearest import inverted_file
+from pipeline.indexing.searched import Passing, Searched
 from pipeline.serving import Choice, Index
-from pipeline.serving.filters import Passing
-from pipeline.serving.searched import Searched
 from pipeline.workspace import CARD
 from tests.conftest import AS_OF, Shop, python
+from tests.indexes import cells_of
 from tests.receipts import write_receipt
 
 ITEM_COUNT, USER_COUNT, WIDTH, LISTED = 6000, 40, 16, 5
@@ -46,8 +45,7 @@ def write_index(workspace: Path, digest: str, kind: str, shift: int = 0) -> None
     table["in_stock"] = random.random(ITEM_COUNT) < 0.5
     table["tags"] = pa.array([[["a"], ["a", "b"], [], None][place] for place in random.integers(0, 4, ITEM_COUNT)])
     pq.write_table(pa.table(table), folder / ITEMS, row_group_size=1000)
-    rows = np.arange(ITEM_COUNT)
-    index = inverted_file(vectors, rows, rows) if kind == "cells" else faiss.IndexFlatIP(WIDTH)
+    index = cells_of(vectors) if kind == "cells" else faiss.IndexFlatIP(WIDTH)
     if kind == "exact":
         index.add(vectors)
     else:
@@ -312,7 +310,7 @@ def test_an_open_index_answers_all_questions_after_its_folder_is_swept(tmp_path:
 def test_items_without_content_are_no_answers_of_a_small_filter(tmp_path: Path) -> None:
     random, rows = np.random.default_rng(0), np.arange(0, 4000, 2)
     vectors = random.normal(size=(4000, WIDTH)).astype(np.float32)
-    cells = inverted_file(vectors, rows, rows)
+    cells = cells_of(vectors[rows], rows)
     cells.nprobe = 2
     faiss.write_index(cells, str(tmp_path / CONTENT))
     index = Searched(lambda: faiss.read_index(str(tmp_path / CONTENT), faiss.IO_FLAG_MMAP_IFC))

@@ -10,23 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.vectors import matrix
-from pipeline.config import Index
 from pipeline.interactions import Interactions, unit_rows
-from pipeline.recommend.nearest import inverted_file
 from pipeline.rerank.snapshot import Catalogue, Snapshot
-from pipeline.serving.faiss_index import (
-    NANOSECONDS_A_NUMBER,
-    Indexed,
-    built,
-    exact,
-    inverted,
-    measured,
-    tenth_best,
-    vector_of,
-)
 from pipeline.serving.lookup import Query, ask
 from pipeline.steps import index
 from tests.conftest import Shop
+from tests.indexes import cells_of
 from tests.receipts import write_receipt
 
 
@@ -102,8 +91,8 @@ def test_the_card_says_what_was_measured_and_where_it_came_from(published: Shop)
     current = json.loads((published.workspace / "CURRENT.json").read_text())
     card = json.loads((published.workspace / current["index"] / "card.json").read_text())
     assert card["recall"] == 1.0
-    assert card["indexes"]["recommend"]["kind"] == "Flat"
-    assert card["indexes"]["recommend"]["latency_ms_p95"] > 0
+    assert card["indexes"]["recommend"]["kind"] == "exact"
+    assert card["indexes"]["recommend"]["latency_ms"]["p99"] > 0
     assert card["rows"] == faiss.read_index(str(published.workspace / current["index"] / "recommend.faiss")).ntotal
     for path in card["lineage"].values():
         assert (published.workspace / path).exists()
@@ -151,81 +140,15 @@ def test_a_night_without_the_ranker_keeps_the_order_of_the_index(night: Shop) ->
     assert not json.loads((night.workspace / "runs/second/metrics.json").read_text())["ranker"]
 
 
-def test_an_approximate_index_is_probed_until_it_reaches_the_recall() -> None:
-    generator = np.random.default_rng(0)
-    items = generator.standard_normal((5_000, 16)).astype(np.float32)
-    queries = generator.standard_normal((50, 16)).astype(np.float32)
-    indexed = Indexed(items, np.arange(len(items)), np.arange(len(items)) * 2)
-    truth = tenth_best(indexed, queries)
-    cells, tried = inverted(indexed, queries, truth, Index(min_recall=0.95))
-    assert tried[-1].recall >= 0.95
-    assert all(choice.recall < 0.95 for choice in tried[:-1])
-    assert measured(cells, "again", tried[-1].nprobe, queries, truth).recall == tried[-1].recall
-    np.testing.assert_array_equal(vector_of(cells, 20), items[10])
-
-
-def test_recall_is_measured_and_not_assumed() -> None:
-    generator = np.random.default_rng(0)
-    items = generator.standard_normal((500, 8)).astype(np.float32)
-    other = faiss.IndexFlatIP(8)
-    other.add(generator.standard_normal((500, 8)).astype(np.float32))
-    queries = generator.standard_normal((20, 8)).astype(np.float32)
-    assert (
-        measured(other, "another catalogue", 0, queries, tenth_best(Indexed(items, np.arange(500)), queries)).recall
-        < 0.9
-    )
-
-
 @pytest.mark.parametrize("latency", ["1e-9"])
 def test_a_latency_out_of_reach_falls_back_to_cells_and_is_still_right(night: Shop, latency: str) -> None:
-    night.run("second", "-s", f"index.max_latency_ms={latency}")
+    night.run(
+        "second", "-s", f"index.max_latency_ms={latency}", "-s", "publish.gate.warn_only=[index_latency, log_age]"
+    )
     current = json.loads((night.workspace / "CURRENT.json").read_text())
     card = json.loads((night.workspace / current["index"] / "card.json").read_text())
-    assert card["indexes"]["recommend"]["kind"].startswith("IVF")
+    assert card["indexes"]["recommend"]["kind"] == "cells"
     assert card["recall"] >= 0.99
-
-
-def test_numbers_that_a_query_reads_decide_between_exact_search_and_cells() -> None:
-    items = np.random.default_rng(0).standard_normal((400, 10)).astype(np.float32)
-    indexed, queries = Indexed(items, np.arange(400)), items[:3]
-    at_the_limit = 400 * 10 * NANOSECONDS_A_NUMBER / 1e6
-    assert built(indexed, queries, Index(max_latency_ms=at_the_limit))[1][-1].kind == "Flat"
-    cells, tried = built(indexed, queries, Index(max_latency_ms=at_the_limit * 0.99))
-    assert tried[-1].kind == "IVF10,Flat"
-    again, _ = built(indexed, queries, Index(max_latency_ms=at_the_limit * 0.99))
-    assert (faiss.serialize_index(cells) == faiss.serialize_index(again)).all()
-
-
-@pytest.mark.parametrize("block", [7, 1000])
-def test_an_index_of_some_rows_has_them_and_no_others(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.serving.faiss_index.BLOCK_ITEMS", block)
-    monkeypatch.setattr("pipeline.recommend.nearest.SEARCH_BLOCK", block)
-    items = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
-    rows = np.arange(100, 500, 3)
-    scores = items[:5] @ items[rows].T
-    for labels in (None, rows + 7):
-        indexed = Indexed(items, rows, labels)
-        np.testing.assert_allclose(tenth_best(indexed, items[:5]), np.sort(scores, axis=1)[:, -10], rtol=1e-5)
-        cells, _ = inverted(indexed, items[:5], tenth_best(indexed, items[:5]), Index())
-        cells.nprobe = cells.nlist
-        for filled in (cells, exact(indexed)):
-            best = scores.argmax(axis=1)
-            expected = best if labels is None else labels[best]
-            np.testing.assert_array_equal(filled.search(items[:5], 1)[1][:, 0], expected)
-            np.testing.assert_array_equal(vector_of(filled, int(expected[0])), items[rows[best[0]]])
-
-
-def test_a_cells_centre_is_as_long_as_the_longest_vector_in_it() -> None:
-    generator = np.random.default_rng(0)
-    items = generator.standard_normal((2_000, 8)).astype(np.float32) * generator.lognormal(size=(2_000, 1)).astype("f4")
-    every = np.arange(len(items))
-    cells = inverted_file(items, every, every)
-    lengths = np.linalg.norm(cells.quantizer.reconstruct_n(0, cells.nlist), axis=1)
-    norms, longest = np.linalg.norm(items, axis=1), []
-    for cell in range(cells.nlist):
-        members = faiss.rev_swig_ptr(cells.invlists.get_ids(cell), cells.invlists.list_size(cell))
-        longest.append(norms[members].max(initial=1))
-    np.testing.assert_allclose(lengths, longest, rtol=1e-5)
 
 
 @pytest.mark.parametrize("block", [2, 100])
@@ -249,8 +172,7 @@ def test_users_are_written_with_what_they_chose_whatever_the_blocks(
 
 def test_the_list_of_a_user_who_has_nearly_all_of_the_probed_cells_is_full() -> None:
     items = unit_rows(np.random.default_rng(0).standard_normal((1_000, 8)).astype(np.float32))
-    every = np.arange(1_000)
-    cells = inverted_file(items, every, every)
+    cells = cells_of(items)
     cells.nprobe = 1
     user = items[:1]
     probed = cells.search(user, 1_000)[1][0]

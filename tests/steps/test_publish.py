@@ -42,7 +42,7 @@ def test_a_model_that_does_not_beat_its_baseline_is_refused_and_reported(night: 
 def test_an_index_below_the_recall_is_refused(night: Shop) -> None:
     path = night.workspace / "runs/first/steps/index.json"
     receipt = json.loads(path.read_text())
-    receipt["details"]["recall"] = 0.5
+    receipt["details"] |= {"recall": 0.5, "recall_high": 0.6}
     path.write_text(json.dumps(receipt))
     done = medley("publish", "-c", night.config, "--run-id", "first", "-s", "publish.gate.min_ratio=0", status=3)
     assert "index_recall: index recall@10 of 0.5000; publish.gate.min_index_recall is 0.99" in done.stderr
@@ -99,7 +99,7 @@ def gates(workspace: Path, run_id: str) -> dict[str, dict[str, Any]]:
 
 def test_a_first_night_has_nothing_to_be_compared_with(published: Shop) -> None:
     said = gates(published.workspace, "first")
-    assert list(said) == ["quality", "index_recall", "integrity", "log_age", "published"]
+    assert list(said) == ["quality", "index_recall", "index_latency", "integrity", "log_age", "published"]
     assert said["published"]["sentence"] == "nothing is published yet that could be compared with"
     assert {name for name, gate in said.items() if not gate["passed"]} == set()
 

@@ -9,18 +9,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
+import numpy.typing as npt
 
+from pipeline.config.kinds import Lazy
 from pipeline.interactions import Floats, Int64s, Mask
-from pipeline.serving.filters import Passing
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = Lazy("faiss")
 
 NOTHING = -1
-Found = tuple[Floats, Int64s]
+# Scores and rows, best first.
+Answers = tuple[Floats, Int64s]
+
+
+@dataclass(frozen=True)
+class Passing:
+    """The items that pass a filter. bits: one each, by row, the lowest first: uint8. count: how many.
+
+    few: their rows, (count,) int64 in order, where they are so few that it is faster to go through them alone.
+    """
+
+    bits: npt.NDArray[np.uint8]
+    count: int
+    few: Int64s | None
 
 
 class Searched:
@@ -41,7 +60,7 @@ class Searched:
 
     def nearest(
         self, vectors: Floats, k: int, passing: Passing | None = None, taken: Sequence[Int64s] | None = None
-    ) -> Found:
+    ) -> Answers:
         """The best k rows of each vector, (n, k) int64, -1 where there are fewer, and their scores, (n, k) float32.
 
         vectors: (n, d) float32. passing: the items that may be answers. taken: of each vector, rows that may not.
@@ -87,7 +106,7 @@ class Searched:
         mask[labels] = True
         return mask
 
-    def _exact(self, queries: Floats, k: int, few: Int64s, taken: Sequence[Int64s] | None) -> Found:
+    def _exact(self, queries: Floats, k: int, few: Int64s, taken: Sequence[Int64s] | None) -> Answers:
         """As `nearest`, by the products with a few rows."""
         assert self._labels is not None
         held = few[few < len(self._labels)]
@@ -112,7 +131,7 @@ class Searched:
 
     def _best(
         self, queries: Floats, k: int, taken: Sequence[Int64s] | None, selector: faiss.IDSelector | None, probes: int
-    ) -> Found:
+    ) -> Answers:
         """As `nearest`, through so many cells."""
         if taken is None:
             return self._search(queries, k, selector, probes)
@@ -129,7 +148,7 @@ class Searched:
             scores[some] = np.take_along_axis(deep, order, axis=1)
         return scores, rows
 
-    def _search(self, queries: Floats, k: int, selector: faiss.IDSelector | None, probes: int) -> Found:
+    def _search(self, queries: Floats, k: int, selector: faiss.IDSelector | None, probes: int) -> Answers:
         how: faiss.SearchParameters | None = None
         if self._cells:
             how = faiss.SearchParametersIVF(sel=selector, nprobe=probes)  # type: ignore[call-arg]

@@ -1,0 +1,211 @@
+"""Which FAISS index is built: the smallest that finds what exact search finds, for users, in the time given.
+
+- exact search, where it meets the targets: nothing that keeps vectors whole is smaller, and nothing else is tried;
+- else cells, see `pipeline.indexing.clusters`. Which of them are looked into is told by each cell's longest vector, or
+  by what users taught (`pipeline.indexing.routing`); as many are as `min_recall` of users' best items takes;
+- whole numbers where `memory_bytes` allows, so that scores are the vectors' own, else 16 or 8 bits of each.
+
+Recall is that of users of whom nothing was learned or tuned, without what each has, against a plain product with every
+item. Time is counted in numbers read (`pipeline.indexing.speed`); latency is measured too, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.config.kinds import Lazy
+from pipeline.errors import StepFailed
+from pipeline.indexing.clusters import BITS, Bits, Indexed, clustered, exact_bytes, exact_index
+from pipeline.indexing.exact import NOTHING, Queries, best_places, recalls
+from pipeline.indexing.judged import DEEP, DEPTH, Design, Judge, Targets, Tried
+from pipeline.indexing.routing import learned
+from pipeline.indexing.searched import Searched
+from pipeline.interactions import Floats, Int64s
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    faiss = Lazy("faiss")
+
+log = logging.getLogger("medley")
+# Users that cells learn from, at most; fewer than these teach nothing. How much of their best is found for that.
+LEARNERS, FEWEST_LEARNERS, LESSON_RECALL = 10_000, 500, 0.95
+# Of a user's best hundred, from which the re-ranker and longer lists draw.
+DEEP_RECALL = 0.95
+# Queries too few to be parted into those that tune and those that judge.
+FEW = 20
+# Of compressed vectors: how many more cells are tried where recall is short.
+MORE = 1.25
+CURVE_POINTS = 24
+MEDIAN = 50
+
+
+def planned(items: Indexed, queries: Queries, learners: Queries, targets: Targets) -> tuple[faiss.Index, list[Tried]]:
+    """The index, and all that was tried for it, of which one is `chosen`.
+
+    queries: one half tunes, the other judges. learners: others, of whom cells learn. Raises StepFailed if no kind is as
+    small as `memory_bytes`.
+    """
+    half = len(queries) // 2 if len(queries) >= FEW else 0
+    judge = Judge(items, queries.part(slice(half, None)), targets)
+    numbers = len(items.rows) * items.width
+    if exact_bytes(items) <= targets.settings.memory_bytes and targets.ms(numbers) <= targets.settings.max_latency_ms:
+        begin = time.perf_counter()
+        index, size = exact_index(items), exact_bytes(items) / max(len(items.rows), 1)
+        design = Design("exact", 32, numbers, size, round(time.perf_counter() - begin, 2))
+        return index, [replace(judge.judged(index, design), chosen=True)]
+    return _Cells(items, queries.part(slice(half or None)), learners, judge).best()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What every number of cells looked into would give some queries, if vectors are whole.
+
+    ranks: (q, DEEP) int64, at which place the cells of a query's best items come; -1 where there are fewer. read:
+    (q, cells) int64, how many items are in a query's first cells together.
+    """
+
+    ranks: Int64s
+    read: Int64s
+
+    def enough(self, recall: float) -> int:
+        """The fewest that give so much recall@10, and DEEP_RECALL at 100."""
+        return max(self.probes(recall, DEPTH), self.probes(min(recall, DEEP_RECALL), DEEP))
+
+    def probes(self, recall: float, depth: int) -> int:
+        """The fewest that give so much recall."""
+        ranks = np.sort(self._ranks(depth))
+        return int(ranks[int(np.ceil(recall * len(ranks))) - 1]) + 1 if len(ranks) else 1
+
+    def recall(self, probes: int) -> float:
+        """recall@10 of so many."""
+        ranks = self._ranks(DEPTH)
+        return float((ranks < probes).mean()) if len(ranks) else 1.0
+
+    def _ranks(self, depth: int) -> Int64s:
+        ranks = self.ranks[:, :depth]
+        return ranks[ranks >= 0]
+
+    def items(self, probes: int, percentile: float = 99) -> float:
+        """How many items that looks at."""
+        return float(np.percentile(self.read[:, probes - 1], percentile)) if len(self.read) else 0.0
+
+
+class _Cells:
+    """Cells of one clustering, in the ways that fit."""
+
+    def __init__(self, items: Indexed, tuning: Queries, learners: Queries, judge: Judge) -> None:
+        self.items, self.tuning, self.learners, self.judge = items, tuning, learners, judge
+        self.targets, self.settings = judge.targets, judge.targets.settings
+        begin = time.perf_counter()
+        self.clusters = clustered(items)
+        self.seconds = time.perf_counter() - begin
+        self.places, self.scores = best_places(items, tuning, DEEP)
+
+    def best(self) -> tuple[faiss.Index, list[Tried]]:
+        """See `planned`."""
+        tried: list[tuple[Tried, Floats]] = []
+        rankings = {"longest": self.clusters.longest}
+        for bits in self._fitting():
+            begin = time.perf_counter()
+            index = self.clusters.index(self.clusters.longest, bits)
+            seconds = self.seconds + time.perf_counter() - begin
+            if "users" not in rankings and len(self.learners) >= FEWEST_LEARNERS:
+                begin = time.perf_counter()
+                rankings["users"] = self._taught(index)
+                seconds += time.perf_counter() - begin
+            for ranked_by, representatives in rankings.items():
+                design = self._tuned(index, representatives, bits)
+                design = replace(design, ranked_by=ranked_by, seconds=round(seconds, 2))
+                tried.append((self.judge.judged(index, design), representatives))
+        place = min(range(len(tried)), key=lambda place: self._order(tried[place][0]))
+        chosen, representatives = tried[place]
+        if chosen.design.bits != bits:
+            index = self.clusters.index(representatives, chosen.design.bits)
+        ask(index, representatives, chosen.design.probes)
+        self._warn(chosen)
+        return index, [replace(one, chosen=one is chosen) for one, _ in tried]
+
+    def _fitting(self) -> list[Bits]:
+        """Whole numbers, or else those bits that fit."""
+        sizes = {bits: self.clusters.bytes(bits) for bits in BITS}
+        fitting = [bits for bits, size in sizes.items() if size <= self.settings.memory_bytes]
+        if not fitting:
+            raise StepFailed(
+                f"{len(self.items.rows)} items of {self.items.width} numbers take {min(sizes.values())} bytes at 8 bits"
+                f" a number, and index.memory_bytes is {self.settings.memory_bytes}: raise it, or use narrower vectors"
+            )
+        return fitting[:1] if fitting[0] == 32 else fitting
+
+    def _taught(self, index: faiss.IndexIVF) -> Floats:
+        """Representatives by what the learners' best items say."""
+        ask(index, self.clusters.longest, self.sweep(self.clusters.longest).probes(LESSON_RECALL, DEEP))
+        labels = self.judge.answers(Searched(lambda: index), self.learners, DEEP)
+        whole = (labels != NOTHING).all(axis=1)
+        cells = self.clusters.cell[self.items.places_of(labels[whole])]
+
+        def cost(representatives: Floats) -> float:
+            sweep = self.sweep(representatives)
+            return sweep.items(sweep.enough(self.settings.min_recall), MEDIAN)
+
+        return learned(self.clusters.longest, self.learners.vectors[whole], cells, cost, self.targets.seed)
+
+    def sweep(self, representatives: Floats) -> Sweep:
+        """Of the queries that tune."""
+        order = np.argsort(-(self.tuning.vectors @ representatives.T), axis=1, kind="stable")
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
+        ranks = np.take_along_axis(rank, self.clusters.cell[np.maximum(self.places, 0)], axis=1)
+        return Sweep(np.where(self.places >= 0, ranks, NOTHING), np.cumsum(self.clusters.sizes[order], axis=1))
+
+    def _tuned(self, index: faiss.IndexIVF, representatives: Floats, bits: Bits) -> Design:
+        """Makes the index look into as many cells as the recall takes."""
+        sweep, count = self.sweep(representatives), len(representatives)
+        probes = sweep.enough(self.settings.min_recall)
+        ask(index, representatives, probes)
+        while bits < 32 and probes < count and self._recall(index) < self.settings.min_recall:
+            probes = min(count, int(np.ceil(MORE * probes)))
+            index.nprobe = probes
+        numbers = partial(self._numbers, sweep)
+        points = np.unique(np.geomspace(1, count, CURVE_POINTS).astype(int)).tolist()
+        curve = tuple((self.targets.ms(numbers(point)), round(sweep.recall(point), 5)) for point in points)
+        size = self.clusters.bytes(bits) / len(self.items.rows)
+        return Design("cells", bits, numbers(probes), size, 0.0, "", count, probes, curve if bits == 32 else ())
+
+    def _numbers(self, sweep: Sweep, probes: int) -> int:
+        """That a query reads: every representative, and the items of so many cells."""
+        return round((len(self.clusters.centres) + sweep.items(probes)) * self.items.width)
+
+    def _recall(self, index: faiss.Index) -> float:
+        answers = self.items.places_of(self.judge.answers(Searched(lambda: index), self.tuning, DEPTH))
+        return float(recalls(self.items, self.tuning, self.scores[:, :DEPTH], answers).mean())
+
+    def _order(self, tried: Tried) -> tuple[bool, bool, float, int]:
+        """By which the first is chosen: recall before time, then size, then work."""
+        reached = tried.recall[str(DEPTH)]["high"] >= self.settings.min_recall
+        slow = tried.counted_ms > self.settings.max_latency_ms
+        return not reached, slow, tried.design.bytes_a_vector, tried.design.numbers
+
+    def _warn(self, tried: Tried) -> None:
+        if tried.counted_ms > self.settings.max_latency_ms:
+            log.warning(
+                "index: a query reads %d numbers, %.3g ms of work, and index.max_latency_ms is %g: raise it, or lower "
+                "index.min_recall (%g)",
+                tried.design.numbers,
+                tried.counted_ms,
+                self.settings.max_latency_ms,
+                self.settings.min_recall,
+            )
+
+
+def ask(index: faiss.IndexIVF, representatives: Floats, probes: int) -> None:
+    """Makes an inverted file look into the `probes` cells whose representatives score highest."""
+    index.quantizer.reset()
+    index.quantizer.add(representatives)
+    index.nprobe = probes

@@ -1,0 +1,15 @@
+"""Indexes of a few vectors, for tests that ask one."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from pipeline.indexing.clusters import Indexed, clustered
+from pipeline.interactions import Floats, Int64s
+
+
+def cells_of(vectors: Floats, labels: Int64s | None = None) -> faiss.IndexIVF:
+    """All vectors in cells, those of the longest vectors first."""
+    clusters = clustered(Indexed(vectors, np.arange(len(vectors)), labels))
+    return clusters.index(clusters.longest)
