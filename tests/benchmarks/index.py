@@ -4,10 +4,9 @@ python -m tests.benchmarks.index [--items 1000000] [--width 128] [--threads 2] [
 python -m tests.benchmarks.index --workspace shop/workspace [--json]
 python -m tests.benchmarks.index ... --autofaiss PYTHON
 
-The first makes items of clusters, their norms as popularity has them, and users of a few tastes; the second takes the
-vectors of a published night. A peer's knob is turned until its recall@10 is ours, as `index` judges it, or as near as it
-comes. --autofaiss: an interpreter of an environment that has it, as it needs an older numpy; it is given the memory that
-ours takes.
+The first makes items of clusters, with norms as popularity has them, and users of some tastes; the second takes what a
+night published. A peer's knob is turned until its recall@10 is ours, as `index` judges it, or as near as it comes.
+--autofaiss: an interpreter of an environment that has it, as it needs an older numpy; it is given the memory of ours.
 """
 
 from __future__ import annotations
