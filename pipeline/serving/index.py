@@ -103,7 +103,7 @@ class Index:
         filter, for more than the list has, for a history, or with `exclude_seen` off, it is the first stage: inner
         products, without the re-ranker. history: item ids, or `Choice`s where weights and ages matter; all that the
         user chose. With both, it is the user whose choices by now are the history: their profile counts, if they have
-        one, and what they had at night is left out too. A network's users are made at night alone.
+        one, and what they had at night is left out too. A language model's users are made at night alone.
         """
         return self._asked("recommend", user=user, history=history, k=k, exclude_seen=exclude_seen, filter=filter)
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 7
+VERSION = 8
 # Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
 USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
