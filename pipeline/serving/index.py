@@ -127,9 +127,9 @@ class Index:
 
         With a user or a history, the best for the mix, 10 k and 200 at least, are put in order by both: cosine +
         weight · inner product, each in standard deviations among them; what they have is not left out. weights: by
-        name (`text`, `image`, `audio`, `item`, `user`), from 0 on; 1 each, and `user` 2. Where one of words, picture
-        and clip is weighed, each has a direction of its own; else the fusion makes one of all of them. Raises
-        MediaError if a file cannot be read.
+        name (`text`, `image`, `audio`, `item`, `user`), from 0 on; 1 each, and `user` what the night chose. Where one
+        of words, picture and clip is weighed, each has a direction of its own; else the fusion makes one of all of
+        them. Raises MediaError if a file cannot be read.
         """
         media = {"image": image, "audio": audio}
         files = {name: Path(value) if isinstance(value, str) else value for name, value in media.items()}

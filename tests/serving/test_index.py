@@ -32,8 +32,11 @@ GENRES = ["jazz", "soul", "samba", None]
 KINDS = ("exact", "cells")
 
 
-def write_index(workspace: Path, digest: str, kind: str, shift: int = 0) -> None:
-    """Publishes random vectors. shift: by how much all scores are larger, so that an answer tells whose it is."""
+def write_index(workspace: Path, digest: str, kind: str, shift: int = 0, personal: float | None = None) -> None:
+    """Publishes random vectors. shift: by how much all scores are larger, so that an answer tells whose it is.
+
+    personal: the weight of the user that the card names, if it names one.
+    """
     folder, random = workspace / "index" / digest, np.random.default_rng(3)
     folder.mkdir(parents=True)
     vectors = random.normal(size=(ITEM_COUNT, WIDTH)).astype(np.float32)
@@ -76,6 +79,7 @@ def write_index(workspace: Path, digest: str, kind: str, shift: int = 0) -> None
     )
     pq.write_table(pa.table({"user_id": ["w"], "reason": ["no interaction"]}), folder / WITHOUT_LIST)
     card = {"model": "llm", "lineage": {}, "encoders": {}, "recommended": {"k": LISTED}}
+    card |= {} if personal is None else {"personal": {"user": personal}}
     (folder / CARD).write_text(json.dumps({**card, "not_folded_in": ["llm"]}))
     (folder / ENCODERS).write_text("{}")
     write_receipt(folder)
@@ -268,6 +272,15 @@ def test_a_personal_search_keeps_to_the_querys_best_and_orders_them_by_both(inde
     order = np.argsort(-mixed)[:20]
     assert [hit.item_id for hit in both.hits] == [plain.hits[at].item_id for at in order]
     assert [hit.score for hit in both.hits] == pytest.approx(mixed[order].tolist(), abs=1e-3)
+
+
+def test_a_personal_search_weighs_the_user_as_the_night_chose(tmp_path: Path) -> None:
+    write_index(tmp_path, "one", "exact")
+    plain = Index.open(tmp_path)
+    write_index(tmp_path, "two", "exact", personal=8.0)
+    chosen = Index.open(tmp_path)
+    heavy = pairs(plain.search(item="i00011", user="u05", weights={"user": 8}))
+    assert pairs(chosen.search(item="i00011", user="u05")) == heavy != pairs(plain.search(item="i00011", user="u05"))
 
 
 @pytest.fixture
