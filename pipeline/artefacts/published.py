@@ -5,7 +5,7 @@ users.parquet                            user_id, vector, seen (item ids, sorted
 recommendations.parquet                  user_id, rank from 1, item_id, score: a user's one list, best first
 users_without_recommendations.parquet    user_id, reason
 recommend.faiss · content.faiss · card.json · encoders.json · encoders/ · fusion.safetensors
-fold_in/                                 what makes a user of a history, where the model's users are sums of theirs
+fold_in/                                 what makes a user of a history, where that takes but a sum or a network
 """
 
 from __future__ import annotations

@@ -130,6 +130,32 @@ def past_of(log: Interactions, users: Int64s, ends: Int64s, length: int, half_li
     return Past(window.item, window.present, weight, window.gap_days / half_life_days, window.newer)
 
 
+class AttendedUser(nn.Module):
+    """One user as `Pooling` has them, to be exported: by attention, and by their profile where it counts."""
+
+    def __init__(self, attention: HistoryAttention, profile_weight: float) -> None:
+        super().__init__()
+        self.attention, self.profile_weight = attention, profile_weight
+
+    def forward(
+        self,
+        items: Tensor,
+        present: Tensor,
+        newer: Tensor,
+        gap_days: Tensor,
+        weight: Tensor,
+        profile: Tensor | None = None,
+    ) -> Tensor:
+        """items: [1 x h x d] of unit norm, the rest as in `Past`. profile: [1 x d], zeros without. Returns [1 x d]."""
+        place = torch.arange(items.shape[1], device=items.device)[None]
+        user = self.attention(items, Past(place, present, weight, gap_days / self.attention.half_life_days, newer))
+        if profile is None:
+            return user
+        both = nn.functional.normalize((1 - self.profile_weight) * user + self.profile_weight * profile, dim=1)
+        chosen, told = ((part != 0).any(dim=1, keepdim=True) for part in (user, profile))
+        return torch.where(chosen, torch.where(told, both, user), profile)
+
+
 @torch.no_grad()
 def pool(attention: HistoryAttention, items: Floats, history: Interactions) -> Floats:
     """Every user's vector from the whole of the given history: (n_users, d) float32 of unit norm, zero without any.

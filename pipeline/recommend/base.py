@@ -25,7 +25,8 @@ from pipeline.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
     from pipeline.fusion.user_pooling import Pooling
-    from pipeline.recommend.sides import ItemSide, UserSide
+    from pipeline.recommend.sides import FoldSide, ItemSide, UserSide
+    from pipeline.recommend.user_networks import UserNetwork
     from pipeline.recommend.user_sides import AdditiveUsers
     from pipeline.recommend.warm_start import Before
 
@@ -233,9 +234,11 @@ class Model(ABC):
         return SummedUser(folder, cls.title) if (folder / FILE).exists() else None
 
     @classmethod
-    def fold_side(cls, folder: Path) -> UserSide | None:
+    def fold_side(cls, folder: Path) -> FoldSide | None:
         """What makes a user of any history without the model; None where it takes the model. As above."""
-        return cls.user_side(folder)
+        from pipeline.recommend.user_sides import saved_fold
+
+        return cls.user_side(folder) or saved_fold(folder, cls.title)
 
 
 class Recommender(Model):
@@ -277,3 +280,7 @@ class Recommender(Model):
         from pipeline.recommend.user_sides import additive_alone
 
         return additive_alone(self, np.inf if self.sums == "weights" else None) if self.sums else None
+
+    def user_network(self) -> UserNetwork | None:
+        """What reads a history, to be run without the model; None where a user is a sum, or only the model can."""
+        return None

@@ -141,6 +141,19 @@ class Transformer(nn.Module):
         return normalize(self.last(states), dim=2)
 
 
+class ReadUser(nn.Module):
+    """What is exported of the transformer: one user's vector, from the vectors of their choices."""
+
+    def __init__(self, network: Transformer, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, items: Tensor, present: Tensor) -> Tensor:
+        """items: [1 x l x d], newest first. present: [1 x l] bool. Returns [1 x d + 1], see `HistoryModel`."""
+        state = self.network(items.flip(1))[:, -1] / self.temperature
+        return nn.functional.pad(state, (0, 1), value=1.0) * present.any(dim=1)[:, None]
+
+
 @dataclass(frozen=True)
 class Aims:
     """What the places of a batch predict, items given by their row among the n that are scored.

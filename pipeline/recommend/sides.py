@@ -61,22 +61,29 @@ class Split:
     rest: dict[str, float]
 
 
-class UserSide(ABC):
-    """A saved model's users as sums over their histories.
+class FoldSide(ABC):
+    """What makes a user of any history without the model.
 
-    That is what it takes to explain a score by past choices, and to make a user of any history without the model.
-    whole: the members of a blend whose users are no sums. profiles: whether a user's profile counts.
+    whole: the members of a blend that cannot. profiles: whether a user's profile counts.
     """
 
     whole: tuple[str, ...] = ()
     profiles: bool = False
 
+    def prepare(self) -> None:
+        """Opens whatever is not open yet; from then on it answers, also where its folder is swept meanwhile."""
+        return
+
     @abstractmethod
     def fold_in(self, past: PastOf) -> Floats:
         """The user's vector, (d,) float32, as `user_vectors` makes it of this history.
 
-        Raises ConfigError if a member of a blend is no such sum.
+        Raises ConfigError if a member of a blend cannot, and ShardCorrupt if a file is not what it should be.
         """
+
+
+class UserSide(FoldSide):
+    """A saved model's users as sums over their histories, which is what it takes to explain a score by past choices."""
 
     @abstractmethod
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:

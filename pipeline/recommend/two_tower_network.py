@@ -25,6 +25,11 @@ class Profile:
     vectors: Tensor
     present: Tensor
 
+    @classmethod
+    def of(cls, fused: Tensor, content: nn.Linear) -> Profile:
+        """fused: [b x width of content], zero rows without. content: of the item tower."""
+        return cls(content(fused), (fused != 0).any(dim=1))
+
 
 class ItemTower(nn.Module):
     """v = W f + e and bias w·f + b: f the fused vector; e and b are the item's own, where it was ever chosen."""
@@ -75,8 +80,8 @@ class UserTower(nn.Module):
         self.dropout = Dropout(settings.dropout, generator)
 
     def forward(self, items: Tensor, window: Windows, profile: Profile | None = None) -> Tensor:
-        """items: [n x d], the vectors that the window's items are rows of. Returns [b x d], of any value where a user
-        has neither choices nor a profile.
+        """items: [n x d], the vectors that the window's items are rows of. Returns [b x d], zeros where a user has
+        neither choices nor a profile.
         """
         history, logits = embedding(window.item, items), embedding(window.item, items @ self.queries)
         logits = logits - nn.functional.softplus(self.fade_order) * torch.log1p(window.newer)[..., None]
@@ -91,7 +96,7 @@ class UserTower(nn.Module):
         user = self.join(self.dropout(pooled))
         hidden = nn.functional.gelu(self.widen(self.norm(user)))
         read: Tensor = user + self.narrow(self.dropout(hidden))
-        return read
+        return read * present.any(dim=1)[:, None]
 
 
 class Dropout(nn.Module):
@@ -120,6 +125,25 @@ class Towers(nn.Module):
         super().__init__()
         self.item = ItemTower(shape[0], shape[1], settings.width, generator)
         self.user = UserTower(settings, generator, profiles)
+
+
+class ReadUser(nn.Module):
+    """What is exported of the towers: one user's vector, less its fused part, from item vectors and a profile."""
+
+    def __init__(self, towers: Towers) -> None:
+        super().__init__()
+        self.content, self.user = towers.item.content, towers.user
+
+    def forward(
+        self, items: Tensor, present: Tensor, newer: Tensor, gap_days: Tensor, profile: Tensor | None = None
+    ) -> Tensor:
+        """items: [1 x h x d], of the item tower, the rest as in `Windows`. profile: [1 x w], fused, zeros without.
+
+        Returns [1 x d + 1], the last number 1.
+        """
+        window = Windows(torch.arange(items.shape[1], device=items.device)[None], present, gap_days, newer)
+        user = self.user(items[0], window, None if profile is None else Profile.of(profile, self.content))
+        return nn.functional.pad(user, (0, 1), value=1.0)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -17,7 +17,8 @@ y are the items' vectors: what a choice is read as depends on the others, but th
 
     blend:   each member's part of u and of v
 
-Who reads a history by attention, or not at all, is no such sum: of a blend, what such a member says stays whole.
+Who reads a history by a network, or not at all, is no such sum: of a blend, what such a member says stays whole when a
+score is explained. A network is exported instead, see `user_networks`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +37,11 @@ from pipeline.interactions import Floats, Int64s, Interactions, decay
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Recommender
 from pipeline.recommend.item_sides import BLEND_FILE, SavedRows
-from pipeline.recommend.sides import PastOf, Split, UserSide
+from pipeline.recommend.sides import FoldSide, PastOf, Split, UserSide
+from pipeline.recommend.user_networks import BESIDE, NETWORK, ROWS, NetworkUser, UserNetwork
+
+if TYPE_CHECKING:
+    from pipeline.fusion.user_pooling import Pooling
 
 FILE = "reads.safetensors"
 TOLERANCE = 1e-2
@@ -86,12 +92,26 @@ def additive_alone(model: Recommender, half_life_days: float | None = None) -> A
     return AdditiveUsers(model.user_vectors(each) - base, base[0], half_life_days)
 
 
+def pooled_users(items: Floats, pooling: Pooling) -> AdditiveUsers | UserNetwork:
+    """What makes the users that are pooled from fused vectors, (n_items, d) float32, and from profiles."""
+    weight = 0.0 if pooling.profiles is None else pooling.profile_weight
+    if pooling.attention is None:
+        nothing = np.zeros(items.shape[1], np.float32)
+        return AdditiveUsers(
+            items, nothing, pooling.half_life_days, profiles=weight > 0, length=1, profile_weight=weight
+        )
+    from pipeline.fusion.user_attention import AttendedUser
+
+    reads, width = ("items", "present", "newer", "gap_days", "weight"), items.shape[1] if weight else 0
+    return UserNetwork(AttendedUser(pooling.attention, weight), reads, items, profile_width=width, described=True)
+
+
 def save_model(model: Recommender, folder: Path) -> None:
-    """Writes a fitted model's weights, and what its users are sums of, if they are."""
+    """Writes a fitted model's weights, and what its users are sums of, or what reads their histories."""
     model.save(folder)
-    reads = model.additive_users()
-    if reads is not None:
-        reads.save(folder)
+    for users in (model.additive_users(), model.user_network()):
+        if users is not None:
+            users.save(folder)
 
 
 class SummedUser(UserSide):
@@ -104,7 +124,7 @@ class SummedUser(UserSide):
         ((self.profiles,),) = self._file.read(("profiles",))
 
     def fold_in(self, past: PastOf) -> Floats:
-        """See UserSide."""
+        """See FoldSide."""
         base, (root,), (weight,) = self._file.read(("base", "root", "profile_weight"))
         counts, rows = self._terms(past)
         total = counts @ rows
@@ -155,12 +175,24 @@ class SameForAll(UserSide):
     """Users of whom nothing counts: a vector of one 1, and all of a score is what suits everyone."""
 
     def fold_in(self, past: PastOf) -> Floats:
-        """See UserSide."""
+        """See FoldSide."""
         return np.ones(1, np.float32)
 
     def split(self, user: Floats, item: Floats, past: PastOf) -> Split:
         """See UserSide."""
         return Split(float(user.astype(np.float64) @ item), np.zeros(len(past.codes)), {})
+
+
+def saved_fold(folder: Path, kind: str) -> FoldSide | None:
+    """What a folder has of `save_model` to make users of histories; None where it has nothing.
+
+    Raises ShardCorrupt if it is not that.
+    """
+    if (folder / FILE).exists():
+        return SummedUser(folder, kind)
+    if (folder / NETWORK).exists():
+        return NetworkUser(folder, kind, saved_fold(folder / BESIDE, kind))
+    return None
 
 
 class BlendedUser(UserSide):
@@ -174,8 +206,14 @@ class BlendedUser(UserSide):
         self.whole = tuple(name for name, side in self._folds.items() if side is None)
         self.profiles = any(side is not None and side.profiles for side in self._folds.values())
 
+    def prepare(self) -> None:
+        """See FoldSide."""
+        for side in self._folds.values():
+            if side is not None:
+                side.prepare()
+
     def fold_in(self, past: PastOf) -> Floats:
-        """See UserSide."""
+        """See FoldSide."""
         parts = []
         for name, side in self._folds.items():
             if side is None:
@@ -199,7 +237,7 @@ class BlendedUser(UserSide):
 
 
 def export_users(model: str, saved: Path, rows: Int64s, folder: Path, profiles: Path | None = None) -> tuple[str, ...]:
-    """Writes what it takes to make users of histories without the model: what `kind_of(model).fold_side(folder)` reads.
+    """Writes what makes users of histories without the model, which `kind_of(model).fold_side(folder)` reads.
 
     saved: what `save_model` wrote. rows: (n,) the items' codes, whose places here are their codes there. profiles:
     users' own, a file that is copied where the model reads it. Returns the models that cannot make users so, the model
@@ -215,12 +253,21 @@ def export_users(model: str, saved: Path, rows: Int64s, folder: Path, profiles: 
         kept = {name: tensor for name, tensor in _tensors(saved / BLEND_FILE).items() if not name.endswith(".items")}
         save_file(kept, folder / BLEND_FILE, metadata={"members": " ".join(side.sides)})
     for name in side.sides if isinstance(side, BlendedUser) else ("",):
-        (folder / name).mkdir(exist_ok=True)
-        if not (saved / name / FILE).exists():
-            continue
-        tensors = _tensors(saved / name / FILE)
-        save_file(tensors | {"items": np.ascontiguousarray(tensors["items"][rows])}, folder / name / FILE)
+        _export(saved / name, rows, folder / name)
     return ()
+
+
+def _export(saved: Path, rows: Int64s, folder: Path) -> None:
+    """Copies what makes users of histories, its items cut to some rows."""
+    folder.mkdir(exist_ok=True)
+    for name in (FILE, ROWS):
+        if (saved / name).exists():
+            tensors = _tensors(saved / name)
+            save_file(tensors | {"items": np.ascontiguousarray(tensors["items"][rows])}, folder / name)
+    if (saved / NETWORK).exists():
+        shutil.copyfile(saved / NETWORK, folder / NETWORK)
+    if (saved / BESIDE).exists():
+        _export(saved / BESIDE, rows, folder / BESIDE)
 
 
 def _tensors(path: Path) -> dict[str, Floats]:

@@ -18,7 +18,10 @@ LIST, FIRST_STAGE, CONTENT, PERSONAL = "list", "first stage", "content", "conten
 
 
 class Choice(NamedTuple):
-    """An item of a history. weight: as in the log, above 0. age_days: before the newest choice of the history."""
+    """An item of a history. weight: as in the log, above 0. age_days: before the newest choice of the history.
+
+    Choices of one age were made at one moment, in no order.
+    """
 
     item_id: str
     weight: float = 1.0

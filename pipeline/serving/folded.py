@@ -15,10 +15,13 @@ from pipeline.artefacts.read import AGAIN
 from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.interactions import Floats, Int64s, Interactions
-from pipeline.recommend.sides import PastOf, UserSide
+from pipeline.recommend.sides import FoldSide, PastOf
 from pipeline.serving.answer import Choice
 from pipeline.serving.item_rows import ItemRows
 from pipeline.workspace import Json
+
+# In days: ids alone are one after the other, and of one age.
+MOMENT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class FoldIn:
         """Opens the files, if there are any, and the model is one that is installed."""
         if self.card.get("not_folded_in") == []:
             with suppress(ConfigError):
-                _ = self._side, self._profile("")
+                self._side.prepare()
+                self._profile("")
 
     def user(self, history: Sequence[str | Choice], user: str | None = None) -> tuple[Floats, Int64s]:
         """The vector, (d,) float32, that the night gives someone of this history, and the items' rows.
@@ -50,6 +54,8 @@ class FoldIn:
             raise ConfigError(f"history: {unknown[0]}: not in the published index")
         weight = np.array([choice.weight for choice in choices], np.float32)
         age_days = np.array([choice.age_days for choice in choices], np.float64)
+        if not any(isinstance(choice, Choice) for choice in history):
+            age_days += MOMENT * np.arange(len(choices))[::-1]
         if not (np.isfinite(weight) & (weight > 0)).all() or not (np.isfinite(age_days) & (age_days >= 0)).all():
             raise ConfigError("history: weights must be above 0, and ages in days from 0 on")
         codes, places = np.unique(rows, return_inverse=True)
@@ -69,7 +75,7 @@ class FoldIn:
         return matrix(rows["vector"])[0] if rows.num_rows else None
 
     @cached_property
-    def _side(self) -> UserSide:
+    def _side(self) -> FoldSide:
         from pipeline.recommend import kind_of
         from pipeline.recommend.user_sides import NOT_FOLDED
 

@@ -103,7 +103,7 @@ class Index:
         filter, for more than the list has, for a history, or with `exclude_seen` off, it is the first stage: inner
         products, without the re-ranker. history: item ids, or `Choice`s where weights and ages matter; all that the
         user chose. With both, it is the user whose choices by now are the history: their profile counts, if they have
-        one, and what they had at night is left out too. A network's users are made at night alone.
+        one, and what they had at night is left out too. A language model's users are made at night alone.
         """
         return self._asked("recommend", user=user, history=history, k=k, exclude_seen=exclude_seen, filter=filter)
 
@@ -127,9 +127,9 @@ class Index:
 
         With a user or a history, the best for the mix, 10 k and 200 at least, are put in order by both: cosine +
         weight · inner product, each in standard deviations among them; what they have is not left out. weights: by
-        name (`text`, `image`, `audio`, `item`, `user`), from 0 on; 1 each, and `user` 2. Where one of words, picture
-        and clip is weighed, each has a direction of its own; else the fusion makes one of all of them. Raises
-        MediaError if a file cannot be read.
+        name (`text`, `image`, `audio`, `item`, `user`), from 0 on; 1 each, and `user` what the night chose. Where one
+        of words, picture and clip is weighed, each has a direction of its own; else the fusion makes one of all of
+        them. Raises MediaError if a file cannot be read.
         """
         media = {"image": image, "audio": audio}
         files = {name: Path(value) if isinstance(value, str) else value for name, value in media.items()}

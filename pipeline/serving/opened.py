@@ -15,6 +15,7 @@ from pipeline.interactions import Floats, Int64s
 from pipeline.serving.answer import CONTENT as OF_CONTENT
 from pipeline.serving.answer import FIRST_STAGE, LIST, PERSONAL, Answer, Batch, Choice, Hit
 from pipeline.serving.item_rows import ItemRows
+from pipeline.serving.personal import USER_WEIGHT, candidates, mixed
 from pipeline.workspace import Json
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from pipeline.serving.folded import FoldIn
 
 History = Sequence[str | Choice]
-# In a personal search: how much the user weighs beside the query, which weighs 1, as validation of the sample shop has
-# it (`tests.benchmarks.personal`), and the query's best that are put in order by both.
-USER_WEIGHT, FEWEST_CANDIDATES, CANDIDATES_A_HIT = 2.0, 200, 10
 
 
 class Opened:
@@ -116,14 +114,14 @@ class Opened:
             return self._by_content(query, vector, k, self._passing(filter), own)
         query |= _person(user, history)
         taste, _ = self.user_of(user, history)
-        depth = max(FEWEST_CANDIDATES, CANDIDATES_A_HIT * k)
         taken = None if own is None else [np.array([own])]
-        scores, rows = self._content.nearest(vector[None], depth, self._passing(filter), taken)
+        scores, rows = self._content.nearest(vector[None], candidates(k), self._passing(filter), taken)
         held = rows[0] >= 0
         cosines, codes = scores[0][held], rows[0][held]
-        mixed = _standard(cosines) + mix.get("user", USER_WEIGHT) * _standard(self._recommended.products(taste, codes))
-        order = np.argsort(-mixed, kind="stable")[:k]
-        return self._answer(query, PERSONAL, k, (mixed[order], codes[order]))
+        weight = mix.get("user", self._user_weight)
+        both = mixed(cosines, self._recommended.products(taste, codes), weight)
+        order = np.argsort(-both, kind="stable")[:k]
+        return self._answer(query, PERSONAL, k, (both[order], codes[order]))
 
     def list_of(self, user: str) -> list[Hit]:
         """The user's one list. Raises ConfigError if they have none."""
@@ -204,6 +202,11 @@ class Opened:
     def _card(self) -> Json:
         return self.published.card
 
+    @property
+    def _user_weight(self) -> float:
+        """In a personal search, beside the query's 1; an index of an earlier version does not say."""
+        return float(self._card.get("personal", {}).get("user", USER_WEIGHT))
+
     @cached_property
     def _recommended(self) -> Searched:
         return self._searched(RECOMMEND)
@@ -247,11 +250,6 @@ def _person(user: str | None, history: History | None) -> dict[str, str]:
     if history is not None:
         named["history"] = " ".join(choice if isinstance(choice, str) else choice.item_id for choice in history)
     return named
-
-
-def _standard(scores: Floats) -> Floats:
-    """Scores in standard deviations from their mean, float32; zeros where all are alike."""
-    return np.asarray((scores - scores.mean()) / (scores.std() or 1), np.float32) if len(scores) else scores
 
 
 def _weights(weights: Mapping[str, float] | None, given: Sequence[str]) -> dict[str, float]:

@@ -45,7 +45,7 @@ from pipeline.rerank.lists import lists_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.serving.recommendations import write_lists
-from pipeline.steps import rerank, train
+from pipeline.steps import personal, rerank, train
 from pipeline.steps.fuse_users import write_without
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 8
+VERSION = 10
 # Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
 USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
@@ -162,6 +162,8 @@ def _build(night: Night, keys: dict[str, str], targets: Targets, folder: Path) -
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
     card["not_folded_in"] = without
+    model, evaluated = trained.details.model, trained.evaluated
+    card["personal"] = personal.weigh(folder, staged_of(night), evaluated, model, indexed, seed)
     counts = {"rows": len(indexed), "users": len(known), "unindexed_items": len(vectors.items) - len(indexed)}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")

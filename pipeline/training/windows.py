@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from pipeline.interactions import Int64s, Interactions
+from pipeline.config.kinds import Lazy
+from pipeline.interactions import Floats, Int64s, Interactions, Mask
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Lazy("torch")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,11 @@ def windows(log: Interactions, users: Int64s, ends: Int64s, length: int) -> Wind
 
     users: (b,) codes. ends: (b,) rows of the log, one past the newest interaction to show.
     """
+    return Windows(*(torch.from_numpy(array) for array in latest(log, users, ends, length)))
+
+
+def latest(log: Interactions, users: Int64s, ends: Int64s, length: int) -> tuple[Int64s, Mask, Floats, Floats]:
+    """The same as arrays, in the order of the fields of `Windows`: it takes no torch. The log has an interaction."""
     rows = ends[:, None] - 1 - np.arange(length)
     present = rows >= log.offsets()[users][:, None]
     rows = np.where(present, rows, 0)
@@ -42,5 +53,4 @@ def windows(log: Interactions, users: Int64s, ends: Int64s, length: int) -> Wind
     gap_days = np.where(present, np.maximum(age_days - age_days[:, :1], 0), 0).astype(np.float32)
     later = np.concatenate([np.ones((len(ends), 1), bool), gap_days[:, 1:] > gap_days[:, :-1]], axis=1)
     newer = np.maximum.accumulate(np.where(later, np.arange(length), 0), axis=1).astype(np.float32)
-    item = log.item[rows].astype(np.int64)
-    return Windows(*(torch.from_numpy(array) for array in (item, present, gap_days, newer)))
+    return log.item[rows].astype(np.int64), present, gap_days, newer

@@ -2,8 +2,9 @@
 
 python -m tests.benchmarks.personal WORKSPACE [--json]
 
-A query is a genre's name, asked by a buyer who bought records of it in the validation part; right are those records, of
-all that they had not bought before. Buyers are made of their training histories, by the fit that has seen no more.
+A query is a genre's name, asked by a buyer who bought records of it in the test part; right are those records, of all
+that they had not bought before. Buyers are made of what they bought before, by the fit that has learned from the
+training part. The weight that the night chose, on its validation part, stands beside.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.artefacts.fused import Fused
+from pipeline.artefacts.log import map_rows
 from pipeline.artefacts.model import Fitted
 from pipeline.artefacts.published import published
-from pipeline.artefacts.staged import Staged
+from pipeline.artefacts.staged import LOG, Staged
 from pipeline.interactions import Interactions
 from pipeline.recommend import kind_of
 from pipeline.recommend.sides import PastOf
 from pipeline.serving.encoded_query import QueryEncoders
-from pipeline.serving.opened import CANDIDATES_A_HIT, FEWEST_CANDIDATES, _standard
+from pipeline.serving.personal import candidates, mixed
 
 DEPTH = 10
 WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -42,7 +44,8 @@ def measured(workspace: Path) -> dict[str, Any]:
     folders = {step: workspace / str(path) for step, path in card["lineage"].items()}
     staged, fitted = Staged(folders["ingest"]), Fitted(folders["train"] / "evaluated")
     log, genres = staged.read_log(), np.array([genre or "" for genre in staged.items(["genre"])["genre"].to_pylist()])
-    train, validation = log.of("train"), log.of("validation")
+    train = log.of("train", "validation")
+    test = map_rows(folders["ingest"] / LOG / "test", train.n_users, train.n_items)
     side, (_, items), (_, fused) = (
         kind_of(card["model"]).fold_side(fitted.folder),
         fitted.items(),
@@ -52,8 +55,8 @@ def measured(workspace: Path) -> dict[str, Any]:
     encoders, fused = QueryEncoders(index), np.nan_to_num(fused)
     cosines = {genre: fused @ encoders.fused({"text": genre}) for genre in sorted(set(genres)) if genre}
     rows: list[list[float]] = []
-    for user in np.unique(validation.user):
-        seen, wanted = train.item[train.user == user], np.unique(validation.item[validation.user == user])
+    for user in np.unique(test.user):
+        seen, wanted = train.item[train.user == user], np.unique(test.item[test.user == user])
         if not len(seen):
             continue
         taste = items @ side.fold_in(past_of(train, int(user)))
@@ -64,7 +67,8 @@ def measured(workspace: Path) -> dict[str, Any]:
     table = np.array(rows)
     means, errors = table.mean(axis=0), table.std(axis=0) / np.sqrt(len(table))
     named = {"the user alone": "user", **{f"weight {weight}": str(weight) for weight in WEIGHTS}}
-    return {"queries": len(table)} | {
+    chosen = card.get("personal", {}).get("user")
+    return {"queries": len(table), "the night's own weight": chosen} | {
         name: f"{mean:.4f} ± {error:.4f}" for name, mean, error in zip(named, means, errors, strict=True)
     }
 
@@ -81,10 +85,10 @@ def ndcgs(cosines: np.ndarray, taste: np.ndarray, seen: np.ndarray, right: np.nd
     allowed = np.ones(len(cosines), bool)
     allowed[seen] = False
     rows = np.flatnonzero(allowed)
-    near = rows[np.argsort(-cosines[rows], kind="stable")][: max(FEWEST_CANDIDATES, CANDIDATES_A_HIT * DEPTH)]
+    near = rows[np.argsort(-cosines[rows], kind="stable")][: candidates(DEPTH)]
     orders = [rows[np.argsort(-taste[rows], kind="stable")]]
     for weight in WEIGHTS:
-        orders.append(near[np.argsort(-(_standard(cosines[near]) + weight * _standard(taste[near])), kind="stable")])
+        orders.append(near[np.argsort(-mixed(cosines[near], taste[near], weight), kind="stable")])
     gains = 1 / np.log2(np.arange(2, DEPTH + 2))
     best = gains[: min(len(right), DEPTH)].sum()
     return [float((gains * np.isin(order[:DEPTH], right)).sum() / best) for order in orders]

@@ -42,6 +42,7 @@ from pipeline.artefacts.vectors import matrix, write_groups
 from pipeline.artefacts.write import write_table
 from pipeline.config import Index as Settings
 from pipeline.interactions import Floats, Interactions
+from pipeline.recommend.user_networks import BESIDE
 from pipeline.serving import Choice, Index
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps.index import write_users
@@ -229,7 +230,9 @@ def folded(workspace: Path, most: int = 1000) -> dict[str, Any]:
         differences.append(float(np.abs(vector - vectors[row]).max()))
     return {
         "model": index.card["model"],
-        "members": sorted(path.parent.name for path in index.folder.glob("fold_in/*/reads.safetensors")),
+        "members": sorted(
+            path.name for path in index.folder.glob("fold_in/*") if path.is_dir() and path.name != BESIDE
+        ),
         "users": len(histories),
         "largest difference of a number": max(differences),
         "largest number": float(np.abs(vectors).max()),

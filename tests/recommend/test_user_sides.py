@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.errors import ConfigError, ShardCorrupt
+from pipeline.fusion.user_attention import HistoryAttention
 from pipeline.fusion.user_pooling import Pooling
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.recommend import kind_of
 from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.sides import PastOf, Split
+from pipeline.recommend.user_networks import NETWORK, ROWS
 from pipeline.recommend.user_sides import export_users, save_model
-from tests.recommend.test_recommenders import SMALL, USERS, World, recommender
+from tests.conftest import ROOT
+from tests.recommend.test_recommenders import ITEMS, SMALL, USERS, World, recommender
 
 SUMS = ("content", "elsa", "svd", "graph", "bpr", "vbpr", "lightgcn", "als")
-# So weakly held back that als reads a choice quite otherwise beside others.
-CHANGED = {"als": {"regularization": (0.1,), "alpha": (6,)}}
+# So weakly held back that als reads a choice quite otherwise beside others; and networks that read a part of a history.
+CHANGED = {
+    "als": {"regularization": (0.1,), "alpha": (6,)},
+    "two_tower": {"history_items": 6},
+    "sequence": {"history_items": 5, "heads": 2},
+}
+NETWORKS = ("two_tower", "sequence")
 MEMBERS = ("graph", "als", "popularity", "content", "elsa")
 
 
@@ -52,6 +63,13 @@ def fitted(name: str, world: World, content: Content, folder: Path, *members: st
     model.fit(content, world.train, epochs=2)
     save_model(model, folder)
     return model
+
+
+def replace_world(world: World, content: Content, train: Interactions) -> World:
+    """The same with another catalogue and log to learn from."""
+    other = copy.copy(world)
+    other.content, other.train = content, train
+    return other
 
 
 def splits(
@@ -119,19 +137,31 @@ def test_a_model_that_is_no_sum_does_not_pretend(name: str, world: World, tmp_pa
 
 
 def test_attention_over_a_history_is_no_sum_either(world: World, tmp_path: Path) -> None:
-    from pipeline.fusion.user_attention import HistoryAttention
-
     fitted("content", world, replace(world.content, pooling=Pooling(5.0, HistoryAttention(5.0))), tmp_path)
     assert kind_of("content").user_side(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", [*SUMS, "popularity", "blend"])
+def attention() -> HistoryAttention:
+    """Of which every number counts."""
+    made = HistoryAttention(5.0)
+    with torch.no_grad():
+        for number, value in zip(made.parameters(), (0.3, 0.4, 0.7, -0.5), strict=True):
+            number.fill_(value)
+    return made
+
+
+POOLED = [(name, "attention") for name in ("content", "two_tower", "blend")]
+
+
+@pytest.mark.parametrize(
+    ("name", "pooled"), [*((name, "mean") for name in (*SUMS, *NETWORKS, "popularity", "blend")), *POOLED]
+)
 def test_a_history_makes_the_models_own_user_without_the_model(
-    name: str, world: World, later: Interactions, tmp_path: Path
+    name: str, pooled: str, world: World, later: Interactions, tmp_path: Path
 ) -> None:
     """The items are cut to some rows, as an index has them, and nothing of the fit is there but what was exported."""
-    members = MEMBERS if name == "blend" else ()
-    plain = replace(world.content, pooling=Pooling(5.0))
+    members = (*MEMBERS, *NETWORKS) if name == "blend" else ()
+    plain = replace(world.content, pooling=Pooling(5.0, attention() if pooled == "attention" else None))
     (tmp_path / "saved").mkdir()
     model = fitted(name, world, plain, tmp_path / "saved", *members)
     rows = np.arange(2, later.n_items)
@@ -147,13 +177,17 @@ def test_a_history_makes_the_models_own_user_without_the_model(
         assert np.abs(side.fold_in(past) - users[user]).max() <= 1e-4 * max(1, np.abs(users[user]).max())
 
 
-@pytest.mark.parametrize("name", ["content", "blend"])
+@pytest.mark.parametrize("pooled", ["mean", "attention"])
+@pytest.mark.parametrize("name", ["content", "two_tower", "blend"])
 def test_a_profile_counts_as_it_does_at_night(
-    name: str, world: World, content: Content, later: Interactions, tmp_path: Path
+    name: str, pooled: str, world: World, content: Content, later: Interactions, tmp_path: Path
 ) -> None:
+    if pooled == "attention":
+        content = replace(content, pooling=replace(content.pooling, attention=attention()))
     (tmp_path / "saved").mkdir()
     (tmp_path / "profiles.parquet").write_text("copied")
-    model = fitted(name, world, content, tmp_path / "saved", *(("svd", "content") if name == "blend" else ()))
+    members = ("svd", "content", "two_tower") if name == "blend" else ()
+    model = fitted(name, world, content, tmp_path / "saved", *members)
     rows = np.arange(later.n_items)
     assert export_users(name, tmp_path / "saved", rows, tmp_path / "out", tmp_path / "profiles.parquet") == ()
     assert (tmp_path / "out" / "profiles.parquet").read_text() == "copied"
@@ -173,18 +207,75 @@ def test_a_profile_counts_as_it_does_at_night(
         assert np.abs(side.fold_in(past) - wanted).max() <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["two_tower", "blend"])
-def test_a_network_is_not_folded_in_and_says_so(name: str, world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_who_has_chosen_nothing_is_who_they_are_at_night(
+    name: str, world: World, later: Interactions, tmp_path: Path
+) -> None:
+    model = fitted(name, world, world.content, tmp_path)
+    side, others = kind_of(name).fold_side(tmp_path), later.subset(later.user > 0)
+    assert side is not None
+    past = PastOf(replace(others.subset(others.user < 0), n_users=1, n_items=0), np.zeros(0, np.int64))
+    np.testing.assert_array_equal(side.fold_in(past), model.user_vectors(others)[0])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_the_same_bytes_every_time_and_no_larger_for_more_items(
+    name: str, world: World, tmp_path: Path
+) -> None:
+    files = []
+    for place, most in enumerate((ITEMS, ITEMS, 60)):
+        (folder := tmp_path / str(place)).mkdir()
+        train = world.train.subset(world.train.item < most)
+        few = replace(world.content, vectors=world.content.vectors[:most], present=world.content.present[:most])
+        fitted(name, replace_world(world, few, replace(train, n_items=most)), few, folder)
+        files.append((folder / NETWORK).read_bytes())
+    assert files[0] == files[1] != files[2]
+    assert abs(len(files[2]) - len(files[0])) < 100
+    assert b"/" + __name__.encode() not in files[0]
+    assert str(ROOT).encode() not in files[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("damage", ["cut", "text", "another network", "no rows"])
+def test_a_network_that_is_damaged_or_anothers_is_one_sentence(
+    name: str, damage: str, world: World, later: Interactions, tmp_path: Path
+) -> None:
+    fitted(name, world, world.content, tmp_path)
+    path = tmp_path / NETWORK
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "text":
+        path.write_text("no network")
+    elif damage == "another network":
+        (other := tmp_path / "other").mkdir()
+        wider = recommender(name, width=32)
+        wider.fit(world.content, world.train, epochs=1)
+        save_model(wider, other)
+        shutil.copyfile(other / NETWORK, path)
+    else:
+        shutil.copyfile(tmp_path / "model.safetensors", tmp_path / ROWS)
+    own = later.subset(later.user == 1)
+    codes, places = np.unique(own.item, return_inverse=True)
+    history = Interactions(own.user * 0, places.astype(np.int32), own.age_days, own.weight, 1, len(codes))
+    past = PastOf(history, codes.astype(np.int64))
+    with pytest.raises(ShardCorrupt) as caught:
+        kind_of(name).fold_side(tmp_path).fold_in(past)  # type: ignore[union-attr]
+    assert str(caught.value).startswith(f"{tmp_path / (ROWS if damage == 'no rows' else NETWORK)}: not ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["llm", "blend"])
+def test_a_model_that_is_not_exported_is_not_folded_in_and_says_so(name: str, world: World, tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
-    model = fitted(name, world, world.content, tmp_path / "saved", *(("svd", "two_tower") if name == "blend" else ()))
+    model = fitted(name, world, world.content, tmp_path / "saved", *(("svd", "llm") if name == "blend" else ()))
     rows = np.arange(len(model.item_vectors))
-    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ("two_tower",)
+    assert export_users(name, tmp_path / "saved", rows, tmp_path / "out") == ("llm",)
     assert not (tmp_path / "out").exists()
     nobody = PastOf(Interactions(*np.zeros((2, 0), np.int32), *np.zeros((2, 0), np.float32), 1, 0), rows[:0])
     if name == "blend":
         side = kind_of(name).user_side(tmp_path / "saved")
         assert side is not None
-        with pytest.raises(ConfigError, match="history: two_tower makes users at night alone"):
+        with pytest.raises(ConfigError, match="history: llm makes users at night alone"):
             side.fold_in(nobody)
 
 

@@ -31,8 +31,11 @@ GENRES = ["jazz", "soul", "samba", None]
 KINDS = ("exact", "cells")
 
 
-def write_index(workspace: Path, digest: str, kind: str, shift: int = 0) -> None:
-    """Publishes random vectors. shift: by how much all scores are larger, so that an answer tells whose it is."""
+def write_index(workspace: Path, digest: str, kind: str, shift: int = 0, personal: float | None = None) -> None:
+    """Publishes random vectors. shift: by how much all scores are larger, so that an answer tells whose it is.
+
+    personal: the weight of the user that the card names, if it names one.
+    """
     folder, random = workspace / "index" / digest, np.random.default_rng(3)
     folder.mkdir(parents=True)
     vectors = random.normal(size=(ITEM_COUNT, WIDTH)).astype(np.float32)
@@ -73,8 +76,9 @@ def write_index(workspace: Path, digest: str, kind: str, shift: int = 0) -> None
         pa.Table.from_pylist([dict(zip(names_of, row, strict=True)) for row in lists], list_schema()), folder / LISTS
     )
     pq.write_table(pa.table({"user_id": ["w"], "reason": ["no interaction"]}), folder / WITHOUT_LIST)
-    card = {"model": "two_tower", "lineage": {}, "encoders": {}, "recommended": {"k": LISTED}}
-    (folder / CARD).write_text(json.dumps({**card, "not_folded_in": ["two_tower"]}))
+    card = {"model": "llm", "lineage": {}, "encoders": {}, "recommended": {"k": LISTED}}
+    card |= {} if personal is None else {"personal": {"user": personal}}
+    (folder / CARD).write_text(json.dumps({**card, "not_folded_in": ["llm"]}))
     (folder / ENCODERS).write_text("{}")
     write_receipt(folder)
     point_to(workspace, digest)
@@ -234,7 +238,7 @@ WRONG = [
     (lambda index: index.recommend("u05", filter={"genre": 3}), "filter: genre is string, to which 3 cannot be"),
     (lambda index: index.recommend("u05", filter={"genre": None}), "filter: genre is string, to which None cannot"),
     (lambda index: index.recommend("u05", filter={"price": (1, 2, 3)}), "filter: price is double, to which (1, 2, 3)"),
-    (lambda index: index.recommend(history=["i00001"]), "history: two_tower makes users at night alone"),
+    (lambda index: index.recommend(history=["i00001"]), "history: llm makes users at night alone"),
     (lambda index: index.recommend(history=["i00001", "x"]), "history: x: not in the published index"),
     (lambda index: index.recommend(history="i00001"), "history: i00001 is one text; give a list of item ids, or of"),
     (lambda index: index.nearest(np.zeros((2, 3))), "vectors: of shape (2, 3); give (n, 16)"),
@@ -266,6 +270,15 @@ def test_a_personal_search_keeps_to_the_querys_best_and_orders_them_by_both(inde
     order = np.argsort(-mixed)[:20]
     assert [hit.item_id for hit in both.hits] == [plain.hits[at].item_id for at in order]
     assert [hit.score for hit in both.hits] == pytest.approx(mixed[order].tolist(), abs=1e-3)
+
+
+def test_a_personal_search_weighs_the_user_as_the_night_chose(tmp_path: Path) -> None:
+    write_index(tmp_path, "one", "exact")
+    plain = Index.open(tmp_path)
+    write_index(tmp_path, "two", "exact", personal=8.0)
+    chosen = Index.open(tmp_path)
+    heavy = pairs(plain.search(item="i00011", user="u05", weights={"user": 8}))
+    assert pairs(chosen.search(item="i00011", user="u05")) == heavy != pairs(plain.search(item="i00011", user="u05"))
 
 
 @pytest.fixture
@@ -423,16 +436,17 @@ def test_nothing_published_is_said(tmp_path: Path) -> None:
 def test_users_histories_and_items_are_answered_without_what_encodes(published: Shop) -> None:
     code = """
 import sys
-from pipeline.serving import Index
+from pipeline.serving import Choice, Index
 index = Index.open(sys.argv[1])
 index.recommend("buyer-0001")
 index.recommend("buyer-0001", k=40, filter={"genre": ["samba", "soul"]})
 index.similar("rec-0003")
 index.search(item="rec-0003", user="buyer-0001")
-try:
-    index.recommend(history=["rec-0003"])
-except Exception as error:
-    assert "two_tower makes users at night alone" in str(error), error
+one, other, moment = (
+    [hit.score for hit in index.recommend(history=history, k=30).hits]
+    for history in (["rec-0003", "rec-0004"], ["rec-0004", "rec-0003"], [Choice("rec-0003"), Choice("rec-0004")])
+)
+assert one != other != moment != one  # ids follow each other, choices of one age do not
 heavy = [name for name in ("torch", "transformers", "pandas", "sklearn", "implicit", "numba") if name in sys.modules]
 assert not heavy, heavy
 """
@@ -440,8 +454,10 @@ assert not heavy, heavy
 
 
 def test_someone_of_a_users_history_is_answered_as_that_user_is(night: Shop) -> None:
-    """A blend of models that fold in, each its own way, and one of them with profiles."""
-    members = "train.members=[{model: svd}, {model: als}, {model: content}]"
+    """A blend of models that fold in, each its own way, and two of them with profiles."""
+    quick = "max_epochs: 2"
+    members = f"[{{model: svd}}, {{model: als}}, {{model: content}}, {{model: two_tower, {quick}}}]"
+    members = f"train.members={members[:-1]}, {{model: sequence, {quick}}}]"
     night.run("folded", "-s", "train.model=blend", "-s", members)
     index = Index.open(night.workspace)
     assert index.published.card["not_folded_in"] == []

@@ -51,7 +51,7 @@ def test_an_item_is_not_its_own_neighbour_and_can_be_combined_with_words(publish
         (("--item", "nothing"), 2, "--item nothing: not in the published index"),
         ((), 2, "ask for --user, or for any of"),
         (("--user", "nobody", "--text", "x"), 2, "--user nobody: not in the published index"),
-        (("--history", "rec-0003"), 2, "--history: two_tower makes users at night alone"),
+        (("--history", "nothing"), 2, "--history: nothing: not in the published index"),
         (("--image", "/no/such.jpg"), 1, "file not found"),
         (("--image", __file__), 1, "--image: not a readable picture"),
         (("--audio", __file__), 1, "--audio: not a readable clip"),

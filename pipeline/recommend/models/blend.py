@@ -36,7 +36,7 @@ from pipeline.recommend.base import Content, Fit, FitInput, OnEpoch, Recommender
 from pipeline.recommend.content_features import degrees, neighbours_of
 from pipeline.recommend.item_sides import BLEND_FILE, BlendItems, SavedRows
 from pipeline.recommend.portfolio import Judge, climbed, whole
-from pipeline.recommend.sides import ItemSide, UserSide
+from pipeline.recommend.sides import FoldSide, ItemSide, UserSide
 from pipeline.recommend.user_sides import BlendedUser, save_model
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class BlendModel(Recommender):
         return blended if any(blended.sides.values()) else None
 
     @classmethod
-    def fold_side(cls, folder: Path) -> UserSide:
+    def fold_side(cls, folder: Path) -> FoldSide:
         """See Model."""
         return BlendedUser(folder)
 

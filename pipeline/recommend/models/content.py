@@ -6,13 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from pipeline.config.train import TrainSettings
 from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.recommend.base import Content, Fit, FitInput, Recommender
 from pipeline.recommend.sides import ItemSide
-from pipeline.recommend.user_sides import AdditiveUsers
+from pipeline.recommend.user_networks import UserNetwork
+from pipeline.recommend.user_sides import AdditiveUsers, pooled_users
 
 
 class ContentSettings(TrainSettings):
@@ -29,6 +28,7 @@ class ContentRecommender(Recommender):
     purpose = "a catalogue whose log is young; the floor that learning must clear"
     inductive = True
     reads = frozenset({"fused"})
+    version = 2
     seeded = False
     validated = False
     remade = True
@@ -45,15 +45,13 @@ class ContentRecommender(Recommender):
 
     def additive_users(self) -> AdditiveUsers | None:
         """See Recommender; None where attention weighs the history."""
-        pooling = self._pooling
-        if pooling.attention is not None:
-            return None
-        counts = pooling.profiles is not None and pooling.profile_weight > 0
-        nothing = np.zeros(self.item_vectors.shape[1], np.float32)
-        weight = pooling.profile_weight
-        return AdditiveUsers(
-            self.item_vectors, nothing, pooling.half_life_days, profiles=counts, length=1, profile_weight=weight
-        )
+        pooled = pooled_users(self.item_vectors, self._pooling)
+        return pooled if isinstance(pooled, AdditiveUsers) else None
+
+    def user_network(self) -> UserNetwork | None:
+        """See Recommender: that attention."""
+        pooled = pooled_users(self.item_vectors, self._pooling)
+        return pooled if isinstance(pooled, UserNetwork) else None
 
     @classmethod
     def item_side(cls, folder: Path) -> ItemSide:

@@ -14,7 +14,7 @@ from pipeline.evaluation.metrics import Scorer
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.base import Content, Recommender
 from pipeline.recommend.grid_searched import Choice, Searched
-from pipeline.recommend.sides import UserSide
+from pipeline.recommend.sides import FoldSide
 from pipeline.recommend.user_sides import SameForAll
 
 
@@ -54,6 +54,6 @@ class Popularity(Searched[Floats], Recommender):
         return np.ones((history.n_users, 1), np.float32)
 
     @classmethod
-    def fold_side(cls, folder: Path) -> UserSide:
+    def fold_side(cls, folder: Path) -> FoldSide:
         """See Model."""
         return SameForAll()

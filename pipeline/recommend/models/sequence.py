@@ -29,6 +29,7 @@ from pipeline.recommend.base import Content, Space
 from pipeline.recommend.item_sides import SequenceItems
 from pipeline.recommend.sides import ItemSide
 from pipeline.recommend.trained import Tables, Trained
+from pipeline.recommend.user_networks import UserNetwork
 from pipeline.training.batches import padded_batches
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class SequenceModel(HistoryModel):
     title = "sequence"
     purpose = "logs in which the order of choices tells what comes next"
     reads = frozenset({"fused"})
+    version = 2
     search_space: ClassVar[Space] = {
         "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "dropout": {"low": 0.1, "high": 0.7},
@@ -214,6 +216,11 @@ class SequenceModel(HistoryModel):
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         self._weights = dict(self._network.named_parameters())
         self._optimizers = [torch.optim.AdamW(self._network.parameters(), lr=rate, weight_decay=decay, fused=True)]
+
+    def user_network(self) -> UserNetwork:
+        """See Recommender."""
+        network = sequence_network.ReadUser(self._network, self.settings.temperature)
+        return UserNetwork(network, ("items", "present"), self._vectors.cpu().numpy(), self.settings.history_items)
 
     def _places(self) -> int:
         return BLOCK_PLACES

@@ -34,6 +34,8 @@ from pipeline.recommend.base import Content, Space
 from pipeline.recommend.item_sides import TowerItems
 from pipeline.recommend.sides import ItemSide
 from pipeline.recommend.trained import Tables, Trained
+from pipeline.recommend.user_networks import UserNetwork
+from pipeline.recommend.user_sides import pooled_users
 
 if TYPE_CHECKING:
     import torch
@@ -106,6 +108,7 @@ class TwoTower(Trained["Batch"]):
     reads = frozenset({"fused"})
     shared = True
     remade = True
+    version = 2
     search_space: ClassVar[Space] = {
         "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
         "weight_decay": {"low": 1e-3, "high": 0.1, "log": True},
@@ -129,6 +132,18 @@ class TwoTower(Trained["Batch"]):
         ones = np.ones((history.n_users, 1), np.float32)
         content = self._pooling.users(self._content.cpu().numpy(), history)
         return np.concatenate([np.concatenate(blocks), ones, content], axis=1)
+
+    def user_network(self) -> UserNetwork:
+        """See Recommender: the user tower, and beside it what pools the fused part."""
+        content = self._content.cpu().numpy()
+        return UserNetwork(
+            two_tower_network.ReadUser(self._towers),
+            ("items", "present", "newer", "gap_days"),
+            self._vectors.cpu().numpy(),
+            self.settings.history_items,
+            profile_width=0 if self._profiles is None else content.shape[1],
+            beside=pooled_users(content, self._pooling),
+        )
 
     @classmethod
     def reads_earlier(cls, settings: TrainSettings, settled: Collection[str]) -> bool:
@@ -209,8 +224,7 @@ class TwoTower(Trained["Batch"]):
     def _profile(self, users: Tensor) -> two_tower_network.Profile | None:
         if self._profiles is None:
             return None
-        fused = self._profiles[users]
-        return two_tower_network.Profile(self._towers.item.content(fused), fused.any(dim=1))
+        return two_tower_network.Profile.of(self._profiles[users], self._towers.item.content)
 
     def _freeze(self) -> None:
         self._towers.eval()
@@ -243,6 +257,4 @@ class TwoTower(Trained["Batch"]):
         codes, places = torch.unique(window.item, return_inverse=True)
         profile = self._profile(torch.from_numpy(users))
         vectors = self._towers.user(self._vectors[codes], replace(window, item=places), profile)
-        known = window.present.any(dim=1)
-        known = known if profile is None else known | profile.present
-        return np.asarray((vectors * known[:, None]).cpu().numpy(), np.float32)
+        return np.asarray(vectors.cpu().numpy(), np.float32)
