@@ -1,4 +1,4 @@
-"""Servers of a test's own, from what is installed here: PostgreSQL and Redis."""
+"""Servers of a test's own, from what is installed here: PostgreSQL, Redis and Milvus."""
 
 from __future__ import annotations
 
@@ -73,3 +73,19 @@ def redis_server(program: str) -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(20)
+
+
+@contextmanager
+def milvus_server() -> Iterator[str]:
+    """A Milvus server, of the package `milvus`, as a URI; which takes half a minute to start, or more."""
+    from milvus import MilvusServer
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = MilvusServer()
+        server.set_base_dir(folder)
+        server.listen_port = free_port()
+        try:
+            server.start()
+            yield f"http://127.0.0.1:{server.listen_port}"
+        finally:
+            server.stop()

@@ -201,7 +201,7 @@ def lookup(
 
 @verb()
 def export(
-    kind: Annotated[str, typer.Argument(help="parquet, postgresql, redis, qdrant, or one of your own")],
+    kind: Annotated[str, typer.Argument(help="parquet, postgresql, redis, qdrant, milvus, opensearch, or another")],
     workspace: WorkspaceFolder,
     settings: Annotated[list[str] | None, typer.Option("-s", "--set", help="the kind's key=value; repeatable")] = None,
 ) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +73,11 @@ class Contents:
         """The rows of `items`, `users` or `lists`."""
         return rows_of(self.published.path(FILES[name]))
 
+    @property
+    def item_schema(self) -> pa.Schema:
+        """The columns of `items`."""
+        return schema_of(self.published.path(ITEMS))
+
     def vectors(self, start: int, stop: int) -> Floats:
         """The items' vectors from one row to another: (stop - start, d) float32, of any norm."""
         return np.asarray(self.item_index.reconstruct_n(start, stop - start), np.float32)
@@ -90,6 +96,17 @@ class Contents:
         """`user_id`, `rank` from 1, `item_id` and `score`: each user's one list."""
         for start, table in self._tables(LISTS):
             yield Block(start, table, np.zeros((len(table), 0), np.float32))
+
+    def lists_by_user(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        """Each user, and the item ids and scores of their one list, best first."""
+
+        def rows() -> Iterator[tuple[str, str, float]]:
+            for block in self.lists():
+                columns = (block.table[name].to_pylist() for name in ("user_id", "item_id", "score"))
+                yield from zip(*columns, strict=True)
+
+        for user, own in groupby(rows(), key=lambda row: row[0]):
+            yield user, [(item, score) for _, item, score in own]
 
     def _tables(self, name: str) -> Iterator[tuple[int, pa.Table]]:
         """A file's rows in blocks of BLOCK_ROWS, whatever groups it has, so that a block is the same every time."""

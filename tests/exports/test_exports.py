@@ -6,76 +6,23 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import faiss
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.artefacts.published import CURRENT, ITEMS, RECOMMEND, published
-from pipeline.config.rerank import Rerank
+from pipeline.artefacts.published import RECOMMEND, published
 from pipeline.errors import ConfigError, ExportFailed
-from pipeline.exports import contents as blocks
 from pipeline.exports.base import DEPTH, URI_VARIABLE
 from pipeline.exports.contents import Contents
 from pipeline.exports.export import best, export, sampled, settings_of
-from pipeline.recommend.models.als import AlsSettings
-from pipeline.steps import fuse, train
 from tests.conftest import medley
-from tests.planted_night import CONFIG, planted_night, publish
+from tests.exports.published_again import point_to, publish_again
 from tests.receipts import write_receipt
 from tests.servers import free_port, postgresql_programs, postgresql_server, redis_server
-
-
-@pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a published index, of a model of choices alone."""
-    folder = tmp_path_factory.mktemp("exports") / "workspace"
-    als = AlsSettings(factors=8, iterations=3, regularization=(5,), alpha=(4,))
-    chosen = CONFIG.model_copy(update={"train": als, "rerank": Rerank(enabled=False)})
-    made = planted_night(folder, chosen)
-    fuse.run(made)
-    train.run(made)
-    publish(made)
-    with_attributes(folder / "index" / "planted" / ITEMS)
-    return folder
-
-
-def with_attributes(path: Path) -> None:
-    """Gives items attributes of many types, some of names that places have a meaning for."""
-    table, day = pq.read_table(path), datetime(2026, 1, 2, tzinfo=UTC)
-    attributes: dict[str, object] = {
-        "id": 7,
-        "values": [1.5],
-        "embedding": "x",
-        "day": day,
-        "days": [day.date()],
-        "Size": None,
-    }
-    for name, value in attributes.items():
-        table = table.append_column(name, pa.array([value] * len(table)))
-    pq.write_table(table, path)
-    write_receipt(path.parent)
-
-
-@pytest.fixture
-def workspace(night: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, to be changed; blocks are small, so that there are several."""
-    monkeypatch.setattr(blocks, "BLOCK_ROWS", 64)
-    shutil.copytree(night / "index", tmp_path / "workspace" / "index")
-    shutil.copyfile(night / CURRENT, tmp_path / "workspace" / CURRENT)
-    return tmp_path / "workspace"
-
-
-def publish_again(workspace: Path, digest: str) -> None:
-    """Publishes the same index under another name."""
-    shutil.copytree(workspace / "index" / "planted", workspace / "index" / digest)
-    write_receipt(workspace / "index" / digest)
-    document = json.loads((workspace / CURRENT).read_text())
-    (workspace / CURRENT).write_text(json.dumps({**document, "index": f"index/{digest}", "digest": digest}))
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +160,7 @@ def test_redis_serves_lists_by_a_key_that_is_moved(
         assert export(workspace, settings_of("redis", {}))["alike"]["lists"] > 0.9
         assert server.get(f"medley:{second}:user:{user}") == "[]"
         # What goes out again after a rollback does not go with what was to be forgotten.
-        document = json.loads((workspace / CURRENT).read_text())
-        (workspace / CURRENT).write_text(json.dumps({**document, "index": f"index/{first}", "digest": first}))
+        point_to(workspace, first)
         export(workspace, settings)
         assert server.get("medley:current") == first
         assert {server.ttl(key) for key in server.scan_iter(f"medley:{first}:*")} == {-1}

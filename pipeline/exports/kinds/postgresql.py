@@ -20,10 +20,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.errors import ConfigError, ExportFailed
-from pipeline.exports.base import DEPTH, URI_VARIABLE, Export, ExportSettings, first_items, server_uri
+from pipeline.exports.base import DEPTH, URI_VARIABLE, Export, ExportSettings, first_items, said, server_uri
 from pipeline.exports.contents import Block, apart
 from pipeline.interactions import Floats
-from pipeline.source.passwords import without_password
 from pipeline.workspace import Json
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ DIGITS = 16
 class PostgresqlSettings(ExportSettings):
     """Where in the database the tables go; the database is that of MEDLEY_EXPORT_URI."""
 
-    database_schema: str = Field("medley", pattern=r"[a-z_][a-z0-9_]{0,40}", description="made where it is not there")
+    database_schema: str = Field("medley", pattern=r"^[a-z_][a-z0-9_]{0,40}$", description="made where it is not there")
     hnsw: bool = Field(False, description="index items' embeddings by pgvector's graph, for millions of them")
 
 
@@ -156,5 +155,4 @@ class PostgresqlExport(Export):
             with dbapi.connect(uri) as connection:
                 yield connection
         except Error as error:
-            said = " ".join(without_password(str(error), uri).split())
-            raise ExportFailed(f"export postgresql: the server says: {said}; see {URI_VARIABLE}") from None
+            raise ExportFailed(f"export postgresql: the server says: {said(error, uri)}; see {URI_VARIABLE}") from None

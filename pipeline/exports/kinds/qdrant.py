@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.errors import ConfigError, ExportFailed
-from pipeline.exports.base import DEPTH, DIGEST, Export, ExportSettings, server_uri
+from pipeline.errors import ConfigError
+from pipeline.exports.base import DEPTH, Export, ExportSettings, client_errors, exported, server_uri
+from pipeline.exports.plain import plain
 from pipeline.interactions import Floats
 from pipeline.workspace import Json
 
@@ -27,7 +28,7 @@ BATCH = 1_024
 class QdrantSettings(ExportSettings):
     """Where the collection goes: a folder of the client's own, or the server of MEDLEY_EXPORT_URI."""
 
-    alias: str = Field("medley", pattern=r"[A-Za-z0-9_-]+", description="what readers ask for")
+    alias: str = Field("medley", pattern=r"^[A-Za-z0-9_-]+$", description="what readers ask for")
     folder: str = Field("", description="the client's embedded form keeps the collection here; empty for a server")
 
 
@@ -55,7 +56,7 @@ class QdrantExport(Export):
                     points = models.Batch(
                         ids=list(range(block.start + first, block.start + min(first + BATCH, len(payloads)))),
                         vectors=block.vectors[rows].tolist(),
-                        payloads=[{name: _plain(value) for name, value in row.items()} for row in payloads[rows]],
+                        payloads=[{name: plain(value) for name, value in row.items()} for row in payloads[rows]],
                     )
                     client.upsert(self._collection, points, wait=True)
             count = client.count(self._collection, exact=True).count
@@ -89,10 +90,10 @@ class QdrantExport(Export):
             made = models.CreateAlias(collection_name=self._collection, alias_name=alias)
             moved.append(models.CreateAliasOperation(create_alias=made))
             client.update_collection_aliases(moved)
-            for each in client.get_collections().collections:
-                own = DIGEST.fullmatch(each.name.removeprefix(f"{alias}-"))
-                if own and each.name not in (self._collection, before):
-                    client.delete_collection(each.name)
+            names = [each.name for each in client.get_collections().collections]
+            for name in exported(names, f"{alias}-"):
+                if name not in (self._collection, before):
+                    client.delete_collection(name)
 
     @property
     def _collection(self) -> str:
@@ -105,21 +106,10 @@ class QdrantExport(Export):
             from qdrant_client import QdrantClient
         except ImportError:
             raise ConfigError("export qdrant needs the package qdrant-client: pip install qdrant-client") from None
-        where = {"path": self.settings.folder} if self.settings.folder else {"url": server_uri("http://HOST:6333")}
-        try:
-            client = QdrantClient(**where)  # type: ignore[arg-type]
+        uri = "" if self.settings.folder else server_uri("http://HOST:6333")
+        with client_errors("qdrant", uri):
+            client = QdrantClient(path=self.settings.folder) if self.settings.folder else QdrantClient(url=uri)
             try:
                 yield client
             finally:
                 client.close()
-        except (ConfigError, ExportFailed):
-            raise
-        except Exception as error:  # the client passes on what its transports raise
-            said = " ".join(str(error).split())[:300]
-            raise ExportFailed(f"export qdrant: {type(error).__name__}: {said}") from None
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pipeline.errors import ConfigError, ExportFailed
-from pipeline.exports.base import DEPTH, URI_VARIABLE, Export, ExportSettings, server_uri
-from pipeline.source.passwords import without_password
+from pipeline.errors import ConfigError
+from pipeline.exports.base import DEPTH, Export, ExportSettings, batches, client_errors, server_uri
 from pipeline.workspace import Json
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ class RedisExport(Export):
             # What was served before and is to be served again is about to go: it is written anew, to stay.
             done = 0 if server.ttl(counted) >= 0 else int(server.get(counted) or 0)
             rows = 0
-            for users in _batches(self._lists()):
+            for users in batches(self.contents.lists_by_user(), BATCH):
                 rows += len(users)
                 if rows <= done:
                     continue
@@ -80,15 +78,6 @@ class RedisExport(Export):
     def _key(self, *parts: str) -> str:
         return ":".join((self.settings.prefix, self.contents.digest, *parts))
 
-    def _lists(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-        def rows() -> Iterator[tuple[str, str, float]]:
-            for block in self.contents.lists():
-                columns = (block.table[name].to_pylist() for name in ("user_id", "item_id", "score"))
-                yield from zip(*columns, strict=True)
-
-        for user, own in groupby(rows(), key=lambda row: row[0]):
-            yield user, [(item, score) for _, item, score in own]
-
     @contextmanager
     def _connected(self) -> Iterator[redis.Redis]:
         """A connection; what the server says becomes ExportFailed."""
@@ -97,20 +86,5 @@ class RedisExport(Export):
         except ImportError:
             raise ConfigError("export redis needs the package redis: pip install redis") from None
         uri = server_uri("redis://:PASSWORD@HOST:6379/0")
-        try:
-            with redis.Redis.from_url(uri, decode_responses=True) as server:
-                yield server
-        except (redis.RedisError, ValueError) as error:
-            said = " ".join(without_password(str(error), uri).split())
-            raise ExportFailed(f"export redis: the server says: {said}; see {URI_VARIABLE}") from None
-
-
-def _batches(users: Iterator[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for user in users:
-        batch.append(user)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        with client_errors("redis", uri), redis.Redis.from_url(uri, decode_responses=True) as server:
+            yield server
