@@ -26,16 +26,19 @@ def serve(
     allow_host: Annotated[list[str] | None, typer.Option(help="a further name it is asked by; repeatable")] = None,
 ) -> Answer:
     """Answer questions to the published index over HTTP, with a page to try it, until Ctrl-C."""
-    from pipeline.config import Config
-    from pipeline.runtime import arrow_without_pandas, limit_threads, threads
     from pipeline.web.settings import TOKEN_VARIABLE, Settings
-
-    limit_threads(threads(Config()))
-    arrow_without_pandas()
-    from pipeline.web.server import serve as answer
 
     log.setLevel(logging.INFO)
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    hosts = tuple(allow_host or ())
-    requests = answer(Settings(workspace, host, port, refresh_seconds, max_upload_bytes, rate, hosts, token))
+    settings = Settings(workspace, host, port, refresh_seconds, max_upload_bytes, rate, tuple(allow_host or ()), token)
+    settings.check()
+    with settings.listen() as listening:
+        from pipeline.config import Config
+        from pipeline.runtime import arrow_without_pandas, limit_threads, threads
+
+        limit_threads(threads(Config()))
+        arrow_without_pandas()
+        from pipeline.web.server import serve as answer
+
+        requests = answer(settings, listening)
     return {"requests": requests}, f"ended; {requests} requests were answered"

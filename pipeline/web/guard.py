@@ -5,6 +5,7 @@ What is refused here costs nothing: it is said before a byte of the body is read
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
@@ -17,6 +18,7 @@ from pipeline.web.access import Hosts, Tokens
 from pipeline.web.settings import MAX_QUESTION_BYTES
 from pipeline.web.traffic import Rates, counted
 
+log = logging.getLogger("medley")
 # Nothing from elsewhere, nothing inline: a script in a title would not run, even if it became markup.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
@@ -72,7 +74,11 @@ class Guard:
             bounded = counted(request, receive, most)
         except HTTPException as error:
             return await refused(error)(scope, receive, with_headers)
-        await self.app(scope, bounded, with_headers)
+        try:
+            await self.app(scope, bounded, with_headers)
+        except Exception:
+            # The application has answered that there was a fault; raised further, it would cost the connection too.
+            log.exception("serve      %s", scope["path"])
 
     def _check(self, request: Request) -> None:
         self.hosts.check(request)

@@ -16,6 +16,7 @@ from pipeline.workspace import Json
 
 WITHOUT_CONTENT = "without any content"
 EVERYONE = "what suits everyone"
+INNER_PRODUCT = "the inner product of their vector and the item's"
 
 
 def of_list(explained: ListedItem) -> Reasons:
@@ -34,7 +35,7 @@ def of_list(explained: ListedItem) -> Reasons:
     if explained.chosen:
         notes.append("chosen by this user already, so it is not recommended")
     listed = explained.groups is not None
-    meaning = f"{probability(explained.score)} likely to be chosen, by the re-ranker" if listed else "an inner product"
+    meaning = f"{probability(explained.score)} likely to be chosen, by the re-ranker" if listed else INNER_PRODUCT
     return Reasons(
         index=explained.index,
         item_id=explained.items[0],
@@ -74,7 +75,7 @@ def of_history(index: Index, item: str, history: Sequence[str | Choice], user: s
         item_id=item,
         title=index.title(item) or item,
         score=score,
-        meaning="an inner product",
+        meaning=INNER_PRODUCT,
         rank=None,
         bars=[_by_choice(score, HistoryShares(split.base, past, split.rest))],
         missing={},
@@ -93,7 +94,8 @@ def _first_stage(first: FirstStage, document: Json) -> list[Bars]:
 
 def _bars(title: str, of: str, total: float, split: Json, base_is: str) -> Bars:
     """split: `base` and `contributions`."""
-    parts = [Part(name=GROUPS.get(name, name), value=value) for name, value in split["contributions"].items()]
+    added = sorted(split["contributions"].items(), key=lambda part: -abs(part[1]))
+    parts = [Part(name=GROUPS.get(name, name), value=value) for name, value in added]
     return Bars.model_validate(
         {"title": title, "of": of, "total": total, "base": split["base"], "base_is": base_is, "parts": parts}
     )

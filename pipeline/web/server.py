@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,22 +54,19 @@ def server_of(serving: Serving, settings: Settings) -> uvicorn.Server:
     return _Server(config)
 
 
-def serve(settings: Settings) -> int:
-    """Answers until Ctrl-C or SIGTERM; returns how many requests were answered.
+def serve(settings: Settings, listening: socket.socket) -> int:
+    """Answers on a socket until Ctrl-C or SIGTERM; returns how many requests were answered.
 
-    Raises ConfigError if others could ask without a token, or the port is taken; WorkspaceError if nothing is
-    published.
+    Raises WorkspaceError if nothing is published.
     """
-    settings.check()
-    with settings.listen() as listening:
-        serving = Serving(settings)
-        server = server_of(serving, settings)
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        log.info("serve      http://%s:%d answers from index %s; Ctrl-C ends it", shown, port, serving.now.about.index)
-        serving.keep_fresh()
-        try:
-            server.run(sockets=[listening])
-        finally:
-            serving.end()
-        return server.server_state.total_requests
+    serving = Serving(settings)
+    server = server_of(serving, settings)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    log.info("serve      http://%s:%d answers from index %s; Ctrl-C ends it", shown, port, serving.now.about.index)
+    serving.keep_fresh()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        serving.end()
+    return server.server_state.total_requests

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.web.traffic import rate_of
 
 TOKEN_VARIABLE = "MEDLEY_SERVE_TOKEN"
 # What a question without an upload may take.
@@ -37,7 +39,8 @@ class Settings:
         return all(ipaddress.ip_address(str(place[4][0]).partition("%")[0]).is_loopback for place in places)
 
     def check(self) -> None:
-        """Raises ConfigError if others could ask without a token."""
+        """Raises ConfigError if others could ask without a token, or the rate is none."""
+        rate_of(self.rate)
         if not self.is_loopback and not self.token:
             raise ConfigError(
                 f"--host {self.host}: others than this machine could ask; set {TOKEN_VARIABLE} to a token that they "
@@ -50,5 +53,5 @@ class Settings:
         try:
             return socket.create_server((self.host, self.port), family=family, backlog=128)
         except OSError as error:
-            fault = f"{error.strerror or error}".lower()
+            fault = (os.strerror(error.errno) if error.errno else str(error)).lower()
             raise ConfigError(f"--port {self.port}: {fault} at {self.host}; give another with --port") from None

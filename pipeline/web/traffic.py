@@ -19,18 +19,23 @@ MEDIA_A_QUESTION = 20
 RATE = "--rate {}: write a number and a time, such as 120/minute or 5/second"
 
 
+def rate_of(written: str) -> RateLimitItem:
+    """A rate such as `120/minute`. Raises ConfigError if it is none."""
+    try:
+        rate = parse(written)
+    except ValueError:
+        raise ConfigError(RATE.format(written)) from None
+    if rate.amount < 1 or rate.multiples < 1:
+        raise ConfigError(RATE.format(written))
+    return rate
+
+
 class Rates:
     """Questions of one address within a moving window; pictures and clips have a window of their own."""
 
     def __init__(self, rate: str) -> None:
         """rate: such as `120/minute`. Raises ConfigError if it is none."""
-        try:
-            questions: RateLimitItem = parse(rate)
-        except ValueError:
-            raise ConfigError(RATE.format(rate)) from None
-        if questions.amount < 1 or questions.multiples < 1:
-            raise ConfigError(RATE.format(rate))
-        self._questions = questions
+        questions = self._questions = rate_of(rate)
         self._media = type(questions)(MEDIA_A_QUESTION * questions.amount, questions.multiples, namespace="media")
         self._windows = MovingWindowRateLimiter(MemoryStorage())
 

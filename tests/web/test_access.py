@@ -245,5 +245,7 @@ def test_others_than_this_machine_need_a_token(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="set MEDLEY_SERVE_TOKEN to a token"):
             Settings(tmp_path, host).check()
         Settings(tmp_path, host, token=TOKEN).check()
+    with pytest.raises(ConfigError, match=r"--host no\.such\.name\.invalid: no such address"):
+        Settings(tmp_path, "no.such.name.invalid").check()
     for host in ("127.0.0.1", "localhost", "::1", "127.0.0.53"):
         Settings(tmp_path, host).check()

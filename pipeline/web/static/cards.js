@@ -5,7 +5,7 @@ const placeholder = (item) => make("span", { class: "tile tone-" + item.tone, "a
 
 export const pictureOf = (item, size = "card") => {
   if (!item.picture) return placeholder(item);
-  const image = make("img", { src: item.picture + "&size=" + size, alt: "", loading: "lazy", draggable: "false" });
+  const image = make("img", { src: item.picture + "&size=" + size, alt: "", draggable: "false" });
   image.addEventListener("error", () => image.replaceWith(placeholder(item)), { once: true });
   return image;
 };
@@ -45,9 +45,12 @@ export const playButton = (item) => {
   return button;
 };
 
-export const captionOf = (item, most = 3) => Object.values(item.attributes).filter((value) => value.length <= 28).slice(0, most).join(" · ");
+// What tells the items apart: an attribute that is the same of all says nothing on a card.
+const captionOf = (item, others) => Object.entries(item.attributes)
+  .filter(([name, value]) => value.length <= 28 && (others.length < 2 || others.some((other) => other.attributes[name] !== value)))
+  .slice(0, 3).map(([, value]) => value).join(" · ");
 
-export const card = (item, rank, actions) => {
+export const card = (item, rank, others, actions) => {
   const open = make("button", { type: "button", class: "open", "aria-label": "Show " + item.title, onclick: () => actions.open(item) }, pictureOf(item));
   const action = (label, call) => make("button", { type: "button", "aria-label": label + ": " + item.title, onclick: () => call(item) }, label);
   const buttons = [action("Similar", actions.similar)];
@@ -56,7 +59,7 @@ export const card = (item, rank, actions) => {
   return make("article", { class: "card hit", "data-item": item.item_id },
     make("div", { class: "cover" }, open, make("span", { class: "rank", "aria-hidden": "true" }, String(rank)), item.clip ? playButton(item) : null),
     make("h3", {}, item.title),
-    make("small", {}, captionOf(item)),
+    make("small", {}, captionOf(item, others)),
     make("p", { class: "scored" }, make("span", {}, "score"), " ", make("b", {}, short(item.score))),
     make("div", { class: "do" }, ...buttons));
 };

@@ -48,7 +48,7 @@ export class Filters {
         const values = [...box.querySelectorAll("input[type=checkbox]:checked")].map((one) => one.value);
         this.set(facet.name, values.length ? values : null);
       });
-      return make("label", { class: "value" }, input, make("span", {}, value), make("small", {}, whole(items)));
+      return make("label", { class: "choice" }, input, make("span", {}, value), make("small", {}, whole(items)));
     });
     if (facet.values.length > LONG) {
       const find = make("input", { type: "search", "aria-label": "Find a value of " + facet.name, placeholder: "find" });

@@ -26,8 +26,10 @@ const say = (sentence) => {
 
 const searching = () => Boolean(query.text || query.image || query.audio);
 
+const items = (history) => history.length + (history.length === 1 ? " item" : " items");
+
 const headline = (person) => {
-  const whom = person.user ? "for " + person.user : person.history ? "for someone who chose " + (person.history.length === 1 ? "this" : "these") : "";
+  const whom = person.user ? "for " + person.user : person.history ? "for someone who chose " + items(person.history) : "";
   if (query.like) return "Like " + query.like.title;
   if (searching()) {
     const by = [query.text && "“" + query.text + "”", query.image && "a picture", query.audio && "a sound"].filter(Boolean).join(" and ");
@@ -58,11 +60,11 @@ const asked = (person) => {
 const why = (person) => {
   const like = query.like, asked = like ? { other: like.item_id } : person;
   if (!like && !person.user && !person.history) return null;
-  const chosen = person.history && person.history.length + (person.history.length === 1 ? " item" : " items");
-  const whom = like ? "Beside " + like.title : person.user ? "For " + person.user : "For someone who chose " + chosen;
+  const whom = like ? "Beside " + like.title : person.user ? "For " + person.user : "For someone who chose " + items(person.history);
+  const half = searching() ? ". The search is in the order of two scores; this is the one that is theirs." : "";
   return async (item) => {
     const reasons = await post("explain", { item: item.item_id, ...asked });
-    return () => showWhy(reasons, whom);
+    return () => showWhy(reasons, whom + half);
   };
 };
 
@@ -84,7 +86,7 @@ const fill = (answer, person) => {
   byId("note").textContent = answer && answer.note ? answer.note.charAt(0).toUpperCase() + answer.note.slice(1) + "." : "";
   byId("note").hidden = !(answer && answer.note);
   const actions = { open: (item) => openItem(item.item_id), similar: (item) => like(item), why: told(why(person)), choose: about.history ? null : (item) => choose(item) };
-  byId("hits").replaceChildren(...hits.map((hit, place) => card(hit, place + 1, actions)));
+  byId("hits").replaceChildren(...hits.map((hit, place) => card(hit, place + 1, hits, actions)));
   if (answer && !hits.length) byId("hits").append(make("p", { class: "quiet empty" }, "Nothing passes. Loosen a filter, or ask for something else."));
   byId("more").hidden = !answer || hits.length < count || count >= about.limits.k;
   map.mark(hits.map((hit) => hit.item_id));

@@ -10,10 +10,9 @@ const row = (name, value, largest, kind) => {
 
 const table = (bars) => {
   const largest = Math.max(...bars.parts.map((part) => Math.abs(part.value)), Math.abs(bars.base), 1e-12);
-  const parts = [...bars.parts].sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
   return make("section", { class: "sum-of" }, make("h3", {}, bars.title),
     make("table", { class: "bars", "data-of": bars.of },
-      make("tbody", {}, ...parts.map((part) => row(part.name, part.value, largest)), row(bars.base_is, bars.base, largest, "base")),
+      make("tbody", {}, ...bars.parts.map((part) => row(part.name, part.value, largest)), row(bars.base_is, bars.base, largest, "base")),
       make("tfoot", {}, make("tr", {}, make("th", { scope: "row" }, bars.of), make("td", {}), make("td", { class: "n", "data-total": bars.total }, signed(bars.total))))));
 };
 
