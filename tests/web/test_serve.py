@@ -86,6 +86,7 @@ def test_the_service_starts_without_what_encodes(web_shop: Shop) -> None:
 import sys
 from pipeline.web.served import Serving
 from pipeline.web.app import make_app
+from pathlib import Path
 from pipeline.web.settings import Settings
 settings = Settings(Path(sys.argv[1]))
 make_app(Serving(settings), settings)
