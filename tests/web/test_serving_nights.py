@@ -44,6 +44,8 @@ def test_another_night_is_gone_over_to_under_questions(copy: Shop) -> None:
             deadline.wait(0.1)
         about = client.get("/api/index").json()
         refused = client.post("/api/recommend", json={"history": ["rec-0003"]})
+        hit = client.post("/api/recommend", json={"user": "buyer-0001", "k": 1}).json()["hits"][0]
+        why = client.post("/api/explain", json={"user": "buyer-0001", "item": hit["item_id"]}).json()
         ended.set()
         for thread in threads:
             thread.join(20)
@@ -52,6 +54,9 @@ def test_another_night_is_gone_over_to_under_questions(copy: Shop) -> None:
     assert about["index"] != before
     assert {status for status, _ in answers} == {200}
     assert {digest for _, digest in answers} == {before, about["index"]}
+    assert (why["index"], why["rank"], why["score"]) == (about["index"], 1, hit["score"])
+    for bars in why["bars"]:
+        assert bars["base"] + sum(part["value"] for part in bars["parts"]) == pytest.approx(bars["total"], abs=1e-5)
     # Its model is a network.
     assert about["history"] == "two_tower makes users at night alone"
     assert refused.status_code == 400
