@@ -1,4 +1,5 @@
-# make demo    a synthetic record shop, one night of it under Airflow, then its metrics, recommendations and report
+# make demo    a synthetic record shop, one night of it under Airflow, then its metrics, recommendations, report, and how to
+#              try it: `medley serve`
 #              (a further shop: make demo SEED=7; also ITEMS=2000, USERS=1000)
 # make test    every promise, checked (TEST_JOBS=0: in one process)          make lint    ruff, mypy and the house's borders
 # make mutants what the tests of the gate and of the metrics do not notice, by hand, an hour (MODULES="evaluation/gate")
@@ -47,6 +48,7 @@ demo: .venv/.installed demo/airflow/.ready $(SHOP)/medley.yaml
 		echo; $(BIN)/medley status -w "$$workspace"
 		while read -r user; do echo; $(BIN)/medley lookup -w "$$workspace" --user "$$user" -k 5 < /dev/null; done
 		echo; echo "report: $$report"
+		echo "try it: $(BIN)/medley serve -w $$workspace, then open http://127.0.0.1:8765"
 	}
 
 # The workspace, the report and three users who have a list in what the YAML file $1 published, one a line.

@@ -23,6 +23,10 @@ class ConfigError(MedleyError):
     exit_status = 2
 
 
+class NotPublished(ConfigError):
+    """A user or an item that is asked for is not in the published index, or has no answer there."""
+
+
 class SourceError(MedleyError):
     """The source could not be read, or what it returned is not a catalogue or a log."""
 

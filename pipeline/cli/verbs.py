@@ -230,6 +230,9 @@ def explain(
     return explanation.as_json(), explanation.as_text()
 
 
+import_module("pipeline.cli.serving")
+
+
 def main() -> None:
     """Runs the command line; an expected error is one line on standard error and its exit status."""
     begin_log()

@@ -8,6 +8,7 @@ and values add up to the logit, and the sigmoid of the sum is the score.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit, logit
@@ -19,8 +20,10 @@ from pipeline.explain.load import Sources
 from pipeline.fusion.projected import Mask
 from pipeline.fusion.shapley import Values, subsets
 from pipeline.interactions import Int64s
-from pipeline.rerank.network import Ranker, load_ranker
 from pipeline.rerank.snapshot import Catalogue, Snapshot
+
+if TYPE_CHECKING:
+    from pipeline.rerank.network import Ranker
 
 # Published probabilities are float32.
 TOLERANCE = 1e-3
@@ -71,6 +74,9 @@ def group_games(sources: Sources, games: ModalityGames) -> GroupGames | None:
     """
     if not sources.reranked.used:
         return None
+    # Its network is torch's, which most that is explained does without.
+    from pipeline.rerank.network import load_ranker
+
     published = sources.trained / "published"
     _, items = read_vectors(published / "item_vectors.parquet", "item_id")
     users, vectors = read_vectors(published / "user_vectors.parquet", "user_id")

@@ -10,6 +10,7 @@ Nothing is written.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.artefacts.read import read_table
 from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ConfigError, ShardCorrupt
 from pipeline.explain.answer import AlikeItems, FirstStage, ListedItem
-from pipeline.explain.by_group import group_games
+from pipeline.explain.by_group import GroupGames, group_games
 from pipeline.explain.by_history import shares_of
 from pipeline.explain.by_modality import ModalityGames
 from pipeline.explain.load import Sources, sources_of
@@ -77,16 +78,40 @@ def explain(workspace: Path, question: Question) -> ListedItem | AlikeItems:
     """
     items = question.items()
     index = Index.open(workspace, once=True)
-    titles = [_title(index, item, flag) for item, flag in zip(items, ("--item", "--other"), strict=False)]
-    user = None if question.user is None else _user(index, question.user, items[0])
-    games = ModalityGames(sources_of(workspace, index.published))
-    codes = games.codes(items)
-    if set(codes) != set(items):
-        raise ShardCorrupt(
-            f"index {index.published.folder}: it has items that its shards have not; run the night with --full"
-        )
-    subject = _Subject(games, items, titles, np.array([codes[item] for item in items], np.int64))
-    return _alike(subject) if user is None else _listed(subject, str(question.user), user)
+    for item, flag in zip(items, ("--item", "--other"), strict=False):
+        _check_item(index, item, flag)
+    if question.user is not None:
+        _user(index, question.user, items[0])
+    return Explainer(workspace, index).explain(question)
+
+
+class Explainer:
+    """Explains scores of one index, and keeps what it reads for the next question; one question at a time.
+
+    Memory: that of the re-ranker's inputs, see `by_group.group_games`, once a user is asked about.
+    """
+
+    def __init__(self, workspace: Path, index: Index) -> None:
+        """index: one that does not change, see `Index.pinned`. Raises as `explain`."""
+        self._index = index
+        self._games = ModalityGames(sources_of(workspace, index.published))
+
+    def explain(self, question: Question) -> ListedItem | AlikeItems:
+        """As the function of this name, of users and items that the index has."""
+        items = question.items()
+        codes = self._games.codes(items)
+        if set(codes) != set(items):
+            folder = self._index.published.folder
+            raise ShardCorrupt(f"index {folder}: it has items that its shards have not; run the night with --full")
+        titles, places = [self._index.title(item) for item in items], [codes[item] for item in items]
+        subject = _Subject(self._games, items, titles, np.array(places, np.int64))
+        if question.user is None:
+            return _alike(subject)
+        return _listed(subject, question.user, _user(self._index, question.user, items[0]), self._groups)
+
+    @cached_property
+    def _groups(self) -> GroupGames | None:
+        return group_games(self._games.sources, self._games)
 
 
 def _alike(subject: _Subject) -> AlikeItems:
@@ -96,13 +121,13 @@ def _alike(subject: _Subject) -> AlikeItems:
     return AlikeItems(digest, subject.items, subject.titles, score, subject.missing, game)
 
 
-def _listed(subject: _Subject, user: str, person: tuple[Vectors, bool]) -> ListedItem:
-    """person: the user's vector, (d,), and whether they have the item."""
+def _listed(subject: _Subject, user: str, person: tuple[Vectors, bool], groups: GroupGames | None) -> ListedItem:
+    """person: the user's vector, (d,), and whether they have the item. groups: of re-ranked scores."""
     vector, chosen = person
     (item,), codes, index = subject.items, subject.codes, subject.sources.index
     entries = [entry for entry in index.lists([user]).to_pylist() if entry["item_id"] == item]
     rank, score = (entries[0]["rank"], float(entries[0]["score"])) if entries else (None, None)
-    groups, game = group_games(subject.sources, subject.games), None
+    game = None
     first = _first_stage(subject, user, vector, score if groups is None else None)
     if groups is not None:
         score = float(groups.scores([user], codes)[0]) if score is None else score
@@ -143,9 +168,9 @@ def _user(index: Index, user: str, item: str) -> tuple[Vectors, bool]:
     return vectors[0], bool(np.isin(index.rows([item]), seen[0])[0])
 
 
-def _title(index: Index, item: str, flag: str) -> str:
+def _check_item(index: Index, item: str, flag: str) -> None:
     try:
-        return index.title(item)
+        index.title(item)
     except ConfigError:
         raise ConfigError(f"{flag} {item}: not in the published index") from None
 

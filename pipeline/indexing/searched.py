@@ -84,6 +84,10 @@ class Searched:
         """What the index holds under a label: (d,) float32."""
         return np.asarray(self._by_label.reconstruct(int(row)), np.float32)
 
+    def vectors(self, rows: Int64s) -> Floats:
+        """What the index holds under m labels: (m, d) float32."""
+        return np.asarray(self._by_label.reconstruct_batch(rows), np.float32)
+
     @cached_property
     def _by_label(self) -> faiss.Index:
         with self._lock:

@@ -80,7 +80,8 @@ def map_of(run: RunFiles, studio: Studio, popularity: Mapping[str, int]) -> Item
     shares = [
         tuple((name, float(row[name] or 0)) for name in modalities) for row in table.select(modalities).to_pylist()
     ]
-    colourings, groups = colour(details, shares)
+    contents = [" + ".join(name for name, share in row if share > 0) or "none" for row in shares]
+    colourings, groups = colour(details, {"modalities": contents})
     tiles = studio.tiles({item.item_id: item.titled for item in details}, DOT)
     points = tuple(
         MapPoint(_brief(item), float(x), float(y), popularity.get(item.item_id, 0), share, own, tiles[item.item_id])
@@ -143,14 +144,19 @@ def _square(places: Matrix) -> Matrix:
     return (centred / np.where(extent > 0, extent, 1)).astype(np.float32)
 
 
-def colour(items: list[Item], shares: list[Shares]) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:
-    """Returns the ways to colour the map, the best first, and each item's group under every one of them."""
+def colour(
+    items: Sequence[Item], further: Mapping[str, list[str]]
+) -> tuple[tuple[Colouring, ...], list[tuple[int, ...]]]:
+    """Returns the ways to colour the map, the best first, and each item's group under every one of them.
+
+    further: by name, each item's value of what is no attribute; the last ways.
+    """
     names = dict.fromkeys(name for item in items for name, _ in item.attributes)
     columns = {name: decades([dict(item.attributes).get(name, "") for item in items]) for name in names}
     chosen = {
         name: columns[name] for name in telling(columns, len(items))[: MAX_COLOURINGS - 1] if _sorts(columns[name])
     }
-    chosen["modalities"] = [" + ".join(name for name, share in row if share > 0) or "none" for row in shares]
+    chosen |= further
     colourings, groups = [], []
     for name, values in chosen.items():
         legend, places = _grouped(values)

@@ -103,9 +103,18 @@ def _reduced(image: Image.Image, size: Size) -> Image.Image:
 
 
 def _encode(image: Image.Image, size: Size) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(image, size)).decode("ascii")
+
+
+def _jpeg(image: Image.Image, size: Size) -> bytes:
     buffer = io.BytesIO()
     _reduced(image, size).save(buffer, "JPEG", quality=size.quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def thumbnail(data: bytes, size: Size) -> bytes:
+    """A picture as a JPEG of that size at most. Raises MediaError if it cannot be read."""
+    return _jpeg(open_image(data, MAX_PIXELS, draft=(2 * size.pixels,) * 2), size)
 
 
 def initials(title: str) -> str:

@@ -13,9 +13,9 @@ from pipeline.artefacts.fused import PROFILES
 from pipeline.artefacts.published import FOLD_IN, FULL, Published
 from pipeline.artefacts.read import AGAIN
 from pipeline.artefacts.vectors import matrix
-from pipeline.errors import ConfigError, ShardCorrupt
+from pipeline.errors import ConfigError, NotPublished, ShardCorrupt
 from pipeline.interactions import Floats, Int64s, Interactions
-from pipeline.recommend.sides import FoldSide, PastOf
+from pipeline.recommend.sides import FoldSide, PastOf, Split, UserSide
 from pipeline.serving.answer import Choice
 from pipeline.serving.item_rows import ItemRows
 from pipeline.workspace import Json
@@ -46,12 +46,33 @@ class FoldIn:
         is not in the index, a weight or an age is none, the model cannot tell anything of the history, or it makes
         users at night alone.
         """
+        past = self._past(history, user)
+        vector = self._side.fold_in(past)
+        if not vector.any():
+            raise ConfigError("history: the model can tell nothing of it; give an item that was chosen before")
+        return vector, past.codes
+
+    def split(
+        self, item: Floats, history: Sequence[str | Choice], user: str | None = None
+    ) -> tuple[float, Int64s, Split]:
+        """An item's score for someone of this history: the score, the history's rows, and what each of them adds.
+
+        item: its vector, (d,) float32. Raises as `user`, and ConfigError if a network reads the history.
+        """
+        vector, _ = self.user(history, user)
+        if not isinstance(self._side, UserSide):
+            raise ConfigError(f"history: a network of {self.card['model']} reads it, which has no sum of its choices")
+        past = self._past(history, user)
+        score = float(vector.astype(np.float64) @ item)
+        return score, past.codes, self._side.split(vector, item, past)
+
+    def _past(self, history: Sequence[str | Choice], user: str | None) -> PastOf:
         if isinstance(history, str):
             raise ConfigError(f"history: {history} is one text; give a list of item ids, or of choices")
         choices = [choice if isinstance(choice, Choice) else Choice(choice) for choice in history]
         rows = self.items.rows([choice.item_id for choice in choices])
         if unknown := [choice.item_id for choice, row in zip(choices, rows, strict=True) if row < 0]:
-            raise ConfigError(f"history: {unknown[0]}: not in the published index")
+            raise NotPublished(f"history: {unknown[0]}: not in the published index")
         weight = np.array([choice.weight for choice in choices], np.float32)
         age_days = np.array([choice.age_days for choice in choices], np.float64)
         if not any(isinstance(choice, Choice) for choice in history):
@@ -62,10 +83,7 @@ class FoldIn:
         order = np.lexsort((places, -age_days))
         item = places[order].astype(np.int32)
         past = Interactions(np.zeros_like(item), item, age_days[order], weight[order], 1, len(codes))
-        vector = self._side.fold_in(PastOf(past, codes, self._profile(user)))
-        if not vector.any():
-            raise ConfigError("history: the model can tell nothing of it; give an item that was chosen before")
-        return vector, codes
+        return PastOf(past, codes, self._profile(user))
 
     def _profile(self, user: str | None) -> Floats | None:
         name = f"{FOLD_IN}/{PROFILES}"

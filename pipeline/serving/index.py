@@ -13,6 +13,7 @@ Every file is verified by the sha256 of the folder's receipt before anything is 
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from pipeline.serving.answer import Answer, Batch
 from pipeline.serving.opened import History, Opened, question
 
 if TYPE_CHECKING:
+    from pipeline.recommend.sides import Split
     from pipeline.serving.filters import Filter
 
 log = logging.getLogger("medley")
@@ -89,6 +91,10 @@ class Index:
             self._opened = opened
             return True
 
+    def pinned(self) -> Index:
+        """The index that answers now, whatever `refresh` does to this one; what it is asked warms the next one too."""
+        return copy.copy(self)
+
     def recommend(
         self,
         user: str | None = None,
@@ -136,6 +142,17 @@ class Index:
         given = question(item=item, text=text, **files)
         return self._asked("search", given=given, person=(user, history), weights=weights, k=k, filter=filter)
 
+    def split(self, item: str, history: History, user: str | None = None) -> tuple[float, list[tuple[str, str]], Split]:
+        """An item's first-stage score for a history, the history's items as id and title, and what each of them adds.
+
+        user: whose profile counts, where the model reads profiles. Raises ConfigError as `recommend` does.
+        """
+        return self._opened.split(item, history, user)
+
+    def contents(self, rows: Int64s) -> Floats:
+        """The fused vectors, (n, d) float32 of unit norm, of n rows that have content."""
+        return self._opened.contents(rows)
+
     def users(self, users: Sequence[str]) -> tuple[Floats, list[Int64s]]:
         """The vectors of n users, (n, d) float32, not of unit norm, and the rows of what each has: n of (m,) int64."""
         return self._opened.users(users)
@@ -168,5 +185,7 @@ class Index:
 
     def _asked(self, name: str, **query: Any) -> Answer:
         answer: Answer = getattr(self._opened, name)(**query)
-        self._queries.append((name, query))
+        # Of uploads, the last ones would be gigabytes.
+        if not any(isinstance(value, bytes) for value in query.get("given", {}).values()):
+            self._queries.append((name, query))
         return answer

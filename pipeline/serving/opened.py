@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST, Published
 from pipeline.artefacts.vectors import matrix
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, NotPublished
 from pipeline.interactions import Floats, Int64s
 from pipeline.serving.answer import CONTENT as OF_CONTENT
 from pipeline.serving.answer import FIRST_STAGE, LIST, PERSONAL, Answer, Batch, Choice, Hit
@@ -20,6 +20,7 @@ from pipeline.workspace import Json
 
 if TYPE_CHECKING:
     from pipeline.indexing.searched import Passing, Searched
+    from pipeline.recommend.sides import Split
     from pipeline.serving.encoded_query import QueryEncoders, Raw
     from pipeline.serving.filters import Filter, Filters
     from pipeline.serving.folded import FoldIn
@@ -142,11 +143,21 @@ class Opened:
         known = self.items.rows(owned)
         return vector, np.union1d(rows, known[known >= 0])
 
+    def split(self, item: str, history: History, user: str | None) -> tuple[float, list[tuple[str, str]], Split]:
+        """See Index."""
+        vector = self._recommended.vector(self.row_of(item))
+        score, rows, split = self._fold_in.split(vector, history, user)
+        return score, self.items.named(rows), split
+
+    def contents(self, rows: Int64s) -> Floats:
+        """See Index."""
+        return self._content.vectors(rows)
+
     def row_of(self, item: str) -> int:
         """Raises ConfigError if there is no such item."""
         row = int(self.items.rows([item])[0])
         if row < 0:
-            raise ConfigError(f"item {item}: not in the published index")
+            raise NotPublished(f"item {item}: not in the published index")
         return row
 
     def content_of(self, item: str) -> Floats:
@@ -188,10 +199,10 @@ class Opened:
     def _passing(self, filter: Filter | None) -> Passing | None:
         return self._filters.passing(filter) if filter else None
 
-    def _unknown(self, user: str) -> ConfigError:
+    def _unknown(self, user: str) -> NotPublished:
         reason = self.published.without_list(user)
         why = "not in the published index" if reason is None else f"no recommendations, because of this user: {reason}"
-        return ConfigError(f"user {user}: {why}")
+        return NotPublished(f"user {user}: {why}")
 
     @cached_property
     def items(self) -> ItemRows:

@@ -28,7 +28,7 @@ from pipeline import __version__
 from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
-from pipeline.artefacts.vectors import vector_column, write_groups
+from pipeline.artefacts.vectors import write_groups
 from pipeline.artefacts.verified import CARD_SHA256
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
@@ -47,6 +47,7 @@ from pipeline.runtime import threads
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps import personal, rerank, train
 from pipeline.steps.fuse_users import write_without
+from pipeline.steps.index_users import write_users
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.steps.staging import columns_of
@@ -58,8 +59,6 @@ else:
     faiss = Lazy("faiss")
 
 VERSION = 10
-# Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
-USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
 NOTHING_LEFT = "they have every item of the index"
 
@@ -163,7 +162,7 @@ def _build(night: Night, keys: dict[str, str], targets: Targets, folder: Path) -
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
     card["not_folded_in"] = without
     model, evaluated = trained.details.model, trained.evaluated
-    card["personal"] = personal.weigh(folder, staged_of(night), evaluated, model, indexed, seed)
+    card["personal"] = personal.weigh(folder, staged_of(night), evaluated, model, indexed, targets.seed)
     counts = {"rows": len(indexed), "users": len(known), "unindexed_items": len(vectors.items) - len(indexed)}
     counts["recommendations"] = recommended["rows"]
     (folder / CARD).write_text(json.dumps({**counts, **card}, indent=1, sort_keys=True), "utf-8")
@@ -225,40 +224,6 @@ def _write_items(night: Night, vectors: _Vectors, folder: Path) -> None:
             start = rows.stop
 
     write_groups(folder / ITEMS, indexed())
-
-
-def write_users(user_ids: pa.Array, item_ids: pa.Array, history: Interactions, users: Floats, path: Path) -> None:
-    """Writes user_id, vector and the sorted ids of what each has chosen, of the users that have a vector.
-
-    users: (n_users, d) float32, a zero row without one.
-    """
-    known, order = np.flatnonzero(users.any(axis=1)), pc.sort_indices(item_ids)
-    place, by_id = np.empty(len(item_ids), np.int64), item_ids.take(order)
-    place[order.to_numpy()] = np.arange(len(item_ids))
-
-    def blocks() -> Iterator[pa.Table]:
-        for start in range(0, max(len(known), 1), USERS_PER_GROUP):
-            block = known[start : start + USERS_PER_GROUP]
-            ranks, ends = _chosen(history, block, place)
-            seen = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), by_id.take(pa.array(ranks)))
-            ids, own = user_ids.take(pa.array(block)), vector_column(users[block])
-            yield pa.table({"user_id": ids, "vector": own, "seen": seen})
-
-    write_groups(path, blocks())
-
-
-def _chosen(history: Interactions, users: Int64s, place: Int64s) -> tuple[Int64s, Int64s]:
-    """The distinct items of some users, in order of their places, and where each user's end, from 0.
-
-    users: (b,) sorted codes. place: (n_items,) of each item. Returns (m,) places and (b + 1,) ends.
-    """
-    if not len(users):
-        return np.zeros(0, np.int64), np.zeros(1, np.int64)
-    first, stop = history.offsets()[[users[0], users[-1] + 1]]
-    keys = np.unique(history.user[first:stop].astype(np.int64) * len(place) + place[history.item[first:stop]])
-    owner, rank = np.divmod(keys, len(place))
-    sizes = np.bincount(owner - users[0], minlength=users[-1] - users[0] + 1)[users - users[0]]
-    return rank[np.isin(owner, users)], np.concatenate([[0], np.cumsum(sizes)])
 
 
 def _copy_fitted(night: Night, folder: Path) -> None:

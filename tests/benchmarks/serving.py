@@ -45,7 +45,7 @@ from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.user_networks import BESIDE
 from pipeline.serving import Choice, Index
 from pipeline.serving.recommendations import write_lists
-from pipeline.steps.index import write_users
+from pipeline.steps.index_users import write_users
 from pipeline.workspace import CARD
 from tests.benchmarks.harness import machine
 from tests.receipts import write_receipt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,12 @@ from typing import Any
 import pytest
 
 from pipeline.report import RunFiles, write_report
+from tests.browser import browser
+from tests.browser import resize as _width
+from tests.browser import until as _until
 from tests.report.conftest import change, write_earlier
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
+WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui", reason="selenium is not installed").WebDriverWait
 # The place of each point in the window, and its distance to the nearest other one.
 PLACES = """
 const space = document.getElementById("space"), box = space.getBoundingClientRect();
@@ -33,17 +30,7 @@ return points.map((p) => ({...p, room: room(p)}));
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    chromedriver = shutil.which("chromedriver")
-    if not browser or not chromedriver:
-        pytest.skip("needs chromium and chromedriver on the path (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=chromedriver)
-    with webdriver.Chrome(options=options, service=service) as started:
+    with browser(tmp_path_factory.mktemp("browser")) as started:
         yield started
 
 
@@ -59,15 +46,6 @@ def page(driver: Any, shared_run: RunFiles, tmp_path: Path) -> Any:
     driver.get((tmp_path / "report.html").as_uri())
     _until(driver, "return document.documentElement.dataset.ready === 'yes'")
     return driver
-
-
-def _width(driver: Any, pixels: int) -> None:
-    metrics = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def _until(driver: Any, script: str) -> None:
-    WebDriverWait(driver, 20).until(lambda found: found.execute_script(script))
 
 
 def _hover(page: Any, point: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from pipeline.artefacts.vectors import matrix
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.serving.lookup import Query, ask
-from pipeline.steps import index
+from pipeline.steps import index, index_users
+from pipeline.steps.index_users import write_users
 from tests.conftest import Shop
 from tests.indexes import cells_of
 from tests.receipts import write_receipt
@@ -80,7 +81,7 @@ def test_users_are_written_with_what_they_chose_and_those_of_a_profile_with_noth
                        np.ones(4, np.float32), 3, 3)  # fmt: skip
     vectors = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
     ids = pa.array(["b", "c", "a"])
-    index.write_users(pa.array(["u", "of a profile", "without"]), ids, log, vectors, tmp_path / "users.parquet")
+    write_users(pa.array(["u", "of a profile", "without"]), ids, log, vectors, tmp_path / "users.parquet")
     rows = pq.read_table(tmp_path / "users.parquet").to_pylist()
     assert [(row["user_id"], row["seen"]) for row in rows] == [("u", ["a", "c"]), ("of a profile", [])]
     others = index.recoded(log, pa.array(["u", "p", "w"]), pa.array(["w", "new", "p", "u"]))
@@ -155,13 +156,13 @@ def test_a_latency_out_of_reach_falls_back_to_cells_and_is_still_right(night: Sh
 def test_users_are_written_with_what_they_chose_whatever_the_blocks(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "USERS_PER_GROUP", block)
+    monkeypatch.setattr(index_users, "USERS_PER_GROUP", block)
     rows = [(0, 3), (0, 1), (0, 3), (1, 0), (3, 2), (4, 2), (4, 0), (6, 1)]
     codes = np.array(rows, np.int32)
     log = Interactions(codes[:, 0], codes[:, 1], np.zeros(len(rows)), np.ones(len(rows), np.float32), 7, 4)
     items, users = ["d", "b", "c", "a"], [f"u{code}" for code in range(7)]
     vectors = np.outer([1, 0, 2, 3, 0, 5, 6], [1, -1]).astype(np.float32)
-    index.write_users(pa.array(users), pa.array(items), log, vectors, tmp_path / "users.parquet")
+    write_users(pa.array(users), pa.array(items), log, vectors, tmp_path / "users.parquet")
     table = pq.read_table(tmp_path / "users.parquet")
     seen = [sorted({items[item] for user, item in rows if user == code}) for code in (0, 2, 3, 5, 6)]
     assert table["user_id"].to_pylist() == ["u0", "u2", "u3", "u5", "u6"]
