@@ -26,7 +26,6 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
-from pipeline.serving.faiss_index import Indexed, built
 
 from pipeline.artefacts.published import (
     CONTENT,
@@ -41,6 +40,11 @@ from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import matrix, write_groups
 from pipeline.artefacts.write import write_table
 from pipeline.config import Index as Settings
+from pipeline.indexing.clusters import Indexed
+from pipeline.indexing.exact import Queries
+from pipeline.indexing.judged import Targets
+from pipeline.indexing.planner import planned
+from pipeline.indexing.speed import measured as nanoseconds
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.user_networks import BESIDE
 from pipeline.serving import Choice, Index
@@ -90,7 +94,10 @@ def workspace_of(workspace: Path, n_items: int, n_users: int) -> Path:
     ids = pa.array([f"item-{row:07d}" for row in random.permutation(n_items)])
     names = pa.array([f"user-{row:07d}" for row in range(n_users)])
     print("index", file=sys.stderr, flush=True)
-    index, tried = built(Indexed(items, np.arange(n_items)), users[:: max(1, n_users // 200)], Settings())
+    asking = Queries(users[:: max(1, n_users // 1000)], [np.zeros(0, np.int64)] * n_users)
+    learners = Queries(users[1 :: max(1, n_users // 10_000)], asking.taken)
+    targets = Targets(Settings(), nanoseconds())
+    index, tried = planned(Indexed(items, np.arange(n_items)), asking, learners, targets)
     for name in (RECOMMEND, CONTENT):
         faiss.write_index(index, str(folder / name))
     print("tables", file=sys.stderr, flush=True)
@@ -110,7 +117,7 @@ def workspace_of(workspace: Path, n_items: int, n_users: int) -> Path:
         pa.table({"user_id": pa.array([], pa.string()), "reason": pa.array([], pa.string())}), folder / WITHOUT_LIST
     )
     card = {"model": "als", "lineage": {}, "encoders": {}, "recommended": {"k": LISTED}, "not_folded_in": ["als"]}
-    (folder / CARD).write_text(json.dumps(card | {"tried": [choice.__dict__ for choice in tried]}))
+    (folder / CARD).write_text(json.dumps(card | {"tried": [one.written() for one in tried]}))
     write_receipt(folder)
     document = {"index": "index/synthetic", "digest": "synthetic", "run_id": "1"}
     times = dict.fromkeys(("as_of", "published_at"), "2026-01-01T00:00:00Z")
