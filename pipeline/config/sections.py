@@ -105,7 +105,7 @@ class Index(Section):
         10, "of one query by one thread, the 99th percentile, counted; exact search while it meets this", gt=0
     )
     min_recall: Share = operator(0.99, "recall@10 against exact search that an approximate index must reach")
-    memory_bytes: int = operator(8 << 30, "of one index at most; vectors are compressed where they need more", ge=1)
+    memory_bytes: int = advanced(8 << 30, "of one index at most; vectors are compressed where they need more", ge=1)
     queries: int = advanced(1000, "users that an index is tuned and measured with, half of them each", ge=1)
     recommendations: int = operator(20, "items of each user in recommendations.parquet, at most", ge=1)
 
