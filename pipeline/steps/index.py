@@ -29,7 +29,7 @@ from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
 from pipeline.artefacts.vectors import vector_column, write_groups
-from pipeline.artefacts.verified import CARD_SHA256
+from pipeline.artefacts.verified import CARD_SHA256, write_blocks
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 7
+VERSION = 8
 # Who asks for one user reads a group: in 16,384 users of 64 numbers that takes 25 milliseconds, in these 2.
 USERS_PER_GROUP = 1024
 NO_VECTOR = "the model has no vector for them"
@@ -140,6 +140,7 @@ def _build(night: Night, keys: dict[str, str], folder: Path) -> Json:
     recommend, by_vector = built(Indexed(vectors.items, indexed), queries, settings)
     faiss.write_index(recommend, str(folder / RECOMMEND))
     recommended = _recommend(night, vectors, recommend, folder)
+    write_blocks(folder, (ITEMS, USERS, LISTS, WITHOUT_LIST))
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
     card["not_folded_in"] = without
