@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.artefacts.verified import CARD_SHA256
+from pipeline.artefacts.verified import BLOCKS, CARD_SHA256, write_blocks
 from pipeline.workspace import CARD, RECEIPT, sha256_of
 
 
 def write_receipt(folder: Path) -> None:
     """Names every file of the folder with the sha256 that it has now, as `commit_folder` does."""
+    if (folder / BLOCKS).exists():
+        write_blocks(folder, [path.name for path in sorted(folder.glob("*.parquet"))])
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != RECEIPT]
     name, path = f"index/{folder.name}", folder / RECEIPT
     hashes = {f"{name}/{file.relative_to(folder)}": sha256_of(file) for file in files if file.name != CARD}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ANY_QUALITY, QUICK_MODEL, Shop, python
+from tests.packages import write_package
 
 VERB = """
 import json, sys
@@ -33,8 +35,15 @@ def test_status_reads_json_alone(published: Shop) -> None:
 
 
 def test_a_users_list_is_read_without_an_index(published: Shop) -> None:
-    modules = (*COMPUTING, "scipy", "duckdb", "pipeline.config", "pipeline.night")
+    modules = (*COMPUTING, "scipy", "duckdb", "pipeline.config", "pipeline.night", "numpy.ma", "rich")
     assert imported(modules, "lookup", "-w", published.workspace, "--user", "buyer-0001") == []
+
+
+def test_no_plugin_of_pydantic_is_looked_for(published: Shop, tmp_path: Path) -> None:
+    site = write_package(tmp_path, "acme_plugin", "plugin = None", "[pydantic]\nacme = acme_plugin:plugin\n")
+    code = f"import sys\nsys.path.insert(0, {str(site)!r})\n{VERB}"
+    arguments = json.dumps(["acme_plugin"]), "lookup", "-w", published.workspace, "--user", "buyer-0001"
+    assert json.loads(python(code, *arguments).stderr.splitlines()[-1]) == []
 
 
 def test_an_item_is_looked_up_by_faiss_alone(published: Shop) -> None:

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artefacts.read import AGAIN, VERIFIED, readable
+from pipeline.artefacts.verified import Blocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# What a Parquet file ends with: the length of its metadata, and `PAR1`.
+FOOTER = 8
 
 
 class MappedTable:
@@ -25,14 +29,22 @@ class MappedTable:
     Every method that reads raises ShardCorrupt if a page has changed, or the file has no such column.
     """
 
-    def __init__(self, path: Path, hint: str = AGAIN) -> None:
-        """Raises ShardCorrupt if the file cannot be read, or is not Parquet."""
+    def __init__(self, path: Path, hint: str = AGAIN, sha256: Sequence[str] | None = None) -> None:
+        """sha256: of the file's blocks, each of which is then verified before anything is read from it.
+
+        Raises ShardCorrupt if the file cannot be read, or is not Parquet.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self.path, self._hint = path, hint
+        self._blocks: Blocks | None = None
         with readable(path, hint=hint):
             self._source = pa.memory_map(str(path))
+            if sha256 is not None:
+                self._blocks = Blocks(path, memoryview(self._source.read_buffer()), sha256, hint)
+                self._blocks.verify_end(FOOTER)
+                self._blocks.verify_end(FOOTER + self._blocks.number(FOOTER))
             self._metadata = pq.read_metadata(self._source)
 
     @property
@@ -109,5 +121,21 @@ class MappedTable:
 
         names = self.names if columns is None else list(columns)
         with readable(self.path, hint=self._hint):
+            self._verify(groups, names)
             file = pq.ParquetFile(self._source, metadata=self._metadata, **VERIFIED)
             return file.read_row_groups(list(groups), names, use_threads=False).select(names)
+
+    def _verify(self, groups: Sequence[int], names: Sequence[str]) -> None:
+        """Verifies the blocks of some columns in some groups, where the file is verified by blocks."""
+        if self._blocks is None:
+            return
+        paths = [self._metadata.schema.column(at).path for at in range(self._metadata.num_columns)]
+        leaves = [
+            at for at, path in enumerate(paths) if any(path == name or path.startswith(f"{name}.") for name in names)
+        ]
+        for group in map(self._metadata.row_group, groups):
+            for column in map(group.column, leaves):
+                first = column.data_page_offset
+                if column.has_dictionary_page:
+                    first = min(first, column.dictionary_page_offset)
+                self._blocks.verify(first, first + column.total_compressed_size)

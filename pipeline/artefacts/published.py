@@ -4,6 +4,7 @@ items.parquet                            row → item_id, title, has_content, at
 users.parquet                            user_id, vector, seen (item ids, sorted)
 recommendations.parquet                  user_id, rank from 1, item_id, score: a user's one list, best first
 users_without_recommendations.parquet    user_id, reason
+blocks.json                              the sha256 of blocks of these tables, for who reads little of them
 recommend.faiss · content.faiss · card.json · encoders.json · encoders/ · fusion.safetensors
 fold_in/                                 what makes a user of a history, where that takes but a sum or a network
 """
@@ -24,7 +25,7 @@ from pydantic import AwareDatetime
 from pipeline.artefacts.mapped import MappedTable
 from pipeline.artefacts.read import read_json, readable
 from pipeline.artefacts.runs import StepReceipt
-from pipeline.artefacts.verified import sha256_by_name, verified
+from pipeline.artefacts.verified import BLOCKS, blocks_of, sha256_by_name, verified
 from pipeline.errors import WorkspaceError
 from pipeline.runtime import arrow_without_pandas
 from pipeline.workspace import CARD, Json, Workspace, skip_broken
@@ -94,12 +95,13 @@ class Published:
     """An index folder. digest: its name. Every method that reads raises ShardCorrupt if a file is not what it was.
 
     sha256: of each file by its path in the folder, which is verified before the file is first read; None for who has
-    just written them.
+    just written them. once: for one question, which reads little of the tables: they are verified block by block.
     """
 
     folder: Path
     digest: str
     sha256: Mapping[str, str] | None = None
+    once: bool = False
 
     def path(self, name: str) -> Path:
         """A file of the folder, verified."""
@@ -126,12 +128,19 @@ class Published:
     def table(self, name: str) -> MappedTable:
         """One of the Parquet files, which stays readable, also where the folder is swept meanwhile."""
         if name not in self._tables:
-            self._tables[name] = MappedTable(self.path(name), FULL)
+            blocks = self._blocks.get(name)
+            path = self.path(name) if blocks is None else self.folder / name
+            self._tables[name] = MappedTable(path, FULL, blocks)
         return self._tables[name]
 
     @cached_property
     def _tables(self) -> dict[str, MappedTable]:
         return {}
+
+    @cached_property
+    def _blocks(self) -> dict[str, list[str]]:
+        """The sha256 of the tables' blocks, where tables are verified by them; an older index has none."""
+        return blocks_of(self.path(BLOCKS), FULL) if self.once and BLOCKS in (self.sha256 or ()) else {}
 
     def items(self, columns: Sequence[str] | None = None, only: Sequence[str] | None = None) -> pa.Table:
         """The items, row for row as in `recommend.faiss`, or those of some ids."""
@@ -212,9 +221,12 @@ def replace_published(
     workspace.write_json(CURRENT, document)
 
 
-def published(workspace: Path) -> Published:
-    """The index that is published, its files to be verified. Raises as `current`, and ShardCorrupt without receipt."""
+def published(workspace: Path, once: bool = False) -> Published:
+    """The index that is published, its files to be verified. Raises as `current`, and ShardCorrupt without receipt.
+
+    once: see Published.
+    """
     arrow_without_pandas()
     document = current(workspace)
     folder = workspace / str(document["index"])
-    return Published(folder, str(document["digest"]), sha256_by_name(folder, FULL))
+    return Published(folder, str(document["digest"]), sha256_by_name(folder, FULL), once)

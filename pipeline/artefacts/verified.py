@@ -1,10 +1,15 @@
 """Files of an artefact that are what its receipt says, byte for byte, before anything is read from them.
 
-A file is hashed once in a process: as long as its place, size and time of change stay, it is not hashed again.
+A file is hashed once in a process: as long as its place, size and time of change stay, it is not hashed again. For one
+question, which reads little of large tables, they are hashed in blocks too, whose sha256 are in a file that the receipt
+names: a block is verified before anything is read from it, and what is not read is not hashed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +21,8 @@ from pipeline.workspace import CARD, RECEIPT, Json, sha256_of
 _hashed: dict[tuple[int, ...], str] = {}
 MOST_HASHED = 10_000
 CARD_SHA256 = "card_sha256"
+# Of a file of 1 GB 4,000 blocks, and a question hashes a few of them.
+BLOCKS, BLOCK_BYTES = "blocks.json", 1 << 18
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,65 @@ class _Files:
 
     files: dict[str, str]
     details: Json
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """`blocks.json`: how many bytes a block has, and of each file the sha256 of its blocks."""
+
+    block_bytes: int
+    sha256: dict[str, list[str]]
+
+
+class Blocks:
+    """The blocks of a file that is mapped. data: all of it. sha256: of each block."""
+
+    def __init__(self, path: Path, data: memoryview, sha256: Sequence[str], hint: str = AGAIN) -> None:
+        """Raises ShardCorrupt if the file has another number of blocks."""
+        self._path, self._data, self._sha256, self._hint = path, data, sha256, hint
+        self._verified: set[int] = set()
+        if len(sha256) != -(-len(data) // BLOCK_BYTES):
+            raise self._changed()
+
+    def number(self, from_end: int) -> int:
+        """The number of four bytes, the lowest first, that begins so many bytes before the end."""
+        start = max(len(self._data) - from_end, 0)
+        return int.from_bytes(self._data[start : start + 4], "little")
+
+    def verify_end(self, count: int) -> None:
+        """Verifies the blocks that hold the last bytes. Raises as `verify`."""
+        self.verify(max(len(self._data) - count, 0), len(self._data))
+
+    def verify(self, start: int, stop: int) -> None:
+        """Verifies the blocks that hold some bytes. Raises ShardCorrupt if one is not what it was."""
+        wanted = range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES))
+        for block in set(wanted).difference(self._verified):
+            bytes_of = self._data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
+            if block >= len(self._sha256) or hashlib.sha256(bytes_of).hexdigest() != self._sha256[block]:
+                raise self._changed()
+            self._verified.add(block)
+
+    def _changed(self) -> ShardCorrupt:
+        return ShardCorrupt(f"{self._path}: its bytes are not those of its receipt (sha256); {self._hint}")
+
+
+def write_blocks(folder: Path, names: Iterable[str]) -> None:
+    """Writes `blocks.json` of some files of a folder, before the folder's receipt, which names it."""
+    hashes: dict[str, list[str]] = {}
+    for name in names:
+        with open(folder / name, "rb") as file:
+            blocks = iter(lambda file=file: file.read(BLOCK_BYTES), b"")  # type: ignore[misc]
+            hashes[name] = [hashlib.sha256(block).hexdigest() for block in blocks]
+    (folder / BLOCKS).write_text(json.dumps({"block_bytes": BLOCK_BYTES, "sha256": hashes}), "utf-8")
+
+
+def blocks_of(path: Path, hint: str = AGAIN) -> dict[str, list[str]]:
+    """The sha256 of the blocks of each file that a `blocks.json` names; none where blocks were of another size then.
+
+    Raises ShardCorrupt if it is not that.
+    """
+    document = read_json(path, _Blocks, hint)
+    return dict(document["sha256"]) if document["block_bytes"] == BLOCK_BYTES else {}
 
 
 def sha256_by_name(folder: Path, hint: str = AGAIN) -> dict[str, str]:

@@ -105,10 +105,10 @@ def missing(rows: Iterable[Row], size: int, count: int) -> Iterator[list[Row]]:
 
     A batch that was sent in part is sent whole: what is there of it is not known.
     """
-    sent, done = 0, count // size * size
+    sent = 0
     for batch in batches(rows, size):
         sent += len(batch)
-        if sent > done and sent != count:
+        if sent > count:
             yield batch
 
 

@@ -57,10 +57,11 @@ class Index:
     def open(cls, workspace: str | Path, once: bool = False) -> Index:
         """The index that is published now; its vectors are mapped into memory, and read as searches look into them.
 
-        once: for one question alone: files are verified as it comes to them, and nothing is prepared for others.
+        once: for one question alone: files are verified as it comes to them, tables in blocks, and nothing is prepared
+        for others.
         Raises WorkspaceError if nothing is published, ShardCorrupt if a file is not what its receipt says.
         """
-        return cls(Path(workspace), Opened(published(Path(workspace)), once))
+        return cls(Path(workspace), Opened(published(Path(workspace), once), once))
 
     @property
     def digest(self) -> str:

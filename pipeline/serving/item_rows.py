@@ -46,7 +46,8 @@ class ItemRows:
 
     def named(self, rows: Int64s) -> list[tuple[str, str]]:
         """The id and the title of some rows, empty where there is none."""
-        places = pa.array(rows)
+        # Of a list, as arrow imports numpy.ma for an array, which nothing else does.
+        places = pa.array(rows.tolist(), pa.int64())
         titles = self._items.at(rows.tolist(), ["title"])["title"] if self._once else self._titles.take(places)
         titles = titles.fill_null("").to_pylist()
         return list(zip(self.ids.take(places).to_pylist(), titles, strict=True))

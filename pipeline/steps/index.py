@@ -29,7 +29,7 @@ from pipeline.artefacts.fused import WEIGHTS, Fused
 from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
 from pipeline.artefacts.vectors import write_groups
-from pipeline.artefacts.verified import CARD_SHA256
+from pipeline.artefacts.verified import CARD_SHA256, write_blocks
 from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 else:
     faiss = Lazy("faiss")
 
-VERSION = 10
+VERSION = 11
 NO_VECTOR = "the model has no vector for them"
 NOTHING_LEFT = "they have every item of the index"
 
@@ -158,6 +158,7 @@ def _build(night: Night, keys: dict[str, str], targets: Targets, folder: Path) -
     recommend, by_vector = planned(Indexed(vectors.items, indexed), asking, learners, targets)
     faiss.write_index(recommend, str(folder / RECOMMEND))
     recommended = _recommend(night, vectors, recommend, folder)
+    write_blocks(folder, (ITEMS, USERS, LISTS, WITHOUT_LIST))
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
     card = _card(night, keys, {"recommend": by_vector, "content": by_content}, widths) | {"recommended": recommended}
     card["not_folded_in"] = without

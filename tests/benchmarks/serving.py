@@ -38,6 +38,7 @@ from pipeline.artefacts.published import (
 )
 from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import matrix, write_groups
+from pipeline.artefacts.verified import write_blocks
 from pipeline.artefacts.write import write_table
 from pipeline.config import Index as Settings
 from pipeline.indexing.clusters import Indexed
@@ -116,6 +117,7 @@ def workspace_of(workspace: Path, n_items: int, n_users: int) -> Path:
     write_table(
         pa.table({"user_id": pa.array([], pa.string()), "reason": pa.array([], pa.string())}), folder / WITHOUT_LIST
     )
+    write_blocks(folder, (ITEMS, USERS, LISTS, WITHOUT_LIST))
     card = {"model": "als", "lineage": {}, "encoders": {}, "recommended": {"k": LISTED}, "not_folded_in": ["als"]}
     (folder / CARD).write_text(json.dumps(card | {"tried": [one.written() for one in tried]}))
     write_receipt(folder)

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.artefacts import verified
 from pipeline.artefacts.published import CONTENT, ENCODERS, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST, list_schema
 from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import vector_column, write_groups
+from pipeline.artefacts.verified import write_blocks
 from pipeline.errors import ConfigError, ShardCorrupt, WorkspaceError
 from pipeline.indexing.searched import Passing, Searched
 from pipeline.serving import Choice, Index
@@ -337,7 +339,23 @@ def test_items_without_content_are_no_answers_of_a_small_filter(tmp_path: Path) 
     assert np.allclose(index.products(vectors[7], np.array([8, 2])), vectors[[8, 2]] @ vectors[7], atol=1e-4)
 
 
-def test_one_question_verifies_what_it_reads(copy: Path) -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_one_question_verifies_what_it_reads(copy: Path, blocks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if blocks:
+        monkeypatch.setattr(verified, "BLOCK_BYTES", 512)
+        write_blocks(copy / "index" / "one", (ITEMS, USERS, LISTS, WITHOUT_LIST))
+        write_receipt(copy / "index" / "one")
+        # In the first page of the lists.
+        with open(copy / "index" / "one" / LISTS, "r+b") as file:
+            file.seek(4)
+            byte = file.read(1)
+            file.seek(4)
+            file.write(bytes([byte[0] ^ 1]))
+        with pytest.raises(ShardCorrupt, match=LISTS):
+            Index.open(copy, once=True).recommend("u05", k=LISTED)
+        with open(copy / "index" / "one" / LISTS, "r+b") as file:
+            file.seek(4)
+            file.write(byte)
     for name in (RECOMMEND, USERS):
         with open(copy / "index" / "one" / name, "r+b") as file:
             file.write(b"\0")
