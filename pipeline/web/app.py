@@ -121,6 +121,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query")) or "the request"
+    if fault["type"] == "json_invalid":
+        place = "the request"
     return refused(HTTPException(422, f"{place}: {fault['msg']}"))
 
 

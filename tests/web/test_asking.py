@@ -230,7 +230,8 @@ def test_a_wrong_search_is_one_sentence(client: httpx.Client) -> None:
     assert said(400, data={"text": "x", "filter": "{"}).startswith("filter: Invalid JSON")
     assert said(400, data={"text": "x", "weights": '{"audio": 1}'}).startswith("weights: audio is not asked for")
     assert said(422, data={"text": "x" * 2001}).startswith("text: String should have at most 2000")
-    assert client.post("/api/recommend", content=b"{", headers={"content-type": "application/json"}).status_code == 422
+    broken = client.post("/api/recommend", content=b"{", headers={"content-type": "application/json"})
+    assert (broken.status_code, broken.json()) == (422, {"error": "the request: JSON decode error"})
     assert client.get("/nowhere").json() == {
         "error": "there is no such page; / is the page, /docs says what can be asked"
     }
