@@ -29,12 +29,12 @@ from pipeline.artefacts.read import read_blocks
 from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import matrix
 from pipeline.errors import ConfigError
+from pipeline.indexing.searched import Searched
 from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.recommend import kind_of
 from pipeline.recommend.sides import FoldSide, PastOf
 from pipeline.serving.encoded_query import QueryEncoders
 from pipeline.serving.personal import DEPTH, Asked, candidates, chosen
-from pipeline.serving.searched import Searched
 from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
