@@ -19,11 +19,11 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pipeline.serving.faiss_index import Indexed, exact
 
 from pipeline.artefacts.published import CONTENT, ITEMS, LISTS, RECOMMEND, USERS
 from pipeline.artefacts.vectors import matrix, vector_column, write_groups
 from pipeline.errors import ConfigError
+from pipeline.indexing.clusters import Indexed, exact_index
 from pipeline.interactions import Floats, Int64s
 from pipeline.serving import Answer, Batch, Index
 from pipeline.workspace import RECEIPT, sha256_of
@@ -116,7 +116,7 @@ def write_version(truth: Truth, folder: Path, number: int) -> None:
     pq.write_table(items.take(pa.array(order)), folder / ITEMS)
     users, vectors = truth.vectors
     marked = np.hstack([vectors, np.full((count, 1), shift), np.ones((count, 1))]).astype(np.float32)[order]
-    faiss.write_index(exact(Indexed(marked, np.arange(count))), str(folder / RECOMMEND))
+    faiss.write_index(exact_index(Indexed(marked, np.arange(count))), str(folder / RECOMMEND))
     marked = np.hstack([users, np.ones((len(users), 1)), np.full((len(users), 1), OF_USERS * shift)])
     vector = vector_column(marked.astype(np.float32))
     at = truth.users.schema.get_field_index("vector")
@@ -124,7 +124,7 @@ def write_version(truth: Truth, folder: Path, number: int) -> None:
     rows, content = truth.content
     labels = place[rows]
     marked = np.hstack([content, np.full((len(rows), 1), np.sqrt(shift))]).astype(np.float32)
-    faiss.write_index(exact(Indexed(marked, np.arange(len(rows)), labels)), str(folder / CONTENT))
+    faiss.write_index(exact_index(Indexed(marked, np.arange(len(rows)), labels)), str(folder / CONTENT))
     at = truth.lists.schema.get_field_index("score")
     scores = pa.array(truth.lists["score"].to_numpy() + np.float32(shift), pa.float32())
     pq.write_table(truth.lists.set_column(at, truth.lists.schema.field("score"), scores), folder / LISTS)
