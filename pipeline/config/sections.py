@@ -141,7 +141,7 @@ class Gate(Section):
         STRONGEST, "a model of evaluate.baselines, or the strongest of them on validation, which chance is allowed for"
     )
     min_ratio: float = operator(1.0, "the model's mean must exceed this times the baseline's", ge=0)
-    min_index_recall: Share = operator(0.99, "recall@10 of the index against exact search")
+    min_index_recall: Share = operator(0.98, "recall@10 of the index against exact search, which chance is allowed for")
     min_published_ratio: float = operator(
         0.8, "against what is published: of the metric, which chance is allowed for, and of coverage", ge=0
     )

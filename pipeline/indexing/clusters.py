@@ -62,7 +62,9 @@ class Indexed:
 
     def labels_of(self, block: slice | Int64s) -> Int64s:
         """What a search returns for them: (b,)."""
-        return np.arange(len(self.rows))[block] if self.labels is None else self.labels[block]
+        if self.labels is not None:
+            return self.labels[block]
+        return np.arange(block.start, min(block.stop, len(self.rows))) if isinstance(block, slice) else block
 
 
 @dataclass(frozen=True)

@@ -77,5 +77,5 @@ def recalls(items: Indexed, queries: Queries, best: Floats, answers: Int64s) -> 
         scores[part] = np.einsum("qd,qkd->qk", queries.vectors[part], vectors)
     wanted = (best > -np.inf).sum(axis=1)
     last = np.take_along_axis(best, np.maximum(wanted - 1, 0)[:, None], axis=1)
-    right = (answers != NOTHING) & (scores >= last - ROUNDING * np.maximum(1, np.abs(last)))
+    right = (answers != NOTHING) & (scores >= last - ROUNDING * np.maximum(np.abs(last), np.abs(best[:, :1])))
     return np.where(wanted, np.minimum(right.sum(axis=1) / np.maximum(wanted, 1), 1), 1.0)

@@ -6,7 +6,7 @@
 - whole numbers where `memory_bytes` allows, so that scores are the vectors' own, else 16 or 8 bits of each.
 
 Recall is that of users of whom nothing was learned or tuned, without what each has, against a plain product with every
-item. Time is counted in numbers read (`pipeline.indexing.speed`); latency is measured too, and decides nothing.
+item. Time is counted in numbers read; latency is measured too, and decides nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Sweep:
     def probes(self, recall: float, depth: int) -> int:
         """The fewest that give so much recall."""
         ranks = np.sort(self._ranks(depth))
-        return int(ranks[int(np.ceil(recall * len(ranks))) - 1]) + 1 if len(ranks) else 1
+        return int(ranks[max(int(np.ceil(recall * len(ranks))) - 1, 0)]) + 1 if len(ranks) else 1
 
     def recall(self, probes: int) -> float:
         """recall@10 of so many."""
@@ -112,7 +112,9 @@ class _Cells:
         """See `planned`."""
         tried: list[tuple[Tried, Floats]] = []
         rankings = {"longest": self.clusters.longest}
+        index: Any = None
         for bits in self._fitting():
+            index = None  # The one before is gone when the next is filled.
             begin = time.perf_counter()
             index = self.clusters.index(self.clusters.longest, bits)
             seconds = self.seconds + time.perf_counter() - begin
@@ -127,6 +129,7 @@ class _Cells:
         place = min(range(len(tried)), key=lambda place: self._order(tried[place][0]))
         chosen, representatives = tried[place]
         if chosen.design.bits != bits:
+            index = None
             index = self.clusters.index(representatives, chosen.design.bits)
         ask(index, representatives, chosen.design.probes)
         self._warn(chosen)

@@ -26,7 +26,10 @@ def learned(start: Floats, queries: Floats, cells: Int64s, cost: Callable[[Float
     start: those that learning starts from. queries: (n, d) float32. cells: (n, k) int64, those of each query's best
     items. cost: of representatives, smaller is better.
     """
-    weights = start * np.float32(SPREAD / np.std(queries[:BATCH] @ start.T))
+    deviation = np.std(queries[:BATCH] @ start.T) if len(queries) else 0.0
+    if not deviation:
+        return start
+    weights = start * np.float32(SPREAD / deviation)
     step = RATE * np.sqrt(np.mean(weights**2))
     first, second = np.zeros_like(weights), np.zeros_like(weights)
     best, least = start, cost(start)

@@ -135,10 +135,13 @@ class Snapshot:
         vectors = np.ascontiguousarray(self.users[users[rows]])
         products, places = index.search(vectors, min(depth, index.ntotal), params=how)
         items = np.where(places < 0, NOTHING, self.catalogue.codes[places])
-        gone = _gone(self.taken, users[rows], items)
-        order = np.argsort(gone, axis=1, kind="stable")[:, : lists[0].shape[1]]
+        hidden = _gone(self.taken, users[rows], items) | (items == NOTHING)
+        if isinstance(index, faiss.IndexIVFScalarQuantizer):
+            # Its products are of compressed vectors; a list's scores are to be those that explanations add up to.
+            products = np.einsum("bd,bkd->bk", vectors, self.catalogue.vectors[np.maximum(items, 0)])
+        order = np.argsort(np.where(hidden, np.inf, -products), axis=1, kind="stable")[:, : lists[0].shape[1]]
         own = rows, slice(order.shape[1])
-        lists[0][own] = np.take_along_axis(np.where(gone, NOTHING, items), order, axis=1)
+        lists[0][own] = np.take_along_axis(np.where(hidden, NOTHING, items), order, axis=1)
         lists[1][own] = np.take_along_axis(products, order, axis=1)
 
     def scalars(self, users: Int64s, user: Int64s, items: Int64s, scores: Floats | None = None) -> Floats:

@@ -11,6 +11,7 @@ from pipeline.artefacts.evaluated import Evaluated
 from pipeline.artefacts.published import CURRENT, published_now
 from pipeline.artefacts.runs import StepReceipt
 from pipeline.artefacts.staged import Staged
+from pipeline.errors import StepFailed
 from pipeline.evaluation.drift import Facts, against_published, not_compared, not_older
 from pipeline.evaluation.gate import Verdict, index_latency, index_recall, integrity, log_age, quality
 from pipeline.evaluation.list_changes import list_changes_of
@@ -21,12 +22,14 @@ from pipeline.workspace import Json, Workspace, sha256_of, skip_broken
 def judge(night: Night) -> list[Verdict]:
     """Every rule of the gate, judged on the evaluated fit, on the index as written, and against what is published.
 
-    Raises ShardCorrupt or WorkspaceError if something of tonight cannot be read; what cannot be read of the published
-    night is a warning.
+    Raises StepFailed if an earlier version made the index, and ShardCorrupt or WorkspaceError if something of tonight
+    cannot be read; what cannot be read of the published night is a warning.
     """
     rules, index = night.config.publish.gate, night.receipt("index")
     receipts = {receipt.step: receipt for receipt in night.receipts()}
     now = _facts(night.workspace, night.folder, receipts)
+    if missing := [name for name in ("recall", "recall_high", "counted_ms") if name not in index.details]:
+        raise StepFailed(f"{index.path}: an earlier version made it, without {missing[0]}; run the step `index` again")
     measured = {name: float(str(index.details[name])) for name in ("recall", "recall_high", "counted_ms")}
     metrics = now.evaluated or Evaluated.read(night.workspace.path(night.folder))
     return [

@@ -37,7 +37,6 @@ from pipeline.indexing.clusters import Indexed
 from pipeline.indexing.exact import Queries
 from pipeline.indexing.judged import DEPTH, Targets, Tried
 from pipeline.indexing.planner import LEARNERS, planned
-from pipeline.indexing.speed import nanoseconds_a_number
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.night import Night, StepReceipt
 from pipeline.recommend.user_sides import export_users
@@ -72,9 +71,8 @@ def run(night: Night) -> StepReceipt:
     staged = staged_of(night).digest("items/", "interactions")
     keys = {modality: ensure(night, modality).encoder.key for modality in night.config.extract.modalities()}
     made_of = [receipt.digest for receipt in receipts]
-    speed = nanoseconds_a_number(night.workspace)
-    key = digest("index", VERSION, night.config.index, night.config.seed, speed, *made_of, staged, keys)
-    targets = Targets(night.config.index, speed, night.config.seed)
+    key = digest("index", VERSION, night.config.index, night.config.seed, *made_of, staged, keys)
+    targets = Targets(night.config.index, night.config.seed)
     return night.step("index", "index", key, lambda folder: _build(night, keys, targets, folder))
 
 
@@ -116,7 +114,7 @@ class _Vectors:
         place = np.where(self.indexed, np.cumsum(self.indexed) - 1, -1)
         offsets = self.history.offsets()
         chosen = (place[self.history.item[offsets[user] : offsets[user + 1]]] for user in users.tolist())
-        return [own[own >= 0] for own in chosen]
+        return [np.unique(own[own >= 0]) for own in chosen]
 
 
 def _vectors(night: Night) -> _Vectors:
@@ -252,13 +250,13 @@ def _encoders(night: Night) -> Json:
 def _card(night: Night, keys: dict[str, str], tried: dict[str, list[Tried]], widths: dict[str, int]) -> Json:
     receipts = [receipt for receipt in night.receipts() if receipt.step != "index"]
     chosen = {name: next(one for one in several if one.chosen) for name, several in tried.items()}
-    worst = min((one.recall[str(DEPTH)] for one in chosen.values()), key=lambda recall: recall["mean"])
+    recalls = [one.recall[str(DEPTH)] for one in chosen.values()]
     return {
         "medley": __version__,
         "metric": "inner product",
         "d": widths,
-        "recall": worst["mean"],
-        "recall_high": worst["high"],
+        "recall": min(recall["mean"] for recall in recalls),
+        "recall_high": min(recall["high"] for recall in recalls),
         "recall_at": DEPTH,
         "counted_ms": max(one.counted_ms for one in chosen.values()),
         "indexes": {name: one.written() for name, one in chosen.items()},

@@ -60,6 +60,7 @@ def make_app(serving: Serving, settings: Settings) -> Guard:
     )
     tokens = Tokens(settings.token)
     app.state.serving, app.state.tokens, app.state.slow = serving, tokens, anyio.CapacityLimiter(1)
+    app.state.drawing = anyio.CapacityLimiter(2)
     app.include_router(asking.router)
     app.include_router(looking.router)
     _add_files(app)

@@ -39,13 +39,13 @@ class Catalogue:
         """index: one that does not change, see `Index.pinned`."""
         self._index = index
         self._items, users = index.published.table(ITEMS), index.published.table(USERS)
-        self._names = [name for name in self._items.names if name not in OWN][:MOST_ATTRIBUTES]
+        self.attributes = [name for name in self._items.names if name not in OWN][:MOST_ATTRIBUTES]
         self._shown = [name for name in ("item_id", "title", "image", "audio") if name in self._items.names]
         self.item_count, self.user_count = len(self._items), len(users)
         self._titles = self._items.read(["title"])["title"].combine_chunks()
         self._users = users.read(["user_id"])["user_id"].combine_chunks()
         self.people = _people(users)
-        self.facets = [facet for name in self._names[:MOST_FACETS] if (facet := self._facet(name)) is not None]
+        self.facets = [facet for name in self.attributes[:MOST_FACETS] if (facet := self._facet(name)) is not None]
 
     def hits(self, hits: Sequence[Hit]) -> list[HitCard]:
         """An answer's items."""
@@ -56,7 +56,7 @@ class Catalogue:
         """The items of some rows, one for one."""
         if not len(rows):
             return []
-        table = self._items.at(rows.tolist(), [*self._shown, *self._names])
+        table = self._items.at(rows.tolist(), [*self._shown, *self.attributes])
         return [self._card(row) for row in table.to_pylist()]
 
     def view(self, item: str) -> ItemView:
@@ -93,7 +93,7 @@ class Catalogue:
     def _card(self, row: dict[str, object]) -> Card:
         item = str(row["item_id"])
         title = " ".join(str(row["title"] or "").split()) or item
-        texts = {name: shown(row[name]) for name in self._names if row[name] is not None}
+        texts = {name: shown(row[name]) for name in self.attributes if row[name] is not None}
         return Card(
             item_id=item,
             title=title,
@@ -128,7 +128,8 @@ class Catalogue:
 
 
 def _range(name: str, column: pa.Array) -> Facet | None:
-    finite = column.cast(pa.float64()).drop_null().to_numpy()
+    # Above 2⁵³ a whole number has no float64 of its own: a range needs none.
+    finite = column.cast(pa.float64(), safe=False).drop_null().to_numpy()
     finite = finite[np.isfinite(finite)]
     if not len(finite) or finite.min() == finite.max():
         return None

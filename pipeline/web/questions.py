@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError
 from pipeline.serving.answer import Choice
 from pipeline.serving.filters import Filter
 
-MOST_HITS, MOST_HISTORY = 100, 1000
+MOST_HITS, MOST_HISTORY, MOST_CONDITIONS = 100, 900, 50
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Hits = Annotated[int, Field(ge=1, le=MOST_HITS, description="how many items, at most")]
+
+
+def _few(given: object) -> object:
+    """Refuses a large object before each of its values is looked at, which would take seconds."""
+    if isinstance(given, dict) and len(given) > MOST_CONDITIONS:
+        raise ValueError(f"has {len(given)} entries; give {MOST_CONDITIONS} at most")
+    return given
 
 
 class Range(BaseModel):
@@ -26,11 +33,12 @@ class Range(BaseModel):
 
 
 Value: TypeAlias = bool | int | FiniteFloat | Name
-Condition: TypeAlias = Value | Annotated[list[Value], Field(max_length=1000)] | Range
+Condition: TypeAlias = Annotated[Value | Annotated[list[Value], Field(max_length=1000)] | Range, BeforeValidator(_few)]
 Conditions: TypeAlias = Annotated[
     dict[Name, Condition],
+    BeforeValidator(_few),
     Field(
-        max_length=50,
+        max_length=MOST_CONDITIONS,
         description="conditions on the items' attributes, which all must hold: a value, a list of which one must be "
         "the item's, or a range; the attributes are those of `facets` in `GET /api/index`",
         examples=[{"genre": ["jazz", "soul"], "year": {"low": 1990, "high": None}}],
@@ -99,8 +107,10 @@ class TokenGiven(BaseModel):
     token: Annotated[str, Field(max_length=4096)]
 
 
-def conditions(given: Mapping[str, Condition]) -> Filter | None:
-    """A filter as the index takes it."""
+def conditions(given: Mapping[str, Condition], attributes: Collection[str]) -> Filter | None:
+    """A filter as the index takes it. Raises ConfigError if it is of none of the attributes."""
+    if other := [name for name in given if name not in attributes]:
+        raise ConfigError(f"filter: items have no attribute {other[0][:80]!r}; they have {', '.join(attributes)}")
     return {name: (one.low, one.high) if isinstance(one, Range) else one for name, one in given.items()} or None
 
 
@@ -112,12 +122,14 @@ def choices(given: list[Name | PastChoice] | None) -> list[str | Choice] | None:
 
 
 _CONDITIONS: TypeAdapter[dict[str, Condition]] = TypeAdapter(Conditions)
-_WEIGHTS: TypeAdapter[dict[str, float]] = TypeAdapter(dict[Name, FiniteFloat])
+_WEIGHTS: TypeAdapter[dict[str, float]] = TypeAdapter(
+    Annotated[dict[Name, Annotated[FiniteFloat, Field(ge=0, le=1e6)]], BeforeValidator(_few)]
+)
 
 
-def conditions_of(form: str | None) -> Filter | None:
+def conditions_of(form: str | None, attributes: Collection[str]) -> Filter | None:
     """A filter that a form has as JSON. Raises ConfigError if it is none."""
-    return conditions(_of("filter", form, _CONDITIONS)) if form else None
+    return conditions(_of("filter", form, _CONDITIONS), attributes) if form else None
 
 
 def weights_of(form: str | None) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from threading import Event, Thread
 
 from pipeline.artefacts.published import current
-from pipeline.errors import MedleyError
+from pipeline.errors import WorkspaceError
 from pipeline.explain.explain import Explainer
 from pipeline.serving.index import Index
 from pipeline.web.answers import About, Limits, Space
@@ -32,6 +32,8 @@ class Served:
         """Raises as `Index.open`."""
         self.index, self._settings = index, settings
         document = current(settings.workspace)
+        if document["digest"] != index.digest:
+            raise WorkspaceError("another index was published while this one was opened; it is looked for again")
         self.catalogue = Catalogue(index)
         self.media = MediaFiles.of_run(settings.workspace, str(document["run_id"]))
         card, encoders = index.published.card, index.published.encoders
@@ -82,8 +84,9 @@ class Serving:
         self._ended = Event()
 
     def refresh(self) -> bool:
-        """Goes over to what is published now, and says whether that is another index. Raises as `Index.refresh`."""
-        if not self._index.refresh():
+        """Goes over to what is published now, and says whether that is another run's. Raises as `Index.refresh`."""
+        self._index.refresh()
+        if current(self._settings.workspace)["run_id"] == self.now.about.run_id:
             return False
         self.now = Served(self._settings, self._index.pinned())
         return True
@@ -103,7 +106,7 @@ class Serving:
                 if self.refresh():
                     log.info("serve      index %s answers now", self.now.about.index)
                 said = ""
-            except (MedleyError, OSError) as error:
+            except Exception as error:  # whatever it is: the next night may be whole, and must be looked for
                 if str(error) != said:
                     log.warning("serve      index %s goes on to answer: %s", self.now.about.index, error)
                 said = str(error)

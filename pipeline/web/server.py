@@ -42,6 +42,8 @@ def server_of(serving: Serving, settings: Settings) -> uvicorn.Server:
     config = uvicorn.Config(
         make_app(serving, settings),
         log_config=None,
+        # It bounds what a request may send before its headers end, which httptools does not.
+        http="h11",
         access_log=False,
         server_header=False,
         # A header that anybody can send is no address: rates would go by it.

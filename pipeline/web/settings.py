@@ -41,6 +41,13 @@ class Settings:
     def check(self) -> None:
         """Raises ConfigError if others could ask without a token, or the rate is none."""
         rate_of(self.rate)
+        if not self.token.isascii():
+            raise ConfigError(f"{TOKEN_VARIABLE}: headers carry letters of ASCII alone; set it to others")
+        if self.hosts and not self.token:
+            raise ConfigError(
+                f"--allow-host {self.hosts[0]}: who asks by it is not on this machine; set {TOKEN_VARIABLE} to a token "
+                "that they must give"
+            )
         if not self.is_loopback and not self.token:
             raise ConfigError(
                 f"--host {self.host}: others than this machine could ask; set {TOKEN_VARIABLE} to a token that they "

@@ -30,7 +30,6 @@ from pipeline.indexing.clusters import Indexed
 from pipeline.indexing.exact import Queries
 from pipeline.indexing.judged import Design, Judge, Targets, Tried
 from pipeline.indexing.planner import LEARNERS, planned
-from pipeline.indexing.speed import measured
 from pipeline.interactions import Floats
 from pipeline.serving import Index
 from tests.benchmarks.harness import machine
@@ -89,7 +88,7 @@ def compared(items: Floats, users: Queries, latency: float, autofaiss: str | Non
     """Ours, and each peer at ours's recall: the rows of the table."""
     every = Indexed(items, np.arange(len(items)))
     count = min(1000, len(users) // 2)
-    targets = Targets(Settings(max_latency_ms=latency, queries=count), measured())
+    targets = Targets(Settings(max_latency_ms=latency, queries=count))
     begin = time.perf_counter()
     index, tried = planned(every, users.part(slice(count)), users.part(slice(count, count + LEARNERS)), targets)
     seconds = time.perf_counter() - begin

@@ -45,7 +45,6 @@ from pipeline.indexing.clusters import Indexed
 from pipeline.indexing.exact import Queries
 from pipeline.indexing.judged import Targets
 from pipeline.indexing.planner import planned
-from pipeline.indexing.speed import measured as nanoseconds
 from pipeline.interactions import Floats, Interactions
 from pipeline.recommend.user_networks import BESIDE
 from pipeline.serving import Choice, Index
@@ -97,7 +96,7 @@ def workspace_of(workspace: Path, n_items: int, n_users: int) -> Path:
     print("index", file=sys.stderr, flush=True)
     asking = Queries(users[:: max(1, n_users // 1000)], [np.zeros(0, np.int64)] * n_users)
     learners = Queries(users[1 :: max(1, n_users // 10_000)], asking.taken)
-    targets = Targets(Settings(), nanoseconds())
+    targets = Targets(Settings())
     index, tried = planned(Indexed(items, np.arange(n_items)), asking, learners, targets)
     for name in (RECOMMEND, CONTENT):
         faiss.write_index(index, str(folder / name))

@@ -28,6 +28,14 @@ def test_the_best_places_are_those_of_the_product(block: int, of_queries: int, m
         assert np.isneginf(best[len(left) :]).all()
 
 
+def test_small_scores_are_held_apart_as_large_ones_are() -> None:
+    items = Indexed(np.linspace(1e-6, 1e-4, 100, dtype=np.float32)[:, None], np.arange(100))
+    queries = Queries(np.ones((1, 1), np.float32), [np.zeros(0, np.int64)])
+    places, best = best_places(items, queries, 10)
+    assert recalls(items, queries, best, places).tolist() == [1]
+    assert recalls(items, queries, best, places - 10).tolist() == [0]
+
+
 def test_of_equal_items_any_is_right_and_nothing_else_is() -> None:
     items = Indexed(np.array([[3.0], [2], [2], [2], [1]], np.float32), np.arange(5))
     queries = Queries(np.ones((5, 1), np.float32), [np.zeros(0, np.int64)] * 4 + [np.arange(4)])

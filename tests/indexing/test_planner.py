@@ -12,7 +12,7 @@ from pipeline.config import Index
 from pipeline.errors import StepFailed
 from pipeline.indexing.clusters import Indexed, clustered, exact_bytes
 from pipeline.indexing.exact import Queries
-from pipeline.indexing.judged import Targets, Tried
+from pipeline.indexing.judged import NANOSECONDS_A_NUMBER, Targets, Tried
 from pipeline.indexing.planner import FEWEST_LEARNERS, planned
 from pipeline.indexing.searched import Searched
 from pipeline.interactions import Floats, Int64s
@@ -41,8 +41,8 @@ def part(queries: Queries, start: int, stop: int) -> Queries:
     return queries.part(slice(start, stop))
 
 
-def targets(latency: float = 0.01, nanoseconds: float = 0.5, **settings: float) -> Targets:
-    return Targets(Index.model_validate({"max_latency_ms": latency, **settings}), nanoseconds)
+def targets(latency: float = 0.01, **settings: float) -> Targets:
+    return Targets(Index.model_validate({"max_latency_ms": latency, **settings}))
 
 
 def chosen(tried: list[Tried]) -> Tried:
@@ -58,12 +58,11 @@ def brute_force(items: Floats, user: Floats, taken: Int64s, k: int) -> list[int]
 
 def test_numbers_that_a_query_reads_decide_between_exact_search_and_cells() -> None:
     items, queries = catalogue()
-    at_the_limit = ROWS * WIDTH * 0.5 / 1e6
+    at_the_limit = ROWS * WIDTH * NANOSECONDS_A_NUMBER / 1e6
     index, tried = planned(items, part(queries, 0, 40), NONE, targets(at_the_limit))
     assert (index.ntotal, chosen(tried).design.kind, len(tried)) == (ROWS, "exact", 1)
     assert chosen(tried).recall["100"] == {"mean": 1, "low": 1, "high": 1}
     assert chosen(planned(items, part(queries, 0, 40), NONE, targets(at_the_limit * 0.99))[1]).design.kind == "cells"
-    assert chosen(planned(items, part(queries, 0, 40), NONE, targets(at_the_limit, 0.51))[1]).design.kind == "cells"
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +168,22 @@ def test_some_rows_under_labels_are_found_and_no_others(latency: float, monkeypa
     for user, own, labels in zip(asking.vectors, asking.taken, answers, strict=True):
         best = brute_force(items.vectors[rows], user, own, 3)
         assert labels.tolist() == (rows[best] + 7).tolist()
+
+
+def test_items_of_nothing_and_users_who_have_all_are_no_trouble() -> None:
+    items, queries = catalogue()
+    nothing = Indexed(np.zeros_like(items.vectors), items.rows)
+    learners = part(queries, 400, 400 + FEWEST_LEARNERS)
+    assert chosen(planned(nothing, part(queries, 0, 40), learners, targets())[1]).recall["10"]["mean"] == 1
+    few = Indexed(items.vectors[:90], np.arange(90))
+    owners = Queries(learners.vectors, [np.arange(90)] * len(learners))
+    _, tried = planned(few, owners, owners, targets(1e-9))
+    assert chosen(tried).recall["10"] == {"mean": 1, "low": 1, "high": 1}
+
+
+def test_any_recall_is_enough_where_none_is_asked_for() -> None:
+    items, queries = catalogue()
+    assert planned(items, part(queries, 20, 420), NONE, targets(min_recall=0))[0].nprobe == 1
 
 
 def test_an_empty_catalogue_finds_all_that_it_has() -> None:

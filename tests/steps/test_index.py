@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.artefacts.vectors import matrix
+from pipeline.indexing.clusters import Indexed, clustered
 from pipeline.interactions import Interactions, unit_rows
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.serving.lookup import Query, ask
@@ -150,6 +151,20 @@ def test_a_latency_out_of_reach_falls_back_to_cells_and_is_still_right(night: Sh
     card = json.loads((night.workspace / current["index"] / "card.json").read_text())
     assert card["indexes"]["recommend"]["kind"] == "cells"
     assert card["recall"] >= 0.99
+
+
+def test_lists_of_a_compressed_index_have_the_scores_of_whole_vectors() -> None:
+    random = np.random.default_rng(0)
+    items, users = (random.standard_normal((count, 16)).astype(np.float32) for count in (2_000, 5))
+    clusters = clustered(Indexed(items, np.arange(len(items))))
+    cells = clusters.index(clusters.longest, 8)
+    cells.nprobe = cells.nlist
+    nothing = np.zeros(0, np.int32)
+    log = Interactions(nothing, nothing, np.zeros(0), np.zeros(0, np.float32), len(users), len(items))
+    snapshot = Snapshot(Catalogue(items, {}, np.ones(len(items), bool), cells), users, log)
+    lists, scores = snapshot.candidates(np.arange(len(users)), 20)
+    assert (np.diff(scores) <= 0).all()
+    np.testing.assert_allclose(scores, np.einsum("ud,ukd->uk", users, items[lists]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("block", [2, 100])

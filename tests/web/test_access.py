@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 import pytest
+from fastapi import HTTPException
 
 from pipeline.errors import ConfigError, MediaError
 from pipeline.web.access import Hosts, Tokens, host_of
 from pipeline.web.media_files import MediaFiles
+from pipeline.web.routes import MOST_WAITING, Slowly
 from pipeline.web.settings import Settings
 from pipeline.web.traffic import Rates
 from tests.web.conftest import TOKEN, Started
@@ -182,6 +187,32 @@ def test_an_upload_within_the_limit_is_read(started: Started, sleeve: tuple[str,
 def test_a_question_without_an_upload_is_bounded_too(client: httpx.Client) -> None:
     answer = client.post("/api/recommend", json={"user": "x" * 1_000_001})
     assert answer.status_code == 413
+
+
+def test_headers_without_an_end_are_cut_off(address: str) -> None:
+    place = urlsplit(address)
+    with socket.create_connection((str(place.hostname), place.port or 0), timeout=20) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000)
+        assert plain.recv(100).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.anyio
+async def test_what_waits_for_the_slow_thread_is_bounded() -> None:
+    slowly, begun, ended = Slowly(anyio.CapacityLimiter(1)), threading.Event(), threading.Event()
+
+    def long() -> None:
+        begun.set()
+        ended.wait(20)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(1 + MOST_WAITING):
+            tasks.start_soon(slowly, long)
+        await anyio.to_thread.run_sync(begun.wait)
+        while slowly._limiter.statistics().tasks_waiting < MOST_WAITING:
+            await anyio.sleep(0.01)
+        with pytest.raises(HTTPException, match="too many questions that take long are waiting"):
+            await slowly(long)
+        ended.set()
 
 
 @pytest.mark.parametrize(

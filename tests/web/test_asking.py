@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 from PIL import Image
 
 from pipeline.serving import Choice, Index
+from pipeline.web import catalogue
 from pipeline.web.served import Serving
 from pipeline.web.space import space_of
 from tests.conftest import Shop
@@ -114,6 +116,12 @@ def test_the_sums_of_a_history_and_of_two_items_add_up_to_their_scores(client: h
     assert why["score"] == pytest.approx(hit["score"], abs=1e-3)
 
 
+def test_an_attribute_of_64_bits_has_a_range() -> None:
+    facet = catalogue._range("id", pa.array([2**60 + 1, 5, None]))
+    assert facet is not None
+    assert (facet.low, facet.high, facet.whole) == (5, float(2**60), True)
+
+
 def test_what_is_published_is_said_with_what_can_be_filtered_by(client: httpx.Client, index: Index) -> None:
     about = client.get("/api/index").json()
     assert (about["index"], about["run_id"], about["model"]) == (index.digest, "graph", "graph")
@@ -196,7 +204,20 @@ WRONG = [
     ("recommend", {"user": USER, "k": 0}, 422, "k: Input should be greater than or equal to 1"),
     ("recommend", {"user": USER, "k": 101}, 422, "k: Input should be less than or equal to 100"),
     ("recommend", {"user": USER, "wrong": 1}, 422, "wrong: Extra inputs are not permitted"),
-    ("recommend", {"user": USER, "filter": {"shape": "round"}}, 400, "filter: items have no attribute shape"),
+    (
+        "recommend",
+        {"user": USER, "filter": {"shape": "round"}},
+        400,
+        "filter: items have no attribute 'shape'; they have",
+    ),
+    ("recommend", {"user": USER, "filter": {"text": "x"}}, 400, "filter: items have no attribute 'text'"),
+    ("recommend", {"user": USER, "filter": {str(n): 1 for n in range(51)}}, 422, "filter: Value error, has 51 entries"),
+    (
+        "recommend",
+        {"user": USER, "filter": {"year": {str(n): 1 for n in range(51)}}},
+        422,
+        "filter.year: Value error, has",
+    ),
     ("recommend", {"user": USER, "filter": {"year": "often"}}, 400, "filter: year is int32, to which 'often'"),
     ("similar", {"item": "nothing"}, 404, f"item nothing: {NOTHING}"),
     ("similar", {}, 422, "item: Field required"),
@@ -229,6 +250,9 @@ def test_a_wrong_search_is_one_sentence(client: httpx.Client) -> None:
     assert said(400, files={"image": ("a.png", b"")}).startswith("image: the file is empty")
     assert said(400, data={"text": "x", "filter": "{"}).startswith("filter: Invalid JSON")
     assert said(400, data={"text": "x", "weights": '{"audio": 1}'}).startswith("weights: audio is not asked for")
+    assert said(400, data={"item": "rec-0005", "weights": '{"item": 1e39}'}).startswith(
+        "weights.item: Input should be less"
+    )
     assert said(422, data={"text": "x" * 2001}).startswith("text: String should have at most 2000")
     broken = client.post("/api/recommend", content=b"{", headers={"content-type": "application/json"})
     assert (broken.status_code, broken.json()) == (422, {"error": "the request: JSON decode error"})

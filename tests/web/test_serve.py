@@ -59,6 +59,7 @@ def test_a_port_that_is_taken_is_one_sentence(web_shop: Shop) -> None:
     ("options", "sentence"),
     [
         (("--host", "0.0.0.0"), "--host 0.0.0.0: others than this machine could ask; set MEDLEY_SERVE_TOKEN"),
+        (("--allow-host", "demo.example"), "--allow-host demo.example: who asks by it is not on this machine; set"),
         (("--rate", "often", "--port", "0"), "--rate often: write a number and a time"),
     ],
 )

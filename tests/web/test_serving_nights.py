@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from pipeline.steps.rollback import run as roll_back
+from pipeline.web import served
 from pipeline.web.served import Serving
 from pipeline.web.settings import Settings
 from tests.conftest import Shop
@@ -43,7 +44,9 @@ def test_another_night_is_gone_over_to_under_questions(copy: Shop) -> None:
                 break
             deadline.wait(0.1)
         about = client.get("/api/index").json()
-        refused = client.post("/api/recommend", json={"history": ["rec-0003"]})
+        someone = {"history": ["rec-0003"]}
+        folded = client.post("/api/recommend", json=someone | {"k": 1})
+        refused = client.post("/api/explain", json=someone | {"item": folded.json()["hits"][0]["item_id"]})
         hit = client.post("/api/recommend", json={"user": "buyer-0001", "k": 1}).json()["hits"][0]
         why = client.post("/api/explain", json={"user": "buyer-0001", "item": hit["item_id"]}).json()
         ended.set()
@@ -58,9 +61,30 @@ def test_another_night_is_gone_over_to_under_questions(copy: Shop) -> None:
     for bars in why["bars"]:
         assert bars["base"] + sum(part["value"] for part in bars["parts"]) == pytest.approx(bars["total"], abs=1e-5)
     # Its model is a network.
-    assert about["history"] == "two_tower makes users at night alone"
+    assert (about["history"], folded.status_code) == ("", 200)
     assert refused.status_code == 400
-    assert refused.json()["error"].startswith("history: two_tower makes users at night alone")
+    assert refused.json()["error"].startswith("history: a network of two_tower reads it")
+
+
+def test_a_fault_of_any_kind_is_said_and_the_next_night_is_looked_for(
+    copy: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving, waited = Serving(Settings(copy.workspace, refresh_seconds=0.05)), threading.Event()
+    roll_back(copy.workspace, None)
+    with monkeypatch.context() as patched, caplog.at_level("WARNING", logger="medley"):
+        patched.setattr(served, "Catalogue", lambda index: 1 / 0)
+        serving.keep_fresh()
+        for _ in range(200):
+            if caplog.messages:
+                break
+            waited.wait(0.05)
+    assert "goes on to answer: division by zero" in caplog.messages[0]
+    for _ in range(200):
+        if serving.now.about.run_id == "first":
+            break
+        waited.wait(0.05)
+    serving.end()
+    assert serving.now.about.run_id == "first"
 
 
 def test_a_night_that_cannot_be_opened_leaves_the_old_one_answering(

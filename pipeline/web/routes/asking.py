@@ -44,7 +44,7 @@ def recommend(question: RecommendQuestion, now: Now) -> Hits:
         choices(question.history),
         question.k,
         question.exclude_seen,
-        conditions(question.filter),
+        conditions(question.filter, now.catalogue.attributes),
     )
     return _hits(now, answer)
 
@@ -52,7 +52,8 @@ def recommend(question: RecommendQuestion, now: Now) -> Hits:
 @router.post("/similar", summary="The items whose content is most like an item's")
 def similar(question: SimilarQuestion, now: Now) -> Hits:
     """By the cosine of their fused vectors: text, picture and sound together."""
-    return _hits(now, now.index.similar(question.item, question.k, conditions(question.filter)))
+    wanted = conditions(question.filter, now.catalogue.attributes)
+    return _hits(now, now.index.similar(question.item, question.k, wanted))
 
 
 @router.post("/search", summary="The items most like words, a picture, a recording, an item, or any mix of these")
@@ -90,7 +91,7 @@ async def search(
         history or None,
         weights_of(weights),
         k,
-        conditions_of(filter),
+        conditions_of(filter, now.catalogue.attributes),
     )
     if text or image or audio:
         return _hits(now, await slowly(asked))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, cast
 
+import anyio
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 
@@ -11,7 +12,7 @@ from pipeline.errors import MediaError
 from pipeline.web.access import COOKIE, Tokens
 from pipeline.web.answers import About, Cards, ItemView, Named, Space, UserView
 from pipeline.web.questions import Name, TokenGiven
-from pipeline.web.routes import InItsOwnThread, Now
+from pipeline.web.routes import Drawing, InItsOwnThread, Now
 
 router = APIRouter(prefix="/api", tags=["look"])
 # Of one index a picture is always the same, as far as its address goes: a browser may keep it for a while.
@@ -62,11 +63,11 @@ async def space(now: Now, slowly: InItsOwnThread) -> Space:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}, "description": "a JPEG of at most 320 or 960 pixels"}},
 )
-def picture(now: Now, item: ItemId, size: Literal["card", "whole"] = "card") -> Response:
+async def picture(now: Now, drawing: Drawing, item: ItemId, size: Literal["card", "whole"] = "card") -> Response:
     """A small JPEG that is made of it."""
-    name = now.catalogue.medium(item, "image")
+    name = await anyio.to_thread.run_sync(now.catalogue.medium, item, "image")
     try:
-        data = now.media.picture(name, size) if name else None
+        data = await anyio.to_thread.run_sync(now.media.picture, name, size, limiter=drawing) if name else None
     except MediaError as error:
         raise HTTPException(404, f"item {item}: no picture ({error})") from None
     if data is None:
@@ -100,5 +101,6 @@ async def session(request: Request, response: Response, given: TokenGiven) -> No
         return
     if not tokens.is_right(given.token):
         raise HTTPException(401, "token: that is not the one this service was started with")
-    secure = request.url.scheme == "https"
+    # Behind a proxy that has the certificate, the page's own address alone tells.
+    secure = request.headers.get("origin", "").startswith("https://")
     response.set_cookie(COOKIE, tokens.session, httponly=True, samesite="strict", secure=secure, path="/")
