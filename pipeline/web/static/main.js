@@ -40,7 +40,7 @@ const headline = (person) => {
 
 const chips = () => {
   const chip = (label, cleared) => make("li", {}, make("span", {}, label),
-    make("button", { type: "button", "aria-label": "Leave out " + label, onclick: () => { cleared(); renew(); } }, "×"));
+    make("button", { type: "button", "aria-label": "Leave out " + label, onclick: () => { cleared(); renew(); byId("headline").focus(); } }, "×"));
   byId("asked").replaceChildren(...[
     query.like && chip("like " + query.like.title, () => { query.like = null; }),
     query.text && chip("“" + query.text + "”", () => { query.text = byId("words").value = ""; }),
@@ -125,7 +125,11 @@ const renew = () => {
   count = STEP;
   return ask();
 };
-const top = () => byId("ask").scrollIntoView({ behavior: "smooth", block: "nearest" });
+// The card that was pressed is replaced: who goes by keys is at the new answer.
+const top = () => {
+  byId("headline").focus({ preventScroll: true });
+  byId("ask").scrollIntoView({ behavior: "smooth", block: "nearest" });
+};
 const like = (item) => {
   Object.assign(query, { text: "", image: null, audio: null, like: item });
   byId("words").value = "";
@@ -241,7 +245,7 @@ const start = () => {
 };
 
 const gate = () => {
-  byId("gate").addEventListener("cancel", (event) => event.preventDefault());
+  byId("gate").addEventListener("close", () => { if (!about) byId("gate").showModal(); });
   byId("gate-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {

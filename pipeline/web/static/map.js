@@ -88,6 +88,7 @@ export class ItemMap {
       key.addEventListener("click", () => {
         this.alone = this.alone === place ? null : place;
         this.keys();
+        byId("keys").children[place].focus();
         this.draw();
       });
       return key;

@@ -84,6 +84,7 @@ export class People {
   remove(item) {
     this.history = this.history.filter((one) => one !== item);
     this.draw();
+    (byId("history").querySelector("button") || byId("title")).focus();
     this.changed();
   }
 
@@ -97,6 +98,7 @@ export class People {
     const buttons = items.slice(0, 6).map((item) => make("button", { type: "button", onclick: () => {
       byId("title").value = "";
       byId("found").replaceChildren();
+      byId("title").focus();
       this.add(item);
     } }, item.title));
     byId("found").replaceChildren(...(words && !buttons.length ? [make("p", { class: "quiet" }, "No title holds these letters.")] : buttons));

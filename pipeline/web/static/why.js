@@ -22,6 +22,8 @@ export const show = (...children) => {
   const dialog = byId("dialog");
   dialog.replaceChildren(closeButton(), ...children);
   if (!dialog.open) dialog.showModal();
+  // What had the focus may have been replaced.
+  dialog.querySelector(".close").focus();
 };
 
 export const showWhy = (reasons, about) => {
