@@ -35,8 +35,8 @@ class Rates:
 
     def __init__(self, rate: str) -> None:
         """rate: such as `120/minute`. Raises ConfigError if it is none."""
-        questions = self._questions = rate_of(rate)
-        self._media = type(questions)(MEDIA_A_QUESTION * questions.amount, questions.multiples, namespace="media")
+        allowed = self._questions = rate_of(rate)
+        self._media = type(allowed)(MEDIA_A_QUESTION * allowed.amount, allowed.multiples, namespace="media")
         self._windows = MovingWindowRateLimiter(MemoryStorage())
 
     def check(self, request: Request, is_media: bool) -> None:

@@ -97,9 +97,9 @@ def _poisoned(table: pa.Table) -> pa.Table:
 def evaluated_fit(night: Night) -> dict[str, bytes]:
     """Every file that the evaluated fit is made of or leaves, by its name."""
     folders = [night.workspace.path(night.receipt(step).path) for step in ("fuse", "train", "rerank")]
-    names = ("items/*", "fusion.safetensors", "curve.json", "users.safetensors", "evaluated/*")
+    names = ("items/*", "fusion.safetensors", "curve.json", "users.safetensors", "evaluated/**/*")
     found = {f"{path.parent.name}/{path.name}": path for f in folders for name in names for path in f.glob(name)}
-    return {name: path.read_bytes() for name, path in found.items()}
+    return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
 
 
 def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Night, tmp_path: Path) -> None:
@@ -112,6 +112,7 @@ def test_no_artefact_of_the_evaluated_fit_depends_on_what_is_sealed(trained: Nig
     assert {"evaluated/item_vectors.parquet", "evaluated/user_vectors.parquet"} < set(ours)
     assert "evaluated/model.safetensors" in ours
     assert "evaluated/ranker.safetensors" in ours
+    assert {"evaluated/user.onnx", "evaluated/user.safetensors", "beside/reads.safetensors"} < set(ours)
     assert trained.receipt("rerank").details["learned_from"] == "shown"
     assert ours == theirs
     curves = [json.loads(night.workspace.path(night.receipt("train").path, "curves.json").read_text())
