@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import logging
 import os
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -22,6 +25,8 @@ from pipeline.printable import PrintableFormatter
 if TYPE_CHECKING:
     from pipeline.config import Config
 
+# Loggers of what traces, exports and quantises networks.
+TALKATIVE = ("nncf", "openvino", "transformers", "torch.onnx", "torch.utils.cpp_extension")
 # torchrun's name for how many processes of one fit there are on this machine.
 LOCAL_PROCESSES = "LOCAL_WORLD_SIZE"
 STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
@@ -57,6 +62,22 @@ def give_memory_back() -> None:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what tracing, exporting and quantising a network print out of the night's log."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def limit_threads(count: int) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.encoders.engine.engines import quiet
 from pipeline.encoders.weights import reason
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.runtime import quiet
 
 # The pooling that a sentence-transformers folder asks for, by its name there: a flag of older folders, or a mode.
 POOLINGS = {

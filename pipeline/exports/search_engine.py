@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -33,6 +33,13 @@ LOGGERS = ("opensearch", "elastic_transport", "elasticsearch")
 EXAMPLE = "https://USER:PASSWORD@HOST:9200"
 TABLES = ("items", "users", "lists")
 BATCH, BATCH_BYTES, SEARCHES = 1_000, 20_000_000, 50
+# What the server does not take is returned, and not raised.
+SENT: dict[str, Any] = {
+    "chunk_size": BATCH,
+    "max_chunk_bytes": BATCH_BYTES,
+    "max_retries": 5,
+    "raise_on_error": False,
+}
 VECTOR = "embedding"
 # Beside the vector, the names that an engine keeps for itself.
 TAKEN = (
@@ -78,11 +85,8 @@ class SearchEngineExport(Export):
         """The engine's own client, of a server. Raises ConfigError if its package is not installed."""
 
     @abstractmethod
-    def bulk(self, client: Any, actions: Iterator[Json]) -> list[Json]:
-        """Sends documents by the client's own helper, which sends again what the server was too busy for.
-
-        Returns what the server says of those that it did not take.
-        """
+    def bulk(self) -> Callable[..., tuple[int, Any]]:
+        """The client's own helper that sends documents, and again those that the server was too busy for."""
 
     @abstractmethod
     def index_settings(self) -> Json:
@@ -165,7 +169,8 @@ class SearchEngineExport(Export):
         if not client.indices.exists(index=index):
             client.indices.create(index=index, body=self._made(table))
         for batch in missing(documents, BATCH, self._count(client, index)):
-            refused = self.bulk(client, ({"_index": index, "_id": key, "_source": source} for key, source in batch))
+            actions = ({"_index": index, "_id": key, "_source": source} for key, source in batch)
+            _, refused = self.bulk()(client, actions, **SENT)
             if refused:
                 ((_, first),) = refused[0].items()
                 told = f"{len(refused)} documents of {table} were refused, {first['_id']}: {_reason(first['error'])}"

@@ -6,8 +6,6 @@ for the same network. It is a graph of numbers, in which no code can travel.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.artefacts.read import FULL
 from pipeline.errors import ShardCorrupt
 from pipeline.interactions import Floats
+from pipeline.runtime import quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +34,7 @@ def export(network: nn.Module, example: Mapping[str, Tensor], free: Mapping[str,
     """
     import torch
 
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         # By tracing: `torch.export` makes the same of such a network in 4 to 11 seconds instead of .1 to .3.
         torch.onnx.export(
             network.eval(),
@@ -78,19 +77,3 @@ def _as_corrupt(path: Path, kind: str) -> Iterator[None]:
     except Exception as error:  # onnxruntime's own have no other base
         cause = " ".join(str(error).split())[:200] or type(error).__name__
         raise ShardCorrupt(f"{path}: not {kind} ({cause}); {FULL}") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what exporting says out of the night's log."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx",)]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -35,7 +35,8 @@ from pipeline.serving import Index
 from tests.benchmarks.harness import machine
 
 CENTRES, USER_COUNT, TASTES = 2000, 12_000, 4
-KNOBS = 2 ** np.arange(0, 12, 0.5)
+# A knob is doubled up to here until the recall is reached, and then halved in between.
+MOST, HALVINGS = 4096, 4
 PEER = Path(__file__).with_name("index_peer.py")
 Knob = Callable[[int], None]
 
@@ -131,16 +132,22 @@ def knob_of(index: faiss.Index) -> Knob:
 
 
 def at_recall(judge: Judge, index: faiss.Index, knob: Knob, recall: float, seconds: float) -> dict[str, Any]:
-    """The first knob that gives the recall, or else the one that gives most."""
+    """The smallest knob that gives the recall, or else the largest."""
     size = faiss.serialize_index(index).nbytes / index.ntotal
-    best: dict[str, Any] = {}
-    for value in np.unique(KNOBS.astype(int)).tolist():
+
+    def tried(value: int) -> dict[str, Any]:
         knob(value)
-        row = told(judge.judged(index, Design("peer", 32, 0, size, round(seconds, 1), probes=value)))
-        if not best or row["recall@10"] > best["recall@10"]:
-            best = row
-        if row["recall@10"] >= recall:
-            return row
+        return told(judge.judged(index, Design("peer", 32, 0, size, round(seconds, 1), probes=value)))
+
+    low, best = 0, tried(1)
+    while best["recall@10"] < recall and best["knob"] < MOST:
+        low, best = best["knob"], tried(2 * best["knob"])
+    for _ in range(HALVINGS):
+        middle = (low + best["knob"]) // 2
+        if best["recall@10"] < recall or middle in (low, best["knob"]):
+            break
+        row = tried(middle)
+        low, best = (low, row) if row["recall@10"] >= recall else (middle, best)
     return best
 
 

@@ -15,7 +15,11 @@ from pipeline.artefacts.mapped import MappedTable
 from pipeline.artefacts.model import Fitted
 from pipeline.artefacts.published import published as open_published
 from pipeline.artefacts.staged import Staged
+from pipeline.artefacts.vectors import vector_column
+from pipeline.artefacts.write import write_table
+from pipeline.interactions import Floats, Interactions
 from pipeline.recommend import kind_of
+from pipeline.recommend.sides import FoldSide, PastOf
 from pipeline.serving.encoded_query import QueryEncoders
 from pipeline.serving.personal import FEWEST_QUERIES, USER_WEIGHT, WEIGHTS, Asked, chosen
 from pipeline.steps import personal
@@ -69,6 +73,28 @@ def test_kinds_are_values_that_some_and_not_too_many_items_share(tmp_path: Path)
         "live": [*range(0, 20, 2)],
         "slow": [*range(1, 20, 2), 20, 21, 22],
     }
+
+
+def test_what_somebody_had_before_is_no_answer_of_theirs(tmp_path: Path) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    evaluated = Fitted(tmp_path)
+    write_table(pa.table({"item_id": list("abcd"), "vector": vector_column(vectors)}), evaluated.item_vectors)
+
+    class Someone(FoldSide):
+        def fold_in(self, past: PastOf) -> Floats:
+            assert past.codes.tolist() == [0]
+            return np.array([9, 1, 2, 3], np.float32)
+
+    def log(*items: int) -> Interactions:
+        none = np.zeros(len(items))
+        return Interactions(none.astype("i4"), np.array(items, "i4"), none, none.astype("f4") + 1, 1, 4)
+
+    jazz = personal.Kind("jazz", np.arange(3)), np.array([4, 3, 2, 1], np.float32), np.arange(4)
+    (query,) = personal._asked([jazz], Someone(), evaluated, np.arange(4), log(0), log(0, 1, 3))
+    assert query.cosines.tolist() == [3, 2, 1]
+    assert query.products.tolist() == [1, 2, 3]
+    # Of what they chose later, one item is of the kind and new to them.
+    assert (query.right.tolist(), query.wanted) == ([True, False, False], 1)
 
 
 def test_a_night_chooses_it_on_validation_by_the_fit_that_has_seen_no_more(

@@ -9,13 +9,9 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,6 +21,7 @@ import numpy as np
 
 from pipeline.encoders.base import Prepared, Vectors
 from pipeline.errors import WeightsError
+from pipeline.runtime import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -202,22 +199,6 @@ def save_quantised(model: Any, folder: Path) -> None:
     import openvino
 
     openvino.save_model(model, folder / QUANTISED, compress_to_fp16=False)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps what tracing and quantising print out of the night's log."""
-    loggers = [logging.getLogger(name) for name in ("nncf", "openvino", "transformers", "torch.utils.cpp_extension")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _core() -> Any:

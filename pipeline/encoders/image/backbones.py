@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import fx, nn
 
-from pipeline.encoders.engine.engines import quiet
 from pipeline.encoders.image.pixels import Preprocessing
 from pipeline.encoders.weights import fill
 from pipeline.errors import ConfigError
+from pipeline.runtime import quiet
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # torchvision builds these for training from scratch unless told; with their weights the input is scaled once more.

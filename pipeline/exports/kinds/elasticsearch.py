@@ -11,12 +11,12 @@ GET medley-items/_search
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.exports.base import DEPTH
-from pipeline.exports.search_engine import BATCH, BATCH_BYTES, VECTOR, SearchEngineExport, SearchEngineSettings
+from pipeline.exports.search_engine import VECTOR, SearchEngineExport, SearchEngineSettings
 from pipeline.workspace import Json
 
 
@@ -44,13 +44,11 @@ class ElasticsearchExport(SearchEngineExport):
         certificates: dict[str, Any] = {"ca_certs": self.settings.ca_file} if self.settings.ca_file else {}
         return Elasticsearch(uri, request_timeout=120, max_retries=3, **certificates)
 
-    def bulk(self, client: Any, actions: Iterator[Json]) -> list[Json]:
+    def bulk(self) -> Callable[..., tuple[int, Any]]:
         """See SearchEngineExport."""
         from elasticsearch.helpers import bulk
 
-        how: dict[str, Any] = {"chunk_size": BATCH, "max_chunk_bytes": BATCH_BYTES, "max_retries": 5}
-        _, refused = bulk(client, actions, **how, raise_on_error=False)
-        return refused if isinstance(refused, list) else []
+        return bulk
 
     def index_settings(self) -> Json:
         """See SearchEngineExport."""

@@ -11,12 +11,12 @@ GET medley-items/_search
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.exports.base import DEPTH
-from pipeline.exports.search_engine import BATCH, BATCH_BYTES, VECTOR, SearchEngineExport, SearchEngineSettings
+from pipeline.exports.search_engine import VECTOR, SearchEngineExport, SearchEngineSettings
 from pipeline.workspace import Json
 
 
@@ -39,13 +39,11 @@ class OpensearchExport(SearchEngineExport):
             raise ConfigError("export opensearch needs the package opensearch-py: pip install opensearch-py") from None
         return OpenSearch(uri, timeout=120, max_retries=3, ca_certs=self.settings.ca_file or None)
 
-    def bulk(self, client: Any, actions: Iterator[Json]) -> list[Json]:
+    def bulk(self) -> Callable[..., tuple[int, Any]]:
         """See SearchEngineExport."""
         from opensearchpy.helpers import bulk
 
-        how: dict[str, Any] = {"chunk_size": BATCH, "max_chunk_bytes": BATCH_BYTES, "max_retries": 5}
-        _, refused = bulk(client, actions, **how, raise_on_error=False)
-        return refused if isinstance(refused, list) else []
+        return bulk
 
     def index_settings(self) -> Json:
         """See SearchEngineExport."""
