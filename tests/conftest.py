@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -36,6 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the files that have a slow test: no process is left with one of them while the other is idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def _log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Medley's log as a process begins it, whatever a command or a library in this one has set up before."""
+    log = logging.getLogger("medley")
+    for name, value in (("disabled", False), ("propagate", True), ("level", logging.NOTSET)):
+        monkeypatch.setattr(log, name, value)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
+    log._cache.clear()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

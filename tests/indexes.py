@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import faiss
 import numpy as np
 
@@ -12,4 +15,5 @@ from pipeline.interactions import Floats, Int64s
 def cells_of(vectors: Floats, labels: Int64s | None = None) -> faiss.IndexIVF:
     """All vectors in cells, those of the longest vectors first."""
     clusters = clustered(Indexed(vectors, np.arange(len(vectors)), labels))
-    return clusters.index(clusters.longest)
+    with TemporaryDirectory() as folder:
+        return clusters.write(clusters.longest, 32, Path(folder) / "index.faiss").index

@@ -33,13 +33,6 @@ LOGGERS = ("opensearch", "elastic_transport", "elasticsearch")
 EXAMPLE = "https://USER:PASSWORD@HOST:9200"
 TABLES = ("items", "users", "lists")
 BATCH, BATCH_BYTES, SEARCHES = 1_000, 20_000_000, 50
-# What the server does not take is returned, and not raised.
-SENT: dict[str, Any] = {
-    "chunk_size": BATCH,
-    "max_chunk_bytes": BATCH_BYTES,
-    "max_retries": 5,
-    "raise_on_error": False,
-}
 VECTOR = "embedding"
 # Beside the vector, the names that an engine keeps for itself.
 TAKEN = (
@@ -170,7 +163,9 @@ class SearchEngineExport(Export):
             client.indices.create(index=index, body=self._made(table))
         for batch in missing(documents, BATCH, self._count(client, index)):
             actions = ({"_index": index, "_id": key, "_source": source} for key, source in batch)
-            _, refused = self.bulk()(client, actions, **SENT)
+            # What the server does not take is returned, and not raised.
+            limits = {"chunk_size": BATCH, "max_chunk_bytes": BATCH_BYTES, "max_retries": 5}
+            _, refused = self.bulk()(client, actions, **limits, raise_on_error=False)
             if refused:
                 ((_, first),) = refused[0].items()
                 told = f"{len(refused)} documents of {table} were refused, {first['_id']}: {_reason(first['error'])}"

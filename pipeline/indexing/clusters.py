@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pipeline.config.kinds import Lazy
+from pipeline.indexing.inverted_file import LABEL_BYTES, InvertedFile
 from pipeline.interactions import Floats, Int64s
 
 if TYPE_CHECKING:
@@ -24,10 +26,9 @@ else:
 # Rows a cell that cells are learned from, and in how many rounds; more of either find no more.
 TRAINING_ROWS, ROUNDS = 39, 5
 BLOCK_ROWS = 65_536
-# Bits of a number that cells can keep. A label stands beside each vector.
+# Bits of a number that cells can keep.
 Bits = Literal[32, 16, 8]
 BITS: tuple[Bits, ...] = (32, 16, 8)
-LABEL_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Clusters:
         width = self.items.width
         return len(self.cell) * (width * bits // 8 + LABEL_BYTES) + len(self.centres) * width * 4
 
-    def index(self, representatives: Floats, bits: Bits = 32) -> faiss.IndexIVF:
+    def write(self, representatives: Floats, bits: Bits, path: Path) -> InvertedFile:
         """The inverted file whose quantizer holds the representatives, with so many bits of a number, see BITS."""
         how = faiss.IndexFlatIP(self.items.width), self.items.width, len(self.centres)
         how[0].add(representatives)
@@ -107,10 +108,8 @@ class Clusters:
             # Vectors are kept as they are, and not as what they differ from a representative by.
             index = faiss.IndexIVFScalarQuantizer(*how, kind, faiss.METRIC_INNER_PRODUCT, False)
         index.train(self.items.of(sample_of(len(self.cell), len(self.centres))))
-        for block in self.items.blocks():
-            arrays = self.items.of(block), np.ascontiguousarray(self.items.labels_of(block)), self.cell[block]
-            index.add_core(len(arrays[0]), *(faiss.swig_ptr(array) for array in arrays))
-        return index
+        blocks = ((self.items.of(block), self.items.labels_of(block)) for block in self.items.blocks())
+        return InvertedFile(index, path, self.cell, blocks)
 
 
 def clustered(items: Indexed, seed: int = 0) -> Clusters:

@@ -15,7 +15,8 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from pipeline.config.kinds import Lazy
 from pipeline.errors import StepFailed
 from pipeline.indexing.clusters import BITS, Bits, Indexed, clustered, exact_bytes, exact_index
 from pipeline.indexing.exact import NOTHING, Queries, best_places, recalls
+from pipeline.indexing.inverted_file import InvertedFile
 from pipeline.indexing.judged import DEEP, DEPTH, Design, Judge, Targets, Tried
 from pipeline.indexing.routing import learned
 from pipeline.indexing.searched import Searched
@@ -46,11 +48,13 @@ CURVE_POINTS = 24
 MEDIAN = 50
 
 
-def planned(items: Indexed, queries: Queries, learners: Queries, targets: Targets) -> tuple[faiss.Index, list[Tried]]:
-    """The index, and all that was tried for it, of which one is `chosen`.
+def planned(
+    items: Indexed, queries: Queries, learners: Queries, targets: Targets, path: Path
+) -> tuple[faiss.Index, list[Tried]]:
+    """Writes the index; returns it, and all that was tried for it, of which one is `chosen`.
 
-    queries: one half tunes, the other judges. learners: others, of whom cells learn. Raises StepFailed if no kind is as
-    small as `memory_bytes`.
+    queries: one half tunes, the other judges. learners: others, of whom cells learn. path: of the file, in which cells
+    are searched. Raises StepFailed if no kind is as small as `memory_bytes`.
     """
     half = len(queries) // 2 if len(queries) >= FEW else 0
     judge = Judge(items, queries.part(slice(half, None)), targets)
@@ -59,8 +63,9 @@ def planned(items: Indexed, queries: Queries, learners: Queries, targets: Target
         begin = time.perf_counter()
         index, size = exact_index(items), exact_bytes(items) / max(len(items.rows), 1)
         design = Design("exact", 32, numbers, size, round(time.perf_counter() - begin, 2))
+        faiss.write_index(index, str(path))
         return index, [replace(judge.judged(index, design), chosen=True)]
-    return _Cells(items, queries.part(slice(half or None)), learners, judge).best()
+    return _Cells(items, queries.part(slice(half or None)), learners, judge).best(path)
 
 
 @dataclass(frozen=True)
@@ -108,32 +113,30 @@ class _Cells:
         self.seconds = time.perf_counter() - begin
         self.places, self.scores = best_places(items, tuning, DEEP)
 
-    def best(self) -> tuple[faiss.Index, list[Tried]]:
+    def best(self, path: Path) -> tuple[faiss.Index, list[Tried]]:
         """See `planned`."""
-        tried: list[tuple[Tried, Floats]] = []
+        tried: list[tuple[Tried, Floats, InvertedFile]] = []
         rankings = {"longest": self.clusters.longest}
-        index: Any = None
         for bits in self._fitting():
-            index = None  # The one before is gone when the next is filled.
             begin = time.perf_counter()
-            index = self.clusters.index(self.clusters.longest, bits)
+            written = self.clusters.write(self.clusters.longest, bits, path.with_suffix(f".{bits}"))
             seconds = self.seconds + time.perf_counter() - begin
             if "users" not in rankings and len(self.learners) >= FEWEST_LEARNERS:
                 begin = time.perf_counter()
-                rankings["users"] = self._taught(index)
+                rankings["users"] = self._taught(written.index)
                 seconds += time.perf_counter() - begin
             for ranked_by, representatives in rankings.items():
-                design = self._tuned(index, representatives, bits)
+                design = self._tuned(written.index, representatives, bits)
                 design = replace(design, ranked_by=ranked_by, seconds=round(seconds, 2))
-                tried.append((self.judge.judged(index, design), representatives))
-        place = min(range(len(tried)), key=lambda place: self._order(tried[place][0]))
-        chosen, representatives = tried[place]
-        if chosen.design.bits != bits:
-            index = None
-            index = self.clusters.index(representatives, chosen.design.bits)
-        ask(index, representatives, chosen.design.probes)
+                tried.append((self.judge.judged(written.index, design), representatives, written))
+        chosen, representatives, written = min(tried, key=lambda one: self._order(one[0]))
+        ask(written.index, representatives, chosen.design.probes)
+        written.save()
+        for other in {other.path for _, _, other in tried} - {written.path}:
+            other.unlink()
+        written.path.replace(path)
         self._warn(chosen)
-        return index, [replace(one, chosen=one is chosen) for one, _ in tried]
+        return written.index, [replace(one, chosen=one is chosen) for one, _, _ in tried]
 
     def _fitting(self) -> list[Bits]:
         """Whole numbers, or else those bits that fit."""

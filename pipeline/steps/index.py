@@ -30,7 +30,6 @@ from pipeline.artefacts.log import Log
 from pipeline.artefacts.published import CONTENT, ENCODERS, FOLD_IN, ITEMS, LISTS, RECOMMEND, USERS, WITHOUT_LIST
 from pipeline.artefacts.vectors import write_groups
 from pipeline.artefacts.verified import CARD_SHA256, write_blocks
-from pipeline.config.kinds import Lazy
 from pipeline.config.rerank import Rerank
 from pipeline.errors import StepFailed
 from pipeline.indexing.clusters import Indexed
@@ -54,8 +53,6 @@ from pipeline.workspace import CARD, Json, digest, sha256_of
 
 if TYPE_CHECKING:
     import faiss
-else:
-    faiss = Lazy("faiss")
 
 VERSION = 11
 NO_VECTOR = "the model has no vector for them"
@@ -153,8 +150,8 @@ def _build(night: Night, keys: dict[str, str], targets: Targets, folder: Path) -
     without = export_users(trained.details.model, trained.published.folder, indexed, folder / FOLD_IN, profiles)
     by_content = _index_content(night, vectors, targets, folder)
     asking, learners = vectors.queries(targets)
-    recommend, by_vector = planned(Indexed(vectors.items, indexed), asking, learners, targets)
-    faiss.write_index(recommend, str(folder / RECOMMEND))
+    items = Indexed(vectors.items, indexed)
+    recommend, by_vector = planned(items, asking, learners, targets, folder / RECOMMEND)
     recommended = _recommend(night, vectors, recommend, folder)
     write_blocks(folder, (ITEMS, USERS, LISTS, WITHOUT_LIST))
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
@@ -178,9 +175,7 @@ def _index_content(night: Night, vectors: _Vectors, targets: Targets, folder: Pa
     asking = np.sort(np.random.default_rng(targets.seed).permutation(len(rows))[: targets.settings.queries])
     asking = np.random.default_rng(targets.seed).permutation(asking)
     queries = Queries(items.of(asking), list(asking[:, None]))
-    index, tried = planned(items, queries, queries.part(slice(0)), targets)
-    faiss.write_index(index, str(folder / CONTENT))
-    return tried
+    return planned(items, queries, queries.part(slice(0)), targets, folder / CONTENT)[1]
 
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:

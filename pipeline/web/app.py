@@ -121,10 +121,12 @@ async def _said(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query")) or "the request"
     if fault["type"] == "json_invalid":
-        place = "the request"
-    return refused(HTTPException(422, f"{place}: {fault['msg']}"))
+        sentence = f"the request: no JSON ({fault['ctx']['error']}, at character {fault['loc'][-1]})"
+    else:
+        place = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query")) or "the request"
+        sentence = f"{place}: {fault['msg']}"
+    return refused(HTTPException(422, sentence))
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

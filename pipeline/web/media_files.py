@@ -58,15 +58,22 @@ class MediaFiles:
 
         Raises MediaError if there is none that can be read.
         """
-        return self._thumbnails(names_of(names)[0], size)
+        made = self._thumbnails(names_of(names)[0], size)
+        if isinstance(made, str):
+            raise MediaError(made)
+        return made
 
     @cached_property
     def _thumbnails(self):  # type: ignore[no-untyped-def]
         stored = self.workspace / FOLDER / "image"
 
+        # Why there is none is kept too: to find out can take longest.
         @lru_cache(KEPT_THUMBNAILS)
-        def made(name: str, size: str) -> bytes:
-            return thumbnail(read_medium(self.root, stored, name, MAX_BYTES), SIZES[size])
+        def made(name: str, size: str) -> bytes | str:
+            try:
+                return thumbnail(read_medium(self.root, stored, name, MAX_BYTES), SIZES[size])
+            except MediaError as error:
+                return str(error)
 
         return made
 

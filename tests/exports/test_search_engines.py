@@ -167,8 +167,6 @@ def test_a_call_that_was_stopped_is_gone_on_with_where_it_was(
     server: SearchServer, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_engine, "BATCH", 50)
-    for module in ("opensearch", "elasticsearch"):
-        monkeypatch.setattr(f"pipeline.exports.kinds.{module}.BATCH", 50)
     settings = settings_of(server.engine, {})
     server.fault = ("ends", 20)
     with pytest.raises(ExportFailed, match=f"export {server.engine}: the server says: ") as raised:

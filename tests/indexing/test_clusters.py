@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
 
-from pipeline.indexing.clusters import Indexed, clustered
+from pipeline.indexing.clusters import Bits, Indexed, clustered
 from tests.indexes import cells_of
 
 
@@ -24,13 +26,13 @@ def test_a_cells_representative_is_as_long_as_the_longest_vector_in_it() -> None
 @pytest.mark.parametrize("block", [7, 1000])
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_all_vectors_are_in_the_cell_that_they_belong_to(
-    block: int, bits: int, monkeypatch: pytest.MonkeyPatch
+    block: int, bits: Bits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.indexing.clusters.BLOCK_ROWS", block)
     vectors = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
     rows = np.arange(100, 500, 3)
     clusters = clustered(Indexed(vectors, rows, rows + 7))
-    index = clusters.index(clusters.longest, bits)
+    index = clusters.write(clusters.longest, bits, tmp_path / "index.faiss").index
     assert (index.ntotal, int(clusters.sizes.sum())) == (len(rows), len(rows))
     np.testing.assert_array_equal(clusters.cell, (vectors[rows] @ clusters.centres.T).argmax(axis=1))
     index.nprobe = index.nlist

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import faiss
 import numpy as np
@@ -10,10 +12,11 @@ import pytest
 
 from pipeline.config import Index
 from pipeline.errors import StepFailed
+from pipeline.indexing import planner
 from pipeline.indexing.clusters import Indexed, clustered, exact_bytes
 from pipeline.indexing.exact import Queries
 from pipeline.indexing.judged import NANOSECONDS_A_NUMBER, Targets, Tried
-from pipeline.indexing.planner import FEWEST_LEARNERS, planned
+from pipeline.indexing.planner import FEWEST_LEARNERS
 from pipeline.indexing.searched import Searched
 from pipeline.interactions import Floats, Int64s
 
@@ -43,6 +46,17 @@ def part(queries: Queries, start: int, stop: int) -> Queries:
 
 def targets(latency: float = 0.01, **settings: float) -> Targets:
     return Targets(Index.model_validate({"max_latency_ms": latency, **settings}))
+
+
+def planned(items: Indexed, queries: Queries, learners: Queries, targets: Targets) -> tuple[faiss.Index, list[Tried]]:
+    """What is planned, after a look at what a consumer opens."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "index.faiss"
+        index, tried = planner.planned(items, queries, learners, targets, path)
+        assert list(Path(folder).iterdir()) == [path]
+        faiss.write_index(index, f"{path}.memory")
+        assert Path(f"{path}.memory").read_bytes() == path.read_bytes()
+    return index, tried
 
 
 def chosen(tried: list[Tried]) -> Tried:

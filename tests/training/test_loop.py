@@ -223,11 +223,8 @@ def test_the_gates_metric_chooses_the_epoch_where_another_would_choose_another()
 
 
 def test_a_metric_that_no_user_has_leaves_the_choice_to_ndcg_and_says_so_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Whatever a command that ran in this process before has set up.
-    monkeypatch.setattr(logging.getLogger("medley"), "disabled", False)
-    monkeypatch.setattr(logging.getLogger("medley"), "propagate", True)
     caplog.set_level(logging.WARNING, "medley")
     validation_metric.cache_clear()
     for _ in range(2):

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import pytest
 from fastapi import HTTPException
 
 from pipeline.errors import ConfigError, MediaError
+from pipeline.media.stored import read_medium
 from pipeline.web.access import Hosts, Tokens, host_of
 from pipeline.web.media_files import MediaFiles
 from pipeline.web.routes import MOST_WAITING, Slowly
@@ -232,6 +234,25 @@ def test_no_file_outside_the_media_folder_is_read(tmp_path: Path, sleeve: tuple[
     (tmp_path / "secret.png").write_bytes(b"RIFF    WAVE")
     with pytest.raises(MediaError, match=r"leaves the media root|file not found"):
         media.clip(name)
+
+
+def test_a_picture_and_that_there_is_none_are_found_out_once(
+    tmp_path: Path, sleeve: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fine.png").write_bytes(sleeve[1].read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    media, read = MediaFiles(tmp_path, tmp_path / "workspace"), Counter[str]()
+
+    def counting(root: Path, stored: Path, name: str, most: int) -> bytes:
+        read[name] += 1
+        return read_medium(root, stored, name, most)
+
+    monkeypatch.setattr("pipeline.web.media_files.read_medium", counting)
+    for _ in range(2):
+        assert media.picture("fine.png", "card").startswith(b"\xff\xd8")
+        with pytest.raises(MediaError, match="decod"):
+            media.picture("broken.png", "card")
+    assert read == {"fine.png": 1, "broken.png": 1}
 
 
 @pytest.mark.parametrize("content", [b"user,password", b"<html><script>", b"\x89PNG\r\n\x1a\n", b"%PDF-1.7", b""])
