@@ -153,11 +153,11 @@ def test_a_latency_out_of_reach_falls_back_to_cells_and_is_still_right(night: Sh
     assert card["recall"] >= 0.99
 
 
-def test_lists_of_a_compressed_index_have_the_scores_of_whole_vectors() -> None:
+def test_lists_of_a_compressed_index_have_the_scores_of_whole_vectors(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     items, users = (random.standard_normal((count, 16)).astype(np.float32) for count in (2_000, 5))
     clusters = clustered(Indexed(items, np.arange(len(items))))
-    cells = clusters.index(clusters.longest, 8)
+    cells = clusters.write(clusters.longest, 8, tmp_path / "index.faiss").index
     cells.nprobe = cells.nlist
     nothing = np.zeros(0, np.int32)
     log = Interactions(nothing, nothing, np.zeros(0), np.zeros(0, np.float32), len(users), len(items))
