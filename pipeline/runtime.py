@@ -55,9 +55,22 @@ def memory_bytes() -> int:
     return min([physical, *(int(limit) for limit in written if limit.isdigit())])
 
 
-def give_memory_back() -> None:
-    """Returns to the system what a finished step has freed: allocators keep it, and the next step would come on top."""
-    gc.collect()
+@contextmanager
+def giving_memory_back() -> Iterator[None]:
+    """Around a step: what it has freed is returned to the system, which allocators keep and the next would come on top.
+
+    Cycles are looked for among what the step has made, and not among all that was imported and is there.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+        _trim()
+
+
+def _trim() -> None:
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # glibc alone has it

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.config import Index
 from pipeline.config.kinds import Lazy
@@ -25,6 +26,8 @@ else:
     faiss = Lazy("faiss")
 
 DEPTH, DEEP = 10, 100
+# Of a user's best hundred, from which the re-ranker and longer lists draw.
+DEEP_RECALL = 0.95
 # That a number takes which a query reads, by one thread from memory: .25 to .5 were measured. A constant, and no
 # measurement of each machine: the same vectors are to give the same index everywhere.
 NANOSECONDS_A_NUMBER = 0.5
@@ -47,9 +50,10 @@ class Targets:
 class Design:
     """An index as it is built, and what that makes it cost.
 
-    kind: exact, or cells. ranked_by: what tells which cells to look into, `longest` or `users`. bits: of a number.
-    numbers: that a query reads, the 99th percentile. seconds: that building took. curve: milliseconds, counted as
-    `counted_ms` is, and recall@10, as more and more cells are looked into.
+    kind: exact, cells, or graph. ranked_by: what tells which cells to look into, `longest` or `users`. bits: of a
+    number. numbers: that a query reads, the 99th percentile. seconds: that building took. probes: how many cells are
+    looked into, or candidates of a graph kept. curve: milliseconds, counted as `counted_ms` is, and recall@10, as these
+    grow.
     """
 
     kind: str
@@ -86,11 +90,14 @@ class Tried:
 
 
 class Judge:
-    """Asks an index what it was not tuned with. items: what is in it."""
+    """Holds what an index answers against exact search. items: what is in it.
+
+    places, scores: (q, DEEP), of each query's best items, see `best_places`.
+    """
 
     def __init__(self, items: Indexed, queries: Queries, targets: Targets) -> None:
         self.items, self.queries, self.targets = items, queries, targets
-        self._best = best_places(items, queries, DEEP)[1]
+        self.places, self.scores = best_places(items, queries, DEEP)
 
     def judged(self, index: faiss.Index, design: Design) -> Tried:
         """What it gives, by the path that consumers take: without what each query's user has."""
@@ -104,10 +111,14 @@ class Judge:
         return Tried(design, recall, self.targets.ms(design.numbers), self._latency(searched), self._rate(searched))
 
     def _recall(self, searched: Searched, depth: int) -> dict[str, float]:
-        answers = self.items.places_of(self.answers(searched, self.queries, depth))
-        values = recalls(self.items, self.queries, self._best[:, :depth], answers)
+        values = self.recalls(searched, depth)
         low, high = interval(values[:, None], SAMPLES, self.targets.seed)[:, 0]
         return {name: round(float(value), 5) for name, value in (("mean", values.mean()), ("low", low), ("high", high))}
+
+    def recalls(self, searched: Searched, depth: int) -> npt.NDArray[np.float64]:
+        """Of each query, (q,)."""
+        answers = self.items.places_of(self.answers(searched, self.queries, depth))
+        return recalls(self.items, self.queries, self.scores[:, :depth], answers)
 
     def answers(self, searched: Searched, queries: Queries, depth: int) -> Int64s:
         """Labels, (q, depth), -1 where there are fewer."""

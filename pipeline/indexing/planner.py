@@ -3,6 +3,7 @@
 - exact search, where it meets the targets: nothing that keeps vectors whole is smaller, and nothing else is tried;
 - else cells, see `pipeline.indexing.clusters`. Which of them are looked into is told by each cell's longest vector, or
   by what users taught (`pipeline.indexing.routing`); as many are as `min_recall` of users' best items takes;
+- a graph, see `pipeline.indexing.graph`, where cells take longer than `max_latency_ms`;
 - whole numbers where `memory_bytes` allows, so that scores are the vectors' own, else 16 or 8 bits of each.
 
 Recall is that of users of whom nothing was learned or tuned, without what each has, against a plain product with every
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +22,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.config import Index as Settings
 from pipeline.config.kinds import Lazy
 from pipeline.errors import StepFailed
 from pipeline.indexing.clusters import BITS, Bits, Indexed, clustered, exact_bytes, exact_index
-from pipeline.indexing.exact import NOTHING, Queries, best_places, recalls
+from pipeline.indexing.exact import NOTHING, Queries
+from pipeline.indexing.graph import graph_bytes, write_graph
 from pipeline.indexing.inverted_file import InvertedFile
-from pipeline.indexing.judged import DEEP, DEPTH, Design, Judge, Targets, Tried
+from pipeline.indexing.judged import DEEP, DEEP_RECALL, DEPTH, Design, Judge, Targets, Tried
 from pipeline.indexing.routing import learned
 from pipeline.indexing.searched import Searched
 from pipeline.interactions import Floats, Int64s
@@ -38,8 +42,6 @@ else:
 log = logging.getLogger("medley")
 # Users that cells learn from, at most; fewer than these teach nothing. How much of their best is found for that.
 LEARNERS, FEWEST_LEARNERS, LESSON_RECALL = 10_000, 500, 0.95
-# Of a user's best hundred, from which the re-ranker and longer lists draw.
-DEEP_RECALL = 0.95
 # Queries too few to be parted into those that tune and those that judge.
 FEW = 20
 # Of compressed vectors: how many more cells are tried where recall is short.
@@ -57,15 +59,63 @@ def planned(
     are searched. Raises StepFailed if no kind is as small as `memory_bytes`.
     """
     half = len(queries) // 2 if len(queries) >= FEW else 0
-    judge = Judge(items, queries.part(slice(half, None)), targets)
+    judge, settings = Judge(items, queries.part(slice(half, None)), targets), targets.settings
     numbers = len(items.rows) * items.width
-    if exact_bytes(items) <= targets.settings.memory_bytes and targets.ms(numbers) <= targets.settings.max_latency_ms:
+    if exact_bytes(items) <= settings.memory_bytes and targets.ms(numbers) <= settings.max_latency_ms:
         begin = time.perf_counter()
         index, size = exact_index(items), exact_bytes(items) / max(len(items.rows), 1)
         design = Design("exact", 32, numbers, size, round(time.perf_counter() - begin, 2))
         faiss.write_index(index, str(path))
         return index, [replace(judge.judged(index, design), chosen=True)]
-    return _Cells(items, queries.part(slice(half or None)), learners, judge).best(path)
+    tuner = Judge(items, queries.part(slice(half or None)), targets)
+    tried = _Cells(tuner, learners, judge).tried(path)
+    if _first(tried, settings).tried.counted_ms > settings.max_latency_ms and _fits_graph(items, settings):
+        index, design = write_graph(tuner, path.with_suffix(".graph"))
+        tried.append(Candidate(judge.judged(index, design), index, path.with_suffix(".graph")))
+    best = _first(tried, settings)
+    best.settle()
+    for other in {one.path for one in tried} - {best.path}:
+        other.unlink()
+    best.path.replace(path)
+    _warn(best.tried, settings)
+    return best.index, [replace(one.tried, chosen=one is best) for one in tried]
+
+
+def _fits_graph(items: Indexed, settings: Settings) -> bool:
+    return graph_bytes(items) <= settings.memory_bytes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An index that was tried, and its file. settle: makes both what was tried, where the file has had other uses."""
+
+    tried: Tried
+    index: faiss.Index
+    path: Path
+    settle: Callable[[], None] = lambda: None
+
+
+def _first(candidates: Sequence[Candidate], settings: Settings) -> Candidate:
+    """The best: recall before time, then size, then work; of those that are too slow, the least slow."""
+
+    def order(tried: Tried) -> tuple[bool, float, float, int]:
+        reached = tried.recall[str(DEPTH)]["high"] >= settings.min_recall
+        slow = tried.counted_ms if tried.counted_ms > settings.max_latency_ms else 0.0
+        return not reached, slow, tried.design.bytes_a_vector, tried.design.numbers
+
+    return min(candidates, key=lambda one: order(one.tried))
+
+
+def _warn(tried: Tried, settings: Settings) -> None:
+    if tried.counted_ms > settings.max_latency_ms:
+        log.warning(
+            "index: a query reads %d numbers, %.3g ms of work, and index.max_latency_ms is %g: raise it, or lower "
+            "index.min_recall (%g)",
+            tried.design.numbers,
+            tried.counted_ms,
+            settings.max_latency_ms,
+            settings.min_recall,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,17 +155,17 @@ class Sweep:
 class _Cells:
     """Cells of one clustering, in the ways that fit."""
 
-    def __init__(self, items: Indexed, tuning: Queries, learners: Queries, judge: Judge) -> None:
-        self.items, self.tuning, self.learners, self.judge = items, tuning, learners, judge
+    def __init__(self, tuner: Judge, learners: Queries, judge: Judge) -> None:
+        """tuner: the queries that tune. learners: those of whom cells learn. judge: the others, which judge."""
+        self.items, self.tuner, self.learners, self.judge = judge.items, tuner, learners, judge
         self.targets, self.settings = judge.targets, judge.targets.settings
         begin = time.perf_counter()
-        self.clusters = clustered(items)
+        self.clusters = clustered(self.items)
         self.seconds = time.perf_counter() - begin
-        self.places, self.scores = best_places(items, tuning, DEEP)
 
-    def best(self, path: Path) -> tuple[faiss.Index, list[Tried]]:
-        """See `planned`."""
-        tried: list[tuple[Tried, Floats, InvertedFile]] = []
+    def tried(self, path: Path) -> list[Candidate]:
+        """All that were tried, in files beside `path`."""
+        tried = []
         rankings = {"longest": self.clusters.longest}
         for bits in self._fitting():
             begin = time.perf_counter()
@@ -128,15 +178,10 @@ class _Cells:
             for ranked_by, representatives in rankings.items():
                 design = self._tuned(written.index, representatives, bits)
                 design = replace(design, ranked_by=ranked_by, seconds=round(seconds, 2))
-                tried.append((self.judge.judged(written.index, design), representatives, written))
-        chosen, representatives, written = min(tried, key=lambda one: self._order(one[0]))
-        ask(written.index, representatives, chosen.design.probes)
-        written.save()
-        for other in {other.path for _, _, other in tried} - {written.path}:
-            other.unlink()
-        written.path.replace(path)
-        self._warn(chosen)
-        return written.index, [replace(one, chosen=one is chosen) for one, _, _ in tried]
+                judged = self.judge.judged(written.index, design)
+                settle = partial(_settle, written, representatives, design.probes)
+                tried.append(Candidate(judged, written.index, written.path, settle))
+        return tried
 
     def _fitting(self) -> list[Bits]:
         """Whole numbers, or else those bits that fit."""
@@ -164,11 +209,11 @@ class _Cells:
 
     def sweep(self, representatives: Floats) -> Sweep:
         """Of the queries that tune."""
-        order = np.argsort(-(self.tuning.vectors @ representatives.T), axis=1, kind="stable")
+        order = np.argsort(-(self.tuner.queries.vectors @ representatives.T), axis=1, kind="stable")
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
-        ranks = np.take_along_axis(rank, self.clusters.cell[np.maximum(self.places, 0)], axis=1)
-        return Sweep(np.where(self.places >= 0, ranks, NOTHING), np.cumsum(self.clusters.sizes[order], axis=1))
+        ranks = np.take_along_axis(rank, self.clusters.cell[np.maximum(self.tuner.places, 0)], axis=1)
+        return Sweep(np.where(self.tuner.places >= 0, ranks, NOTHING), np.cumsum(self.clusters.sizes[order], axis=1))
 
     def _tuned(self, index: faiss.IndexIVF, representatives: Floats, bits: Bits) -> Design:
         """Makes the index look into as many cells as the recall takes."""
@@ -189,25 +234,12 @@ class _Cells:
         return round((len(self.clusters.centres) + sweep.items(probes)) * self.items.width)
 
     def _recall(self, index: faiss.Index) -> float:
-        answers = self.items.places_of(self.judge.answers(Searched(lambda: index), self.tuning, DEPTH))
-        return float(recalls(self.items, self.tuning, self.scores[:, :DEPTH], answers).mean())
+        return float(self.tuner.recalls(Searched(lambda: index), DEPTH).mean())
 
-    def _order(self, tried: Tried) -> tuple[bool, bool, float, int]:
-        """By which the first is chosen: recall before time, then size, then work."""
-        reached = tried.recall[str(DEPTH)]["high"] >= self.settings.min_recall
-        slow = tried.counted_ms > self.settings.max_latency_ms
-        return not reached, slow, tried.design.bytes_a_vector, tried.design.numbers
 
-    def _warn(self, tried: Tried) -> None:
-        if tried.counted_ms > self.settings.max_latency_ms:
-            log.warning(
-                "index: a query reads %d numbers, %.3g ms of work, and index.max_latency_ms is %g: raise it, or lower "
-                "index.min_recall (%g)",
-                tried.design.numbers,
-                tried.counted_ms,
-                self.settings.max_latency_ms,
-                self.settings.min_recall,
-            )
+def _settle(written: InvertedFile, representatives: Floats, probes: int) -> None:
+    ask(written.index, representatives, probes)
+    written.save()
 
 
 def ask(index: faiss.IndexIVF, representatives: Floats, probes: int) -> None:

@@ -1,9 +1,9 @@
 """A FAISS index that is mapped into memory and searched from many threads.
 
-- within a filter: by a selector while it searches; through cells, as many more are looked into as fewer items pass, and
-  where few do, the product with each of them is made, so that a filter that leaves little is exact;
-- without some items of each query: as deep as the answer and they are together, and through every cell for who has all
-  that the near ones hold.
+- within a filter: by a selector while it searches; as many more cells are looked into, or candidates of a graph kept,
+  as fewer items pass, and where few do, the product with each of them is made: a filter that leaves little is exact;
+- without some items of each query: as deep as the answer and they are together; for who has all that is near, through
+  every cell, or by the products with all.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ else:
     faiss = Lazy("faiss")
 
 NOTHING = -1
+BLOCK_ROWS = 65_536
 # Scores and rows, best first.
 Answers = tuple[Floats, Int64s]
 
@@ -49,6 +50,7 @@ class Searched:
         """mapped: opens the index."""
         self._index = mapped()
         self._cells = faiss.try_extract_index_ivf(self._index)
+        self._graph = graph_of(self._index)
         # Cells find a label once they are told to, which changes an index in which others search meanwhile.
         self._labelled = mapped() if self._cells else self._index
         self._told, self._lock = False, Lock()
@@ -69,11 +71,16 @@ class Searched:
         if passing is not None and passing.few is not None and self._labels is not None:
             return self._exact(queries, k, passing.few, taken)
         selector = None if passing is None else faiss.IDSelectorBitmap(passing.bits)  # type: ignore[arg-type,call-arg]
-        probes, every = self._probes(passing), self._cells.nlist if self._cells else 0
+        probes = self._probes(passing)
         scores, rows = self._best(queries, k, taken, selector, probes)
-        if probes < every and len(short := np.flatnonzero(rows[:, -1] == NOTHING).tolist()):
-            own = None if taken is None else [taken[place] for place in short]
-            scores[short], rows[short] = self._best(queries[short], k, own, selector, every)
+        short = np.flatnonzero(rows[:, -1] == NOTHING).tolist()
+        own = None if taken is None else [taken[place] for place in short]
+        if short and self._cells and probes < self._cells.nlist:
+            scores[short], rows[short] = self._best(queries[short], k, own, selector, self._cells.nlist)
+        elif short and self._graph:
+            every = None if passing is None else np.unpackbits(passing.bits, bitorder="little")
+            among = np.arange(self._span) if every is None else np.flatnonzero(every)
+            scores[short], rows[short] = self._exact(queries[short], k, among, own)
         return scores, rows
 
     def products(self, vector: Floats, rows: Int64s) -> Floats:
@@ -99,44 +106,58 @@ class Searched:
 
     @cached_property
     def _labels(self) -> Mask | None:
-        """Which rows are in the cells, by row; None where there are no cells."""
-        if not isinstance(self._index, faiss.IndexIVF):
+        """Which rows are in cells or in a graph, by row; None where there are neither."""
+        if isinstance(self._index, faiss.IndexIVF):
+            cells: Any = self._index.invlists
+            sizes = [cells.list_size(cell) for cell in range(self._index.nlist)]
+            ids = [faiss.rev_swig_ptr(cells.get_ids(cell), size) for cell, size in enumerate(sizes) if size]
+            labels = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+        elif self._graph:
+            named: Any = getattr(self._index, "id_map", None)
+            labels = np.arange(self._index.ntotal) if named is None else faiss.vector_to_array(named)
+        else:
             return None
-        cells: Any = self._index.invlists
-        sizes = [cells.list_size(cell) for cell in range(self._index.nlist)]
-        ids = [faiss.rev_swig_ptr(cells.get_ids(cell), size) for cell, size in enumerate(sizes) if size]
-        labels = np.concatenate(ids) if ids else np.zeros(0, np.int64)
         mask = np.zeros(labels.max(initial=-1) + 1, bool)
         mask[labels] = True
         return mask
 
+    @property
+    def _span(self) -> int:
+        """The largest row that is in it, and one."""
+        return 0 if self._labels is None else len(self._labels)
+
     def _exact(self, queries: Floats, k: int, few: Int64s, taken: Sequence[Int64s] | None) -> Answers:
-        """As `nearest`, by the products with a few rows."""
+        """As `nearest`, by the products with some rows."""
         assert self._labels is not None
-        held = few[few < len(self._labels)]
+        held = few[few < self._span]
         held = held[self._labels[held]]
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
-        products = queries @ self._by_label.reconstruct_batch(held).T
-        for line, own in enumerate(() if taken is None else taken):
-            products[line, np.isin(held, own)] = -np.inf
-        order = np.argsort(-products, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(products, order, axis=1)
-        scores[:, : best.shape[1]] = best
-        rows[:, : best.shape[1]] = np.where(best > -np.inf, held[order], NOTHING)
-        return scores, rows
+        for start in range(0, len(held), BLOCK_ROWS):
+            block = held[start : start + BLOCK_ROWS]
+            products = queries @ self._by_label.reconstruct_batch(block).T
+            for line, own in enumerate(() if taken is None else taken):
+                products[line, np.isin(block, own)] = -np.inf
+            scores = np.concatenate([scores, products], axis=1)
+            rows = np.concatenate([rows, np.broadcast_to(block, products.shape)], axis=1)
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+            scores, rows = (np.take_along_axis(array, order, axis=1) for array in (scores, rows))
+        return scores, np.where(scores > -np.inf, rows, NOTHING)
 
     def _probes(self, passing: Passing | None) -> int:
-        """How many cells are looked into; 0 where there are none."""
-        if not self._cells:
+        """How many cells are looked into, or candidates of a graph kept; 0 where there are neither."""
+        if self._cells:
+            probes, most = int(self._cells.nprobe), int(self._cells.nlist)
+        elif self._graph:
+            probes, most = int(self._graph.hnsw.efSearch), int(self._index.ntotal)
+        else:
             return 0
         share = 1.0 if passing is None else passing.count / self._index.ntotal
-        cells, probes = int(self._cells.nlist), int(self._cells.nprobe)
-        return cells if share * cells <= probes else min(cells, int(np.ceil(probes / share)))
+        return most if share * most <= probes else min(most, int(np.ceil(probes / share)))
 
     def _best(
         self, queries: Floats, k: int, taken: Sequence[Int64s] | None, selector: faiss.IDSelector | None, probes: int
     ) -> Answers:
-        """As `nearest`, through so many cells."""
+        """As `nearest`, through so many cells, or with so many candidates."""
         if taken is None:
             return self._search(queries, k, selector, probes)
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
@@ -156,10 +177,18 @@ class Searched:
         how: faiss.SearchParameters | None = None
         if self._cells:
             how = faiss.SearchParametersIVF(sel=selector, nprobe=probes)  # type: ignore[call-arg]
+        elif self._graph:
+            how = faiss.SearchParametersHNSW(sel=selector, efSearch=probes)  # type: ignore[attr-defined]
         elif selector is not None:
             how = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         scores, rows = self._index.search(queries, k, params=how)
         return scores, rows
+
+
+def graph_of(index: faiss.Index) -> faiss.IndexHNSW | None:
+    """The graph that an index is, below its labels if it has any."""
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else index
+    return inner if isinstance(inner, faiss.IndexHNSW) else None
 
 
 def _among(rows: Int64s, taken: Sequence[Int64s]) -> np.ndarray:

@@ -72,5 +72,7 @@ def _line(row: Json, fastest: float, slowest: float) -> Line:
 def _name(row: Json) -> str:
     if row["kind"] == "exact":
         return "exact search"
+    if row["kind"] == "graph":
+        return f"graph, {row['probes']} candidates"
     bits = "" if row["bits"] == 32 else f", {row['bits']} bits a number"
     return f"{row['probes']} of {row['cells']} cells, {RANKED_BY[row['ranked_by']]}{bits}"

@@ -121,6 +121,12 @@ class Snapshot:
             every = faiss.SearchParametersIVF(nprobe=cells)  # type: ignore[call-arg]
             for row in np.flatnonzero(lists[0][:, -1] == NOTHING):
                 self._nearest(index, users, np.array([row]), int(depths[row]), lists, every)
+        elif hasattr(index, "hnsw"):
+            # A graph may end before it has found as many.
+            short = np.flatnonzero(lists[0][:, -1] == NOTHING)
+            whole = lists[0][short], lists[1][short]
+            self._exact(users[short], whole)
+            lists[0][short], lists[1][short] = whole
 
     def _nearest(
         self,

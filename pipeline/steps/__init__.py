@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.heartbeat import beating
-from pipeline.runtime import give_memory_back
+from pipeline.runtime import giving_memory_back
 
 if TYPE_CHECKING:
     from pipeline.config import Config, Modality
@@ -38,22 +38,24 @@ STEPS = (
 
 def perform(night: Night, name: str) -> list[StepReceipt]:
     """Runs one step, for every modality and bucket that it is for. Raises what it raises."""
-    module = import_module(f"pipeline.steps.{name}")
     with running(night, name):
-        if name == "extract":
-            return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
-        run: Callable[[Night], StepReceipt] = module.run
-        return [run(night)]
+        return call(night, name)
+
+
+def call(night: Night, name: str) -> list[StepReceipt]:
+    """As `perform`, by the step alone: no heartbeat, and what it has freed is kept."""
+    module = import_module(f"pipeline.steps.{name}")
+    if name == "extract":
+        return [receipt for modality in configured(night.config) for receipt in module.run(night, modality)]
+    run: Callable[[Night], StepReceipt] = module.run
+    return [run(night)]
 
 
 @contextmanager
 def running(night: Night, name: str) -> Iterator[None]:
     """Around a step, or a part of one: what is done while it runs, and after."""
-    try:
-        with beating(name, night.config.nightly.timeout_seconds):
-            yield
-    finally:
-        give_memory_back()
+    with giving_memory_back(), beating(name, night.config.nightly.timeout_seconds):
+        yield
 
 
 def fused(config: Config, run_id: str | None) -> Night:

@@ -22,7 +22,7 @@ from pipeline.artefacts.shards import Summary
 from pipeline.config import Config, Modality
 from pipeline.errors import MedleyError, WorkspaceError
 from pipeline.night import Night, parse_time
-from pipeline.steps import STEPS, configured, extract, perform
+from pipeline.steps import STEPS, call, configured, extract, perform
 from pipeline.workspace import Artefact, Workspace
 
 NAME = "dry"
@@ -80,7 +80,7 @@ def suppose(night: Night, supposed: Mapping[str, StepReceipt | None], config: Co
 def named(night: Night, step: str) -> str:
     """What a step of a supposed night would make; empty if it cannot be run."""
     try:
-        perform(night, step)
+        call(night, step)
     except _Named as path:
         return str(path)
     except MedleyError:
@@ -111,5 +111,5 @@ def foresee(night: Night) -> dict[Modality, extract.Plan]:
         if plans[modality].seconds:
             extract.run(night, modality, list(plans[modality].seconds))
     for step in NAMED:
-        perform(night, step)
+        call(night, step)
     return plans

@@ -32,7 +32,6 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipeline.artefacts.published import USERS
 from pipeline.config import Index as Settings
 from pipeline.indexing.clusters import Indexed
 from pipeline.indexing.exact import Queries
@@ -100,7 +99,7 @@ def of_night(workspace: Path) -> tuple[Floats, Queries]:
     plain = faiss.read_index(str(index.published.folder / "recommend.faiss"))
     if isinstance(plain, faiss.IndexIVF):
         plain.make_direct_map()
-    names = index.published.table(USERS).column("user_id").to_pylist()
+    names = index.published.users(columns=["user_id"])["user_id"].to_pylist()
     some = np.random.default_rng(0).permutation(len(names))[:USER_COUNT]
     vectors, seen = index.users([names[row] for row in some])
     return plain.reconstruct_batch(np.arange(plain.ntotal)), Queries(vectors, seen)
@@ -120,10 +119,14 @@ def planned_alone(items: Floats, users: Queries, latency: float) -> tuple[list[d
         (ours,) = (one for one in tried if one.chosen)
         judge = Judge(every, users.part(slice(count // 2, count)), targets)
         row = told(judge.judged(index, ours.design)) | {"seconds": round(seconds, 1), "peak GB": round(peak, 2)}
-    rows = [{"way": "medley, planned", **row}]
-    rows += [{"way": f"  tried: {one.design.ranked_by}", **told(one)} for one in tried if not one.chosen]
+    rows = [{"way": f"medley: {name_of(ours.design)}", **row}]
+    rows += [{"way": f"  tried: {name_of(one.design)}", **told(one)} for one in tried if not one.chosen]
     print(json.dumps(rows), file=sys.stderr, flush=True)
     return rows, judge, int(MORE_MEMORY * ours.design.bytes_a_vector * len(items))
+
+
+def name_of(design: Design) -> str:
+    return f"{design.kind} {design.ranked_by}".strip()
 
 
 def beside(judge: Judge, ours: dict[str, Any], others: Iterator[Peer]) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from pipeline.errors import StepFailed
 from pipeline.indexing import planner
 from pipeline.indexing.clusters import Indexed, clustered, exact_bytes
 from pipeline.indexing.exact import Queries
-from pipeline.indexing.judged import NANOSECONDS_A_NUMBER, Targets, Tried
+from pipeline.indexing.graph import fewest, graph_bytes, write_graph
+from pipeline.indexing.judged import NANOSECONDS_A_NUMBER, Judge, Targets, Tried
 from pipeline.indexing.planner import FEWEST_LEARNERS
 from pipeline.indexing.searched import Searched
 from pipeline.interactions import Floats, Int64s
@@ -44,7 +45,7 @@ def part(queries: Queries, start: int, stop: int) -> Queries:
     return queries.part(slice(start, stop))
 
 
-def targets(latency: float = 0.01, **settings: float) -> Targets:
+def targets(latency: float = 0.09, **settings: float) -> Targets:
     return Targets(Index.model_validate({"max_latency_ms": latency, **settings}))
 
 
@@ -138,6 +139,54 @@ def test_a_few_users_teach_nothing() -> None:
     assert len(planned(items, part(queries, 0, 400), few, targets())[1]) == 1
     more = part(queries, 400, 400 + FEWEST_LEARNERS)
     assert len(planned(items, part(queries, 0, 400), more, targets())[1]) == 2
+
+
+def test_a_graph_is_tried_where_cells_take_too_long_and_taken_where_it_takes_less() -> None:
+    random, width = np.random.default_rng(0), 256
+    vectors = random.standard_normal((ROWS, width)) * random.lognormal(0, 1, (ROWS, 1))
+    items = Indexed(vectors.astype(np.float32), np.arange(ROWS))
+    asking = Queries(random.standard_normal((200, width)).astype(np.float32), [np.zeros(0, np.int64)] * 200)
+    exact_ms = ROWS * width * NANOSECONDS_A_NUMBER / 1e6
+    (only,) = planned(items, asking, NONE, targets(0.999 * exact_ms))[1]
+    kinds = {one.design.kind: one for one in planned(items, asking, NONE, targets(only.counted_ms - 1e-6))[1]}
+    graph = kinds["graph"]
+    assert (graph.chosen, set(kinds)) == (True, {"cells", "graph"})
+    assert graph.counted_ms < only.counted_ms
+    assert graph.recall["10"]["high"] >= 0.99
+    assert graph.recall["100"]["high"] >= 0.95
+    # What cells meet is not tried with more memory; nor is what there is no memory for.
+    assert len(planned(items, asking, NONE, targets(only.counted_ms))[1]) == 1
+    limit = graph_bytes(items)
+    assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6, memory_bytes=limit))[1]) == 2
+    assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6, memory_bytes=limit - 1))[1]) == 1
+
+
+def test_the_same_vectors_give_the_same_graph(tmp_path: Path) -> None:
+    items, queries = catalogue()
+    tuner = Judge(items, part(queries, 20, 120), targets())
+    for name in ("one", "two"):
+        index, design = write_graph(tuner, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    opened = faiss.read_index(str(tmp_path / "one"))
+    assert opened.hnsw.efSearch == index.hnsw.efSearch == design.probes
+    assert design.bytes_a_vector * ROWS == pytest.approx(graph_bytes(items), rel=0.03)
+    milliseconds, recall = zip(*design.curve, strict=True)
+    assert list(milliseconds) == sorted(milliseconds)
+    assert recall[-1] == max(recall) >= 0.99
+
+
+def test_the_fewest_candidates_are_those_below_which_recall_is_short() -> None:
+    for wanted in (1, 16, 17, 100, 1000, 4096):
+        asked: list[int] = []
+
+        def enough(candidates: int, wanted: int = wanted, asked: list[int] = asked) -> bool:
+            asked.append(candidates)
+            return candidates >= wanted
+
+        candidates = fewest(enough)
+        assert candidates in asked
+        assert max(wanted, 16) <= candidates <= 1.07 * max(wanted, 16)
+    assert fewest(lambda _: False) == 4096
 
 
 def test_vectors_are_compressed_where_they_do_not_fit() -> None:

@@ -21,6 +21,8 @@ from pipeline.artefacts.staged import Staged
 from pipeline.artefacts.vectors import vector_column, write_groups
 from pipeline.artefacts.verified import write_blocks
 from pipeline.errors import ConfigError, ShardCorrupt, WorkspaceError
+from pipeline.indexing.clusters import Indexed, exact_index
+from pipeline.indexing.graph import graph_index
 from pipeline.indexing.searched import Passing, Searched
 from pipeline.serving import Choice, Index
 from pipeline.workspace import CARD
@@ -30,7 +32,7 @@ from tests.receipts import write_receipt
 
 ITEM_COUNT, USER_COUNT, WIDTH, LISTED = 6000, 40, 16, 5
 GENRES = ["jazz", "soul", "samba", None]
-KINDS = ("exact", "cells")
+KINDS = ("exact", "cells", "graph")
 
 
 def write_index(workspace: Path, digest: str, kind: str, shift: int = 0, personal: float | None = None) -> None:
@@ -50,11 +52,12 @@ def write_index(workspace: Path, digest: str, kind: str, shift: int = 0, persona
     table["in_stock"] = random.random(ITEM_COUNT) < 0.5
     table["tags"] = pa.array([[["a"], ["a", "b"], [], None][place] for place in random.integers(0, 4, ITEM_COUNT)])
     pq.write_table(pa.table(table), folder / ITEMS, row_group_size=1000)
-    index = cells_of(vectors) if kind == "cells" else faiss.IndexFlatIP(WIDTH)
-    if kind == "exact":
-        index.add(vectors)
-    else:
+    every = Indexed(vectors, np.arange(ITEM_COUNT))
+    index = {"exact": exact_index, "cells": lambda _: cells_of(vectors), "graph": graph_index}[kind](every)
+    if kind == "cells":
         index.nprobe = 30
+    if kind == "graph":
+        index.hnsw.efSearch = 300
     for name in (RECOMMEND, CONTENT):
         faiss.write_index(index, str(folder / name))
     users = random.normal(size=(USER_COUNT, WIDTH)).astype(np.float32)
@@ -183,8 +186,8 @@ def test_a_users_list_answers_as_far_as_it_goes_and_says_when_it_does_not(index:
 def test_who_has_nearly_everything_gets_a_full_list_of_the_rest(index: Index, world: World) -> None:
     for user, size in (("u00", 30), ("u01", 1000), ("u02", 900), ("u03", 900)):
         hits, best = pairs(index.recommend(user, k=size)), world.best(user, size)
-        # Through cells, those of more than are asked for are near the best; all that there are are all.
-        assert hits == best or (world.folder.parts[-3].startswith("cells") and user > "u01")
+        # By cells or a graph, those of more than are asked for are near the best; all that there are are all.
+        assert hits == best or (not world.folder.parts[-3].startswith("exact") and user > "u01")
         assert (len(hits), {item for item, _ in hits} & set(world.users[user]["seen"])) == (len(best), set())
     vectors, seen = index.users(["u01", "u00", "u09"])
     ids = index.nearest(vectors, 1000, exclude=seen).item_ids()
@@ -322,12 +325,15 @@ def test_an_open_index_answers_all_questions_after_its_folder_is_swept(tmp_path:
         index.recommend("w")
 
 
-def test_items_without_content_are_no_answers_of_a_small_filter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["cells", "graph"])
+def test_items_without_content_are_no_answers_of_a_small_filter(tmp_path: Path, kind: str) -> None:
     random, rows = np.random.default_rng(0), np.arange(0, 4000, 2)
     vectors = random.normal(size=(4000, WIDTH)).astype(np.float32)
-    cells = cells_of(vectors[rows], rows)
-    cells.nprobe = 2
-    faiss.write_index(cells, str(tmp_path / CONTENT))
+    content: faiss.Index = graph_index(Indexed(vectors, rows, rows))
+    if kind == "cells":
+        content = cells_of(vectors[rows], rows)
+        content.nprobe = 2
+    faiss.write_index(content, str(tmp_path / CONTENT))
     index = Searched(lambda: faiss.read_index(str(tmp_path / CONTENT), faiss.IO_FLAG_MMAP_IFC))
     few = np.array([1, 2, 3, 4, 3998, 3999, 5000])
     mask = np.zeros(5001, bool)

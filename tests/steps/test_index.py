@@ -186,16 +186,23 @@ def test_users_are_written_with_what_they_chose_whatever_the_blocks(
     assert pq.ParquetFile(tmp_path / "users.parquet").num_row_groups == (3 if block == 2 else 1)
 
 
-def test_the_list_of_a_user_who_has_nearly_all_of_the_probed_cells_is_full() -> None:
+@pytest.mark.parametrize("kind", ["cells", "graph"])
+def test_the_list_of_a_user_who_has_nearly_all_that_is_near_is_full(kind: str) -> None:
     items = unit_rows(np.random.default_rng(0).standard_normal((1_000, 8)).astype(np.float32))
-    cells = cells_of(items)
-    cells.nprobe = 1
+    index: faiss.Index = cells_of(items)
+    if kind == "graph":
+        # Whose items are hardly linked, so that a search ends early.
+        index = faiss.IndexHNSWFlat(8, 2, faiss.METRIC_INNER_PRODUCT)
+        index.add(items)
+    else:
+        index.nprobe = 1
     user = items[:1]
-    probed = cells.search(user, 1_000)[1][0]
+    probed = index.search(user, 1_000)[1][0]
     taken = np.sort(probed[probed >= 0][:-3]).astype(np.int32)
+    assert len(taken) < 900
     times, count = np.zeros(len(taken)), len(taken)
     log = Interactions(times.astype(np.int32), taken, times, np.ones(count, np.float32), 1, 1_000)
-    snapshot = Snapshot(Catalogue(items, {}, np.ones(1_000, bool), cells), user, log)
+    snapshot = Snapshot(Catalogue(items, {}, np.ones(1_000, bool), index), user, log)
     order = np.argsort(-items @ user[0])
     expected = order[~np.isin(order, taken)][:10]
     np.testing.assert_array_equal(snapshot.candidates(np.zeros(1, np.int64), 10)[0][0], expected)

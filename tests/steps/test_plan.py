@@ -113,13 +113,19 @@ publish: {gate: {min_ratio: 0, min_published_ratio: 0}}
 """
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A small source with its YAML, on which one night has run."""
-    yaml = tmp_path / "medley.yaml"
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small source's YAML beside the workspace of its one night."""
+    yaml = tmp_path_factory.mktemp("small") / "medley.yaml"
     yaml.write_text(YAML)
     run(yaml, "first")
     return yaml
+
+
+@pytest.fixture
+def small(first: Path, tmp_path: Path) -> Path:
+    """A small source with its YAML, on which one night has run."""
+    return shutil.copytree(first.parent, tmp_path / "small") / first.name
 
 
 def run(yaml: Path, run_id: str, until: str = "publish") -> None:
