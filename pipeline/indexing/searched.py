@@ -191,9 +191,12 @@ def graph_of(index: faiss.Index) -> faiss.IndexHNSW | None:
     return inner if isinstance(inner, faiss.IndexHNSW) else None
 
 
-def _among(rows: Int64s, taken: Sequence[Int64s]) -> np.ndarray:
+def _among(rows: Int64s, taken: Sequence[Int64s]) -> Mask:
     """(n, k) bool, which rows of each line are among its own taken ones; any that are none may be."""
-    span = int(max(rows.max(initial=0), *(own.max(initial=0) for own in taken))) + 1
-    lines = np.arange(len(rows))[:, None] * span
-    keys = np.concatenate([line + own for line, own in zip(lines.ravel(), taken, strict=True)])
-    return np.asarray(np.isin(rows + lines, keys))
+    sizes, own = [len(line) for line in taken], np.concatenate([np.zeros(0, np.int64), *taken])
+    if not len(own):
+        return np.zeros(rows.shape, bool)
+    span, lines = int(max(rows.max(initial=0), own.max())) + 1, np.arange(len(rows))
+    keys = np.sort(np.repeat(lines, sizes) * span + own)
+    wanted = rows + lines[:, None] * span
+    return np.asarray(keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted)
