@@ -1,7 +1,7 @@
 """A FAISS index that is mapped into memory and searched from many threads.
 
-- within a filter: by a selector while it searches; as many more cells are looked into, or candidates of a graph kept,
-  as fewer items pass, and where few do, the product with each of them is made: a filter that leaves little is exact;
+- within a filter: by a selector while it searches. Of cells, those alone that hold something which passes, and more of
+  them as less does; where few items pass, and below a graph, by the product with each, which is exact;
 - without some items of each query: as deep as the answer and they are together; for who has all that is near, through
   every cell, or by the products with all.
 """
@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,11 @@ else:
     faiss = Lazy("faiss")
 
 NOTHING = -1
-BLOCK_ROWS = 65_536
 # Scores and rows, best first.
 Answers = tuple[Floats, Int64s]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Passing:
     """The items that pass a filter. bits: one each, by row, the lowest first: uint8. count: how many.
 
@@ -41,6 +41,19 @@ class Passing:
     bits: npt.NDArray[np.uint8]
     count: int
     few: Int64s | None
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """What a search looks at. selector: of rows. cells: of cells, all if None.
+
+    probes: how many cells, or candidates of a graph. every: how many there are; of so many of a graph, it is exact.
+    """
+
+    selector: faiss.IDSelector | None = None
+    cells: faiss.IDSelector | None = None
+    probes: int = 0
+    every: int = 0
 
 
 class Searched:
@@ -54,6 +67,7 @@ class Searched:
         # Cells find a label once they are told to, which changes an index in which others search meanwhile.
         self._labelled = mapped() if self._cells else self._index
         self._told, self._lock = False, Lock()
+        self._occupied: WeakKeyDictionary[Passing, tuple[npt.NDArray[np.uint8], int]] = WeakKeyDictionary()
 
     @property
     def width(self) -> int:
@@ -68,19 +82,13 @@ class Searched:
         vectors: (n, d) float32. passing: the items that may be answers. taken: of each vector, rows that may not.
         """
         queries = np.ascontiguousarray(vectors, np.float32)
-        if passing is not None and passing.few is not None and self._labels is not None:
+        if passing is not None and passing.few is not None and self._cell is not None:
             return self._exact(queries, k, passing.few, taken)
-        selector = None if passing is None else faiss.IDSelectorBitmap(passing.bits)  # type: ignore[arg-type,call-arg]
-        probes = self._probes(passing)
-        scores, rows = self._best(queries, k, taken, selector, probes)
-        short = np.flatnonzero(rows[:, -1] == NOTHING).tolist()
-        own = None if taken is None else [taken[place] for place in short]
-        if short and self._cells and probes < self._cells.nlist:
-            scores[short], rows[short] = self._best(queries[short], k, own, selector, self._cells.nlist)
-        elif short and self._graph:
-            every = None if passing is None else np.unpackbits(passing.bits, bitorder="little")
-            among = np.arange(self._span) if every is None else np.flatnonzero(every)
-            scores[short], rows[short] = self._exact(queries[short], k, among, own)
+        reach = self._reach(passing)
+        scores, rows = self._best(queries, k, taken, reach)
+        if reach.probes < reach.every and len(short := np.flatnonzero(rows[:, -1] == NOTHING).tolist()):
+            own = None if taken is None else [taken[place] for place in short]
+            scores[short], rows[short] = self._best(queries[short], k, own, replace(reach, probes=reach.every))
         return scores, rows
 
     def products(self, vector: Floats, rows: Int64s) -> Floats:
@@ -105,84 +113,108 @@ class Searched:
         return self._labelled
 
     @cached_property
-    def _labels(self) -> Mask | None:
-        """Which rows are in cells or in a graph, by row; None where there are neither."""
-        if isinstance(self._index, faiss.IndexIVF):
-            cells: Any = self._index.invlists
-            sizes = [cells.list_size(cell) for cell in range(self._index.nlist)]
-            ids = [faiss.rev_swig_ptr(cells.get_ids(cell), size) for cell, size in enumerate(sizes) if size]
-            labels = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        elif self._graph:
-            named: Any = getattr(self._index, "id_map", None)
-            labels = np.arange(self._index.ntotal) if named is None else faiss.vector_to_array(named)
-        else:
+    def _cell(self) -> npt.NDArray[np.int32] | None:
+        """The cell of each row, (m,), -1 for one that is in none; None where there are no cells."""
+        if not isinstance(self._index, faiss.IndexIVF):
             return None
-        mask = np.zeros(labels.max(initial=-1) + 1, bool)
-        mask[labels] = True
-        return mask
-
-    @property
-    def _span(self) -> int:
-        """The largest row that is in it, and one."""
-        return 0 if self._labels is None else len(self._labels)
+        cells: Any = self._index.invlists
+        sizes = [cells.list_size(cell) for cell in range(self._index.nlist)]
+        ids = [faiss.rev_swig_ptr(cells.get_ids(cell), size) for cell, size in enumerate(sizes) if size]
+        labels = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+        cell = np.full(labels.max(initial=-1) + 1, NOTHING, np.int32)
+        cell[labels] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        return cell
 
     def _exact(self, queries: Floats, k: int, few: Int64s, taken: Sequence[Int64s] | None) -> Answers:
-        """As `nearest`, by the products with some rows."""
-        assert self._labels is not None
-        held = few[few < self._span]
-        held = held[self._labels[held]]
+        """As `nearest`, by the products with a few rows."""
+        assert self._cell is not None
+        held = few[few < len(self._cell)]
+        held = held[self._cell[held] != NOTHING]
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
-        for start in range(0, len(held), BLOCK_ROWS):
-            block = held[start : start + BLOCK_ROWS]
-            products = queries @ self._by_label.reconstruct_batch(block).T
-            for line, own in enumerate(() if taken is None else taken):
-                products[line, np.isin(block, own)] = -np.inf
-            scores = np.concatenate([scores, products], axis=1)
-            rows = np.concatenate([rows, np.broadcast_to(block, products.shape)], axis=1)
-            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            scores, rows = (np.take_along_axis(array, order, axis=1) for array in (scores, rows))
-        return scores, np.where(scores > -np.inf, rows, NOTHING)
+        products = queries @ self._by_label.reconstruct_batch(held).T
+        for line, own in enumerate(() if taken is None else taken):
+            products[line, np.isin(held, own)] = -np.inf
+        order = np.argsort(-products, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(products, order, axis=1)
+        scores[:, : best.shape[1]] = best
+        rows[:, : best.shape[1]] = np.where(best > -np.inf, held[order], NOTHING)
+        return scores, rows
 
-    def _probes(self, passing: Passing | None) -> int:
-        """How many cells are looked into, or candidates of a graph kept; 0 where there are neither."""
-        if self._cells:
-            probes, most = int(self._cells.nprobe), int(self._cells.nlist)
-        elif self._graph:
-            probes, most = int(self._graph.hnsw.efSearch), int(self._index.ntotal)
-        else:
-            return 0
-        share = 1.0 if passing is None else passing.count / self._index.ntotal
-        return most if share * most <= probes else min(most, int(np.ceil(probes / share)))
+    def _reach(self, passing: Passing | None) -> _Reach:
+        """What is looked at within a filter."""
+        selector = None if passing is None else faiss.IDSelectorBitmap(passing.bits)  # type: ignore[arg-type,call-arg]
+        if self._graph:
+            every = int(self._index.ntotal)
+            return _Reach(selector, None, int(self._graph.hnsw.efSearch) if passing is None else every, every)
+        if not self._cells:
+            return _Reach(selector)
+        probes, every = int(self._cells.nprobe), int(self._cells.nlist)
+        if passing is None:
+            return _Reach(None, None, probes, every)
+        # Of cells that hold half as much each, so many more have as good a chance to hold the best.
+        more = int(np.ceil(probes * np.sqrt(self._index.ntotal / max(passing.count, 1))))
+        if self._cell is None:
+            return _Reach(selector, None, min(more, every), every)
+        bits, occupied = self._occupied_by(passing)
+        cells = faiss.IDSelectorBitmap(bits)  # type: ignore[arg-type,call-arg]
+        return _Reach(selector, cells, max(1, min(max(more, probes), occupied)), occupied)
 
-    def _best(
-        self, queries: Floats, k: int, taken: Sequence[Int64s] | None, selector: faiss.IDSelector | None, probes: int
-    ) -> Answers:
-        """As `nearest`, through so many cells, or with so many candidates."""
+    def _occupied_by(self, passing: Passing) -> tuple[npt.NDArray[np.uint8], int]:
+        """Which cells hold something that passes, as bits by number, and how many."""
+        assert self._cells is not None
+        assert self._cell is not None
+        with self._lock:
+            if passing not in self._occupied:
+                rows = np.flatnonzero(np.unpackbits(passing.bits, bitorder="little")[: len(self._cell)])
+                cells = self._cell[rows]
+                occupied = np.bincount(cells[cells != NOTHING], minlength=self._cells.nlist) > 0
+                self._occupied[passing] = np.packbits(occupied, bitorder="little"), int(occupied.sum())
+            return self._occupied[passing]
+
+    def _best(self, queries: Floats, k: int, taken: Sequence[Int64s] | None, reach: _Reach) -> Answers:
+        """As `nearest`, as far as that reaches."""
         if taken is None:
-            return self._search(queries, k, selector, probes)
+            return self._search(queries, k, reach)
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
         # Those of like history are searched together.
         sizes = np.array([len(own) for own in taken], np.int64)
         depths = np.exp2(np.ceil(np.log2(k + sizes))).astype(np.int64)
         for depth in np.unique(depths):
             some = np.flatnonzero(depths == depth).tolist()
-            deep, places = self._search(queries[some], int(depth), selector, probes)
+            deep, places = self._search(queries[some], int(depth), reach)
             gone = _among(places, [taken[place] for place in some])
             order = np.argsort(gone, axis=1, kind="stable")[:, :k]
             rows[some] = np.take_along_axis(np.where(gone, NOTHING, places), order, axis=1)
             scores[some] = np.take_along_axis(deep, order, axis=1)
         return scores, rows
 
-    def _search(self, queries: Floats, k: int, selector: faiss.IDSelector | None, probes: int) -> Answers:
+    def _search(self, queries: Floats, k: int, reach: _Reach) -> Answers:
         how: faiss.SearchParameters | None = None
         if self._cells:
-            how = faiss.SearchParametersIVF(sel=selector, nprobe=probes)  # type: ignore[call-arg]
+            of_cells = faiss.SearchParameters(sel=reach.cells)  # type: ignore[call-arg]
+            how = faiss.SearchParametersIVF(  # type: ignore[call-arg]
+                sel=reach.selector, nprobe=reach.probes, quantizer_params=of_cells
+            )
+        elif self._graph and reach.probes == reach.every:
+            return self._below_graph(queries, k, reach.selector)
         elif self._graph:
-            how = faiss.SearchParametersHNSW(sel=selector, efSearch=probes)  # type: ignore[attr-defined]
-        elif selector is not None:
-            how = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+            how = faiss.SearchParametersHNSW(efSearch=reach.probes)  # type: ignore[attr-defined]
+        elif reach.selector is not None:
+            how = faiss.SearchParameters(sel=reach.selector)  # type: ignore[call-arg]
         scores, rows = self._index.search(queries, k, params=how)
         return scores, rows
+
+    def _below_graph(self, queries: Floats, k: int, selector: faiss.IDSelector | None) -> Answers:
+        """By the product with every vector that a graph is of."""
+        assert self._graph is not None
+        named: Any = getattr(self._index, "id_map", None)
+        if named is not None and selector is not None:
+            selector = faiss.IDSelectorTranslated(named, selector)
+        how = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        scores, places = faiss.downcast_index(self._graph.storage).search(queries, k, params=how)
+        if named is not None:
+            places = np.where(places < 0, NOTHING, faiss.vector_to_array(named)[places])
+        return scores, places
 
 
 def graph_of(index: faiss.Index) -> faiss.IndexHNSW | None:

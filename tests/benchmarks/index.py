@@ -33,7 +33,7 @@ import faiss
 import numpy as np
 
 from pipeline.config import Index as Settings
-from pipeline.indexing.clusters import Indexed
+from pipeline.indexing.clusters import BLOCK_ROWS, Indexed
 from pipeline.indexing.exact import Queries
 from pipeline.indexing.judged import Design, Judge, Targets, Tried
 from pipeline.indexing.planner import LEARNERS, planned
@@ -78,19 +78,22 @@ def main() -> None:
     print(json.dumps(document) if asked.json else table(document))
 
 
-def synthetic(n_items: int, width: int) -> tuple[Floats, Queries]:
+def synthetic(n_items: int, width: int, n_users: int = USER_COUNT) -> tuple[Floats, Queries]:
     """Items around centres, and users elsewhere: each of some tastes, beside what all like."""
     random = np.random.default_rng(0)
     centres = random.standard_normal((CENTRES, width), np.float32)
     items = centres[random.integers(0, CENTRES, n_items)]
-    for block in np.array_split(items, max(1, n_items // 65_536)):
+    for block in np.array_split(items, max(1, n_items // BLOCK_ROWS)):
         block += np.float32(1.0) * random.standard_normal(block.shape, np.float32)
         block *= random.lognormal(0, 0.3, (len(block), 1)).astype(np.float32)
-    shares = random.dirichlet(np.ones(TASTES), USER_COUNT)
-    users = np.einsum("uk,ukd->ud", shares, centres[random.integers(0, CENTRES, (USER_COUNT, TASTES))])
-    users += 0.3 * random.standard_normal(users.shape) + 0.5 * random.standard_normal(width)
-    taken = [np.unique(random.integers(0, n_items, size)) for size in random.integers(1, 60, USER_COUNT)]
-    return items, Queries(users.astype(np.float32), taken)
+    users = np.empty((n_users, width), np.float32)
+    for part in np.array_split(users, max(1, n_users // BLOCK_ROWS)):
+        shares = random.dirichlet(np.ones(TASTES), len(part))
+        tastes = np.einsum("uk,ukd->ud", shares, centres[random.integers(0, CENTRES, (len(part), TASTES))])
+        part[:] = tastes + 0.3 * random.standard_normal(part.shape)
+    users += (0.5 * random.standard_normal(width)).astype(np.float32)
+    taken = [np.unique(random.integers(0, n_items, size)) for size in random.integers(1, 60, min(n_users, USER_COUNT))]
+    return items, Queries(users, taken)
 
 
 def of_night(workspace: Path) -> tuple[Floats, Queries]:

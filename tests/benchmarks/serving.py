@@ -53,6 +53,7 @@ from pipeline.serving.recommendations import write_lists
 from pipeline.steps.index_users import write_users
 from pipeline.workspace import CARD
 from tests.benchmarks.harness import machine
+from tests.benchmarks.index import synthetic
 from tests.receipts import write_receipt
 
 WIDTH, CHOSEN, LISTED, ROUNDS, QUERIES, SINGLE = 64, 10, 20, 7, 512, 400
@@ -83,15 +84,14 @@ def main() -> None:
 
 
 def workspace_of(workspace: Path, n_items: int, n_users: int) -> Path:
-    """Publishes clustered items and users of CHOSEN items each."""
+    """Publishes items around centres and users elsewhere, of CHOSEN items each."""
     folder = workspace / "index" / "synthetic"
     if folder.exists():
         return workspace
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    centres = random.standard_normal((2000, WIDTH), np.float32)
-    items = centres[random.integers(0, 2000, n_items)] + 0.5 * random.standard_normal((n_items, WIDTH), np.float32)
-    users = centres[random.integers(0, 2000, n_users)] + 0.5 * random.standard_normal((n_users, WIDTH), np.float32)
+    items, queries = synthetic(n_items, WIDTH, n_users)
+    users = queries.vectors
     ids = pa.array([f"item-{row:07d}" for row in random.permutation(n_items)])
     names = pa.array([f"user-{row:07d}" for row in range(n_users)])
     print("index", file=sys.stderr, flush=True)
