@@ -5,6 +5,7 @@ The same number of threads gives the same bytes.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import io
@@ -59,15 +60,21 @@ def memory_bytes() -> int:
 def giving_memory_back() -> Iterator[None]:
     """Around a step: what it has freed is returned to the system, which allocators keep and the next would come on top.
 
-    Cycles are looked for among what the step has made, and not among all that was imported and is there.
+    Cycles are looked for among what was made since the first step began, and not among what was imported before.
     """
-    gc.freeze()
+    _freeze()
     try:
         yield
     finally:
         gc.collect()
-        gc.unfreeze()
         _trim()
+
+
+@cache
+def _freeze() -> None:
+    gc.freeze()
+    # Or else libraries say at the end that objects of theirs have leaked.
+    atexit.register(gc.unfreeze)
 
 
 def _trim() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +42,9 @@ class InvertedFile:
         index.ntotal = len(cell)
         self.path, self.index = path, index
         self._sizes = np.bincount(cell, minlength=index.nlist)
-        with path.open("wb", buffering=0) as file:
+        with path.open("wb") as file:
             file.write(self._head())
+            file.flush()
             self._write_lists(file.fileno(), cell, blocks)
         mapped = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         assert isinstance(mapped, faiss.IndexIVF)
@@ -82,7 +83,9 @@ class InvertedFile:
         sizes = self._sizes * (code_size + LABEL_BYTES)
         codes_at = os.fstat(file).st_size + np.cumsum(sizes) - sizes
         labels_at = codes_at + self._sizes * code_size
-        os.ftruncate(file, int(codes_at[-1] + sizes[-1]))
+        # All room is taken first: where a disk is full, nothing is mapped that is not there.
+        if sizes.any():
+            os.posix_fallocate(file, 0, int(codes_at[-1] + sizes[-1]))
         start = 0
         for vectors, labels in blocks:
             own = cell[start : start + len(labels)]
@@ -91,8 +94,8 @@ class InvertedFile:
             codes, ordered = self._codes(vectors[order]), labels[order].astype("<i8")
             cells, first = np.unique(own[order], return_index=True)
             for one, low, high in zip(cells.tolist(), first.tolist(), [*first[1:].tolist(), len(own)], strict=True):
-                os.pwrite(file, codes[low:high].data, int(codes_at[one]))
-                os.pwrite(file, ordered[low:high].data, int(labels_at[one]))
+                _write(file, codes[low:high], int(codes_at[one]))
+                _write(file, ordered[low:high], int(labels_at[one]))
             counts = np.diff(first, append=len(own))
             codes_at[cells] += counts * code_size
             labels_at[cells] += counts * LABEL_BYTES
@@ -104,3 +107,11 @@ class InvertedFile:
             return vectors.view(np.uint8)
         assert isinstance(self.index, faiss.IndexIVFScalarQuantizer)
         return np.asarray(self.index.sq.compute_codes(vectors))
+
+
+def _write(file: int, array: npt.NDArray[Any], at: int) -> None:
+    """Writes all of an array: one call may write a part."""
+    rest = array.reshape(-1).view(np.uint8).data
+    while len(rest):
+        count = os.pwrite(file, rest, at)
+        rest, at = rest[count:], at + count

@@ -69,20 +69,17 @@ def planned(
         return index, [replace(judge.judged(index, design), chosen=True)]
     tuner = Judge(items, queries.part(slice(half or None)), targets)
     tried = _Cells(tuner, learners, judge).tried(path)
-    if _first(tried, settings).tried.counted_ms > settings.max_latency_ms and _fits_graph(items, settings):
+    slow = first(tried, settings).tried.counted_ms > settings.max_latency_ms
+    if slow and len(tuner.queries) and graph_bytes(items) <= settings.memory_bytes:
         index, design = write_graph(tuner, path.with_suffix(".graph"))
         tried.append(Candidate(judge.judged(index, design), index, path.with_suffix(".graph")))
-    best = _first(tried, settings)
+    best = first(tried, settings)
     best.settle()
     for other in {one.path for one in tried} - {best.path}:
         other.unlink()
     best.path.replace(path)
     _warn(best.tried, settings)
     return best.index, [replace(one.tried, chosen=one is best) for one in tried]
-
-
-def _fits_graph(items: Indexed, settings: Settings) -> bool:
-    return graph_bytes(items) <= settings.memory_bytes
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Candidate:
     settle: Callable[[], None] = lambda: None
 
 
-def _first(candidates: Sequence[Candidate], settings: Settings) -> Candidate:
+def first(candidates: Sequence[Candidate], settings: Settings) -> Candidate:
     """The best: recall before time, then size, then work; of those that are too slow, the least slow."""
 
     def order(tried: Tried) -> tuple[bool, float, float, int]:

@@ -67,7 +67,7 @@ class Searched:
         # Cells find a label once they are told to, which changes an index in which others search meanwhile.
         self._labelled = mapped() if self._cells else self._index
         self._told, self._lock = False, Lock()
-        self._occupied: WeakKeyDictionary[Passing, tuple[npt.NDArray[np.uint8], int]] = WeakKeyDictionary()
+        self._occupied: WeakKeyDictionary[Passing, tuple[npt.NDArray[np.uint8], int, int]] = WeakKeyDictionary()
 
     @property
     def width(self) -> int:
@@ -145,30 +145,35 @@ class Searched:
         selector = None if passing is None else faiss.IDSelectorBitmap(passing.bits)  # type: ignore[arg-type,call-arg]
         if self._graph:
             every = int(self._index.ntotal)
-            return _Reach(selector, None, int(self._graph.hnsw.efSearch) if passing is None else every, every)
+            candidates = min(int(self._graph.hnsw.efSearch), every)
+            return _Reach(selector, None, candidates if passing is None else every, every)
         if not self._cells:
             return _Reach(selector)
         probes, every = int(self._cells.nprobe), int(self._cells.nlist)
         if passing is None:
             return _Reach(None, None, probes, every)
+        bits, occupied, count = self._occupied_by(passing)
         # Of cells that hold half as much each, so many more have as good a chance to hold the best.
-        more = int(np.ceil(probes * np.sqrt(self._index.ntotal / max(passing.count, 1))))
-        if self._cell is None:
-            return _Reach(selector, None, min(more, every), every)
-        bits, occupied = self._occupied_by(passing)
-        cells = faiss.IDSelectorBitmap(bits)  # type: ignore[arg-type,call-arg]
-        return _Reach(selector, cells, max(1, min(max(more, probes), occupied)), occupied)
+        more = int(np.ceil(probes * np.sqrt(self._index.ntotal / max(count, 1))))
+        cells = None if bits is None else faiss.IDSelectorBitmap(bits)  # type: ignore[arg-type,call-arg]
+        return _Reach(selector, cells, max(1, min(more, occupied)), occupied)
 
-    def _occupied_by(self, passing: Passing) -> tuple[npt.NDArray[np.uint8], int]:
-        """Which cells hold something that passes, as bits by number, and how many."""
+    def _occupied_by(self, passing: Passing) -> tuple[npt.NDArray[np.uint8] | None, int, int]:
+        """Which cells hold something that passes, as bits by number, how many, and how many items these are.
+
+        All cells, where it is not known which rows they hold.
+        """
         assert self._cells is not None
-        assert self._cell is not None
+        if self._cell is None:
+            return None, self._cells.nlist, passing.count
         with self._lock:
             if passing not in self._occupied:
                 rows = np.flatnonzero(np.unpackbits(passing.bits, bitorder="little")[: len(self._cell)])
                 cells = self._cell[rows]
-                occupied = np.bincount(cells[cells != NOTHING], minlength=self._cells.nlist) > 0
-                self._occupied[passing] = np.packbits(occupied, bitorder="little"), int(occupied.sum())
+                sizes = np.bincount(cells[cells != NOTHING], minlength=self._cells.nlist)
+                occupied = sizes > 0
+                bits = np.packbits(occupied, bitorder="little")
+                self._occupied[passing] = bits, int(occupied.sum()), int(sizes.sum())
             return self._occupied[passing]
 
     def _best(self, queries: Floats, k: int, taken: Sequence[Int64s] | None, reach: _Reach) -> Answers:

@@ -67,12 +67,13 @@ class MediaFiles:
     def _thumbnails(self):  # type: ignore[no-untyped-def]
         stored = self.workspace / FOLDER / "image"
 
-        # Why there is none is kept too: to find out can take longest.
         @lru_cache(KEPT_THUMBNAILS)
         def made(name: str, size: str) -> bytes | str:
+            data = read_medium(self.root, stored, name, MAX_BYTES)
             try:
-                return thumbnail(read_medium(self.root, stored, name, MAX_BYTES), SIZES[size])
+                return thumbnail(data, SIZES[size])
             except MediaError as error:
+                # Kept too: to find out can take longest. A file that cannot be opened may be there later.
                 return str(error)
 
         return made

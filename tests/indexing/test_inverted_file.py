@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import faiss
@@ -69,3 +71,25 @@ def test_what_is_returned_is_searched_as_what_is_opened(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
     best = (VECTORS @ VECTORS.T).argmax(axis=1)
     np.testing.assert_array_equal(index.search(VECTORS, 1)[1][:, 0], LABELS[best])
+
+
+def test_a_call_that_writes_a_part_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[: max(1, len(data) // 2)], at))
+    cell = RANDOM.integers(0, CELLS, 200)
+    InvertedFile(trained(32), tmp_path / "ours", cell, [(VECTORS, LABELS)])
+    assert (tmp_path / "ours").read_bytes() == by_faiss(32, cell, tmp_path / "theirs")
+
+
+def test_where_a_disk_is_full_nothing_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def full(file: int, start: int, size: int) -> None:
+        asked.append((start, size))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    cell = RANDOM.integers(0, CELLS, 200)
+    with pytest.raises(OSError, match="No space left"):
+        InvertedFile(trained(32), tmp_path / "ours", cell, [(VECTORS, LABELS)])
+    assert asked == [(0, len(by_faiss(32, cell, tmp_path / "theirs")))]

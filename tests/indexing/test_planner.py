@@ -15,9 +15,9 @@ from pipeline.errors import StepFailed
 from pipeline.indexing import planner
 from pipeline.indexing.clusters import Indexed, clustered, exact_bytes
 from pipeline.indexing.exact import Queries
-from pipeline.indexing.graph import fewest, graph_bytes, write_graph
-from pipeline.indexing.judged import NANOSECONDS_A_NUMBER, Judge, Targets, Tried
-from pipeline.indexing.planner import FEWEST_LEARNERS
+from pipeline.indexing.graph import fewest, graph_bytes, graph_index, write_graph
+from pipeline.indexing.judged import NANOSECONDS_A_NUMBER, Design, Judge, Targets, Tried
+from pipeline.indexing.planner import FEWEST_LEARNERS, Candidate, first
 from pipeline.indexing.searched import Searched
 from pipeline.interactions import Floats, Int64s
 
@@ -159,6 +159,67 @@ def test_a_graph_is_tried_where_cells_take_too_long_and_taken_where_it_takes_les
     limit = graph_bytes(items)
     assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6, memory_bytes=limit))[1]) == 2
     assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6, memory_bytes=limit - 1))[1]) == 1
+
+
+def test_without_anyone_who_asks_no_graph_is_tried() -> None:
+    items, _ = catalogue()
+    _, tried = planned(items, NONE, NONE, targets(1e-9))
+    assert [one.design.kind for one in tried] == ["cells"]
+
+
+def test_of_what_is_too_slow_the_least_slow_is_taken() -> None:
+    design = Design("cells", 32, 10, 100.0, 1.0)
+    recall = {"10": {"mean": 1.0, "low": 1.0, "high": 1.0}}
+
+    def candidate(ms: float, bytes_a_vector: float, high: float = 1.0) -> Candidate:
+        own = {"10": {**recall["10"], "high": high}}
+        tried = Tried(replace(design, bytes_a_vector=bytes_a_vector), own, ms, {}, 1)
+        return Candidate(tried, faiss.IndexFlatIP(1), Path())
+
+    settings = Index(max_latency_ms=5, min_recall=0.9)
+    small, large, short = candidate(8, 100), candidate(6, 200), candidate(1, 10, 0.89)
+    assert first([small, large, short], settings) is large
+    assert first([small, large, candidate(5, 300)], settings).tried.counted_ms == 5
+    assert first([candidate(4, 200), candidate(5, 100)], settings).tried.counted_ms == 5
+    assert first([short, candidate(9, 900, 0.9)], settings).tried.counted_ms == 9
+
+
+def test_what_a_query_of_a_graph_reads_is_what_it_goes_to_and_all_items_where_that_is_too_little(
+    tmp_path: Path,
+) -> None:
+    items, queries = catalogue()
+    asking, counters = part(queries, 20, 120), faiss.cvar
+    index, design = write_graph(Judge(items, asking, targets()), tmp_path / "graph")
+    visits = []
+    for user, taken in zip(asking.vectors, asking.taken, strict=True):
+        counters.hnsw_stats.reset()
+        Searched(lambda: index).nearest(user[None], 10, taken=[taken])
+        visits.append(counters.hnsw_stats.ndis)
+    assert design.numbers == round(np.percentile(visits, 99) * (WIDTH + 64))
+    alike = Indexed(np.repeat(items.vectors[:3], 4000, axis=0), np.arange(12_000))
+    near = graph_index(alike).search(asking.vectors[:1], 8192)[1][0]
+    owner = Queries(asking.vectors[:1], [np.sort(near[near >= 0][:-3])])
+    assert len(owner.taken[0]) < 11_000
+    _, design = write_graph(Judge(alike, owner, targets()), tmp_path / "alike")
+    assert design.numbers >= 12_000 * WIDTH
+
+
+def test_a_graph_is_made_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, _ = catalogue()
+    threads, add = [], faiss.IndexHNSWFlat.add
+
+    def counted(graph: faiss.IndexHNSWFlat, vectors: Floats) -> None:
+        threads.append(faiss.omp_get_max_threads())
+        add(graph, vectors)
+
+    monkeypatch.setattr(faiss.IndexHNSWFlat, "add", counted)
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    try:
+        graph_index(items)
+        assert (set(threads), faiss.omp_get_max_threads()) == ({1}, 2)
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def test_the_same_vectors_give_the_same_graph(tmp_path: Path) -> None:

@@ -76,6 +76,32 @@ def test_what_passes_is_found_though_it_lies_far_from_the_user(
         np.testing.assert_allclose(scores, products, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_that_pass_and_are_not_in_the_index_make_no_search_shallower(
+    world: tuple[Floats, Floats, np.ndarray],
+) -> None:
+    items, users, _ = world
+    labels = np.arange(ROWS) * 20
+    cells = cells_of(items, labels)
+    cells.nprobe = PROBES
+    searched, random = Searched(lambda: cells), np.random.default_rng(2)
+    own, others = random.random(ROWS) < 0.02, np.ones(20 * ROWS, bool)
+    others[labels] = own
+    alone = np.zeros(20 * ROWS, bool)
+    alone[labels] = own
+    for one, other in zip(*(searched.nearest(users, 10, passing(mask)) for mask in (alone, others)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_graph_that_ends_early_is_gone_past_however_many_candidates_it_keeps() -> None:
+    random = np.random.default_rng(0)
+    items = np.repeat(random.standard_normal((30, 8)).astype(np.float32), 100, axis=0)
+    graph = graph_index(Indexed(items, np.arange(3000)))
+    for candidates in (100, 2999, 3000, 4096):
+        graph.hnsw.efSearch = candidates
+        rows = Searched(lambda: graph).nearest(items[:1], 1500)[1][0]
+        assert len(set(rows.tolist()) - {-1}) == 1500
+
+
 def test_cells_are_searched_no_deeper_than_they_hold_something_that_passes(
     world: tuple[Floats, Floats, np.ndarray],
 ) -> None:
