@@ -42,10 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _log(monkeypatch: pytest.MonkeyPatch) -> None:
     """Medley's log as a process begins it, whatever a command or a library in this one has set up before."""
-    log = logging.getLogger("medley")
-    for name, value in (("disabled", False), ("propagate", True), ("level", logging.NOTSET)):
-        monkeypatch.setattr(log, name, value)
-    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
+    log, root = logging.getLogger("medley"), logging.getLogger()
+    for logger, level in ((log, logging.NOTSET), (root, logging.WARNING)):
+        for name, value in (("disabled", False), ("propagate", True), ("level", level), ("filters", [])):
+            monkeypatch.setattr(logger, name, value)
+    monkeypatch.setattr(log, "parent", root)
+    monkeypatch.setattr(root.manager, "disable", logging.NOTSET)
     log._cache.clear()  # type: ignore[attr-defined]
 
 

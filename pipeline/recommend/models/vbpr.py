@@ -39,6 +39,7 @@ class VBPR(Factors):
 
     Settings = VbprSettings
     title = "VBPR"
+    version = 2
     purpose = "bpr for catalogues whose items have content"
     inductive = True
     reads = frozenset({"modalities"})
