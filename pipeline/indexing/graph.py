@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.config.kinds import Lazy
 from pipeline.indexing.clusters import Indexed
 from pipeline.indexing.judged import DEEP, DEEP_RECALL, DEPTH, Design, Judge, one_thread
-from pipeline.indexing.searched import Searched, graph_of
+from pipeline.indexing.searched import Searched, depth_of, graph_of
 
 if TYPE_CHECKING:
     import faiss
@@ -24,12 +24,19 @@ else:
     faiss = Lazy("faiss")
 
 LINKS = 32
+# Above so many items one thread links for longer than the other steps take, and holds them all in memory.
+MOST_ITEMS = 1_000_000
 # Of an item's links, those of the upper layers among them.
 LINK_BYTES = 280
 # What going to an item costs beside reading its vector, in numbers: it lies anywhere in memory.
 VISIT = 64
 # Candidates that a search keeps: doubled until recall is enough, then halved in between.
 FEWEST, MOST, HALVINGS = 16, 4096, 4
+
+
+def fits(items: Indexed, memory_bytes: int) -> bool:
+    """Whether a graph can be made of so many items, in so much memory."""
+    return len(items.rows) <= MOST_ITEMS and graph_bytes(items) <= memory_bytes
 
 
 def graph_bytes(items: Indexed) -> int:
@@ -94,8 +101,8 @@ def _measured(index: faiss.Index, tuner: Judge, candidates: int) -> tuple[float,
     at_10, at_100 = (float(tuner.recalls(searched, depth).mean()) for depth in (DEPTH, DEEP))
     counters: Any = faiss.cvar
     visits, stats = [], counters.hnsw_stats
-    for query, taken in zip(queries.vectors, queries.taken, strict=True):
-        depth = int(2 ** np.ceil(np.log2(DEPTH + len(taken))))
+    depths = depth_of(DEPTH, np.array([len(taken) for taken in queries.taken], np.int64)).tolist()
+    for query, taken, depth in zip(queries.vectors, queries.taken, depths, strict=True):
         stats.reset()
         _, labels = index.search(query[None], depth)
         missing = ~np.isin(labels[labels >= 0], tuner.items.labels_of(taken))

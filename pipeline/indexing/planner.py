@@ -27,7 +27,7 @@ from pipeline.config.kinds import Lazy
 from pipeline.errors import StepFailed
 from pipeline.indexing.clusters import BITS, Bits, Indexed, clustered, exact_bytes, exact_index
 from pipeline.indexing.exact import NOTHING, Queries
-from pipeline.indexing.graph import graph_bytes, write_graph
+from pipeline.indexing.graph import fits, write_graph
 from pipeline.indexing.inverted_file import InvertedFile
 from pipeline.indexing.judged import DEEP, DEEP_RECALL, DEPTH, Design, Judge, Targets, Tried
 from pipeline.indexing.routing import learned
@@ -70,9 +70,10 @@ def planned(
     tuner = Judge(items, queries.part(slice(half or None)), targets)
     tried = _Cells(tuner, learners, judge).tried(path)
     slow = first(tried, settings).tried.counted_ms > settings.max_latency_ms
-    if slow and len(tuner.queries) and graph_bytes(items) <= settings.memory_bytes:
-        index, design = write_graph(tuner, path.with_suffix(".graph"))
-        tried.append(Candidate(judge.judged(index, design), index, path.with_suffix(".graph")))
+    if slow and len(tuner.queries) and fits(items, settings.memory_bytes):
+        beside = path.with_suffix(".graph")
+        index, design = write_graph(tuner, beside)
+        tried.append(Candidate(judge.judged(index, design), index, beside))
     best = first(tried, settings)
     best.settle()
     for other in {one.path for one in tried} - {best.path}:

@@ -182,8 +182,7 @@ class Searched:
             return self._search(queries, k, reach)
         scores, rows = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), NOTHING)
         # Those of like history are searched together.
-        sizes = np.array([len(own) for own in taken], np.int64)
-        depths = np.exp2(np.ceil(np.log2(k + sizes))).astype(np.int64)
+        depths = depth_of(k, np.array([len(own) for own in taken], np.int64))
         for depth in np.unique(depths):
             some = np.flatnonzero(depths == depth).tolist()
             deep, places = self._search(queries[some], int(depth), reach)
@@ -220,6 +219,11 @@ class Searched:
         if named is not None:
             places = np.where(places < 0, NOTHING, faiss.vector_to_array(named)[places])
         return scores, places
+
+
+def depth_of(k: int, sizes: Int64s) -> Int64s:
+    """How deep to search for k items without so many others, (n,): few depths, each asked for together."""
+    return np.exp2(np.ceil(np.log2(k + sizes))).astype(np.int64)
 
 
 def graph_of(index: faiss.Index) -> faiss.IndexHNSW | None:

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.config.kinds import Lazy
 from pipeline.evaluation.metrics import blocks_of
 from pipeline.evaluation.ranking import Best, InnerProduct, Scorer, best_of
+from pipeline.indexing.searched import depth_of
 from pipeline.interactions import Floats, Int32s, Int64s, Interactions, Mask
 from pipeline.training.negatives import Chosen
 
@@ -113,7 +114,7 @@ class Snapshot:
 
     def _block(self, index: faiss.Index, users: Int64s, lists: Lists) -> None:
         """Users of like history are searched together, to the power of two that holds the list and what they have."""
-        depths = np.exp2(np.ceil(np.log2(lists[0].shape[1] + self.taken.sizes(users)))).astype(np.int64)
+        depths = depth_of(lists[0].shape[1], self.taken.sizes(users))
         for depth in np.unique(depths):
             self._nearest(index, users, np.flatnonzero(depths == depth), int(depth), lists)
         if cells := getattr(index, "nlist", 0):

@@ -141,7 +141,9 @@ def test_a_few_users_teach_nothing() -> None:
     assert len(planned(items, part(queries, 0, 400), more, targets())[1]) == 2
 
 
-def test_a_graph_is_tried_where_cells_take_too_long_and_taken_where_it_takes_less() -> None:
+def test_a_graph_is_tried_where_cells_take_too_long_and_taken_where_it_takes_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     random, width = np.random.default_rng(0), 256
     vectors = random.standard_normal((ROWS, width)) * random.lognormal(0, 1, (ROWS, 1))
     items = Indexed(vectors.astype(np.float32), np.arange(ROWS))
@@ -159,6 +161,9 @@ def test_a_graph_is_tried_where_cells_take_too_long_and_taken_where_it_takes_les
     limit = graph_bytes(items)
     assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6, memory_bytes=limit))[1]) == 2
     assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6, memory_bytes=limit - 1))[1]) == 1
+    for most, count in ((ROWS, 2), (ROWS - 1, 1)):
+        monkeypatch.setattr("pipeline.indexing.graph.MOST_ITEMS", most)
+        assert len(planned(items, asking, NONE, targets(only.counted_ms - 1e-6))[1]) == count
 
 
 def test_without_anyone_who_asks_no_graph_is_tried() -> None:

@@ -49,7 +49,7 @@ class PairwiseSettings(TrainedSettings):
     width: int = Field(64, ge=1, description="dimensions of a user's and an item's own vector")
     batch_rows: int = Field(8192, ge=1, description="triples of a user, a chosen item and another one in a batch")
     popularity_power: float = Field(
-        0.0, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
+        0.5, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
     )
     learning_rate: float = Field(1e-2, gt=0)
     l2: float = Field(3e-2, ge=0, description="weight of the squared norms of a triple's own vectors")
@@ -60,9 +60,6 @@ class BprSettings(PairwiseSettings):
     """Its own defaults, as it learns one triple after another."""
 
     model: Literal["bpr"] = "bpr"
-    popularity_power: float = Field(
-        0.5, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
-    )
     learning_rate: float = Field(5e-2, gt=0)
     l2: float = Field(2e-3, ge=0, description="weight of the squared norms of a triple's own vectors")
 

@@ -42,6 +42,9 @@ class LightGcnSettings(PairwiseSettings):
     """As bpr's, learned a batch at a time."""
 
     model: Literal["lightgcn"] = "lightgcn"
+    popularity_power: float = Field(
+        0.0, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
+    )
     layers: int = Field(1, ge=1, le=4, description="steps of propagation along the graph of choices")
 
 

@@ -28,9 +28,6 @@ class VbprSettings(PairwiseSettings):
     """As bpr's, and what reads content."""
 
     model: Literal["vbpr"] = "vbpr"
-    popularity_power: float = Field(
-        0.5, ge=0, le=2, description="negatives are drawn by popularity to this power; 0 draws all items alike"
-    )
     content_width: int = Field(64, ge=1, description="dimensions of what is learned from content, beside the ids'")
 
 
