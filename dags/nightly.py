@@ -1,5 +1,7 @@
 """The night under Airflow: ingest → prepare → extract (mapped) → the rest of `pipeline.steps.STEPS` → publish.
 
+Before index, its cells are found in mapped tasks where there are many vectors.
+
 Wiring only: every task is the `medley` verb of its name, and the same night can be run by hand with `medley run`. How a
 verb runs, which parameters a run has and what the pool is for: see `medley_verbs`.
 
@@ -23,7 +25,7 @@ from medley_verbs import NULLABLE, POOL, Medley, log, small
 from pipeline.steps import STEPS
 
 INDEX = Asset("medley_index")
-GROUP_NAME = "{% set g = task.op_kwargs['group'] %}{{ g.modality }} {{ g.buckets[0] }}-{{ g.buckets[-1] }}"
+GROUP_NAME = "{{ task.op_kwargs['group'].name }}"
 NOW = "the night's now, ISO 8601 with a zone; empty for the time the run was due"
 PARAMS = {
     "as_of": Param(None, NOW, schema={**NULLABLE, "format": "date-time"}),
@@ -60,16 +62,24 @@ def nightly() -> None:
         now = context["params"]["as_of"] or context["dag_run"].run_after.isoformat()
         return small(medley("ingest", f"--as-of={now}"))
 
-    @task(pool=POOL)
-    def prepare() -> list[dict[str, Any]]:
-        groups = medley("extract", "--prepare")["extract"]
-        log.info("%d tasks to extract, each as the pool %s has a free slot", len(groups), POOL)
-        return groups
+    def mapped(verb: str, prepare: str, part: str) -> tuple[Any, Any]:
+        """Two tasks: one says which groups of parts of a step there are to make, and each is one instance of the other.
 
-    @task(pool=POOL, map_index_template=GROUP_NAME)
-    def extract(group: dict[str, Any]) -> dict[str, Any]:
-        buckets = (part for bucket in group["buckets"] for part in ("--bucket", str(bucket)))
-        return small(medley("extract", "--modality", group["modality"], *buckets))
+        Where nothing is to be made, the second is skipped: what follows must not take that for a failure.
+        """
+
+        @task(task_id=prepare, pool=POOL)
+        def prepared() -> list[dict[str, Any]]:
+            groups: list[dict[str, Any]] = medley(verb, "--prepare")["tasks"]
+            log.info("%d tasks of %s, each as the pool %s has a free slot", len(groups), verb, POOL)
+            return groups
+
+        @task(task_id=part, pool=POOL, map_index_template=GROUP_NAME)
+        def made(group: dict[str, Any]) -> dict[str, Any]:
+            return small(medley(verb, *group["options"]))
+
+        groups = prepared()
+        return groups, made.expand(group=groups)
 
     def heavy(verb: str, **options: Any) -> Any:
         return task(task_id=verb, pool=POOL, **options)(lambda: small(medley(verb)))()
@@ -84,12 +94,11 @@ def nightly() -> None:
         context["outlet_events"][INDEX].extra = {**extra, "run_id": context["run_id"]}
         return receipt
 
-    groups = prepare()
-    ingest() >> groups
-    extracted = extract.expand(group=groups)
-    tasks = [heavy(WHOLE[0], trigger_rule=TriggerRule.NONE_FAILED)]  # nothing left to extract is no failure
-    tasks += [heavy(name) for name in WHOLE[1:]]
-    chain(extracted, *tasks, publish())
+    extract = mapped("extract", "prepare", "extract")
+    cells = mapped("index", "prepare_index", "index_cells")
+    after_parts = {"trigger_rule": TriggerRule.NONE_FAILED}
+    between = [heavy(name, **(after_parts if name == WHOLE[0] else {})) for name in WHOLE[:-1]]
+    chain(ingest(), *extract, *between, *cells, heavy(WHOLE[-1], **after_parts), publish())
 
 
 NIGHTLY = nightly()

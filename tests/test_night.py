@@ -28,10 +28,9 @@ def test_the_same_night_in_another_workspace_gives_the_same_bytes(
     common = ("-c", published.config, "-s", f"workspace={folder}", "--run-id", "verbs", *quick, "--json")
     medley("ingest", "--as-of", AS_OF, *common)
     prepared = json.loads(medley("extract", "--prepare", *common).stdout)
-    assert {group["modality"] for group in prepared["extract"]} == {"text", "image", "audio"}
-    for group in prepared["extract"]:
-        buckets = [part for bucket in group["buckets"] for part in ("--bucket", bucket)]
-        medley("extract", "--modality", group["modality"], *buckets, *common)
+    assert {group["options"][1] for group in prepared["tasks"]} == {"text", "image", "audio"}
+    for group in prepared["tasks"]:
+        medley("extract", *group["options"], *common)
     for verb in ("fuse", "train", "rerank", "evaluate", "index", "publish"):
         document = json.loads(medley(verb, *common).stdout)
         assert document["run_id"] == "verbs"

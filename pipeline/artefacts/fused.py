@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.artefacts.read import among, read_table, readable, schema_of
-from pipeline.artefacts.vectors import Ids, matrix, read_vectors, vector_column, write_groups, write_vectors
+from pipeline.artefacts.vectors import Ids, matrix, read_vectors, vector_column, width_of, write_groups, write_vectors
 from pipeline.artefacts.write import write_table
 from pipeline.interactions import Floats, Mask
 
@@ -59,16 +59,20 @@ class Fused:
         """Who has no vector, and why, as `write_reasons` writes it."""
         return self.folder / "users_without_vector.parquet"
 
+    @property
+    def item_vectors(self) -> Path:
+        """The folder that `items` reads."""
+        return self.folder / "items"
+
     def items(self) -> tuple[list[str], Floats]:
         """Every item's id and vector (n, width) float32, NaN without content, in the catalogue's order."""
-        return read_vectors(self.folder / "items", "item_id")
+        return read_vectors(self.item_vectors, "item_id")
 
     def content(self) -> tuple[Mask, int]:
         """Which items have a vector, (n,) bool in the catalogue's order, and the vectors' width."""
-        folder = self.folder / "items"
-        buckets = (read_table(path, ["vector"])["vector"] for path in sorted(folder.glob("*.parquet")))
+        buckets = (read_table(path, ["vector"])["vector"] for path in sorted(self.item_vectors.glob("*.parquet")))
         present = [np.asarray(bucket.is_valid()) for bucket in buckets]
-        return np.concatenate(present), schema_of(folder).field("vector").type.list_size
+        return np.concatenate(present), width_of(self.item_vectors)
 
     def users(self) -> tuple[list[str], Floats]:
         """The ids and vectors (n, width) float32 of the users who have one."""
@@ -94,7 +98,7 @@ class Fused:
 
     def modalities(self) -> list[str]:
         """The modalities whose shares stand beside an item's vector, in the configuration's order."""
-        names = schema_of(self.folder / "items").names
+        names = schema_of(self.item_vectors).names
         return [name for name in names if name not in ("item_id", "vector")]
 
     def pooling(self) -> PoolingSettings:
@@ -107,7 +111,7 @@ class Fused:
         """Writes one bucket of items; vectors: NaN rows without content. Returns how many have none."""
         missing = np.isnan(vectors[:, 0])
         columns = {modality: pa.array(share) for modality, share in shares.items()}
-        write_vectors(self.folder / "items" / f"{name}.parquet", "item_id", ids, vectors, missing, **columns)
+        write_vectors(self.item_vectors / f"{name}.parquet", "item_id", ids, vectors, missing, **columns)
         return int(missing.sum())
 
     def write_pooling(self, pooling: PoolingSettings) -> None:

@@ -12,6 +12,8 @@ from pipeline.workspace import Json
 from pipeline.workspace import read_json as read_optional
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
     import pyarrow.dataset as ds
 
@@ -71,6 +73,25 @@ def read_blocks(path: Path, columns: Sequence[str], hint: str = AGAIN) -> Iterat
                 for group in range(file.num_row_groups):
                     table = file.read_row_group(group, list(columns)).select(list(columns))
                     yield from ((rows, batch) for batch in table.to_batches())
+
+
+def read_some(path: Path, columns: Sequence[str], rows: npt.NDArray[np.int64], hint: str = AGAIN) -> Iterator[pa.Table]:
+    """Some rows, sorted, by their numbers in what `read_table` reads; a group of rows with none of them is not read.
+
+    Raises ShardCorrupt if a file is not Parquet with these columns.
+    """
+    import pyarrow.parquet as pq
+
+    start = 0
+    with readable(path, hint=hint):
+        for part in _files(path):
+            with pq.ParquetFile(part, **VERIFIED) as file:
+                for group in range(file.num_row_groups):
+                    end = start + file.metadata.row_group(group).num_rows
+                    low, high = rows.searchsorted([start, end])
+                    if low < high:
+                        yield file.read_row_group(group, list(columns)).take(rows[low:high] - start)
+                    start = end
 
 
 def rows_of(path: Path, hint: str = AGAIN) -> int:

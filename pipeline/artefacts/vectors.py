@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.artefacts.read import FULL, read_blocks, readable, schema_of
+from pipeline.artefacts.read import FULL, read_blocks, read_some, readable, schema_of
 from pipeline.artefacts.write import writer
 from pipeline.errors import StepFailed
-from pipeline.interactions import Floats, Mask
+from pipeline.interactions import Floats, Int64s, Mask
 
 ROWS_PER_GROUP = 16_384
 # How far a norm may be from 1, which float16 leaves it nearer than.
@@ -101,8 +101,8 @@ def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
     Raises ShardCorrupt if a file is not Parquet with those columns.
     """
     ids: list[str] = []
+    vectors = np.empty((0, width_of(path)), np.float32)
     with readable(path, hint=FULL):
-        vectors = np.empty((0, schema_of(path, FULL).field("vector").type.list_size), np.float32)
         # Not all at once: beside the vectors, a table of them would be as large again.
         for rows, block in read_blocks(path, [key, "vector"], FULL):
             if not len(vectors):
@@ -110,6 +110,22 @@ def read_vectors(path: Path, key: str) -> tuple[list[str], Floats]:
             _copy(block["vector"], vectors[len(ids) : len(ids) + len(block)])
             ids += block[key].to_pylist()
     return ids, vectors
+
+
+def read_rows(path: Path, rows: Int64s) -> Floats:
+    """The vectors of some rows, sorted, of what `read_vectors` reads: (len(rows), d) float32. Raises as it does."""
+    vectors = np.empty((len(rows), width_of(path)), np.float32)
+    start = 0
+    for block in read_some(path, ["vector"], rows, FULL):
+        vectors[start : start + len(block)] = matrix(block["vector"])
+        start += len(block)
+    return vectors
+
+
+def width_of(path: Path) -> int:
+    """The d of what `read_vectors` reads. Raises as it does."""
+    with readable(path, hint=FULL):
+        return int(schema_of(path, FULL).field("vector").type.list_size)
 
 
 def check_vectors(what: str, vectors: object, rows: int, width: int | None = None, unit: bool = False) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -135,3 +135,12 @@ def step_document(night: Night, receipt: StepReceipt) -> dict[str, object]:
         document |= {"index": index.digest, **{name: details[name] for name in ("published", "gates", "forced")}}
         document |= {"recall": index.details["recall"], "report": f"{night.workspace.root}/{night.folder}/report.html"}
     return {"run_id": night.run_id, **document}
+
+
+def parts_document(night: Night, step: str, receipts: Sequence[StepReceipt]) -> dict[str, object]:
+    """What a step's verb says of some of its parts."""
+    from pipeline.artefacts.runs import total
+
+    whole = asdict(total(step, receipts))
+    fields = ("step", "rows", "encoded_rows", "missing_rows", "seconds", "skipped")
+    return {"run_id": night.run_id, **{field: whole[field] for field in fields}}

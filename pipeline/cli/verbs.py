@@ -21,6 +21,7 @@ from pipeline.cli.verb import (
     answered,
     app,
     begin,
+    parts_document,
     read_config,
     resume,
     step_document,
@@ -96,7 +97,6 @@ def extract(
     prepare: Annotated[bool, typer.Option("--prepare", help="only what comes before any bucket")] = False,
 ) -> Answer:
     """Encode a modality's buckets into Parquet shards."""
-    from pipeline.artefacts.runs import total
     from pipeline.steps.extract import plan, tasks
     from pipeline.steps.extract import run as extract_buckets
 
@@ -105,14 +105,12 @@ def extract(
         with steps.running(night, "extract"):
             plans = {name: plan(night, name) for name in modalities}
         keys, groups = {name: planned.ready.encoder.key for name, planned in plans.items()}, tasks(plans)
-        document = {"run_id": night.run_id, "step": "prepare", "encoders": keys, "extract": groups}
-        return document, f"prepared {', '.join(keys)}; {len(groups)} tasks to extract"
+        prepared = {"run_id": night.run_id, "step": "prepare", "encoders": keys, "tasks": groups}
+        return prepared, f"prepared {', '.join(keys)}; {len(groups)} tasks to extract"
     with steps.running(night, "extract"):
         receipts = [receipt for name in modalities for receipt in extract_buckets(night, name, bucket)]
-    whole = asdict(total("extract", receipts))
-    fields = ("step", "rows", "encoded_rows", "missing_rows", "seconds", "skipped")
-    document = {"run_id": night.run_id, "modalities": modalities, **{field: whole[field] for field in fields}}
-    return document, f"extracted {len(receipts)} shards, {whole['encoded_rows']} rows encoded"
+    document: dict[str, object] = {"modalities": modalities, **parts_document(night, "extract", receipts)}
+    return document, f"extracted {len(receipts)} shards, {document['encoded_rows']} rows encoded"
 
 
 def _whole(step: steps.Step) -> None:
@@ -127,8 +125,34 @@ def _whole(step: steps.Step) -> None:
 
 
 for _step in steps.STEPS:
-    if _step.name not in ("ingest", "extract", "publish"):
+    if _step.name not in ("ingest", "extract", "index", "publish"):
         _whole(_step)
+
+
+@verb(resume)
+def index(
+    night: Night,
+    of: Annotated[str, typer.Option(help="whose parts: recommend or content")] = "recommend",
+    part: Annotated[list[int] | None, typer.Option(help="one part alone; repeatable")] = None,
+    prepare: Annotated[bool, typer.Option("--prepare", help="only what comes before any part")] = False,
+) -> Answer:
+    """Build the FAISS index."""
+    from pipeline.night import describe
+    from pipeline.steps.index import tasks
+    from pipeline.steps.index_cells import run as find_cells
+
+    if prepare:
+        with steps.running(night, "index"):
+            groups = tasks(night)
+        return {"run_id": night.run_id, "step": "prepare", "tasks": groups}, f"{len(groups)} tasks to find cells"
+    if part is None:
+        (receipt,) = steps.perform(night, "index")
+        return step_document(night, receipt), describe(receipt)
+    with steps.running(night, "index"):
+        receipts = find_cells(night, of, part)
+    return parts_document(night, f"index.cells.{of}", receipts), f"found the cells of {len(receipts)} parts"
+
+
 import_module("pipeline.cli.publishing")
 
 

@@ -70,11 +70,15 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Cells. centres: (cells, d) float32 of unit norm. cell: (m,) int64, of each place of the items."""
+    """Cells. centres: (cells, d) float32 of unit norm. cell: (m,) int64, of each place of the items.
+
+    seconds: that finding them took elsewhere.
+    """
 
     items: Indexed
     centres: Floats
     cell: Int64s
+    seconds: float = 0.0
 
     @cached_property
     def sizes(self) -> Int64s:
@@ -113,15 +117,34 @@ class Clusters:
 
 
 def clustered(items: Indexed, seed: int = 0) -> Clusters:
-    """4 √m cells, learned from TRAINING_ROWS seeded rows a cell; fewer where there are not so many rows."""
+    """Cells, see `cell_count`, learned from TRAINING_ROWS seeded rows a cell."""
     rows = len(items.rows)
-    count = max(1, min(int(4 * np.sqrt(rows)), rows // TRAINING_ROWS))
-    quantizer = faiss.IndexFlatIP(items.width)
-    index = faiss.IndexIVFFlat(quantizer, items.width, count, faiss.METRIC_INNER_PRODUCT)
+    count = cell_count(rows)
+    centres = centres_of(items.of(sample_of(rows, count, seed)), count)
+    return Clusters(
+        items, centres, np.concatenate([nearest_cells(items.of(block), centres) for block in items.blocks()])
+    )
+
+
+def cell_count(rows: int) -> int:
+    """4 √rows; fewer where there are no TRAINING_ROWS for each, and one at least."""
+    return max(1, min(int(4 * np.sqrt(rows)), rows // TRAINING_ROWS))
+
+
+def centres_of(sample: Floats, count: int) -> Floats:
+    """The centres of so many cells, (count, d) float32 of unit norm, learned from vectors (n, d) float32."""
+    quantizer = faiss.IndexFlatIP(sample.shape[1])
+    index = faiss.IndexIVFFlat(quantizer, sample.shape[1], count, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed, index.cp.spherical, index.cp.niter = 0, True, ROUNDS
-    index.train(items.of(sample_of(rows, count, seed)))
-    cell = [quantizer.search(items.of(block), 1)[1][:, 0] for block in items.blocks()]
-    return Clusters(items, quantizer.reconstruct_n(0, count), np.concatenate(cell))
+    index.train(sample)
+    return np.asarray(quantizer.reconstruct_n(0, count))
+
+
+def nearest_cells(vectors: Floats, centres: Floats) -> Int64s:
+    """The cell that each vector is in, (n,), by centres as `centres_of` returns them; -1 of one that is not finite."""
+    quantizer = faiss.IndexFlatIP(centres.shape[1])
+    quantizer.add(centres)
+    return np.asarray(quantizer.search(vectors, 1)[1][:, 0])
 
 
 def sample_of(rows: int, cells: int, seed: int = 0) -> Int64s:
@@ -129,9 +152,9 @@ def sample_of(rows: int, cells: int, seed: int = 0) -> Int64s:
     return np.sort(np.random.default_rng(seed).permutation(rows)[: TRAINING_ROWS * cells])
 
 
-def exact_bytes(items: Indexed) -> int:
-    """What `exact_index` takes."""
-    return len(items.rows) * (4 * items.width + (0 if items.labels is None else LABEL_BYTES))
+def exact_bytes(rows: int, width: int, labelled: bool) -> int:
+    """What `exact_index` takes. labelled: whether a search returns other than places."""
+    return rows * (4 * width + (LABEL_BYTES if labelled else 0))
 
 
 def exact_index(items: Indexed) -> faiss.Index:

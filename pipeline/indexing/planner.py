@@ -25,7 +25,7 @@ import numpy as np
 from pipeline.config import Index as Settings
 from pipeline.config.kinds import Lazy
 from pipeline.errors import StepFailed
-from pipeline.indexing.clusters import BITS, Bits, Indexed, clustered, exact_bytes, exact_index
+from pipeline.indexing.clusters import BITS, Bits, Clusters, Indexed, clustered, exact_bytes, exact_index
 from pipeline.indexing.exact import NOTHING, Queries
 from pipeline.indexing.graph import fits, write_graph
 from pipeline.indexing.inverted_file import InvertedFile
@@ -50,25 +50,37 @@ CURVE_POINTS = 24
 MEDIAN = 50
 
 
+def compares_all(rows: int, width: int, labelled: bool, targets: Targets) -> bool:
+    """Whether exact search meets the targets. labelled: whether a search returns other than places."""
+    small = exact_bytes(rows, width, labelled) <= targets.settings.memory_bytes
+    return small and targets.ms(rows * width) <= targets.settings.max_latency_ms
+
+
 def planned(
-    items: Indexed, queries: Queries, learners: Queries, targets: Targets, path: Path
+    items: Indexed,
+    queries: Queries,
+    learners: Queries,
+    targets: Targets,
+    path: Path,
+    clusters: Callable[[Indexed], Clusters] = clustered,
 ) -> tuple[faiss.Index, list[Tried]]:
     """Writes the index; returns it, and all that was tried for it, of which one is `chosen`.
 
     queries: one half tunes, the other judges. learners: others, of whom cells learn. path: of the file, in which cells
-    are searched. Raises StepFailed if no kind is as small as `memory_bytes`.
+    are searched. clusters: gives the cells of the items, where they are parted. Raises StepFailed if no kind is as
+    small as `memory_bytes`.
     """
     half = len(queries) // 2 if len(queries) >= FEW else 0
     judge, settings = Judge(items, queries.part(slice(half, None)), targets), targets.settings
-    numbers = len(items.rows) * items.width
-    if exact_bytes(items) <= settings.memory_bytes and targets.ms(numbers) <= settings.max_latency_ms:
+    rows, labelled = len(items.rows), items.labels is not None
+    if compares_all(rows, items.width, labelled, targets):
         begin = time.perf_counter()
-        index, size = exact_index(items), exact_bytes(items) / max(len(items.rows), 1)
-        design = Design("exact", 32, numbers, size, round(time.perf_counter() - begin, 2))
+        index, size = exact_index(items), exact_bytes(rows, items.width, labelled) / max(rows, 1)
+        design = Design("exact", 32, rows * items.width, size, round(time.perf_counter() - begin, 2))
         faiss.write_index(index, str(path))
         return index, [replace(judge.judged(index, design), chosen=True)]
     tuner = Judge(items, queries.part(slice(half or None)), targets)
-    tried = _Cells(tuner, learners, judge).tried(path)
+    tried = _Cells(tuner, learners, judge, clusters).tried(path)
     slow = first(tried, settings).tried.counted_ms > settings.max_latency_ms
     if slow and len(tuner.queries) and fits(items, settings.memory_bytes):
         beside = path.with_suffix(".graph")
@@ -153,13 +165,13 @@ class Sweep:
 class _Cells:
     """Cells of one clustering, in the ways that fit."""
 
-    def __init__(self, tuner: Judge, learners: Queries, judge: Judge) -> None:
+    def __init__(self, tuner: Judge, learners: Queries, judge: Judge, clusters: Callable[[Indexed], Clusters]) -> None:
         """tuner: the queries that tune. learners: those of whom cells learn. judge: the others, which judge."""
         self.items, self.tuner, self.learners, self.judge = judge.items, tuner, learners, judge
         self.targets, self.settings = judge.targets, judge.targets.settings
         begin = time.perf_counter()
-        self.clusters = clustered(self.items)
-        self.seconds = time.perf_counter() - begin
+        self.clusters = clusters(self.items)
+        self.seconds = self.clusters.seconds + time.perf_counter() - begin
 
     def tried(self, path: Path) -> list[Candidate]:
         """All that were tried, in files beside `path`."""

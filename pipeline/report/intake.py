@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pipeline.artefacts.shards import Summary, kind_of
 from pipeline.report.items import Item
 from pipeline.report.pictures import Tile
 
+# What ends the name of one of a step's parts.
+NUMBERED = re.compile(r"\.(bucket|part)-.*")
 MAX_REASONS = 6
 MAX_EXAMPLES = 6
 
@@ -125,10 +128,10 @@ def _reasons(
 def steps_of(
     receipts: Iterable[StepReceipt], order: Sequence[str], modalities: Sequence[str]
 ) -> tuple[StepReceipt, ...]:
-    """Where time went, in the order of the night; a step's buckets become one."""
+    """Where time went, in the order of the night; a step's buckets, or parts, become one."""
     grouped: dict[str, list[StepReceipt]] = {}
     for receipt in receipts:
-        grouped.setdefault(receipt.step.split(".bucket-")[0], []).append(receipt)
+        grouped.setdefault(NUMBERED.sub("", receipt.step), []).append(receipt)
 
     def place(name: str) -> tuple[int, int, str]:
         step, _, modality = name.partition(".")

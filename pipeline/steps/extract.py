@@ -30,14 +30,13 @@ from pipeline.interactions import Floats, Int64s
 from pipeline.night import Night, StepReceipt
 from pipeline.steps.encoding import PROFILES, SHARED, Encoding, Part, prefixes_of, shared_step_of
 from pipeline.steps.ingest import staged_of
+from pipeline.steps.parts import as_task, grouped, unknown
 from pipeline.steps.prepare import ensure
 from pipeline.steps.ready import Ready
 from pipeline.workspace import Json
 
 log = logging.getLogger("medley")
 PROFILES_STEP = "extract.text.profiles"
-# Of all modalities together; a task is a process, whose start takes seconds.
-TASKS, TASK_SECONDS, SHORTEST_TASK_SECONDS = (8, 200), 60.0, 10.0
 # What a row takes that is copied from an earlier shard.
 COPY_SECONDS = 1e-5
 
@@ -96,21 +95,9 @@ def _committed(encoding: Encoding, part: Part) -> int:
 
 
 def tasks(plans: Mapping[Modality, Plan]) -> list[Json]:
-    """What a scheduler maps over: groups of a modality's buckets, none of those that are there.
-
-    They take about TASK_SECONDS each, less where these would be fewer than TASKS[0] and more where more than TASKS[1].
-    """
-    total = sum(sum(planned.seconds.values()) for planned in plans.values())
-    length = max(min(TASK_SECONDS, total / TASKS[0]), SHORTEST_TASK_SECONDS, total / (TASKS[1] - len(plans)))
-    groups: list[Json] = []
-    for modality, planned in plans.items():
-        buckets, seconds = np.array(list(planned.seconds)), np.array(list(planned.seconds.values()))
-        count = int(np.ceil(seconds.sum() / length))
-        middle = (np.cumsum(seconds) - seconds / 2) / seconds.sum() if len(seconds) else seconds
-        number = np.minimum(middle * count, count - 1).astype(int)
-        chosen = (buckets[number == each].tolist() for each in np.unique(number))
-        groups += [{"modality": modality, "buckets": group} for group in chosen]
-    return groups
+    """What a scheduler maps over: a modality's buckets in groups, none of those that are there."""
+    groups = grouped({modality: planned.seconds for modality, planned in plans.items()})
+    return [as_task(group, "--modality", "--bucket") for group in groups]
 
 
 def run(night: Night, modality: Modality, buckets: Sequence[int] | None = None) -> list[StepReceipt]:
@@ -121,9 +108,8 @@ def run(night: Night, modality: Modality, buckets: Sequence[int] | None = None) 
     if modality not in night.config.extract.modalities():
         raise StepFailed(f"modality {modality} is not configured: give extract.{modality} an encoder, or leave it out")
     count = _buckets(night)
-    unknown = [bucket for bucket in buckets or () if not 0 <= bucket < count]
-    if unknown:
-        raise StepFailed(f"--bucket {unknown[0]}: this workspace has buckets 0 to {count - 1}")
+    if wrong := unknown(buckets or (), count):
+        raise StepFailed(f"--bucket {wrong[0]}: this workspace has buckets 0 to {count - 1}")
     if buckets is None or night.done(shared_step_of(modality)) is None:
         planned = plan(night, modality)
         ready, there = planned.ready, planned.receipts

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ from pipeline.rerank.lists import lists_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.runtime import threads
 from pipeline.serving.recommendations import write_lists
-from pipeline.steps import personal, rerank, train
+from pipeline.steps import index_cells, personal, rerank, train
 from pipeline.steps.fuse_users import write_without
 from pipeline.steps.index_users import write_users
 from pipeline.steps.ingest import staged_of
@@ -63,13 +63,31 @@ def run(night: Night) -> StepReceipt:
 
     Raises StepFailed if no item has a vector.
     """
-    receipts = [night.receipt(step) for step in ("fuse", "train", "rerank")]
-    staged = staged_of(night).digest("items/", "interactions")
-    keys = {modality: ensure(night, modality).encoder.key for modality in night.config.extract.modalities()}
-    made_of = [receipt.digest for receipt in receipts]
-    key = digest("index", VERSION, night.config.index, night.config.seed, *made_of, staged, keys)
-    targets = Targets(night.config.index, night.config.seed)
+    keys = _keys(night)
+    key, targets = _key(night, keys), Targets(night.config.index, night.config.seed)
+    if not night.dry and _is_missing(night, key):
+        index_cells.complete(night)
     return night.step("index", "index", key, lambda folder: _build(night, keys, targets, folder))
+
+
+def tasks(night: Night) -> list[Json]:
+    """What of it a scheduler maps over, see `index_cells`; nothing where the index is there. Raises as `run`."""
+    return index_cells.tasks(night) if _is_missing(night, _key(night, _keys(night))) else []
+
+
+def _is_missing(night: Night, key: str) -> bool:
+    return night.full or night.workspace.artefact(f"index/{key}") is None
+
+
+def _key(night: Night, keys: Mapping[str, str]) -> str:
+    made_of = [night.receipt(step).digest for step in ("fuse", "train", "rerank")]
+    staged = staged_of(night).digest("items/", "interactions")
+    return digest("index", VERSION, night.config.index, night.config.seed, *made_of, staged, dict(keys))
+
+
+def _keys(night: Night) -> dict[str, str]:
+    """By modality, the key of its encoder."""
+    return {modality: ensure(night, modality).encoder.key for modality in night.config.extract.modalities()}
 
 
 @dataclass(frozen=True)
@@ -90,8 +108,8 @@ class _Vectors:
 
     @cached_property
     def indexed(self) -> Mask:
-        """Items that have content, or that anybody chose."""
-        return self.has_content | (self.history.item_counts() > 0)
+        """See `indexed_items`."""
+        return index_cells.indexed_items(self.has_content, self.history)
 
     @cached_property
     def known(self) -> Int64s:
@@ -150,7 +168,8 @@ def _build(night: Night, keys: dict[str, str], targets: Targets, folder: Path) -
     by_content = _index_content(night, vectors, targets, folder)
     asking, learners = vectors.queries(targets)
     items = Indexed(vectors.items, indexed)
-    recommend, by_vector = planned(items, asking, learners, targets, folder / RECOMMEND)
+    cells = partial(index_cells.read, night, "recommend")
+    recommend, by_vector = planned(items, asking, learners, targets, folder / RECOMMEND, cells)
     recommended = _recommend(night, vectors, recommend, folder)
     write_blocks(folder, (ITEMS, USERS, LISTS, WITHOUT_LIST))
     widths = {"recommend": vectors.items.shape[1], "content": vectors.fused_width}
@@ -174,7 +193,8 @@ def _index_content(night: Night, vectors: _Vectors, targets: Targets, folder: Pa
     asking = np.sort(np.random.default_rng(targets.seed).permutation(len(rows))[: targets.settings.queries])
     asking = np.random.default_rng(targets.seed).permutation(asking)
     queries = Queries(items.of(asking), list(asking[:, None]))
-    return planned(items, queries, queries.part(slice(0)), targets, folder / CONTENT)[1]
+    cells = partial(index_cells.read, night, "content")
+    return planned(items, queries, queries.part(slice(0)), targets, folder / CONTENT, cells)[1]
 
 
 def _recommend(night: Night, vectors: _Vectors, index: faiss.Index, folder: Path) -> Json:
@@ -242,7 +262,7 @@ def _encoders(night: Night) -> Json:
 
 
 def _card(night: Night, keys: dict[str, str], tried: dict[str, list[Tried]], widths: dict[str, int]) -> Json:
-    receipts = [receipt for receipt in night.receipts() if receipt.step != "index"]
+    receipts = [receipt for receipt in night.receipts() if receipt.step.partition(".")[0] != "index"]
     chosen = {name: next(one for one in several if one.chosen) for name, several in tried.items()}
     recalls = [one.recall[str(DEPTH)] for one in chosen.values()]
     return {

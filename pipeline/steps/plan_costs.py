@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.artefacts.model import FitDetails
-from pipeline.artefacts.runs import StepReceipt, receipts_of, runs
+from pipeline.artefacts.runs import StepReceipt, receipts_of, runs, total
 from pipeline.artefacts.tries import CHOSEN
 from pipeline.config import Modality
 from pipeline.night import Night
@@ -40,7 +40,8 @@ class Costs:
         computed = [receipts for receipts in self._past if step in receipts and not receipts[step].skipped]
         alike = [receipts for receipts in computed if step not in self._kept or self._keeps_as(receipts[step])]
         for receipts in alike or computed:
-            seconds = receipts[step].seconds - (0.0 if alike else self._spared(step, receipts[step]))
+            own = total(step, [receipt for name, receipt in receipts.items() if f"{name}.".startswith(f"{step}.")])
+            seconds = own.seconds - (0.0 if alike else self._spared(step, receipts[step]))
             return seconds * self._growth(step, receipts.get("ingest"))
         return None
 

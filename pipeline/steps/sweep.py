@@ -35,8 +35,9 @@ from pipeline.workspace import Workspace, read_json, skip_broken
 
 log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
+CELLS = ("centres/*/*", "cells/*/*.parquet")
 DIGESTS = ("fused/*", "models/*", "reranked/*", "evaluations/*", "tunes/*")
-SWEPT = (*SHARDS, "staged/*", "encoders/*/*", *DIGESTS)
+SWEPT = (*SHARDS, "staged/*", "encoders/*/*", *CELLS, *DIGESTS)
 INDEXES = "index/*"
 LAYOUT = "layout.json"
 GRACE_SECONDS = 3600

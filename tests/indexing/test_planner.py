@@ -269,7 +269,7 @@ def test_vectors_are_compressed_where_they_do_not_fit() -> None:
         np.testing.assert_allclose(scores[0], exact, rtol={32: 1e-5, 16: 1e-2, 8: 0.1}[chosen(tried).design.bits])
     with pytest.raises(StepFailed, match=rf"6000 items of 32 numbers take {sizes[8]} bytes at 8 bits a number, and "):
         planned(items, asking, NONE, targets(memory_bytes=sizes[8] - 1))
-    slow = targets(latency=100, memory_bytes=exact_bytes(items) - 1)
+    slow = targets(latency=100, memory_bytes=exact_bytes(len(items.rows), items.width, labelled=False) - 1)
     assert chosen(planned(items, asking, NONE, slow)[1]).design.kind == "cells"
 
 

@@ -29,7 +29,10 @@ def planned(seconds: dict[int, float]) -> Plan:
 
 
 def of(groups: list[dict[str, Any]], modality: str) -> list[list[int]]:
-    return [group["buckets"] for group in groups if group["modality"] == modality]
+    """The buckets of each group of a modality, by the options of the verb."""
+    own = (group["options"][2:] for group in groups if group["options"][:2] == ["--modality", modality])
+    assert all(set(options[::2]) == {"--bucket"} for group in groups for options in [group["options"][2:]])
+    return [[int(bucket) for bucket in options[1::2]] for options in own]
 
 
 @pytest.mark.parametrize(
@@ -79,8 +82,8 @@ def test_planning_leaves_receipts_of_what_is_there_and_maps_over_the_rest(folder
     first = opened(folder, "first")
     before = plan(first, "image")
     assert (list(before.receipts), list(before.seconds)) == ([], [0, 1, 2, 3])
-    for group in tasks({"image": before}):
-        extract.run(first, "image", group["buckets"])
+    for buckets in of(tasks({"image": before}), "image"):
+        extract.run(first, "image", buckets)
     everything = plan(opened(folder, "second"), "image")
     assert (list(everything.receipts), list(everything.seconds)) == ([0, 1, 2, 3], [])
     assert all(receipt.skipped for receipt in everything.receipts.values())

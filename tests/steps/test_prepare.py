@@ -79,7 +79,7 @@ def test_buckets_side_by_side_after_prepare_give_the_shards_of_one_extract(fresh
     step(fresh, "extract", "one", *chosen)
     step(apart, "ingest", "many", *chosen)
     planned = step(apart, "extract", "many", "--prepare", *chosen)
-    assert [task["buckets"] for task in planned["extract"]] == [[0, 1, 2, 3]] * 3
+    assert [task["name"] for task in planned["tasks"]] == ["text 0-3", "image 0-3", "audio 0-3"]
     command = (sys.executable, "-m", "pipeline.cli", "extract", "-c", str(apart.config), "--run-id", "many", *chosen)
     beside = subprocess.Popen(
         [*command, "--bucket", "3", "--bucket", "0"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
