@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+# Few enough that a table of their squares is small.
+NORM_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,16 @@ def decayed_mean(vectors: Floats, history: Interactions, half_life_days: float) 
 
 def unit_rows(vectors: Floats) -> Floats:
     """Rows scaled to length 1, in float32; a zero row stays zero."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Floats = (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
+    norms = row_norms(vectors)[:, None]
+    scaled: Floats = (vectors / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
     return scaled
+
+
+def row_norms(vectors: Floats, rows: Int64s | None = None) -> Floats:
+    """The length of each row, or of some, (n,) of the vectors' type: numpy alone would make a table of the squares."""
+    count = len(vectors) if rows is None else len(rows)
+    norms = np.empty(count, np.result_type(vectors, np.float16))
+    for start in range(0, count, NORM_ROWS):
+        block = slice(start, start + NORM_ROWS)
+        norms[block] = np.linalg.norm(vectors[block] if rows is None else vectors[rows[block]], axis=1)
+    return norms

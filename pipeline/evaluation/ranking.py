@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from pipeline.evaluation.top_k import CROWD, top_k, top_of_entries
-from pipeline.interactions import Floats, Int32s, Int64s, Mask
+from pipeline.interactions import Floats, Int32s, Int64s, Mask, row_norms
 
 # User codes (b,) to the scores of all items, (b, n_items) float32, an array of the caller's own.
 Scorer = Callable[[Int32s], Floats]
@@ -54,9 +54,10 @@ class InnerProduct:
     def best(self, columns: Int64s) -> Best:
         """See `best_of`."""
         if len(columns) > FEWEST_ITEMS:
-            norms = np.sort(np.linalg.norm(self.items[columns], axis=1))
-            if len(columns) > MANY_ITEMS or norms[len(norms) // 2] < LEVEL * norms[-HEAD]:
-                return BestOfProducts(self, columns)
+            norms = row_norms(self.items, columns)
+            least = np.partition(norms, [len(norms) // 2, len(norms) - HEAD])
+            if len(columns) > MANY_ITEMS or least[len(norms) // 2] < LEVEL * least[-HEAD]:
+                return BestOfProducts(self, columns, norms)
         # Of some candidates, no product with the others is made.
         return Best(self if len(columns) == len(self.items) else InnerProduct(self.users, self.items[columns]), columns)
 
@@ -94,13 +95,23 @@ class BestOfProducts(Best):
     scorer: InnerProduct
     width = HEAD
 
-    def __init__(self, scorer: InnerProduct, columns: Int64s) -> None:
+    def __init__(self, scorer: InnerProduct, columns: Int64s, norms: Floats | None = None) -> None:
+        """columns: as in Best. norms: (m,), of these items, where they are known."""
         super().__init__(scorer, columns)
-        norms = np.linalg.norm(scorer.items[columns], axis=1)
+        norms = row_norms(scorer.items, columns) if norms is None else norms
         order = np.argsort(-norms, kind="stable")
         self.norms, self.codes = norms[order], columns[order]
-        self.items = scorer.items[self.codes]
         self.order, self.place = order, np.argsort(order)
+        # In the order of their norms; memory is taken for those that were asked for.
+        self._items = np.empty((len(order), scorer.items.shape[1]), scorer.items.dtype)
+        self._copied = 0
+
+    def _upto(self, stop: int) -> Floats:
+        """The vectors of so many items of the largest norms. Threads that copy the same ones write the same."""
+        if (start := self._copied) < stop:
+            np.take(self.scorer.items, self.codes[start:stop], axis=0, out=self._items[start:stop], mode="clip")
+            self._copied = stop
+        return self._items[:stop]
 
     def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """See Best."""
@@ -109,7 +120,7 @@ class BestOfProducts(Best):
         hidden = hidden[0][order], self.place[hidden[1]][order]
         stop = min(max(HEAD, depth), len(self.codes))
         shown = _between(hidden, 0, stop)
-        codes, scores = listed(vectors @ self.items[:stop].T, users, self.codes[:stop], shown, depth)
+        codes, scores = listed(vectors @ self._upto(stop).T, users, self.codes[:stop], shown, depth)
         crowded = np.zeros(len(users), bool)
         while stop < len(self.codes):
             rows = np.flatnonzero((self._reach(vectors, scores[:, -1]) > stop) & ~crowded)
@@ -134,8 +145,9 @@ class BestOfProducts(Best):
         """
         parts: list[Entries] = []
         bound, counts = bound[:, None].copy(), np.zeros(len(bound), np.int64)
+        items = self._upto(stretch.stop)
         for start in range(stretch.start, stretch.stop, WIDTH):
-            scores = vectors @ self.items[start : min(start + WIDTH, stretch.stop)].T
+            scores = vectors @ items[start : min(start + WIDTH, stretch.stop)].T
             scores[_between(hidden, start, start + scores.shape[1])] = -np.inf
             row, column = np.divmod(np.flatnonzero(scores >= bound), scores.shape[1])
             parts.append((row, start + column, scores[row, column]))

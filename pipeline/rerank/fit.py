@@ -30,7 +30,7 @@ from pipeline.config.rerank import Rerank as Settings
 from pipeline.config.training import Schedule
 from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.rerank.impressions import labelled, learned_from_shown, pairs_of
-from pipeline.rerank.network import Ranker, network_of
+from pipeline.rerank.network import Network, Ranker, network_of
 from pipeline.rerank.pairs import Pairs, learned_from, of_known
 from pipeline.rerank.quality import MAX_USERS, Candidates
 from pipeline.rerank.snapshot import NOTHING, Catalogue, FirstStage
@@ -80,9 +80,9 @@ def fit_ranker(
 
 
 def refit_ranker(
-    first: FirstStage, train: Part, settings: Settings, context: Context, epochs: int, earlier: Ranker
+    first: FirstStage, train: Part, settings: Settings, context: Context, epochs: int, earlier: Network
 ) -> tuple[Ranker, RankerFit] | None:
-    """The fit that is published: so many epochs, with a and b of an earlier ranker; None as of `fit_ranker`."""
+    """The fit that is published: so many epochs, with a and b of an earlier network; None as of `fit_ranker`."""
     with reproducible(context.threads), torch.random.fork_rng(devices=[]):
         sources = _pairs(first, train, settings, context.seed)
         if not sources:
@@ -90,7 +90,7 @@ def refit_ranker(
         ((source, pairs),) = sources.items()
         learner = _Learner(first.catalogue, pairs, settings, context)
         fit(learner, learner.schedule(epochs), None, context)
-        learner.network.slope, learner.network.shift = earlier.network.slope, earlier.network.shift
+        learner.network.slope, learner.network.shift = earlier.slope, earlier.shift
         return learner.ranker(), _begun(source, pairs, epochs, context.metric)
 
 

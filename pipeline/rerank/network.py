@@ -20,6 +20,7 @@ The inputs fall into groups, by which a score is explained (`Ranker.score_groups
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -127,12 +128,15 @@ class Ranker:
         self.network = network.eval()
         self.threads = threads
         self.catalogue = catalogue
-        with torch.no_grad(), reproducible(threads):
-            sides = [
-                network.item_side(catalogue.modalities, np.arange(at, min(at + BLOCK_ITEMS, len(catalogue.vectors))))
-                for at in range(0, len(catalogue.vectors), BLOCK_ITEMS)
-            ]
-        self._sides = torch.cat(sides)
+
+    @cached_property
+    @torch.no_grad()
+    def _sides(self) -> Tensor:
+        """The item side of the whole catalogue, made once somebody asks."""
+        items, catalogue = len(self.catalogue.vectors), self.catalogue
+        blocks = (np.arange(at, min(at + BLOCK_ITEMS, items)) for at in range(0, items, BLOCK_ITEMS))
+        with reproducible(self.threads):
+            return torch.cat([self.network.item_side(catalogue.modalities, block) for block in blocks])
 
     @torch.no_grad()
     def logits(self, users: Floats, user: Int64s, item: Int64s, scalars: Floats) -> Floats:

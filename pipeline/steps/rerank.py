@@ -108,14 +108,15 @@ def _fitted(night: Night, folder: Path, key: str) -> Reranked:
     )  # fmt: skip
     if not fit.used:
         return Reranked(folder, False, f"not {BETTER}", count, fit)
-    del first  # tables of the catalogue's size
+    network = ranker.network
+    del first, fitted, ranker  # tables of the catalogue's size
     everything = snapshot.read_everything()
     shown = fit.learned_from == "shown"
     past = Part(everything, snapshot.read_all_shown()) if shown else Part.without_shown(everything)
     first = _first_stage(night, staged, "published", everything, modalities)
     settings, epochs = settings.model_copy(update={"learn_from": fit.learned_from}), max(fit.epochs, 1)
     with fitting(night, key, "rerank-published", epochs) as context:
-        again = refit_ranker(first, past, settings, context, epochs, ranker)
+        again = refit_ranker(first, past, settings, context, epochs, network)
     if again is None:
         return Reranked(folder, False, NOTHING_SHOWN, count, replace(fit, used=False))
     again[0].save(folder / "published")

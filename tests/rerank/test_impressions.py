@@ -195,7 +195,7 @@ def test_where_nothing_was_shown_or_all_of_it_chosen_there_is_nothing_to_learn_f
 def test_the_published_fit_repeats_it(world: World) -> None:
     found = fit_ranker(world.first, world.train, SETTINGS, Context(), world.validation)
     assert found is not None
-    again = refit_ranker(world.first, world.train, SETTINGS, Context(), found[1].epochs, found[0])
+    again = refit_ranker(world.first, world.train, SETTINGS, Context(), found[1].epochs, found[0].network)
     assert again is not None
     for name, value in again[0].network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), found[0].network.state_dict()[name].numpy(), err_msg=name)

@@ -167,7 +167,7 @@ def test_a_score_is_told_by_groups_of_inputs_and_all_of_them_are_the_score(
 
 def test_the_published_fit_keeps_epochs_and_calibration(world: World, fitted: tuple[Ranker, RankerFit]) -> None:
     ranker, fit = fitted
-    found = refit_ranker(world.first, bare(world.train), SETTINGS, Context(), fit.epochs, ranker)
+    found = refit_ranker(world.first, bare(world.train), SETTINGS, Context(), fit.epochs, ranker.network)
     assert found is not None
     # The same log, seed and epochs: the same network.
     for name, value in found[0].network.state_dict().items():
