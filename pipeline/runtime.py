@@ -67,7 +67,7 @@ def giving_memory_back() -> Iterator[None]:
         yield
     finally:
         gc.collect()
-        _trim()
+        give_back()
 
 
 @cache
@@ -77,7 +77,8 @@ def _freeze() -> None:
     atexit.register(gc.unfreeze)
 
 
-def _trim() -> None:
+def give_back() -> None:
+    """Returns to the system what was freed: within a step, once tables of the catalogue's size are let go."""
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # glibc alone has it

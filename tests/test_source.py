@@ -8,7 +8,7 @@ from adbc_driver_postgresql import dbapi
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source import URI_VARIABLE, read
+from pipeline.source import URI_VARIABLE, queries, read
 from tests.servers import free_port, postgresql_programs, postgresql_server
 
 ITEMS = "select item_id, title, blurb as text, current_setting('medley.shop') as shop from records"
@@ -71,11 +71,37 @@ def test_the_query_for_users_runs_there_too_and_without_one_nobody_is_read(
         assert connection.execute("select count(*) from users_read").fetchone() == (0,)
 
 
+def test_all_queries_see_the_state_in_which_the_first_one_ran(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URI_VARIABLE, postgresql)
+    fill = queries._fill
+
+    def bought_meanwhile(connection: duckdb.DuckDBPyConnection, table: str, *rest: object) -> None:
+        fill(connection, table, *rest)  # type: ignore[arg-type]
+        if table == "items":
+            with dbapi.connect(postgresql, autocommit=True) as other, other.cursor() as cursor:
+                cursor.execute("insert into purchases values ('late', 1, now())")
+
+    with duckdb.connect() as connection:
+        with monkeypatch.context() as patch:
+            patch.setattr(queries, "_fill", bought_meanwhile)
+            read(connection, source())
+        late = "select count(*) from interactions_read where user_id = 'late'"
+        assert connection.execute(late).fetchall() == [(0,)]
+        read(connection, source())
+        assert connection.execute(late).fetchall() == [(1,)]
+    with dbapi.connect(postgresql, autocommit=True) as other, other.cursor() as cursor:
+        cursor.execute("delete from purchases where buyer = 'late'")
+
+
 @pytest.mark.parametrize(
     ("items", "said"),
     [
         ("select nothing from records", "source.items: PostgreSQL says: .*nothing"),
         ("select item_id from records", "source.items: the query returns no column title"),
+        (
+            "with gone as (delete from records returning *) select item_id, title from gone",
+            "source.items: PostgreSQL says: .*read-only transaction",
+        ),
     ],
 )
 def test_a_wrong_query_is_one_sentence(postgresql: str, monkeypatch: pytest.MonkeyPatch, items: str, said: str) -> None:

@@ -14,6 +14,8 @@ from pipeline.config.train import Baselines, Train
 from pipeline.config.training import DEFAULT_METRIC
 from pipeline.config.tune import Tune
 
+StepName = Literal["ingest", "extract", "fuse", "train", "rerank", "evaluate", "index", "publish"]
+
 
 class Source(Section):
     """Where the catalogue, the log and what is told of users come from: SQL queries, and the folder of media paths."""
@@ -180,6 +182,9 @@ class Nightly(Section):
     retries: int = Field(2, ge=0)
     retry_delay_seconds: int = advanced(60, ge=0)
     timeout_seconds: int = Field(43_200, ge=1, description="longest time of a step; its process ends a minute later")
+    queues: dict[StepName, str] = advanced(
+        {}, "steps to the Celery queues whose workers run them, as {train: gpu}; Airflow's default for the others"
+    )
 
 
 class Config(Section):

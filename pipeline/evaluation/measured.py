@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.evaluation.metrics import PerList, Rankings, Scorer, Scores, Values
 from pipeline.evaluation.significance import Summary, compare, summarise
+from pipeline.runtime import give_back
 from pipeline.workspace import Json
 
 # Segment to scores, of one model.
@@ -31,8 +32,12 @@ class Measure:
         self, rankings: Rankings, models: Mapping[str, Scorer], per_list: Mapping[str, PerList] | None = None
     ) -> dict[str, dict[str, Scores]]:
         """Each model's scores on every segment. per_list: further metrics of the lists, by segment."""
-        # Each is asked for in its turn, and not held on to: all of them might not fit into memory.
-        return {name: rankings.of(models[name], self.cutoffs, per_list) for name in models}
+        ranked = {}
+        for name in models:
+            # Each is asked for in its turn, and not held on to: all of them might not fit into memory.
+            ranked[name] = rankings.of(models[name], self.cutoffs, per_list)
+            give_back()
+        return ranked
 
     def summary(self, scores: Scores) -> Summary:
         """Each metric's mean and interval; empty without users."""

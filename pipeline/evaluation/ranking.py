@@ -76,6 +76,9 @@ class Best:
         self.columns = columns
         self.rows = block_rows(self.width or len(columns))
 
+    def let_go(self) -> None:
+        """Drops what is made again where further lists are asked for."""
+
     def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """The lists of users (b,); hidden: what stands in none of them."""
         scores = self.scorer(users)
@@ -102,8 +105,12 @@ class BestOfProducts(Best):
         order = np.argsort(-norms, kind="stable")
         self.norms, self.codes = norms[order], columns[order]
         self.order, self.place = order, np.argsort(order)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """See Best."""
         # In the order of their norms; memory is taken for those that were asked for.
-        self._items = np.empty((len(order), scorer.items.shape[1]), scorer.items.dtype)
+        self._items = np.empty((len(self.codes), self.scorer.items.shape[1]), self.scorer.items.dtype)
         self._copied = 0
 
     def _upto(self, stop: int) -> Floats:

@@ -184,6 +184,10 @@ class BestOfFirst(Best):
         self.first = best_of(scorer.first, columns)
         self.rows = self.first.rows
 
+    def let_go(self) -> None:
+        """See Best."""
+        self.first.let_go()
+
 
 class BestReordered(BestOfFirst):
     """The same of re-ordered lists: their items, then the first stage's best of all others."""
@@ -232,6 +236,11 @@ class Remembered:
                 return lists
         self._lists.append(RememberedLists(self, columns))
         return self._lists[-1]
+
+    def let_go(self) -> None:
+        """Drops what lists are made from; those that were made stay."""
+        for lists in self._lists:
+            lists.let_go()
 
 
 class RememberedLists(BestOfFirst):

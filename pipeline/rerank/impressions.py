@@ -47,6 +47,8 @@ def labelled(shown: Interactions, choices: Interactions, days: float) -> tuple[I
 
     shown: in the order of users. choices: all until the end of what may be known.
     """
+    if not len(shown):
+        return shown, np.zeros(0, bool)
     keys = choices.user.astype(np.int64) * choices.n_items + choices.item
     pairs, row = np.unique(keys, return_inverse=True)
     first = np.full(len(pairs) + 1, -np.inf)

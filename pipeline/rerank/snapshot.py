@@ -100,11 +100,16 @@ class Snapshot:
         return lists
 
     @cached_property
+    def _owned(self) -> sp.csr_matrix:
+        """What is not recommended again."""
+        return self._chosen if self.log is self.history else self.log.pairs()
+
+    @cached_property
     def _ranked(self) -> Best:
         return best_of(self.scorer, self.catalogue.codes)
 
     def _exact(self, users: Int64s, lists: Lists) -> None:
-        codes, owned = self.catalogue.codes, self.log.pairs()[users]
+        codes, owned = self.catalogue.codes, self._owned[users]
         row, place = np.repeat(np.arange(len(users)), np.diff(owned.indptr)), np.searchsorted(codes, owned.indices)
         served = codes[np.minimum(place, len(codes) - 1)] == owned.indices if len(codes) else np.zeros(0, bool)
         start, hidden = 0, (row[served], place[served])

@@ -5,16 +5,21 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, SourceError
 from pipeline.source.columns import EPOCH_UNITS, select_list
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
 
 log = logging.getLogger("medley")
 # What makes the columns of a table, of the types of what its query returns.
@@ -61,23 +66,24 @@ def read(
         )
     further = {"items": columns, "interactions": ("part",) if parts else ()}
     is_sample = False
-    for table, (own, optional) in TABLES.items():
-        required = own + further.get(table, ())
-        query = _query(getattr(source, table)) or _nothing(table, required)
-        shape = partial(select_list, table, required=required, optional=optional, kept=columns, averaged=averaged)
-        try:
-            if source.engine == "postgresql" and getattr(source, table):
-                _run_on_postgresql(connection, source, table, query, shape)
-            else:
-                set_variables(connection, dict(source.params))
-                rows = f"(\n{_bare(query)}\n)"
-                condition = _sample(connection, rows, most_rows) if most_rows and "ts" in own else ""
-                is_sample |= bool(condition)
-                _fill(connection, table, rows, shape, condition)
-        except duckdb.Error as error:
-            raise SourceError(f"source.{table}: {_sentence(error)}") from None
-        if "ts" in own:
-            _tell_of_epochs(connection, table)
+    with _PostgreSql(source.params) as server:
+        for table, (own, optional) in TABLES.items():
+            required = own + further.get(table, ())
+            query = _query(getattr(source, table)) or _nothing(table, required)
+            shape = partial(select_list, table, required=required, optional=optional, kept=columns, averaged=averaged)
+            try:
+                if source.engine == "postgresql" and getattr(source, table):
+                    server.fill(connection, table, query, shape)
+                else:
+                    set_variables(connection, dict(source.params))
+                    rows = f"(\n{_bare(query)}\n)"
+                    condition = _sample(connection, rows, most_rows) if most_rows and "ts" in own else ""
+                    is_sample |= bool(condition)
+                    _fill(connection, table, rows, shape, condition)
+            except duckdb.Error as error:
+                raise SourceError(f"source.{table}: {_sentence(error)}") from None
+            if "ts" in own:
+                _tell_of_epochs(connection, table)
     return is_sample
 
 
@@ -161,31 +167,54 @@ def _tell_of_epochs(connection: duckdb.DuckDBPyConnection, table: str) -> None:
         )
 
 
-def _run_on_postgresql(
-    connection: duckdb.DuckDBPyConnection, source: Source, table: str, query: str, shape: Shape
-) -> None:
-    from adbc_driver_manager import Error
-    from adbc_driver_postgresql import dbapi
+class _PostgreSql:
+    """A server that is asked in one read-only transaction, begun by the first query: all see one state of the shop."""
 
-    from pipeline.source.passwords import without_password
+    def __init__(self, params: Mapping[str, str]) -> None:
+        """params: what queries read as `current_setting('medley.name')`."""
+        self._params = params
+        self._open = ExitStack()
+        self._cursor: Cursor | None = None
 
-    uri = os.environ.get(URI_VARIABLE)
-    if not uri:
-        raise ConfigError(
-            f"source.engine is postgresql: set {URI_VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE"
-        )
-    try:
-        with dbapi.connect(uri) as server, server.cursor() as cursor:
-            for name, value in source.params.items():
-                cursor.execute("select set_config($1, $2, false)", (f"medley.{name}", value))
-                cursor.fetchall()
+    def __enter__(self) -> _PostgreSql:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def fill(self, connection: duckdb.DuckDBPyConnection, table: str, query: str, shape: Shape) -> None:
+        """Makes `<table>_read` of what a query returns.
+
+        Raises ConfigError if no server is named, SourceError if it cannot be reached or refuses the query.
+        """
+        from adbc_driver_manager import Error
+
+        from pipeline.source.passwords import without_password
+
+        uri = os.environ.get(URI_VARIABLE)
+        if not uri:
+            raise ConfigError(
+                f"source.engine is postgresql: set {URI_VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE"
+            )
+        try:
+            self._cursor = cursor = self._cursor or self._begun(uri)
             cursor.execute(query)
             connection.register("server_rows", cursor.fetch_record_batch())
             _fill(connection, table, "server_rows", shape)
             connection.unregister("server_rows")
-    except Error as error:
-        said = _sentence(SourceError(without_password(str(error), uri)))
-        raise SourceError(f"source.{table}: PostgreSQL says: {said}; see {URI_VARIABLE}") from None
+        except Error as error:
+            said = _sentence(SourceError(without_password(str(error), uri)))
+            raise SourceError(f"source.{table}: PostgreSQL says: {said}; see {URI_VARIABLE}") from None
+
+    def _begun(self, uri: str) -> Cursor:
+        from adbc_driver_postgresql import dbapi
+
+        cursor = self._open.enter_context(self._open.enter_context(dbapi.connect(uri)).cursor())
+        cursor.execute("set transaction isolation level repeatable read, read only")
+        for name, value in self._params.items():
+            cursor.execute("select set_config($1, $2, true)", (f"medley.{name}", value))
+            cursor.fetchall()
+        return cursor
 
 
 def _sentence(error: Exception) -> str:

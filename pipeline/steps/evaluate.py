@@ -159,6 +159,7 @@ def _evaluated(night: Night, key: str, kept: Kept, folder: Path, stored: Path) -
     vectors = fitted.first_stage
     stage = Remembered(vectors, rerank.read(night).candidates + max(measure.cutoffs))
     first = measure.ranked(rankings, {FIRST_STAGE: stage}, {"all": lists})[FIRST_STAGE]
+    stage.let_go()
     stage_scores, ranker = _second_stage(night, log, fitted, _Ranked(rankings, tasks, lists, vectors, stage, first))
     ablation = measure.ablated(Rankings({name: tasks[name] for name in ABLATED_SEGMENTS}), fitted.without, first)
     ablation_of = {"model": fitted.trained, "way": _way(night), "stage": FIRST_STAGE, "segments": ablation}

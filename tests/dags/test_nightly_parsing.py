@@ -56,7 +56,7 @@ print(json.dumps([[dag.dag_id, dag.schedule, len(dag.tasks)] for dag in dags]))
 """,
         *map(str, files),
     )
-    assert found == [["medley_nightly", None, 9]] * len(files) + [["medley_tune", None, 1]] * len(files)
+    assert found == [["medley_nightly", None, 11]] * len(files) + [["medley_tune", None, 1]] * len(files)
 
 
 def test_a_dag_is_stored_with_its_parameters_once_and_not_once_a_task(with_airflow: Any) -> None:
@@ -67,5 +67,5 @@ print(json.dumps({"bytes": len(json.dumps(found)), "params": [name for name, _ i
                   "tasks": [task["__var"].get("params") for task in found["dag"]["tasks"]]}))
 """)
     assert {"as_of", "settings", "train.model"} < set(stored["params"])
-    assert stored["tasks"] == [None] * 9
+    assert stored["tasks"] == [None] * 11
     assert stored["bytes"] < 30_000

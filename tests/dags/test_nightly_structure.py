@@ -16,8 +16,8 @@ tasks = {
     task.task_id: {
         "upstream": sorted(task.upstream_task_ids), "pool": task.pool, "retries": task.retries,
         "delay": task.retry_delay.total_seconds(), "timeout": task.execution_timeout.total_seconds(),
-        "backoff": bool(task.retry_exponential_backoff), "mapped": task.is_mapped, "rule": str(task.trigger_rule),
-        "outlets": [outlet.name for outlet in task.outlets],
+        "backoff": bool(task.retry_exponential_backoff), "mapped": task.is_mapped, "rule": task.trigger_rule.value,
+        "queue": task.queue, "outlets": [outlet.name for outlet in task.outlets],
     }
     for task in dag.tasks
 }
@@ -46,9 +46,12 @@ extract: {audio: null}
 threads: 3
 ingest: {warn_only: [assert_most_rows_survive]}
 publish: {gate: {min_ratio: 1.5}}
-nightly: {schedule: "30 2 * * *", retries: 4, retry_delay_seconds: 7, timeout_seconds: 99}
+nightly:
+  {schedule: "30 2 * * *", retries: 4, retry_delay_seconds: 7, timeout_seconds: 99,
+   queues: {extract: gpu, train: gpu, index: large}}
 """
-ORDER = ["ingest", "prepare", "extract", "fuse", "train", "rerank", "evaluate", "index", "publish"]
+ORDER = ["ingest", "prepare", "extract", "fuse", "train", "rerank", "evaluate"]
+ORDER += ["prepare_index", "index_cells", "index", "publish"]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +70,19 @@ def test_the_tasks_are_the_verbs_in_order_and_encoders_are_prepared_before_any_b
     assert before == {verb: ORDER[max(0, at - 1) : at] for at, verb in enumerate(ORDER)}
 
 
-def test_only_extraction_is_mapped(night: dict[str, Any]) -> None:
-    assert [task for task, described in night["tasks"].items() if described["mapped"]] == ["extract"]
+def test_steps_that_have_parts_are_mapped_and_nothing_to_make_is_no_failure(night: dict[str, Any]) -> None:
+    assert [task for task, described in night["tasks"].items() if described["mapped"]] == ["extract", "index_cells"]
+    after = {task: described["rule"] for task, described in night["tasks"].items() if task in ("fuse", "index")}
+    assert after == {"fuse": "none_failed", "index": "none_failed"}
+    assert {described["rule"] for task, described in night["tasks"].items() if task not in after} == {"all_success"}
+
+
+def test_a_step_has_the_queue_that_the_yaml_gives_it(night: dict[str, Any]) -> None:
+    queues = {task: described["queue"] for task, described in night["tasks"].items()}
+    assert {task: queue for task, queue in queues.items() if queue != "default"} == {
+        **dict.fromkeys(("prepare", "extract", "train"), "gpu"),
+        **dict.fromkeys(("prepare_index", "index_cells", "index"), "large"),
+    }
 
 
 def test_heavy_tasks_share_a_pool(night: dict[str, Any]) -> None:

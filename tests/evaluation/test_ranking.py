@@ -79,9 +79,23 @@ def test_lists_by_norm_are_those_of_the_full_product_whatever_is_hidden(
         hidden = np.repeat(np.arange(9), [len(row) for row in seen]), np.concatenate(seen).astype(np.int64)
         for depth in (1, 4, 40):
             whole, plain = Best(product, columns).of(codes, hidden, depth)
-            lists, found = BestOfProducts(product, columns).of(codes, hidden, depth)
+            best = BestOfProducts(product, columns)
+            before = best.of(codes, hidden, depth)
+            best.let_go()
+            lists, found = best.of(codes, hidden, depth)
+            np.testing.assert_array_equal(before[0], lists)
             np.testing.assert_array_equal(np.where(found > -np.inf, lists, -1), np.where(plain > -np.inf, whole, -1))
             np.testing.assert_allclose(found, plain, rtol=1e-5)
+
+
+def test_items_whose_norms_no_bound_reaches_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "HEAD", 16)
+    items = np.random.default_rng(0).standard_normal((1_000, 4)).astype(np.float32)
+    items *= (2.0 ** -np.arange(1_000))[:, None].astype(np.float32)
+    best = BestOfProducts(InnerProduct(items[:3] / items[:3, :1], items), np.arange(1_000))
+    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    best.of(np.arange(3, dtype=np.int32), nothing, 2)
+    assert best._copied == 16
 
 
 def test_blocks_of_users_side_by_side_give_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
