@@ -39,7 +39,8 @@ MEDLEY = Medley.read(lambda _, schema: bool(schema.get("operator")), PARAMS)
 
 def queue(step: str) -> dict[str, Any]:
     """The argument of a step's tasks that says which workers run them, where the YAML does."""
-    return {"queue": name for own, name in MEDLEY.config.nightly.queues.items() if own == step}
+    queues = {str(own): name for own, name in MEDLEY.config.nightly.queues.items()}
+    return {"queue": queues[step]} if step in queues else {}
 
 
 def medley(verb: str, *arguments: str) -> dict[str, Any]:
