@@ -66,7 +66,6 @@ def giving_memory_back() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()
         give_back()
 
 
@@ -78,7 +77,11 @@ def _freeze() -> None:
 
 
 def give_back() -> None:
-    """Returns to the system what was freed: within a step, once tables of the catalogue's size are let go."""
+    """Returns to the system what is not used any more, within a step too: once tables of the catalogue's size are let go.
+
+    What is held only by what it holds itself is looked for as well.
+    """
+    gc.collect()
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # glibc alone has it
