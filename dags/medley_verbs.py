@@ -102,6 +102,11 @@ class Medley:
             "execution_timeout": timedelta(seconds=nightly.timeout_seconds),
         }
 
+    def queue(self, step: str) -> dict[str, Any]:
+        """The argument of a step's tasks that says which of Celery's workers run them, where the YAML does."""
+        queues = {str(own): name for own, name in self.config.nightly.queues.items()}
+        return {"queue": queues[step]} if step in queues else {}
+
     def run(self, verb: str, *arguments: str) -> dict[str, Any]:
         """Runs one verb, its log lines in the task's log, and returns its JSON document.
 

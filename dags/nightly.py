@@ -7,7 +7,8 @@ verb runs, which parameters a run has and what the pool is for: see `medley_verb
 
 - Parameters: `as_of` and `full` beside the settings of the form.
 - Identity: run id and `as_of` come from the DAG run (its `run_after`), so that a retry is the same night.
-- Queues: `nightly.queues` names those of Celery's workers that run a step, such as the ones with an accelerator.
+- Queues: `nightly.queues` names those of Celery's workers that run a step, such as the ones with an accelerator; the
+  search of `medley_tune` has that of `train`.
 - Asset: a night that published updates `medley_index`; the event's extra has `digest`, `path` (absolute), `recall` and
   `run_id`. A DAG scheduled on `Asset("medley_index")` starts then. A night that failed or whose gate refused updates
   nothing.
@@ -37,12 +38,6 @@ WHOLE = [step.name for step in STEPS if step.name not in ("ingest", "extract", "
 MEDLEY = Medley.read(lambda _, schema: bool(schema.get("operator")), PARAMS)
 
 
-def queue(step: str) -> dict[str, Any]:
-    """The argument of a step's tasks that says which workers run them, where the YAML does."""
-    queues = {str(own): name for own, name in MEDLEY.config.nightly.queues.items()}
-    return {"queue": queues[step]} if step in queues else {}
-
-
 def medley(verb: str, *arguments: str) -> dict[str, Any]:
     """Runs one verb of the night that the current DAG run is; see `Medley.run`."""
     context = get_current_context()
@@ -64,7 +59,7 @@ def medley(verb: str, *arguments: str) -> dict[str, Any]:
 def nightly() -> None:
     """One night: each task is the verb of its name."""
 
-    @task(**queue("ingest"))
+    @task(**MEDLEY.queue("ingest"))
     def ingest(**context: Any) -> dict[str, Any]:
         now = context["params"]["as_of"] or context["dag_run"].run_after.isoformat()
         return small(medley("ingest", f"--as-of={now}"))
@@ -75,13 +70,13 @@ def nightly() -> None:
         Where nothing is to be made, the second is skipped: what follows must not take that for a failure.
         """
 
-        @task(task_id=prepare, pool=POOL, **queue(verb))
+        @task(task_id=prepare, pool=POOL, **MEDLEY.queue(verb))
         def prepared() -> list[dict[str, Any]]:
             groups: list[dict[str, Any]] = medley(verb, "--prepare")["tasks"]
             log.info("%d tasks of %s, each as the pool %s has a free slot", len(groups), verb, POOL)
             return groups
 
-        @task(task_id=part, pool=POOL, map_index_template=GROUP_NAME, **queue(verb))
+        @task(task_id=part, pool=POOL, map_index_template=GROUP_NAME, **MEDLEY.queue(verb))
         def made(group: dict[str, Any]) -> dict[str, Any]:
             return small(medley(verb, *group["options"]))
 
@@ -89,9 +84,9 @@ def nightly() -> None:
         return groups, made.expand(group=groups)
 
     def heavy(verb: str, **options: Any) -> Any:
-        return task(task_id=verb, pool=POOL, **queue(verb), **options)(lambda: small(medley(verb)))()
+        return task(task_id=verb, pool=POOL, **MEDLEY.queue(verb), **options)(lambda: small(medley(verb)))()
 
-    @task(outlets=[INDEX], **queue("publish"))
+    @task(outlets=[INDEX], **MEDLEY.queue("publish"))
     def publish(**context: Any) -> dict[str, Any]:
         receipt = small(medley("publish"))
         if not receipt["published"]:

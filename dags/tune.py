@@ -29,7 +29,7 @@ MEDLEY = Medley.read(lambda path, _: path.startswith("tune."))
 def tune() -> None:
     """One search."""
 
-    @task(task_id="tune", pool=POOL)
+    @task(task_id="tune", pool=POOL, **MEDLEY.queue("train"))
     def search() -> dict[str, Any]:
         return small(MEDLEY.run("tune"))
 

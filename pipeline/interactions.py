@@ -169,7 +169,7 @@ def unit_rows(vectors: Floats) -> Floats:
 def row_norms(vectors: Floats, rows: Int64s | None = None) -> Floats:
     """The length of each row, or of some, (n,) of the vectors' type: numpy alone would make a table of the squares."""
     count = len(vectors) if rows is None else len(rows)
-    norms = np.empty(count, np.result_type(vectors, np.float16))
+    norms = np.empty(count, vectors.dtype if vectors.dtype.kind == "f" else np.float64)
     for start in range(0, count, NORM_ROWS):
         block = slice(start, start + NORM_ROWS)
         norms[block] = np.linalg.norm(vectors[block] if rows is None else vectors[rows[block]], axis=1)

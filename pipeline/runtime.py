@@ -77,7 +77,7 @@ def _freeze() -> None:
 
 
 def give_back() -> None:
-    """Returns to the system what is not used any more, within a step too: once tables of the catalogue's size are let go.
+    """Returns to the system what is not used any more, within a step too: once a catalogue's tables are let go.
 
     What is held only by what it holds itself is looked for as well.
     """

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.artefacts.read import FULL, read_blocks, read_some, readable, schema_of
 from pipeline.artefacts.write import writer
-from pipeline.errors import StepFailed
+from pipeline.errors import ShardCorrupt, StepFailed
 from pipeline.interactions import Floats, Int64s, Mask
 
 ROWS_PER_GROUP = 16_384
@@ -119,6 +119,8 @@ def read_rows(path: Path, rows: Int64s) -> Floats:
     for block in read_some(path, ["vector"], rows, FULL):
         vectors[start : start + len(block)] = matrix(block["vector"])
         start += len(block)
+    if start < len(rows):
+        raise ShardCorrupt(f"{path}: has fewer rows than {rows[-1] + 1}; {FULL}")
     return vectors
 
 

@@ -27,7 +27,7 @@ from pipeline.cli.verb import (
     step_document,
     verb,
 )
-from pipeline.errors import CheckFailed, MedleyError, StepHangs
+from pipeline.errors import CheckFailed, ConfigError, MedleyError, StepHangs
 from pipeline.printable import printable
 from pipeline.runtime import begin_log
 
@@ -104,7 +104,10 @@ def extract(
     if prepare:
         with steps.running(night, "extract"):
             plans = {name: plan(night, name) for name in modalities}
-        keys, groups = {name: planned.ready.encoder.key for name, planned in plans.items()}, tasks(plans)
+        keys, groups = (
+            {name: planned.ready.encoder.key for name, planned in plans.items()},
+            tasks(plans, night.config.nightly.task_seconds),
+        )
         prepared = {"run_id": night.run_id, "step": "prepare", "encoders": keys, "tasks": groups}
         return prepared, f"prepared {', '.join(keys)}; {len(groups)} tasks to extract"
     with steps.running(night, "extract"):
@@ -132,7 +135,7 @@ for _step in steps.STEPS:
 @verb(resume)
 def index(
     night: Night,
-    of: Annotated[str, typer.Option(help="whose parts: recommend or content")] = "recommend",
+    of: Annotated[str | None, typer.Option(help="whose parts: recommend or content")] = None,
     part: Annotated[list[int] | None, typer.Option(help="one part alone; repeatable")] = None,
     prepare: Annotated[bool, typer.Option("--prepare", help="only what comes before any part")] = False,
 ) -> Answer:
@@ -141,16 +144,19 @@ def index(
     from pipeline.steps.index import tasks
     from pipeline.steps.index_cells import run as find_cells
 
+    if (of is None) != (not part) or (prepare and part):
+        raise ConfigError("index: --of and --part go together, and without --prepare")
     if prepare:
         with steps.running(night, "index"):
             groups = tasks(night)
         return {"run_id": night.run_id, "step": "prepare", "tasks": groups}, f"{len(groups)} tasks to find cells"
-    if part is None:
+    if of is None or part is None:
         (receipt,) = steps.perform(night, "index")
         return step_document(night, receipt), describe(receipt)
     with steps.running(night, "index"):
         receipts = find_cells(night, of, part)
-    return parts_document(night, f"index.cells.{of}", receipts), f"found the cells of {len(receipts)} parts"
+    document = parts_document(night, f"index.cells.{of}", receipts)
+    return document, f"found the cells of {document['rows']} items"
 
 
 import_module("pipeline.cli.publishing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -182,7 +182,8 @@ class Nightly(Section):
     retries: int = Field(2, ge=0)
     retry_delay_seconds: int = advanced(60, ge=0)
     timeout_seconds: int = Field(43_200, ge=1, description="longest time of a step; its process ends a minute later")
-    queues: dict[StepName, str] = advanced(
+    task_seconds: float = advanced(60.0, "about how long a task is, where a step is cut into several", gt=0)
+    queues: dict[StepName, Annotated[str, Field(min_length=1)]] = advanced(
         {}, "steps to the Celery queues whose workers run them, as {train: gpu}; Airflow's default for the others"
     )
 

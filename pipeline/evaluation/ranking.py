@@ -77,7 +77,7 @@ class Best:
         self.rows = block_rows(self.width or len(columns))
 
     def let_go(self) -> None:
-        """Drops what is made again where further lists are asked for."""
+        """Drops what is made again where further lists are asked for; not while lists are being made."""
 
     def of(self, users: Int32s, hidden: Hidden, depth: int) -> Lists:
         """The lists of users (b,); hidden: what stands in none of them."""

@@ -6,7 +6,7 @@ import codecs
 import logging
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC
 from functools import partial
 from pathlib import Path
@@ -175,12 +175,15 @@ class _PostgreSql:
         self._params = params
         self._open = ExitStack()
         self._cursor: Cursor | None = None
+        # What the server's driver raises, once it is imported.
+        self._faults: tuple[type[Exception], ...] = ()
 
     def __enter__(self) -> _PostgreSql:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        with suppress(*self._faults):  # nothing was written, so that nothing is lost
+            self._open.close()
 
     def fill(self, connection: duckdb.DuckDBPyConnection, table: str, query: str, shape: Shape) -> None:
         """Makes `<table>_read` of what a query returns.
@@ -196,6 +199,7 @@ class _PostgreSql:
             raise ConfigError(
                 f"source.engine is postgresql: set {URI_VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE"
             )
+        self._faults = (Error,)
         try:
             self._cursor = cursor = self._cursor or self._begun(uri)
             cursor.execute(query)

@@ -94,9 +94,9 @@ def _committed(encoding: Encoding, part: Part) -> int:
     return fresh
 
 
-def tasks(plans: Mapping[Modality, Plan]) -> list[Json]:
+def tasks(plans: Mapping[Modality, Plan], task_seconds: float) -> list[Json]:
     """What a scheduler maps over: a modality's buckets in groups, none of those that are there."""
-    groups = grouped({modality: planned.seconds for modality, planned in plans.items()})
+    groups = grouped({modality: planned.seconds for modality, planned in plans.items()}, task_seconds)
     return [as_task(group, "--modality", "--bucket") for group in groups]
 
 

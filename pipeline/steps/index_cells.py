@@ -37,8 +37,8 @@ from pipeline.interactions import Interactions, Mask
 from pipeline.night import Night, StepReceipt
 from pipeline.steps import train
 from pipeline.steps.ingest import staged_of
-from pipeline.steps.parts import SHORTEST_TASK_SECONDS, as_task, grouped, unknown
-from pipeline.workspace import Json, digest
+from pipeline.steps.parts import SHORTEST, as_task, grouped, unknown
+from pipeline.workspace import Json, digest, sha256_of
 
 VERSION = 1
 Of = Literal["recommend", "content"]
@@ -55,8 +55,8 @@ def indexed_items(has_content: Mask, history: Interactions) -> Mask:
 
 
 @dataclass(frozen=True)
-class _Vectors:
-    """Those that an index is made of. path: of the catalogue's, (n_items, width)."""
+class _Parted:
+    """An index whose cells are found in parts. path: of the catalogue's vectors, (n_items, width)."""
 
     night: Night
     of: Of
@@ -65,10 +65,10 @@ class _Vectors:
     width: int
 
     @staticmethod
-    def read(night: Night, of: Of) -> _Vectors:
+    def read(night: Night, of: Of) -> _Parted:
         fused = Fused(night.folder_of("fuse")).item_vectors
         path = train.read(night).published.item_vectors if of == "recommend" else fused
-        return _Vectors(night, of, path, rows_of(path), width_of(path))
+        return _Parted(night, of, path, rows_of(path), width_of(path))
 
     @property
     def n_parts(self) -> int:
@@ -86,8 +86,9 @@ class _Vectors:
     def centres_path(self) -> str:
         return f"centres/{self.of}/{self.centres_key}"
 
-    def part_path(self, part: int) -> str:
-        return f"cells/{self.of}/part-{part:05d}-{self.centres_key}.parquet"
+    def part_path(self, part: int, centres: StepReceipt) -> str:
+        """Named by the centres' own bytes: machines of other kinds may learn others from the same vectors."""
+        return f"cells/{self.of}/part-{part:05d}-{digest(self.centres_key, centres.outputs)}.parquet"
 
     def part_step(self, part: int) -> str:
         return f"index.cells.{self.of}.part-{part:05d}"
@@ -108,35 +109,47 @@ class _Vectors:
         targets = Targets(self.night.config.index, self.night.config.seed)
         labelled = self.of == "content"
         if compares_all(self.n_items, self.width, labelled, targets):
-            return False  # and neither are fewer
+            return False  # nor has one of fewer
         return not compares_all(int(self.indexed().sum()), self.width, labelled, targets)
 
-    def seconds(self) -> dict[int, float]:
-        """What each part takes."""
+    def seconds(self) -> float:
+        """About what a part takes."""
         numbers = min(PART_ROWS, self.n_items) * cell_count(self.n_items) * self.width
-        return dict.fromkeys(range(self.n_parts), numbers * NANOSECONDS_A_NUMBER * 1e-9)
+        return numbers * NANOSECONDS_A_NUMBER * 1e-9
+
+    def missing(self, centres: StepReceipt) -> dict[int, float]:
+        """The parts that are not there, and about what each takes."""
+        paths = {part: self.part_path(part, centres) for part in range(self.n_parts)}
+        there = set() if self.night.full else {part for part in paths if self.night.workspace.artefact(paths[part])}
+        return dict.fromkeys(paths.keys() - there, self.seconds())
 
     def make_centres(self) -> StepReceipt:
         return self.night.step(self.centres_step, f"centres/{self.of}", self.centres_key, self._write_centres)
 
-    def make_part(self, part: int) -> StepReceipt:
-        return self.night.shard(self.part_step(part), self.part_path(part), lambda path: self._write_part(part, path))
+    def make_part(self, part: int, centres: StepReceipt) -> StepReceipt:
+        path = self.part_path(part, centres)
+        return self.night.shard(self.part_step(part), path, lambda file: self._write_part(part, file))
 
     def make_missing(self) -> list[StepReceipt]:
         """The centres and every part; what this run has made already is not made again."""
-        receipts = [self.known_centres() or self.make_centres()]
-        for part in range(self.n_parts):
-            receipts.append(self._done(self.part_step(part), self.part_path(part)) or self.make_part(part))
-        return receipts
+        centres = self.known_centres() or self.make_centres()
+        paths = {part: self.part_path(part, centres) for part in range(self.n_parts)}
+        return [
+            centres,
+            *(self._done(self.part_step(part), path) or self.make_part(part, centres) for part, path in paths.items()),
+        ]
 
     def known_centres(self) -> StepReceipt | None:
         """The receipt of the centres that this run has learned already."""
         return self._done(self.centres_step, self.centres_path)
 
     def _done(self, step: str, path: str) -> StepReceipt | None:
+        """What this run has left at a path. A night that is to compute everything again reads it to be sure of it."""
         receipt = self.night.done(step)
-        there = receipt and receipt.path == path and self.night.workspace.artefact(path)
-        return receipt if there else None
+        if receipt is None or receipt.path != path or self.night.workspace.artefact(path) is None:
+            return None
+        files = receipt.outputs.items() if self.night.full else ()
+        return receipt if all(sha256_of(self.night.workspace.path(file)) == sha256 for file, sha256 in files) else None
 
     def centres(self) -> np.ndarray:
         return matrix(read_table(self.night.workspace.path(self.centres_path, FILE), ["vector"], hint=FULL)["vector"])
@@ -147,7 +160,7 @@ class _Vectors:
         sample = read_rows(self.path, rows[sample_of(len(rows), count)])
         centres = centres_of(sample, count)
         write_groups(folder / FILE, [pa.table({"vector": vector_column(centres)})])
-        return {"rows": count}
+        return {"centres": count}
 
     def _write_part(self, part: int, path: Path) -> Json:
         rows, centres = np.arange(part * PART_ROWS, min((part + 1) * PART_ROWS, self.n_items)), self.centres()
@@ -159,42 +172,42 @@ class _Vectors:
 
 
 def tasks(night: Night) -> list[Json]:
-    """What a scheduler maps over, once the centres are learned; nothing where the step alone is as fast."""
-    vectors = [each for each in (_Vectors.read(night, of) for of in INDEXES) if each.has_cells()]
-    seconds = {each.of: each.seconds() for each in vectors}
-    if sum(sum(parts.values()) for parts in seconds.values()) < 2 * SHORTEST_TASK_SECONDS:
+    """What a scheduler maps over, once the centres are learned; nothing where the step alone is about as fast."""
+    length = night.config.nightly.task_seconds
+    parted = [each for each in (_Parted.read(night, of) for of in INDEXES) if each.has_cells()]
+    if sum(each.seconds() * each.n_parts for each in parted) < 2 * SHORTEST * length:
         return []
-    for each in vectors:
-        each.make_centres()
-    return [as_task(group, "--of", "--part") for group in grouped(seconds)]
+    missing = {each.of: each.missing(each.make_centres()) for each in parted}
+    return [as_task(group, "--of", "--part") for group in grouped(missing, length)]
 
 
 def run(night: Night, of: str, parts: Sequence[int]) -> list[StepReceipt]:
     """Makes some parts. Raises StepFailed if there are no such parts, or no centres yet."""
     if of not in INDEXES:
         raise StepFailed(f"--of {of}: the indexes are {' and '.join(INDEXES)}")
-    vectors = _Vectors.read(night, of)
-    if wrong := unknown(parts, vectors.n_parts):
-        raise StepFailed(f"--part {wrong[0]}: this catalogue has parts 0 to {vectors.n_parts - 1}")
-    if vectors.known_centres() is None:
+    parted = _Parted.read(night, of)
+    if wrong := unknown(parts, parted.n_parts):
+        raise StepFailed(f"--part {wrong[0]}: this catalogue has parts 0 to {parted.n_parts - 1}")
+    centres = parted.known_centres()
+    if centres is None:
         raise StepFailed(
             f"run {night.run_id} has no centres of {of}; run `medley index --prepare` with this run id first"
         )
-    return [vectors.make_part(part) for part in parts]
+    return [parted.make_part(part, centres) for part in parts]
 
 
 def complete(night: Night) -> None:
     """Makes what is missing of every index that is parted into cells."""
     for of in INDEXES:
-        vectors = _Vectors.read(night, of)
-        if vectors.has_cells():
-            vectors.make_missing()
+        parted = _Parted.read(night, of)
+        if parted.has_cells():
+            parted.make_missing()
 
 
 def read(night: Night, of: Of, items: Indexed) -> Clusters:
     """The cells of an index's items, as `complete` left them."""
-    vectors = _Vectors.read(night, of)
-    receipts = vectors.make_missing()
+    parted = _Parted.read(night, of)
+    receipts = parted.make_missing()
     parts = [read_table(night.workspace.path(receipt.path), hint=FULL)["cell"].to_numpy() for receipt in receipts[1:]]
     seconds = sum(receipt.seconds for receipt in receipts)
-    return Clusters(items, vectors.centres(), np.concatenate(parts)[items.rows].astype(np.int64), seconds)
+    return Clusters(items, parted.centres(), np.concatenate(parts)[items.rows].astype(np.int64), seconds)

@@ -14,8 +14,8 @@ import numpy as np
 from pipeline.workspace import Json
 
 Of = TypeVar("Of", bound=str)
-# Of a step's tasks together; a task is a process, whose start takes seconds.
-TASKS, TASK_SECONDS, SHORTEST_TASK_SECONDS = (8, 200), 60.0, 10.0
+# Of a step's tasks together, and the share of the usual length that makes a task worth the start of a process.
+TASKS, SHORTEST = (8, 200), 1 / 6
 
 
 class Group(NamedTuple):
@@ -25,12 +25,14 @@ class Group(NamedTuple):
     parts: list[int]
 
 
-def grouped(seconds: Mapping[Of, Mapping[int, float]]) -> list[Group]:
-    """Groups of parts that take about TASK_SECONDS each: less where these would be fewer than TASKS[0], more where more
-    than TASKS[1]. seconds: what each missing part would take, by what it is of.
+def grouped(seconds: Mapping[Of, Mapping[int, float]], task_seconds: float) -> list[Group]:
+    """Groups of parts that take about `task_seconds` each.
+
+    Less, but no less than SHORTEST of that, where these would be fewer than TASKS[0]; more where more than TASKS[1].
+    seconds: what each missing part would take, by what it is of.
     """
     total = sum(sum(parts.values()) for parts in seconds.values())
-    length = max(min(TASK_SECONDS, total / TASKS[0]), SHORTEST_TASK_SECONDS, total / (TASKS[1] - len(seconds)))
+    length = max(min(task_seconds, total / TASKS[0]), SHORTEST * task_seconds, total / (TASKS[1] - len(seconds)))
     groups: list[Group] = []
     for of, parts in seconds.items():
         numbers, each = np.array(list(parts)), np.array(list(parts.values()))

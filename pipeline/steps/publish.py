@@ -96,7 +96,7 @@ def report_path(night: Night) -> Path:
 
 
 def manifest(night: Night) -> Json:
-    """What the run did and left: counts per step (extraction summed over buckets) and each artefact's sha256."""
+    """What the run did and left: counts per step (parts summed) and each artefact's sha256."""
     parts: dict[str, list[StepReceipt]] = {}
     artefacts: dict[str, str] = {}
     for receipt in night.receipts():

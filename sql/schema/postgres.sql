@@ -1,9 +1,11 @@
--- A schema for a shop that has none, read by the queries below sql/sources/postgres: psql DATABASE -f sql/schema/postgres.sql
+-- A schema for a shop that has none, read by the queries below sql/sources/postgres. To make it, all or nothing:
+--   psql -1 -v ON_ERROR_STOP=1 -f sql/schema/postgres.sql DATABASE
 -- Ids are text of any form. Times have a zone. Nothing here is Medley's to write: it reads in a read-only transaction.
 
 create schema if not exists shop;
 
--- The catalogue. One row an item, whether it is for sale or not: what was chosen once is learned from.
+-- The catalogue. One row an item, whether it is for sale or not: what was chosen once is learned from, so an item that
+-- has a log cannot be deleted.
 create table if not exists shop.items (
     item_id text primary key,
     title text not null,
@@ -28,7 +30,7 @@ create table if not exists shop.media (
 create table if not exists shop.interactions (
     interaction_id bigint generated always as identity primary key,
     user_id text not null,
-    item_id text not null references shop.items on delete cascade,
+    item_id text not null references shop.items,
     kind text not null default 'purchase',
     weight real not null default 1 check (weight > 0),
     happened_at timestamptz not null
@@ -38,7 +40,7 @@ create table if not exists shop.interactions (
 create table if not exists shop.impressions (
     impression_id bigint generated always as identity primary key,
     user_id text not null,
-    item_id text not null references shop.items on delete cascade,
+    item_id text not null references shop.items,
     shown_at timestamptz not null
 );
 

@@ -49,7 +49,7 @@ def of(groups: list[dict[str, Any]], modality: str) -> list[list[int]]:
 def test_a_task_takes_about_a_minute_and_there_are_eight_to_two_hundred(
     seconds_each: float, buckets: int, number: int
 ) -> None:
-    groups = tasks({"image": planned(dict.fromkeys(range(buckets), seconds_each))})
+    groups = tasks({"image": planned(dict.fromkeys(range(buckets), seconds_each))}, 60)
     assert len(groups) == number
     assert [bucket for group in of(groups, "image") for bucket in group] == list(range(buckets))
     sizes = [len(group) for group in of(groups, "image")]
@@ -58,11 +58,11 @@ def test_a_task_takes_about_a_minute_and_there_are_eight_to_two_hundred(
 
 def test_modalities_share_the_limits_and_long_buckets_have_tasks_of_their_own() -> None:
     many = {name: planned(dict.fromkeys(range(400), 100.0)) for name in ("text", "image", "audio")}
-    assert 150 < len(tasks(many)) <= 200
-    uneven = tasks({"text": planned({3: 1.0, 5: 200.0, 8: 1.0, 9: 1.0}), "image": planned({0: 1.0})})
+    assert 150 < len(tasks(many, 60)) <= 200
+    uneven = tasks({"text": planned({3: 1.0, 5: 200.0, 8: 1.0, 9: 1.0}), "image": planned({0: 1.0})}, 60)
     assert of(uneven, "text") == [[3], [5], [8, 9]]
     assert of(uneven, "image") == [[0]]
-    assert tasks({"text": planned({}), "image": planned({})}) == []
+    assert tasks({"text": planned({}), "image": planned({})}, 60) == []
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_planning_leaves_receipts_of_what_is_there_and_maps_over_the_rest(folder
     first = opened(folder, "first")
     before = plan(first, "image")
     assert (list(before.receipts), list(before.seconds)) == ([], [0, 1, 2, 3])
-    for buckets in of(tasks({"image": before}), "image"):
+    for buckets in of(tasks({"image": before}, 60), "image"):
         extract.run(first, "image", buckets)
     everything = plan(opened(folder, "second"), "image")
     assert (list(everything.receipts), list(everything.seconds)) == ([0, 1, 2, 3], [])
     assert all(receipt.skipped for receipt in everything.receipts.values())
-    assert tasks({"image": everything}) == []
+    assert tasks({"image": everything}, 60) == []
     pictures = np.load(folder / "pictures.npy")
     pictures[0] += 1
     np.save(folder / "pictures.npy", pictures)

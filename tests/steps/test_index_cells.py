@@ -13,10 +13,10 @@ from pipeline.artefacts.vectors import read_rows, read_vectors
 from pipeline.config import load
 from pipeline.errors import StepFailed
 from pipeline.night import Night, resume
-from pipeline.steps import index, index_cells, parts, train
+from pipeline.steps import index, index_cells, train
 from tests.conftest import ANY_QUALITY, QUICK_MODEL, Shop, medley, options
 
-PARTED = "index.max_latency_ms=1e-9"
+PARTED, SHORT = "index.max_latency_ms=1e-9", "nightly.task_seconds=1e-9"
 SETTINGS = ("evaluate.bootstrap_samples=50", *ANY_QUALITY, *QUICK_MODEL)
 ROWS = 16
 
@@ -24,13 +24,11 @@ ROWS = 16
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_cells, "PART_ROWS", ROWS)
-    monkeypatch.setattr(index_cells, "SHORTEST_TASK_SECONDS", 0.0)
-    monkeypatch.setattr(parts, "SHORTEST_TASK_SECONDS", 1e-12)
 
 
 def opened(shop: Shop, *settings: str, full: bool = False) -> Night:
     folder = f"workspace={shop.workspace}"
-    return resume(load(shop.config, (*SETTINGS, folder, *(settings or (PARTED,)))), "first", full)
+    return resume(load(shop.config, (*SETTINGS, folder, *(settings or (PARTED, SHORT)))), "first", full)
 
 
 def make(night: Night) -> list[tuple[str, list[int]]]:
@@ -96,16 +94,28 @@ def test_cells_are_those_of_the_nearest_centre(night: Shop) -> None:
 
 
 def test_nothing_is_mapped_where_an_index_is_there_or_short_to_make_or_compares_every_vector(
-    night: Shop, monkeypatch: pytest.MonkeyPatch
+    night: Shop,
 ) -> None:
-    assert index.tasks(opened(night, "index.max_latency_ms=10")) == []
-    monkeypatch.setattr(index_cells, "SHORTEST_TASK_SECONDS", 1.0)
-    assert index.tasks(opened(night)) == []
+    assert index.tasks(opened(night, SHORT, "index.max_latency_ms=10")) == []
+    assert index.tasks(opened(night, PARTED)) == []
     assert not (night.workspace / "centres").exists()
-    index.run(opened(night))
-    monkeypatch.setattr(index_cells, "SHORTEST_TASK_SECONDS", 0.0)
+    index.run(opened(night, PARTED))
     assert index.tasks(opened(night)) == []
     assert len(index.tasks(opened(night, full=True))) > 2
+    cells = {path.name for path in night.workspace.glob("cells/*/*.parquet")}
+    first = min(night.workspace.glob("cells/recommend/part-00001-*.parquet"))
+    first.unlink()
+    others = opened(night, PARTED, SHORT, "index.queries=100")
+    assert make(others) == [("recommend", [1])], "cells are there already, but for one part"
+    assert {path.name for path in night.workspace.glob("cells/*/*.parquet")} == cells
+
+
+def test_a_damaged_part_is_found_again_by_a_night_that_computes_everything(night: Shop, tmp_path: Path) -> None:
+    whole = index.run(opened(night.copy(tmp_path / "whole")))
+    index.run(opened(night))
+    damaged = min(night.workspace.glob("cells/recommend/part-00001-*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:20] + b"?" + damaged.read_bytes()[21:])
+    assert index.run(opened(night, full=True)).outputs == whole.outputs
 
 
 def test_cells_of_other_centres_are_not_taken(night: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +151,15 @@ def test_the_verb_finds_the_cells_of_a_part(night: Shop) -> None:
         "first",
         *options(*SETTINGS, PARTED),
     )
-    refused = medley("index", "--part", "0", *common, status=1)
+    for apart in (("--part", "0"), ("--of", "content"), ("--prepare", "--of", "content", "--part", "0")):
+        refused = medley("index", *apart, *common, status=2)
+        assert refused.stderr.strip().endswith("medley: index: --of and --part go together, and without --prepare")
+    refused = medley("index", "--of", "recommend", "--part", "0", *common, status=1)
     assert refused.stderr.strip().splitlines()[-1].startswith("medley: run first has no centres of recommend")
     assert medley("index", "--prepare", *common).stdout.strip() == "0 tasks to find cells"
     medley("index", *common)
-    assert "found the cells of 1 parts" in medley("index", "--of", "content", "--part", "0", *common).stdout
-    shutil.rmtree(night.workspace / "cells")
-    assert "found the cells of 1 parts" in medley("index", "--of", "content", "--part", "0", *common).stdout
+    count = len(read_vectors(train.read(opened(night)).published.item_vectors, "item_id")[0])
+    for _ in range(2):
+        said = medley("index", "--of", "content", "--part", "0", *common).stdout
+        assert said.strip() == f"found the cells of {count} items"
+        shutil.rmtree(night.workspace / "cells")
