@@ -71,6 +71,7 @@ VALUES: dict[str, Any] = {
     # Above what goes out, which is re-ordered in any case.
     "rerank.candidates": 50,
     "tune.space": {"width": [8, 16]},
+    "nightly.queues": {"train": "gpu"},
 }
 
 
