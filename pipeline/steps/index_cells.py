@@ -33,7 +33,7 @@ from pipeline.indexing.clusters import (
 )
 from pipeline.indexing.judged import Targets
 from pipeline.indexing.planner import compares_all
-from pipeline.interactions import Interactions, Mask
+from pipeline.interactions import Floats, Interactions, Mask
 from pipeline.night import Night, StepReceipt
 from pipeline.steps import train
 from pipeline.steps.ingest import staged_of
@@ -120,8 +120,8 @@ class _Parted:
     def missing(self, centres: StepReceipt) -> dict[int, float]:
         """The parts that are not there, and about what each takes."""
         paths = {part: self.part_path(part, centres) for part in range(self.n_parts)}
-        there = set() if self.night.full else {part for part in paths if self.night.workspace.artefact(paths[part])}
-        return dict.fromkeys(paths.keys() - there, self.seconds())
+        seconds, artefact = self.seconds(), self.night.workspace.artefact
+        return {part: seconds for part, path in paths.items() if self.night.full or artefact(path) is None}
 
     def make_centres(self) -> StepReceipt:
         return self.night.step(self.centres_step, f"centres/{self.of}", self.centres_key, self._write_centres)
@@ -151,7 +151,7 @@ class _Parted:
         files = receipt.outputs.items() if self.night.full else ()
         return receipt if all(sha256_of(self.night.workspace.path(file)) == sha256 for file, sha256 in files) else None
 
-    def centres(self) -> np.ndarray:
+    def centres(self) -> Floats:
         return matrix(read_table(self.night.workspace.path(self.centres_path, FILE), ["vector"], hint=FULL)["vector"])
 
     def _write_centres(self, folder: Path) -> Json:
