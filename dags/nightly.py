@@ -9,15 +9,14 @@ verb runs, which parameters a run has and what the pool is for: see `medley_verb
 - Identity: run id and `as_of` come from the DAG run (its `run_after`), so that a retry is the same night.
 - Queues: `nightly.queues` names those of Celery's workers that run a step, such as the ones with an accelerator; the
   search of `medley_tune` has that of `train`.
-- Asset: a night that published updates `medley_index`; the event's extra has `digest`, `path` (absolute), `recall` and
-  `run_id`. A DAG scheduled on `Asset("medley_index")` starts then. A night that failed or whose gate refused updates
-  nothing.
+- Asset: a night that published updates `medley_index`; the event's extra has `digest`, `path` (absolute, or in its
+  store), `recall` and `run_id`. A DAG scheduled on `Asset("medley_index")` starts then. A night that failed or whose
+  gate refused updates nothing.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Asset, Param, TriggerRule, chain, dag, get_current_context, task
@@ -91,8 +90,8 @@ def nightly() -> None:
         receipt = small(medley("publish"))
         if not receipt["published"]:
             raise AirflowSkipException("the published index stays as it is")
-        path = Path(MEDLEY.config.workspace, receipt["path"])
-        extra = {"digest": receipt["index"], "path": str(path), "recall": receipt["recall"]}
+        path = f"{MEDLEY.config.workspace}/{receipt['path']}"
+        extra = {"digest": receipt["index"], "path": path, "recall": receipt["recall"]}
         context["outlet_events"][INDEX].extra = {**extra, "run_id": context["run_id"]}
         return receipt
 

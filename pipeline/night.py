@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 from pipeline.artefacts.runs import OPENED, Opened, StepReceipt, receipt_of, receipts_of, runs
 from pipeline.config import Config
 from pipeline.errors import ConfigError, StepFailed
-from pipeline.workspace import Artefact, Json, Workspace, read_json
+from pipeline.storage.documents import Json, read_json
+from pipeline.workspace import Artefact, Workspace
 
 log = logging.getLogger("medley")
 
@@ -133,11 +134,11 @@ def begin(config: Config, as_of: str | None, run_id: str | None, full: bool = Fa
     name = run_id or now.strftime("%Y%m%dT%H%M%S.%fZ")
     if not name.strip(".") or not all(c.isalnum() or c in "._-" for c in name):
         raise ConfigError(f"--run-id {name}: use letters, digits, dot, dash and underscore")
-    night = Night(config, Workspace(Path(config.workspace)), name, moment, full)
+    night = Night(config, Workspace(config.workspace), name, moment, full)
     if _opened(night.workspace, name) is None:
         started = {"run_id": name, "as_of": moment.isoformat(), "started_at": now.isoformat()}
         document = {**started, "config": config.model_dump(mode="json")}
-        night.workspace.write_json(f"{night.folder}/{OPENED}", document)
+        night.workspace.create_json(f"{night.folder}/{OPENED}", document)
     return night
 
 
@@ -146,7 +147,7 @@ def resume(config: Config, run_id: str | None, full: bool = False) -> Night:
 
     Raises StepFailed if there is none.
     """
-    workspace = Workspace(Path(config.workspace))
+    workspace = Workspace(config.workspace)
     name = run_id or next((str(run["run_id"]) for run in reversed(runs(workspace))), None)
     opened = _opened(workspace, name) if name else None
     if opened is None or name is None:

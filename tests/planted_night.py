@@ -34,7 +34,8 @@ from pipeline.rerank.lists import lists_of
 from pipeline.rerank.snapshot import Catalogue, Snapshot
 from pipeline.serving.recommendations import write_lists
 from pipeline.steps import index
-from pipeline.workspace import CARD, Artefact, Workspace, sha256_of
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import CARD, Artefact, Workspace
 from tests.fusion.planted import BUCKETS, Planted, planted
 from tests.receipts import write_receipt
 

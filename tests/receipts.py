@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from pipeline.artefacts.verified import BLOCKS, CARD_SHA256, write_blocks
-from pipeline.workspace import CARD, RECEIPT, sha256_of
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import CARD, RECEIPT
 
 
 def write_receipt(folder: Path) -> None:

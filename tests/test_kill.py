@@ -13,7 +13,7 @@ import faiss
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.workspace import read_json
+from pipeline.storage.documents import read_json
 from tests.conftest import ANY_QUALITY, AS_OF, QUICK_MODEL, ROOT, Shop, edit, manifest, options
 
 KILLS = 20

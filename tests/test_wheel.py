@@ -47,7 +47,7 @@ def test_every_dependency_has_a_lower_bound_that_is_what_was_tested(wheel: zipfi
     metadata = wheel.read("medley_recsys-0.1.0.dist-info/METADATA").decode()
     tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
     for requirement in re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE):
-        name, bound = re.match(r"([\w.-]+)[>=]=([\w.]+)", requirement).groups()  # type: ignore[union-attr]
+        name, bound = re.match(r"([\w.-]+)(?:\[\w+\])?[>=]=([\w.]+)", requirement).groups()  # type: ignore[union-attr]
         assert tested[name.lower().replace("_", "-")].startswith(bound), requirement
 
 

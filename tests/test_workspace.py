@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import WorkspaceError
-from pipeline.workspace import Json, Workspace, digest, sha256_of
+from pipeline.storage.documents import Json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import Workspace, digest
 
 
 def write_one(folder: Path) -> Json:
@@ -90,9 +92,9 @@ def test_one_file_is_an_artefact_once_its_receipt_lies_beside_it(tmp_path: Path)
     assert workspace.artefact("embeddings/text/k/bucket-00000-abc.parquet") is None
 
 
-def test_an_object_store_and_a_file_are_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(WorkspaceError, match="only local folders"):
-        Workspace(Path("s3://bucket/prefix"))
+def test_an_unknown_store_and_a_file_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no store of this kind"):
+        Workspace("hdfs://bucket/prefix")
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="give a folder that can be written"):
         Workspace(tmp_path / "file")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.artefacts.runs import StepReceipt, earlier_receipt
 from pipeline.artefacts.staged import SourceSummary
-from pipeline.workspace import skip_broken
+from pipeline.storage.documents import skip_broken
 
 Receipts = Mapping[str, StepReceipt]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.artefacts.read import read_json
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 FILE = "metrics.json"
 # Metric to `mean`, `low`, `high` and `users`.

@@ -11,9 +11,7 @@ fold_in/                                 what makes a user of a history, where t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,8 +26,10 @@ from pipeline.artefacts.runs import StepReceipt
 from pipeline.artefacts.verified import BLOCKS, blocks_of, sha256_by_name, verified
 from pipeline.errors import WorkspaceError
 from pipeline.runtime import arrow_without_pandas
-from pipeline.workspace import CARD, Json, Workspace, skip_broken
-from pipeline.workspace import read_json as read_optional
+from pipeline.storage import fetched, store_of
+from pipeline.storage.documents import Json, skip_broken
+from pipeline.storage.documents import read_json as read_optional
+from pipeline.workspace import CARD, Workspace
 
 if TYPE_CHECKING:
     import faiss
@@ -195,20 +195,25 @@ def existing(workspace: Path) -> Path:
 
 def published_now(workspace: Path) -> Json | None:
     """`CURRENT.json`, None where nothing has been published yet. Raises WorkspaceError if it is broken."""
-    return read_optional(workspace / CURRENT, Current, "remove it, and publish the night again")
+    return read_optional(fetched(workspace / CURRENT), Current, "remove it, and publish the night again")
 
 
 def replace_published(
-    workspace: Workspace, opened: Json, index: StepReceipt, forced: str = "", rolled_back_from: str = ""
+    workspace: Workspace,
+    before: Json | None,
+    opened: Json,
+    index: StepReceipt,
+    forced: str = "",
+    rolled_back_from: str = "",
 ) -> None:
     """Writes `CURRENT.json`, as of this moment; see `Current`. opened: `run_id` and `as_of` of the run of the index.
 
-    The index that was published counts as changed now: from now on a sweep leaves it to its readers for a while.
+    before: what was published when this one was judged, None for nothing, or what cannot be read. The index that was
+    published counts as changed now: from now on a sweep leaves it to its readers for a while. Raises WorkspaceError if
+    another run has been published meanwhile.
     """
-    before = skip_broken(lambda: published_now(workspace.root))
     if before and before["index"] != index.path:
-        with suppress(OSError):  # it is gone already
-            os.utime(workspace.path(str(before["index"])))
+        workspace.touch(str(before["index"]))
     document = {
         "index": index.path,
         "digest": index.digest,
@@ -218,7 +223,13 @@ def replace_published(
         "forced": forced,
         "rolled_back_from": rolled_back_from,
     }
-    workspace.write_json(CURRENT, document)
+    if not workspace.replace_json(CURRENT, document, before):
+        run = opened["run_id"]
+        now = (skip_broken(lambda: published_now(workspace.root)) or {}).get("run_id", "another run")
+        raise WorkspaceError(
+            f"{CURRENT}: {now} was published while run {run} was judged; it stays, and `medley publish --run-id {run}` "
+            "judges this one again"
+        )
 
 
 def published(workspace: Path, once: bool = False) -> Published:
@@ -227,6 +238,8 @@ def published(workspace: Path, once: bool = False) -> Published:
     once: see Published.
     """
     arrow_without_pandas()
+    if (place := store_of(workspace)) is not None:
+        place[0].forget()
     document = current(workspace)
-    folder = workspace / str(document["index"])
+    folder = fetched(workspace / str(document["index"]))
     return Published(folder, str(document["digest"]), sha256_by_name(folder, FULL), once)

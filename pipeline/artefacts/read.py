@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ShardCorrupt, WorkspaceError
-from pipeline.workspace import Json
-from pipeline.workspace import read_json as read_optional
+from pipeline.storage.documents import Json
+from pipeline.storage.documents import read_json as read_optional
 
 if TYPE_CHECKING:
     import numpy as np

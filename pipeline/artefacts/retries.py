@@ -21,7 +21,8 @@ from pipeline.artefacts.read import read_table
 from pipeline.artefacts.write import write_table
 from pipeline.config import Modality
 from pipeline.interactions import Mask
-from pipeline.workspace import Json, Workspace
+from pipeline.storage.documents import Json
+from pipeline.workspace import Workspace
 
 FOLDER, COLUMN = "retries", "content_hash"
 # (n,) text: the names of requests; a later one is the greater.
@@ -39,7 +40,7 @@ class Retries:
     def read(cls, workspace: Workspace, modality: Modality) -> Retries:
         """All that was asked for so far. Raises ShardCorrupt if a request cannot be read."""
         asked: dict[bytes, str] = {}
-        for path in sorted(workspace.path(FOLDER, modality).glob("*.parquet")):
+        for path in map(workspace.path, sorted(workspace.changed(f"{FOLDER}/{modality}/*.parquet"))):
             asked |= dict.fromkeys(hashes_of(read_table(path, [COLUMN])[COLUMN]).tolist(), path.stem)
         return cls(np.array(list(asked), HASH), np.array(list(asked.values()), np.str_))
 

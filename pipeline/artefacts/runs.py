@@ -11,7 +11,9 @@ from typing import TypeVar
 from pydantic import AwareDatetime, ValidationError
 
 from pipeline.errors import StepFailed
-from pipeline.workspace import Json, Workspace, adapter, read_json, skip_broken
+from pipeline.storage import fetched
+from pipeline.storage.documents import Json, adapter, read_json, skip_broken
+from pipeline.workspace import Workspace
 
 Note = TypeVar("Note")
 
@@ -62,7 +64,8 @@ def receipt_of(run: Path, step: str) -> StepReceipt | None:
 
     Raises WorkspaceError if it is broken, StepFailed if another version of Medley wrote it otherwise.
     """
-    document = read_json(run / "steps" / f"{step}.json", StepReceipt, f"run `medley {step.split('.')[0]}` again")
+    path = fetched(run / "steps" / f"{step}.json")
+    document = read_json(path, StepReceipt, f"run `medley {step.split('.')[0]}` again")
     try:
         return None if document is None else StepReceipt(**document)
     except TypeError:
@@ -72,7 +75,7 @@ def receipt_of(run: Path, step: str) -> StepReceipt | None:
 
 def receipts_of(run: Path) -> list[StepReceipt]:
     """What every step of a run left so far, by name."""
-    receipts = (receipt_of(run, path.stem) for path in sorted((run / "steps").glob("*.json")))
+    receipts = (receipt_of(run, path.stem) for path in sorted((fetched(run) / "steps").glob("*.json")))
     return [receipt for receipt in receipts if receipt]
 
 
@@ -104,10 +107,10 @@ def total(step: str, parts: Sequence[StepReceipt]) -> StepReceipt:
 
 def runs(workspace: Workspace) -> list[Json]:
     """The `run.json` of every run in the workspace, in the order they began; a broken one is skipped with a warning."""
-    documents = [opened_run(path.parent) for path in workspace.root.glob("runs/*/run.json")]
+    documents = [opened_run(workspace.path(name).parent) for name in workspace.changed(f"runs/*/{OPENED}")]
     return sorted(filter(None, documents), key=lambda document: datetime.fromisoformat(document["started_at"]))
 
 
 def opened_run(run: Path) -> Json | None:
     """A run's `run.json`; None where there is none, or it is broken, which is warned of. run: the run's folder."""
-    return skip_broken(lambda: read_json(run / OPENED, Opened, "remove the run's folder"))
+    return skip_broken(lambda: read_json(fetched(run / OPENED), Opened, "remove the run's folder"))

@@ -17,8 +17,9 @@ from pipeline.artefacts.log import EVERYTHING, LEARNT, PARTS, Log, OpenedLog, ma
 from pipeline.artefacts.read import read_blocks, read_json, read_table, schema_of
 from pipeline.errors import StepFailed
 from pipeline.interactions import Interactions, Mask
-from pipeline.workspace import RECEIPT, Json, Workspace, adapter, digest
-from pipeline.workspace import read_json as read_optional
+from pipeline.storage.documents import Json, adapter
+from pipeline.storage.documents import read_json as read_optional
+from pipeline.workspace import RECEIPT, Workspace, digest
 
 OPENED = "opened.json"
 SUMMARY, USERS, SHOWN, INTERACTIONS = "split.json", "users.parquet", "shown", "interactions.parquet"

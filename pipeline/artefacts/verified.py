@@ -15,7 +15,9 @@ from pathlib import Path
 
 from pipeline.artefacts.read import AGAIN, read_json
 from pipeline.errors import ShardCorrupt
-from pipeline.workspace import CARD, RECEIPT, Json, sha256_of
+from pipeline.storage.documents import Json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import CARD, RECEIPT
 
 # What was hashed: of a file's device, inode, size and times of change, its sha256.
 _hashed: dict[tuple[int, ...], str] = {}

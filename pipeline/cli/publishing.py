@@ -54,13 +54,13 @@ def rollback(
 @verb(read_config)
 def sweep(config: Config) -> Answer:
     """Remove what no kept run needs, as each published night does."""
-    from pathlib import Path
 
     from pipeline.artefacts.published import existing
     from pipeline.steps.sweep import sweep as swept_by
+    from pipeline.storage import local
     from pipeline.workspace import Workspace
 
-    swept = swept_by(Workspace(existing(Path(config.workspace))), config)
+    swept = swept_by(Workspace(existing(local(config.workspace))), config)
     freed = f"{swept.bytes / 1e6:.1f} MB"
     return asdict(swept), f"swept {len(swept.runs)} runs and {len(swept.artefacts)} artefacts, {freed}"
 

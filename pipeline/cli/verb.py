@@ -16,6 +16,7 @@ import typer
 
 from pipeline.errors import ConfigError, MedleyError
 from pipeline.runtime import STARTED_BY_TORCHRUN, arrow_without_pandas, limit_threads, threads
+from pipeline.storage import local
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,10 @@ AsOf = Annotated[str | None, typer.Option(help='the night\'s "now", ISO 8601; th
 Full = Annotated[bool, typer.Option("--full", help="recompute what is there already")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="warnings only")]
-WorkspaceFolder = Annotated[Path, typer.Option("-w", "--workspace", help="the folder that medley.yaml names")]
+WorkspaceFolder = Annotated[
+    Path,
+    typer.Option("-w", "--workspace", parser=local, help="the folder that medley.yaml names, or s3://bucket/prefix"),
+]
 # What a verb says: its JSON document, the same for people, and what to end with after that was said, if anything.
 Answer = tuple[object, str] | tuple[object, str, MedleyError | None]
 
@@ -133,7 +137,7 @@ def step_document(night: Night, receipt: StepReceipt) -> dict[str, object]:
     if receipt.step == "publish":
         index = night.receipt("index")
         document |= {"index": index.digest, **{name: details[name] for name in ("published", "gates", "forced")}}
-        document |= {"recall": index.details["recall"], "report": f"{night.workspace.root}/{night.folder}/report.html"}
+        document |= {"recall": index.details["recall"], "report": f"{night.workspace.place}/{night.folder}/report.html"}
     return {"run_id": night.run_id, **document}
 
 

@@ -61,7 +61,7 @@ def run(night: Night) -> Answer:
     """Run the whole night."""
     for step in steps.STEPS:
         steps.perform(night, step.name)
-    published = f"published {night.receipt('index').path}; report {night.workspace.root}/{night.folder}/report.html"
+    published = f"published {night.receipt('index').path}; report {night.workspace.place}/{night.folder}/report.html"
     return asdict(night.receipt("publish")), published
 
 

@@ -28,7 +28,10 @@ class Source(Section):
     users: str = Field("", description="likewise, for what users say of themselves (user_id, profile); none if empty")
     shown: str = Field("", description="likewise, for what users were shown (user_id, item_id, ts); none if empty")
     params: dict[str, str] = Field(default_factory=dict, description="values the queries read as getvariable('name')")
-    media_root: str = Field("", description="folder that image and audio paths are relative to; params.root if empty")
+    media_root: str = Field(
+        "",
+        description="folder, or s3://bucket/prefix, that image and audio paths are relative to; params.root if empty",
+    )
 
 
 class Ingest(Section):
@@ -195,7 +198,9 @@ class Config(Section):
 
     name: str = Field("medley", description="shown in reports")
     note: str = Field("", description="shown in reports, for instance that the data are synthetic")
-    workspace: str = Field("workspace", description="folder of everything Medley writes; relative to this file")
+    workspace: str = Field(
+        "workspace", description="folder of everything Medley writes, relative to this file; or s3://bucket/prefix"
+    )
     seed: int = Field(0, ge=0)
     threads: int = operator(0, "compute threads of one step; 0 for the number of cores", ge=0)
     source: Source = Source()

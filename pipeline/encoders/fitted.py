@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import StepFailed
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 TENSORS = "fitted.safetensors"
 DOCUMENT = "fitted.json"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.shared import GLOVE, LITE0, MINILM, SMOLLM2, USE_MULTILINGUAL, USE_TOKENS
 from pipeline.errors import WeightsError
-from pipeline.workspace import digest, sha256_of
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import digest
 
 if TYPE_CHECKING:
     import torch

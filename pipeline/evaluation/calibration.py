@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.interactions import Mask
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 BINS = 10
 Chances = npt.NDArray[np.float64]

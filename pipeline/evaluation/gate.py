@@ -22,7 +22,7 @@ from datetime import datetime
 from pipeline.artefacts.published import INTEGRITY
 from pipeline.config.sections import STRONGEST, Gate
 from pipeline.evaluation.significance import LEVEL, Summary
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 # Segment to model to metric to its `mean`, as `test` of metrics.json.
 Measured = Mapping[str, Mapping[str, Summary]]

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.artefacts.published import LISTS, Published
 from pipeline.artefacts.read import readable
-from pipeline.workspace import skip_broken
+from pipeline.storage.documents import skip_broken
 
 # A share among so many is known to 2 percentage points at worst.
 MAX_USERS = 2000

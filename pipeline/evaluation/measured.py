@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.evaluation.metrics import PerList, Rankings, Scorer, Scores, Values
 from pipeline.evaluation.significance import Summary, compare, summarise
 from pipeline.runtime import give_back
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 # Segment to scores, of one model.
 BySegment = Mapping[str, Scores]

@@ -8,7 +8,7 @@ from pipeline.explain.base import Game
 from pipeline.explain.by_history import HistoryShares
 from pipeline.printable import printable
 from pipeline.recommend import kind_of
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 BAR_LETTERS = 24
 NOTHING = "none"

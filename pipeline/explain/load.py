@@ -13,6 +13,7 @@ from pipeline.artefacts.reranked import Reranked
 from pipeline.artefacts.staged import Staged
 from pipeline.config import Modality
 from pipeline.errors import WorkspaceError
+from pipeline.storage import fetched
 
 STEPS = ("ingest", "fuse", "train", "rerank")
 
@@ -36,7 +37,7 @@ def sources_of(workspace: Path, index: Published) -> Sources:
     Raises WorkspaceError if something that it names is no longer there, ShardCorrupt if the card is not.
     """
     card = index.card
-    lineage = {step: workspace / str(path) for step, path in card["lineage"].items()}
+    lineage = {step: fetched(workspace / str(path)) for step, path in card["lineage"].items()}
     if missing := set(STEPS) - set(lineage):
         raise WorkspaceError(f"{index.folder}: names no {' or '.join(sorted(missing))} that it was made by; {AGAIN}")
     staged, fused, trained, reranked = (_there(lineage[step]) for step in STEPS)

@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError, ExportFailed, MedleyError
 from pipeline.exports.contents import Contents
 from pipeline.interactions import Floats
 from pipeline.source.passwords import without_password
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 Row = TypeVar("Row")
 EXPORTS = Registry("medley.exports", "pipeline.exports.kinds", "pipeline.exports.base:Export")

@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, ExportFailed
 from pipeline.exports.base import DEPTH, EXPORTS, Export, ExportSettings, first_items
 from pipeline.exports.contents import Contents
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 log = logging.getLogger("medley")
 # Of users that have a vector: so many are compared, fewer where a product with every item would take minutes.

@@ -26,7 +26,7 @@ from pipeline.exports.base import DEPTH, Export, ExportSettings, batches, client
 from pipeline.exports.contents import apart
 from pipeline.exports.plain import plain
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 # Of the two clients.
 LOGGERS = ("opensearch", "elastic_transport", "elasticsearch")

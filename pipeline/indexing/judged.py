@@ -18,7 +18,7 @@ from pipeline.indexing.clusters import Bits, Indexed
 from pipeline.indexing.exact import Queries, best_places, recalls
 from pipeline.indexing.searched import Searched
 from pipeline.interactions import Int64s
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     import faiss

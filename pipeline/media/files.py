@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
-import unicodedata
-import urllib.parse
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.base import MEDIA
 from pipeline.config.shared import Array
 from pipeline.errors import MediaError, SourceError
+from pipeline.media import in_store
 from pipeline.media.quoting import quoted
-
-_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+from pipeline.media.spelling import ADDRESS, spellings
+from pipeline.storage import Store, is_address, local, store_of
 
 
 def media_root(config: Config) -> Path | None:
-    """The folder that media paths start at, or None where nothing is read from it or none is configured.
+    """The folder that media paths start at, or None where nothing is read from it or none is configured; of an object
+    store, the folder of this machine that stands for it.
 
     Raises SourceError if it is not there.
     """
@@ -28,6 +27,8 @@ def media_root(config: Config) -> Path | None:
     if not (MEDIA.intersection(read) or any(isinstance(settings, Array) for settings in read.values())):
         return None
     folder = config.source.media_root or config.source.params.get("root", "")
+    if is_address(folder):
+        return local(folder)
     if folder and not Path(folder).is_dir():
         raise SourceError(f"media folder {folder} does not exist; set source.media_root to where files are")
     return Path(folder) if folder else None
@@ -39,9 +40,13 @@ def find_media(root: Path, relative: str) -> Path:
     Raises MediaError if the value is an address, if the path leaves the root (also through a link), or the file is
     absent or not a regular one.
     """
-    if _ADDRESS.match(relative):
+    if (store := store_at(root)) is not None:
+        name, entry = in_store.find(store, relative)
+        store.fetch({name: entry})
+        return root / name
+    if ADDRESS.match(relative):
         raise MediaError(f"an address is not fetched, give the path of a file below the media root: {quoted(relative)}")
-    literal, *others = _spellings(relative)
+    literal, *others = spellings(relative)
     base = os.path.realpath(root)
     try:
         return _below(base, literal)
@@ -50,19 +55,6 @@ def find_media(root: Path, relative: str) -> Path:
             with contextlib.suppress(MediaError):
                 return _below(base, other)
         raise
-
-
-def _spellings(relative: str) -> list[str]:
-    """A path as it is, then percent-decoded, with slashes for backslashes, stripped, composed or decomposed Unicode."""
-    spellings = [relative]
-    for respell in (urllib.parse.unquote, _slashed, str.strip):
-        spellings += [respell(path) for path in spellings]
-    forms = [unicodedata.normalize(form, path) for path in spellings for form in ("NFC", "NFD")]
-    return list(dict.fromkeys([*spellings, *forms]))
-
-
-def _slashed(path: str) -> str:
-    return path.replace("\\", "/")
 
 
 def _below(base: str, relative: str) -> Path:
@@ -84,6 +76,8 @@ def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
 
     Raises MediaError as `find_media` does, or if the file is larger than `max_bytes`.
     """
+    if (store := store_at(root)) is not None:
+        return in_store.read(store, relative, max_bytes, too_large)
     path = find_media(root, relative)
     try:
         if (size := path.stat().st_size) > max_bytes:
@@ -92,6 +86,12 @@ def read_media(root: Path, relative: str, max_bytes: int) -> bytes:
             return file.read(max_bytes)
     except OSError as error:
         raise unreadable(relative, error) from None
+
+
+def store_at(root: Path) -> Store | None:
+    """The store that a folder stands for, if it does; one below a workspace's is a folder."""
+    place = store_of(root)
+    return place[0] if place is not None and place[1] == "." else None
 
 
 def too_large(relative: str, size: int, max_bytes: int) -> str:

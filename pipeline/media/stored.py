@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.config.base import SEPARATOR
 from pipeline.errors import MediaError
 from pipeline.media.files import read_media
+from pipeline.storage import fetched
 
 FOLDER, PREFIX = "media", "stored:"
 # Of an item's media, more are not read.
@@ -61,6 +62,7 @@ def read_medium(root: Path | None, stored: Path | None, source: str, max_bytes: 
     source: its name. Raises MediaError as `read_media` does.
     """
     if source.startswith(PREFIX) and stored is not None:
+        fetched(stored / path_of(source))
         return read_media(stored, path_of(source), max_bytes)
     if root is None:
         raise MediaError("no media folder: set source.media_root to where files are")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.artefacts.published import Published
 from pipeline.report.files import RunFiles
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 ASKS = {"recommend": "a user’s vector, for items that they do not have", "content": "an item’s content, for others"}
 RANKED_BY = {"longest": "by their longest vectors", "users": "as users taught"}

@@ -20,7 +20,8 @@ from pipeline.evaluation.list_changes import ListChanges, list_changes_of
 from pipeline.report.files import RunFiles
 from pipeline.report.scores import Interval, interval, label
 from pipeline.report.settings import Setting, changed
-from pipeline.workspace import Json, Workspace, skip_broken
+from pipeline.storage.documents import Json, skip_broken
+from pipeline.workspace import Workspace
 
 # Of the list that goes out, beside the gate's metric and segment: accuracy, new items, and how much of the catalogue.
 SEGMENTS = ("all", "cold", "cold_among_all")

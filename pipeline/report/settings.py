@@ -15,7 +15,7 @@ from pipeline.config import Config
 from pipeline.config.differences import KINDS, defaults_of, differing, name_of, value_at
 from pipeline.report.items import cut
 from pipeline.source.passwords import without_secrets
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 # Of a value: the page is of settings that people choose, not of queries that are written into the YAML.
 MAX_LETTERS = 160

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.workspace import Json, read_json, skip_broken
+from pipeline.storage import changed, fetched
+from pipeline.storage.documents import Json, read_json, skip_broken
 
 SHOWN = 10
 
@@ -93,7 +94,8 @@ class Tuning:
 
 def tuning_of(workspace: Path) -> Tuning | None:
     """The newest search of a workspace, or None where none has judged a trial yet, or its `tune.json` is broken."""
-    newest = max(workspace.glob("tunes/*/tune.json"), key=lambda path: path.stat().st_mtime, default=None)
+    finished = changed(workspace, "tunes/*/tune.json")
+    newest = fetched(workspace / max(finished, key=lambda name: finished[name])) if finished else None
     document = skip_broken(lambda: read_json(newest, Search, "remove it and search again")) if newest else None
     if not newest or not document or not document["best"]:
         return None

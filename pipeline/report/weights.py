@@ -19,7 +19,7 @@ from pipeline.artefacts.read import read_table, schema_of
 from pipeline.errors import WorkspaceError
 from pipeline.report.files import RunFiles
 from pipeline.report.items import attribute_columns, decades, shown, telling
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 MAX_DISTINCT = 400
 MAX_COLUMNS = 4

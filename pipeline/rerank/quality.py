@@ -22,7 +22,7 @@ from pipeline.interactions import Floats, Int64s, Interactions, Mask
 from pipeline.rerank.impressions import pairs_of
 from pipeline.rerank.pairs import Pairs, drawn, new_pairs
 from pipeline.rerank.snapshot import NOTHING, Snapshot
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     from pipeline.rerank.network import Ranker

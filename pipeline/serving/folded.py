@@ -18,7 +18,7 @@ from pipeline.interactions import Floats, Int64s, Interactions
 from pipeline.recommend.sides import FoldSide, PastOf, Split, UserSide
 from pipeline.serving.answer import Choice
 from pipeline.serving.item_rows import ItemRows
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 # In days: ids alone are one after the other, and of one age.
 MOMENT = 1e-9

@@ -28,6 +28,7 @@ from pipeline.errors import MedleyError
 from pipeline.interactions import Floats, Int64s
 from pipeline.serving.answer import Answer, Batch
 from pipeline.serving.opened import History, Opened, question
+from pipeline.storage import local
 
 if TYPE_CHECKING:
     from pipeline.recommend.sides import Split
@@ -57,11 +58,13 @@ class Index:
     def open(cls, workspace: str | Path, once: bool = False) -> Index:
         """The index that is published now; its vectors are mapped into memory, and read as searches look into them.
 
+        workspace: its folder, or `s3://bucket/prefix` and its like, of which what is read is kept on this machine.
         once: for one question alone: files are verified as it comes to them, tables in blocks, and nothing is prepared
         for others.
         Raises WorkspaceError if nothing is published, ShardCorrupt if a file is not what its receipt says.
         """
-        return cls(Path(workspace), Opened(published(Path(workspace), once), once))
+        folder = local(workspace)
+        return cls(folder, Opened(published(folder, once), once))
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.artefacts.published import INTEGRITY
 from pipeline.artefacts.runs import StepReceipt, earlier_receipt
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 # The largest first.
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))

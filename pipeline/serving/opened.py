@@ -16,7 +16,7 @@ from pipeline.serving.answer import CONTENT as OF_CONTENT
 from pipeline.serving.answer import FIRST_STAGE, LIST, PERSONAL, Answer, Batch, Choice, Hit
 from pipeline.serving.item_rows import ItemRows
 from pipeline.serving.personal import USER_WEIGHT, candidates, mixed
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     from pipeline.indexing.searched import Passing, Searched

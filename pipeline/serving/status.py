@@ -16,7 +16,8 @@ from pipeline.artefacts.runs import earlier_receipt, runs
 from pipeline.errors import WorkspaceError
 from pipeline.printable import printable
 from pipeline.serving.newest_run import ago, why_not_published
-from pipeline.workspace import Json, Workspace
+from pipeline.storage.documents import Json
+from pipeline.workspace import Workspace
 
 SHOWN = ("recall@10", "recall@20", "ndcg@10", "hitrate@10", "mrr@10", "coverage@10")
 COLOURS = {"passed": "green", "warning": "yellow", "refused": "red"}

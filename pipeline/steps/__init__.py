@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.heartbeat import beating
@@ -63,7 +62,7 @@ def fused(config: Config, run_id: str | None) -> Night:
     from pipeline import night as nights
     from pipeline.workspace import Workspace
 
-    known = run_id or nights.newest_with(Workspace(Path(config.workspace)), "fuse")
+    known = run_id or nights.newest_with(Workspace(config.workspace), "fuse")
     if known:
         return nights.resume(config, known)
     night = nights.begin(config, None, None)

@@ -30,7 +30,7 @@ from pipeline.steps import train
 from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.train import content_of
 from pipeline.steps.warm_start import Kept, kept_settings, settled_by
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 logger = logging.getLogger("medley")
 

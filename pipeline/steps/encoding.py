@@ -19,10 +19,13 @@ from pipeline.interactions import Int64s
 from pipeline.night import Night, StepReceipt
 from pipeline.runtime import threads
 from pipeline.steps.ready import Ready, bucket_rows
-from pipeline.workspace import Json, digest, read_json, sha256_of
+from pipeline.storage.documents import Json, read_json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import digest
 
 VERSION = 4
 SHARED = "shared"
+SHARD, RECEIPT = ".parquet", ".json"
 PROFILES = "profiles"
 
 
@@ -145,7 +148,8 @@ class Encoding:
             return {"name": f"{part.stem}-{digest(path.stem, failed)}.parquet"}
         if self._retries.last(part.hashes):
             sha256 = sha256_of(path)
-            same = (earlier for earlier in self._earlier_of(part) if sha256 in _receipt(earlier)["files"].values())
+            earlier = map(self.night.workspace.path, self._earlier_of(part))
+            same = (shard for shard in earlier if sha256 in _receipt(shard)["files"].values())
             return {"name": name.name, "settled": True} if (name := next(same, None)) else {}
         return {}
 
@@ -161,7 +165,7 @@ class Encoding:
 
     def _telling(self, part: Part) -> Iterator[tuple[Path, Hashes]]:
         """The earlier shards of a part, the newest first, and the content of each row that they tell of."""
-        return ((path, self._told(path)) for path in self._earlier_of(part))
+        return ((path, self._told(path)) for path in map(self.night.workspace.path, self._earlier_of(part)))
 
     def _told(self, path: Path) -> Hashes:
         """The content of each row of a shard, but of those that failed and were to be tried again since."""
@@ -176,22 +180,24 @@ class Encoding:
     def _retries(self) -> Retries:
         return Retries.read(self.night.workspace, self.ready.inputs.modality)
 
-    def _earlier_of(self, part: Part) -> Sequence[Path]:
-        """The committed shards of a part, the newest first."""
+    def _earlier_of(self, part: Part) -> Sequence[str]:
+        """The committed shards of a part, the newest first: their paths in the workspace."""
         return self._earlier.get(part.stem, []) if part.is_bucket else self._newest_first(part.parent, part.stem)
 
     @cached_property
-    def _earlier(self) -> Mapping[str, list[Path]]:
-        """The committed shards of every bucket, the newest first."""
-        stems: dict[str, list[Path]] = {}
-        for path in self._newest_first("embeddings", "bucket"):
-            stems.setdefault(path.stem.rpartition("-")[0], []).append(path)
+    def _earlier(self) -> Mapping[str, list[str]]:
+        """The committed shards of every bucket, likewise."""
+        stems: dict[str, list[str]] = {}
+        for name in self._newest_first("embeddings", "bucket"):
+            stems.setdefault(Path(name).stem.rpartition("-")[0], []).append(name)
         return stems
 
-    def _newest_first(self, parent: str, stem: str) -> list[Path]:
-        paths = () if self.night.full else self.night.workspace.path(self.folder(parent)).glob(f"{stem}-*.parquet")
-        committed = [path for path in paths if path.with_suffix(".json").exists()]
-        return sorted(committed, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    def _newest_first(self, parent: str, stem: str) -> list[str]:
+        if self.night.full:
+            return []
+        changed = self.night.workspace.changed(*(f"{self.folder(parent)}/{stem}-*{kind}" for kind in (SHARD, RECEIPT)))
+        committed = [name for name in changed if name.endswith(SHARD) and name.removesuffix(SHARD) + RECEIPT in changed]
+        return sorted(committed, key=lambda name: changed[name], reverse=True)
 
     @cached_property
     def _shared(self) -> Encoded | None:

@@ -23,7 +23,8 @@ from pipeline.artefacts.runs import StepReceipt, receipts_of, runs
 from pipeline.artefacts.shards import kind_of, read_failures
 from pipeline.config import MODALITIES, Modality
 from pipeline.errors import ConfigError, StepFailed
-from pipeline.workspace import Json, Workspace
+from pipeline.storage.documents import Json
+from pipeline.workspace import Workspace
 
 EXAMPLES = 5
 NEXT_NIGHT = "the next night tries them again"

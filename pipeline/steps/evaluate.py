@@ -64,7 +64,8 @@ from pipeline.steps.fuse import shards_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
 from pipeline.steps.warm_start import Kept, settings_of
-from pipeline.workspace import Json, digest
+from pipeline.storage.documents import Json
+from pipeline.workspace import digest
 
 logger = logging.getLogger("medley")
 VERSION = 13

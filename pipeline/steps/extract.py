@@ -33,7 +33,7 @@ from pipeline.steps.ingest import staged_of
 from pipeline.steps.parts import as_task, grouped, unknown
 from pipeline.steps.prepare import ensure
 from pipeline.steps.ready import Ready
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 log = logging.getLogger("medley")
 PROFILES_STEP = "extract.text.profiles"

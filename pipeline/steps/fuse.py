@@ -35,7 +35,8 @@ from pipeline.steps import fuse_users as users
 from pipeline.steps.extract import summarise
 from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import Json, digest
+from pipeline.storage.documents import Json
+from pipeline.workspace import digest
 
 log = logging.getLogger("medley")
 VERSION = 5

@@ -24,7 +24,8 @@ from pipeline.night import Night
 from pipeline.steps.extract import PROFILES_STEP
 from pipeline.steps.fits import fitting
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import Json, digest
+from pipeline.storage.documents import Json
+from pipeline.workspace import digest
 
 log = logging.getLogger("medley")
 VERSION = 3

@@ -16,7 +16,9 @@ from pipeline.evaluation.drift import Facts, against_published, not_compared, no
 from pipeline.evaluation.gate import Verdict, index_latency, index_recall, integrity, log_age, quality
 from pipeline.evaluation.list_changes import list_changes_of
 from pipeline.night import Night
-from pipeline.workspace import Json, Workspace, sha256_of, skip_broken
+from pipeline.storage.documents import Json, skip_broken
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import Workspace
 
 
 def judge(night: Night) -> list[Verdict]:

@@ -48,7 +48,9 @@ from pipeline.steps.index_users import write_users
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.prepare import ensure
 from pipeline.steps.staging import columns_of
-from pipeline.workspace import CARD, Json, digest, sha256_of
+from pipeline.storage.documents import Json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import CARD, digest
 
 if TYPE_CHECKING:
     import faiss

@@ -38,7 +38,9 @@ from pipeline.night import Night, StepReceipt
 from pipeline.steps import train
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.parts import SHORTEST, as_task, grouped, unknown
-from pipeline.workspace import Json, digest, sha256_of
+from pipeline.storage.documents import Json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import digest
 
 VERSION = 1
 Of = Literal["recommend", "content"]

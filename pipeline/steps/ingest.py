@@ -54,7 +54,8 @@ from pipeline.steps.leaks import leaks
 from pipeline.steps.media_hashes import check_any, with_hashes
 from pipeline.steps.room import room
 from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
-from pipeline.workspace import Json, Workspace, read_json
+from pipeline.storage.documents import Json, read_json
+from pipeline.workspace import Workspace
 
 log = logging.getLogger("medley")
 LAYOUT = "staged/layout.json"
@@ -192,7 +193,8 @@ def _buckets(workspace: Workspace, connection: duckdb.DuckDBPyConnection, config
     if layout is None:
         rows = row_count(connection, "items_read")
         layout = asdict(Layout(max(4, -(-rows // config.ingest.rows_per_bucket))))
-        workspace.write_json(LAYOUT, layout)
+        if not workspace.create_json(LAYOUT, layout):  # another first night has been faster
+            return _buckets(workspace, connection, config)
     return int(layout["buckets"])
 
 

@@ -21,7 +21,7 @@ from pipeline.media.files import too_large
 from pipeline.media.stored import FOLDER, MOST_LISTED, PREFIX, content_of, names_of, put
 from pipeline.night import Night
 from pipeline.source.columns import BYTES
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 READERS = 8
 # How the reason begins of a file that is not there.

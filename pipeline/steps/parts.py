@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 Of = TypeVar("Of", bound=str)
 # Of a step's tasks together, and the share of the usual length that makes a task worth the start of a process.

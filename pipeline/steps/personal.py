@@ -35,7 +35,7 @@ from pipeline.recommend import kind_of
 from pipeline.recommend.sides import FoldSide, PastOf
 from pipeline.serving.encoded_query import QueryEncoders
 from pipeline.serving.personal import DEPTH, Asked, candidates, chosen
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 log = logging.getLogger("medley")
 USERS, KINDS = 1000, 100

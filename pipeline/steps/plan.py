@@ -25,7 +25,7 @@ from pipeline.steps.extract import Plan
 from pipeline.steps.plan_costs import Costs
 from pipeline.steps.plan_dry import NAMED, dry_night, foresee
 from pipeline.steps.plan_reasons import Earlier
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 EVERY_NIGHT, FIRST = "every night", "no night before"
 Plans: TypeAlias = Mapping[Modality, Plan]

@@ -17,12 +17,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from pipeline.artefacts.runs import StepReceipt
+from pipeline.artefacts.published import published_now
+from pipeline.artefacts.runs import StepReceipt, receipts_of
 from pipeline.artefacts.shards import Summary
 from pipeline.config import Config, Modality
 from pipeline.errors import MedleyError, WorkspaceError
 from pipeline.night import Night, parse_time
 from pipeline.steps import STEPS, call, configured, extract, perform
+from pipeline.steps.ingest import LAYOUT
+from pipeline.storage import changed, fetched, local, store_of
+from pipeline.storage.documents import skip_broken
 from pipeline.workspace import Artefact, Workspace
 
 NAME = "dry"
@@ -91,7 +95,7 @@ def named(night: Night, step: str) -> str:
 @contextmanager
 def dry_night(config: Config, as_of: str | None, full: bool) -> Iterator[Night]:
     """A dry night that has not begun. Raises WorkspaceError if the workspace cannot be read; ConfigError as `begin`."""
-    moment, root = parse_time(as_of) if as_of else datetime.now(UTC), Path(config.workspace).resolve()
+    moment, root = parse_time(as_of) if as_of else datetime.now(UTC), _brought(config).resolve()
     with tempfile.TemporaryDirectory(prefix="medley-plan-") as folder:
         mirror = Path(folder) / "workspace"
         if root.is_dir():
@@ -100,6 +104,17 @@ def dry_night(config: Config, as_of: str | None, full: bool) -> Iterator[Night]:
             except OSError:
                 raise WorkspaceError(f"workspace {root}: it changed while it was looked at; plan again") from None
         yield DryNight(config, Workspace(mirror), NAME, moment, full)
+
+
+def _brought(config: Config) -> Path:
+    """The workspace's folder; of one in a store, with what the published night left in it."""
+    root = local(config.workspace)
+    for name in changed(root, "known/*/*", "retries/*/*", "runs/*", LAYOUT) if store_of(root) else ():
+        fetched(root / name)
+    current = skip_broken(lambda: published_now(root)) if store_of(root) else None
+    for receipt in receipts_of(root / "runs" / str(current["run_id"])) if current else ():
+        fetched(root / receipt.path)
+    return root
 
 
 def foresee(night: Night) -> dict[Modality, extract.Plan]:

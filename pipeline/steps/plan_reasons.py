@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from pipeline.artefacts.retries import FOLDER
@@ -24,7 +25,8 @@ from pipeline.steps.plan_changes import Changes, changes, counted
 from pipeline.steps.plan_dry import NAMED, named, suppose
 from pipeline.steps.prepare import base_of, ensure
 from pipeline.steps.ready import bucket_rows
-from pipeline.workspace import Json, digest
+from pipeline.storage.documents import Json
+from pipeline.workspace import digest
 
 FULL, VERSION = "--full", "another version of Medley"
 GONE = "what an earlier night made is gone, or of another version of Medley"
@@ -106,7 +108,7 @@ class Earlier:
             yield f"settings changed: extract.{modality}"
         if again := sum(receipt.details.get("transient_rows", 0) for receipt in own):
             yield f"{counted(again, 'row')} that failed for a reason of the machine"
-        asked = (path.stem for path in self.tonight.workspace.root.glob(f"{FOLDER}/{modality}/*.parquet"))
+        asked = (Path(name).stem for name in self.tonight.workspace.changed(f"{FOLDER}/{modality}/*.parquet"))
         if max(asked, default="") > min((str(receipt.details.get("retried", "")) for receipt in own), default=""):
             yield "rows that `medley errors --retry` asked for"
 

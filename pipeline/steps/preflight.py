@@ -37,6 +37,7 @@ from pipeline.steps.media_hashes import with_hashes
 from pipeline.steps.ready import ready_of
 from pipeline.steps.room import room
 from pipeline.steps.staging import averaged_of, columns_of, connect, row_count, stage
+from pipeline.storage import local
 from pipeline.workspace import Workspace
 
 LOG_ROWS, SAMPLE_ITEMS = 200_000, 512
@@ -67,7 +68,7 @@ def preflight(config: Config, as_of: datetime) -> list[Finding]:
                 rows = row_count(connection, "items")
                 modalities = config.extract.modalities()
                 findings += [_found(f"extract.{name}", _encode, night, name, items) for name in modalities]
-                findings.append(_found("workspace", room, Path(config.workspace), rows))
+                findings.append(_found("workspace", room, local(config.workspace), rows))
         return findings
 
 

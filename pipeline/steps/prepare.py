@@ -33,7 +33,9 @@ from pipeline.runtime import threads
 from pipeline.steps.fits import drop_scratch, fitting
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.ready import Ready, bucket_rows, ready_of
-from pipeline.workspace import RECEIPT, Json, digest, sha256_of
+from pipeline.storage.documents import Json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import RECEIPT, digest
 
 log = logging.getLogger("medley")
 VERSION = 1
@@ -225,11 +227,11 @@ def base_of(night: Night, encoder: Encoder) -> str:
 
 def _earlier(night: Night, parent: str, base: str) -> str | None:
     """The name of the newest artefact that was decided on the same base and still holds."""
-    receipts = sorted(night.workspace.root.glob(f"{parent}/*/{RECEIPT}"), key=lambda p: p.stat().st_mtime_ns)
-    for path in reversed(receipts):
-        artefact = night.workspace.artefact(f"{parent}/{path.parent.name}")
+    receipts = night.workspace.changed(f"{parent}/*/{RECEIPT}")
+    for name in sorted(receipts, key=lambda receipt: receipts[receipt], reverse=True):
+        artefact = night.workspace.artefact(name.removesuffix(f"/{RECEIPT}"))
         if artefact and artefact.details["base"] == base and _holds(night, Preparation(**artefact.details)):
-            return path.parent.name
+            return Path(name).parent.name
     return None
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.artefacts.published import INTEGRITY, replace_published
+from pipeline.artefacts.published import INTEGRITY, published_now, replace_published
 from pipeline.artefacts.runs import StepReceipt, earlier_receipt, total, was_published
 from pipeline.errors import GateRefused
 from pipeline.evaluation.gate import Verdict
@@ -27,7 +27,7 @@ from pipeline.serving.newest_run import way_out
 from pipeline.steps import STEPS
 from pipeline.steps.gate import judge
 from pipeline.steps.sweep import sweep
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json, skip_broken
 
 log = logging.getLogger("medley")
 # What the manifest says of each step.
@@ -41,14 +41,15 @@ def run(night: Night, force: str = "") -> StepReceipt:
     report and the manifest are written, if a rule does not hold and is not overridden.
     """
     begin = time.perf_counter()
+    before = skip_broken(lambda: published_now(night.workspace.root))
     verdicts = judge(night)
     refused = [verdict for verdict in verdicts if not verdict.passed]
     overridden = bool(force and refused) and all(verdict.name != INTEGRITY for verdict in refused)
     published, forced = overridden or not refused, force if overridden else ""
     index, folder = night.receipt("index"), night.workspace.path(night.folder)
-    before = earlier_receipt(folder, "publish")
+    earlier = earlier_receipt(folder, "publish")
     # Judged again, and refused: the index that went out is still one to go back to.
-    stood = before is not None and before.digest == index.digest and was_published(folder)
+    stood = earlier is not None and earlier.digest == index.digest and was_published(folder)
     _write_report(night, verdicts, published, forced)
     receipt = StepReceipt(
         step="publish",
@@ -74,7 +75,8 @@ def run(night: Night, force: str = "") -> StepReceipt:
             log.warning("gate: %s: %s", verdict.name, verdict.sentence)
     if not published:
         raise GateRefused(_refusal(night, refused))
-    replace_published(night.workspace, {"run_id": night.run_id, "as_of": night.as_of.isoformat()}, index, forced)
+    opened = {"run_id": night.run_id, "as_of": night.as_of.isoformat()}
+    replace_published(night.workspace, before, opened, index, forced)
     try:
         sweep(night.workspace, night.config, night.run_id)
     except OSError as error:
@@ -132,4 +134,4 @@ def _write_report(night: Night, verdicts: Sequence[Verdict], published: bool, fo
         ),
         path,
     )
-    path.replace(report_path(night))
+    night.workspace.put(path, f"{night.folder}/report.html")

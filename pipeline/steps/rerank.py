@@ -32,7 +32,8 @@ from pipeline.steps.extract import modality_vectors, shard_paths
 from pipeline.steps.fits import drop_scratch, fitting, metric_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
-from pipeline.workspace import Json, digest
+from pipeline.storage.documents import Json
+from pipeline.workspace import digest
 
 log = logging.getLogger("medley")
 VERSION = 4

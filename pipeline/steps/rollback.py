@@ -11,7 +11,8 @@ from pipeline.artefacts.runs import StepReceipt, earlier_receipt, runs, was_publ
 from pipeline.errors import ShardCorrupt, WorkspaceError
 from pipeline.evaluation.gate import integrity
 from pipeline.steps.gate import present
-from pipeline.workspace import CARD, Json, Workspace
+from pipeline.storage.documents import Json
+from pipeline.workspace import CARD, Workspace
 
 log = logging.getLogger("medley")
 
@@ -38,6 +39,7 @@ def run(root: Path, run_id: str | None = None) -> Json:
     first_left = str(before.get("rolled_back_from") or left)
     replace_published(
         workspace,
+        before,
         opened,
         index,
         forced=str(publish.details.get("forced", "")),

@@ -14,10 +14,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -31,7 +29,8 @@ from pipeline.artefacts.runs import OPENED, runs, was_published
 from pipeline.config import Config
 from pipeline.media import MEDIA
 from pipeline.media.stored import FOLDER, PREFIX, names_of, path_of
-from pipeline.workspace import Workspace, read_json, skip_broken
+from pipeline.storage.documents import read_json, skip_broken
+from pipeline.workspace import Workspace
 
 log = logging.getLogger("medley")
 SHARDS = ("embeddings/*/*/*.parquet", "shared/*/*/*.parquet", "profiles/*/*/*.parquet")
@@ -105,27 +104,27 @@ def sweep(workspace: Workspace, config: Config, tonight: str = "") -> Swept:
     published = {run_id for run_id in began if was_published(workspace.path("runs", run_id))}
     kept_ids = kept_runs(list(began), published, (publish.keep_runs, publish.keep_failed_runs), always)
     gone = sorted(began.keys() - kept_ids)
-    freed = sum(_remove(workspace.path("runs", run_id)) for run_id in gone)
+    freed = sum(workspace.remove(f"runs/{run_id}") for run_id in gone)
     oldest = min((began[run_id].timestamp() for run_id in kept_ids), default=now)
-    named = {str(current.get("index")), *kept_searches(_changed(workspace, "tunes/*/*"), oldest)}
+    named = {str(current.get("index")), *kept_searches(workspace.changed("tunes/*/*"), oldest)}
     for run_id in {*kept_ids, *always}:
         named |= _named(workspace.path("runs", run_id))
-    artefacts = unnamed(_changed(workspace, *SWEPT), named, now - GRACE_SECONDS)
-    artefacts += unnamed(_changed(workspace, INDEXES), named, now - max(GRACE_SECONDS, publish.grace_seconds))
+    artefacts = unnamed(workspace.changed(*SWEPT), named, now - GRACE_SECONDS)
+    artefacts += unnamed(workspace.changed(INDEXES), named, now - max(GRACE_SECONDS, publish.grace_seconds))
     for name in artefacts:
-        freed += _bytes(workspace.path(name))
-        workspace.remove(name)
+        freed += workspace.remove(name)
         log.info("swept %s: no kept run names it", name)
     if not going_on - {tonight}:
-        files = _changed(workspace, ".tmp/*", f"{FOLDER}/*/*/*")
-        media = skip_broken(lambda: _media(workspace, named))  # what those runs read is not known: none goes
-        for name in unnamed(files, media, now - GRACE_SECONDS) if media is not None else ():
-            freed += _remove(workspace.path(name))
+        files, stored = workspace.changed(".tmp/*"), workspace.changed(f"{FOLDER}/*/*/*")
+        # Where what those runs read is not known, none goes.
+        media = skip_broken(lambda: _media(workspace, named)) if stored else set()
+        for name in unnamed(files | stored, media, now - GRACE_SECONDS) if media is not None else ():
+            freed += workspace.remove(name)
     return Swept(tuple(gone), tuple(artefacts), freed)
 
 
 def _may_go_on(workspace: Workspace, run_id: str, now: float, timeout_seconds: float) -> bool:
-    receipts = _changed(workspace, f"runs/{run_id}/{OPENED}", f"runs/{run_id}/steps/*.json")
+    receipts = workspace.changed(f"runs/{run_id}/{OPENED}", f"runs/{run_id}/steps/*.json")
     over = f"runs/{run_id}/steps/publish.json" in receipts
     return may_go_on(max(receipts.values(), default=0), over, now, timeout_seconds)
 
@@ -157,28 +156,3 @@ def _media(workspace: Workspace, staged: Collection[str]) -> set[str]:
                     stored = (name for name in names_of(source) if name.startswith(PREFIX))
                     names.update(f"{FOLDER}/{modality}/{path_of(name)}" for name in stored)
     return names
-
-
-def _changed(workspace: Workspace, *patterns: str) -> dict[str, float]:
-    """Every path of some patterns, and when it was last changed."""
-    changed: dict[str, float] = {}
-    for path in (path for pattern in patterns for path in workspace.root.glob(pattern)):
-        with suppress(FileNotFoundError):  # another run ends meanwhile
-            changed[str(path.relative_to(workspace.root))] = path.stat().st_mtime
-    return changed
-
-
-def _remove(path: Path) -> int:
-    """Returns how many bytes went."""
-    size = _bytes(path)
-    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return size
-
-
-def _bytes(path: Path) -> int:
-    """Of a file, or of all those in a folder."""
-    size = 0
-    for file in (path, *path.rglob("*")):
-        with suppress(FileNotFoundError):  # another run ends meanwhile
-            size += file.stat().st_size if file.is_file() else 0
-    return size

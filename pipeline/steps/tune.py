@@ -12,9 +12,10 @@ from pipeline.night import Night
 from pipeline.steps.fits import metric_of, validation_of
 from pipeline.steps.ingest import staged_of
 from pipeline.steps.train import content_of
+from pipeline.storage.documents import Json
 from pipeline.tuning.search_space import Space, space_of
 from pipeline.tuning.tune import Material, Place, search
-from pipeline.workspace import Json, digest
+from pipeline.workspace import digest
 
 VERSION = 3
 

@@ -23,7 +23,8 @@ from pipeline.recommend import kind_of, parts
 from pipeline.recommend.base import Fit, Room
 from pipeline.steps.fits import metric_of
 from pipeline.steps.ingest import staged_of
-from pipeline.workspace import digest, skip_broken
+from pipeline.storage.documents import skip_broken
+from pipeline.workspace import digest
 
 log = logging.getLogger("medley")
 # By model, settings that a night takes.

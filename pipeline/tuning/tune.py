@@ -34,8 +34,9 @@ from pipeline.interactions import Interactions
 from pipeline.recommend import reads, recommender
 from pipeline.recommend.base import Content, Fit, OnEpoch
 from pipeline.runtime import threads
+from pipeline.storage.documents import Json
 from pipeline.tuning.search_space import Space, applied, configured, suggest
-from pipeline.workspace import Json, Workspace, digest
+from pipeline.workspace import Workspace, digest
 
 log = logging.getLogger("medley")
 DOCUMENT, JOURNAL, LOCK = "tune.json", "journal.log", "lock"

@@ -21,6 +21,7 @@ from pipeline.media.first_bytes import kind_of
 from pipeline.media.mpeg import is_adts, is_frame
 from pipeline.media.stored import FOLDER, PREFIX, names_of, path_of, read_medium
 from pipeline.report.pictures import MAX_BYTES, Size, thumbnail
+from pipeline.storage import fetched, is_address, local
 
 # Longest side in pixels: on a card, and alone. A thumbnail of a card takes about 20 kB.
 SIZES = {"card": Size(320, 80), "whole": Size(960, 85)}
@@ -51,6 +52,8 @@ class MediaFiles:
         except ValidationError:  # of another version
             return MediaFiles(None, workspace)
         folder = source.media_root or source.params.get("root", "")
+        if is_address(folder):
+            return MediaFiles(local(folder), workspace)
         return MediaFiles(Path(folder) if folder and Path(folder).is_dir() else None, workspace)
 
     def picture(self, names: str, size: str) -> bytes:
@@ -82,7 +85,9 @@ class MediaFiles:
         """The file of an item's first clip, and its media type. Raises MediaError if it is not there, or no sound."""
         name = names_of(names)[0]
         if name.startswith(PREFIX):
-            path = find_media(self.workspace / FOLDER / "audio", path_of(name))
+            stored = self.workspace / FOLDER / "audio"
+            fetched(stored / path_of(name))
+            path = find_media(stored, path_of(name))
         elif self.root is None:
             raise MediaError("no media folder is known")
         else:

@@ -11,8 +11,8 @@ from pipeline.report.number_formats import probability
 from pipeline.report.render import GROUPS
 from pipeline.serving.answer import Choice
 from pipeline.serving.index import Index
+from pipeline.storage.documents import Json
 from pipeline.web.answers import Bars, Part, Reasons
-from pipeline.workspace import Json
 
 WITHOUT_CONTENT = "without any content"
 EVERYONE = "what suits everyone"

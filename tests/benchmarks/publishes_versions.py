@@ -26,7 +26,8 @@ from pipeline.errors import ConfigError
 from pipeline.indexing.clusters import Indexed, exact_index
 from pipeline.interactions import Floats, Int64s
 from pipeline.serving import Answer, Batch, Index
-from pipeline.workspace import RECEIPT, sha256_of
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import RECEIPT
 from tests.receipts import write_receipt
 
 MARK, OF_USERS, NEAR = " · version ", 2.5, 0.02

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config.sections import Gate
 from pipeline.evaluation.gate import Verdict, index_latency, index_recall, integrity, log_age, quality
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 WHERE = "ndcg@10 on all"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.workspace import read_json
+from pipeline.storage.documents import read_json
 from tests.conftest import Shop, edit, options
 
 MEMBERS = "members=[{model: svd}, {model: als}, {model: content}, {model: sequence}]"

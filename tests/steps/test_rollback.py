@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artefacts.published import CURRENT, replace_published
+from pipeline.artefacts.published import CURRENT, published_now, replace_published
 from pipeline.artefacts.runs import StepReceipt
 from pipeline.errors import MedleyError, ShardCorrupt, WorkspaceError
 from pipeline.steps.rollback import run as rollback
-from pipeline.workspace import Json, Workspace, sha256_of
+from pipeline.storage.documents import Json
+from pipeline.storage.files import sha256_of
+from pipeline.workspace import Workspace
 
 RUNS = {"a": True, "b": True, "refused": False, "c": True}
 
@@ -32,7 +34,7 @@ def workspace(tmp_path: Path) -> Workspace:
         details = {"published": published, "gates": [], "forced": "we had to" if name == "b" else ""}
         workspace.write_json(f"runs/{name}/steps/index.json", asdict(index))
         workspace.write_json(f"runs/{name}/steps/publish.json", asdict(replace(index, step="publish", details=details)))
-    replace_published(workspace, opened, index)
+    replace_published(workspace, published_now(workspace.root), opened, index)
     return workspace
 
 

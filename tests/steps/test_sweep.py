@@ -229,7 +229,8 @@ def published(night: Night, run_id: str, index: str) -> None:
     """Leaves the receipt of a run that was published, of hours ago, and publishes its index."""
     receipt = StepReceipt("publish", index, index[-1], 1, 0, 0, False, 0.1, 1, details={"published": True, "gates": []})
     night.workspace.write_json(f"runs/{run_id}/steps/publish.json", asdict(receipt))
-    replace_published(night.workspace, {"run_id": run_id, "as_of": MOMENT}, receipt)
+    before = published_now(night.workspace.root)
+    replace_published(night.workspace, before, {"run_id": run_id, "as_of": MOMENT}, receipt)
     age(night, run_id, 9)
 
 

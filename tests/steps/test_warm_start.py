@@ -19,7 +19,7 @@ from pipeline.recommend.models.random import RandomSettings
 from pipeline.steps.baselines import beaten
 from pipeline.steps.prepare import restore
 from pipeline.steps.warm_start import Kept, earlier_models, kept_settings
-from pipeline.workspace import adapter, read_json
+from pipeline.storage.documents import adapter, read_json
 from tests.conftest import AS_OF, Shop, edit, options
 
 ASKED = (

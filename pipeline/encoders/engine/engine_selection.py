@@ -24,7 +24,7 @@ from pipeline.encoders.base import Input, Prepared, Vectors
 from pipeline.encoders.engine import engines, sensitivity
 from pipeline.encoders.engine.network import NetworkEncoder
 from pipeline.errors import StepFailed
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 log = logging.getLogger("medley")
 CALIBRATION_BATCHES = 16

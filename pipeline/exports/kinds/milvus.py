@@ -20,7 +20,7 @@ from pipeline.exports.base import DEPTH, Export, ExportSettings, batches, client
 from pipeline.exports.contents import apart
 from pipeline.exports.plain import plain
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

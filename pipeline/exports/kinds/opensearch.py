@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.exports.base import DEPTH
 from pipeline.exports.search_engine import VECTOR, SearchEngineExport, SearchEngineSettings
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 
 class OpensearchSettings(SearchEngineSettings):

@@ -27,7 +27,7 @@ from pipeline.errors import ExportFailed
 from pipeline.exports.base import DEPTH, DIGEST, Export, ExportSettings, first_items
 from pipeline.exports.contents import BLOCK_ROWS, Block, apart
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 CURRENT = "CURRENT.json"
 

@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError, ExportFailed
 from pipeline.exports.base import DEPTH, URI_VARIABLE, Export, ExportSettings, first_items, said, server_uri
 from pipeline.exports.contents import Block, apart
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor

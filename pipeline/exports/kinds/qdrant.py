@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.exports.base import DEPTH, Export, ExportSettings, client_errors, exported, server_uri
 from pipeline.exports.plain import plain
 from pipeline.interactions import Floats
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.errors import ConfigError
 from pipeline.exports.base import DEPTH, Export, ExportSettings, batches, client_errors, server_uri
-from pipeline.workspace import Json
+from pipeline.storage.documents import Json
 
 if TYPE_CHECKING:
     import redis

@@ -25,7 +25,7 @@ from pipeline.encoders.text.segment import words
 from pipeline.encoders.text.word_vectors import packed, read_vectors
 from pipeline.encoders.weights import locate
 from pipeline.errors import MediaError, StepFailed, WeightsError
-from pipeline.workspace import sha256_of
+from pipeline.storage.files import sha256_of
 from tests.conftest import python
 from tests.text_items import bytes_of, corpus, fitted, item, one_by_one, unit, vectors
 

@@ -29,7 +29,8 @@ from pipeline.encoders.text.template import TemplateEncoder
 from pipeline.encoders.text.word_vectors import Lines, WordVectors, packed, read_vectors, unpacked
 from pipeline.encoders.weights import check, locate
 from pipeline.errors import MediaError, StepFailed
-from pipeline.workspace import Json, digest
+from pipeline.storage.documents import Json
+from pipeline.workspace import digest
 
 VERSION = 1
 # Of fewer texts than this, the first principal component is what they say, and not what all texts have in common.
