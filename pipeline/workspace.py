@@ -101,6 +101,11 @@ class Workspace:
         """A path below the workspace's folder, where the artefact that it is in lies whole, if it is there at all."""
         return fetched(self.root.joinpath(*parts))
 
+    def look_again(self) -> None:
+        """Forgets what is known of what others have left in a store, which is listed once a process."""
+        if self._store is not None:
+            self._store.forget()
+
     def changed(self, *patterns: str) -> dict[str, float]:
         """The paths of some patterns, and when each was last changed, in seconds of the epoch; nothing is read."""
         return changed(self.root, *patterns)

@@ -96,6 +96,7 @@ def sweep(workspace: Workspace, config: Config, tonight: str = "") -> Swept:
 
     tonight: the run that stays in any case.
     """
+    workspace.look_again()  # a run may have begun meanwhile
     now, publish = time.time(), config.publish
     current = skip_broken(lambda: published_now(workspace.root)) or {}
     began = {str(run["run_id"]): datetime.fromisoformat(run["started_at"]) for run in runs(workspace)}

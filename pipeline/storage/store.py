@@ -158,7 +158,7 @@ class Store:
     def replaced(self, path: str, data: bytes, expected: Callable[[bytes | None], bool]) -> bool:
         """Replaces a file if its bytes, None for no file, are as expected; False where they are not, or no longer."""
         entry = self.entry(path)
-        if not expected(None if entry is None else self.read(path, 0, entry.size)):
+        if not expected(None if entry is None else self.whole(path, entry.size)[1]):
             return False
         return self._put_if(path, data, {"e_tag": entry.etag} if entry else "create")
 
