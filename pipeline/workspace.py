@@ -206,7 +206,7 @@ class Workspace:
                 if same := skip_broken(lambda: read_json(self.root / path)) == before:
                     self.write_json(path, value)
             return same
-        return self._store.replaced(path, _text(value).encode(), lambda text: (text and json.loads(text)) == before)
+        return self._store.replaced(path, _text(value).encode(), lambda text: _parsed(text) == before)
 
     def share(self, folder: str) -> None:
         """Has the workspace's store have what a library has written into a folder of it, and is not there yet."""
@@ -262,6 +262,14 @@ class Workspace:
         else:
             os.replace(source, target)
         sync(target.parent)
+
+
+def _parsed(text: bytes | None) -> Json | None:
+    """A document of a store; None where there is none, or it is broken, as `skip_broken` reads it here."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def _text(value: object) -> str:

@@ -108,6 +108,14 @@ def test_of_two_who_replace_a_file_one_is_refused(address: str, machine: Machine
     assert Workspace(address).read_json("CURRENT.json") == {"run_id": "2"}
 
 
+def test_a_broken_file_is_replaced_as_if_it_were_not_there(address: str, machine: Machine) -> None:
+    machine("a")
+    assert stores.Store(address, Path()).create("CURRENT.json", b'{"run_id": ')
+    assert not Workspace(address).replace_json("CURRENT.json", {"run_id": "1"}, {"run_id": "0"})
+    assert Workspace(address).replace_json("CURRENT.json", {"run_id": "1"}, None)
+    assert Workspace(address).read_json("CURRENT.json") == {"run_id": "1"}
+
+
 def test_a_write_whose_answer_is_lost_counts_as_done(address: str, machine: Machine, server: Server) -> None:
     machine("a")
     lost: list[str] = []
