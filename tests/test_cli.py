@@ -31,7 +31,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
         ("source.params.root=/no/such/folder", 1, "source.items: "),
         ("source.engine=postgresql", 2, "set MEDLEY_SOURCE_URI to postgresql://"),
         ("workspace=/proc/nowhere", 1, "workspace /proc/nowhere: "),
-        ("workspace=s3://bucket/prefix", 1, "only local folders are supported"),
+        ("workspace=hdfs://bucket/prefix", 1, "no store of this kind is known"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_and_its_exit_status(

@@ -150,6 +150,8 @@ class _Staging:
                     table = with_hashes(self.night, table, modality, f"bucket-{bucket:05d}.parquet")
             table = table.drop_columns([modality + BYTES for modality in given])
             write_table(table, self.folder / "items" / f"bucket-{bucket:05d}.parquet", row_group_size=ROWS_PER_GROUP)
+        for modality in given:
+            self.night.workspace.share(f"media/{modality}")
         for modality, settings in self.night.config.extract.modalities().items():
             if modality in MEDIA and not isinstance(settings, Array):
                 check_any(self.night, self.folder / "items", modality)
